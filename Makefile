@@ -1,0 +1,46 @@
+# Every target makes its own environment first: `make run` and `make test` are all the set-up there is.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test test-slow lint types check bench docs clean lock
+.DEFAULT_GOAL := run
+
+# Extras never change what the tests need, so one stamp serves every target.
+.venv/stamp: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "copygym needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --progress-bar off -c constraints.txt -e '.[sweeps,dev]'
+	touch .venv/stamp
+
+# mypy and editors look for the import name; these links show them the folders behind it.
+.typing/stamp: .venv/stamp
+	mkdir -p .typing/copygym
+	for d in envs agents rewards conf experiments; do ln -sfn ../../$$d .typing/copygym/$$d; done
+	touch .typing/stamp
+
+run: .venv/stamp
+	$(BIN)/copygym run experiment=quickstart
+
+test: .venv/stamp
+	$(BIN)/python -m pytest -n auto
+
+test-slow: .venv/stamp
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .typing/stamp
+	$(BIN)/mypy
+
+check: lint types test
+
+bench: .venv/stamp
+	$(BIN)/python -m benchmarks
+
+lock:
+	uv pip compile --universal --all-extras --no-annotate --no-header pyproject.toml -o constraints.txt
+
+clean:
+	rm -rf .venv .typing build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

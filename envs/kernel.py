@@ -1,0 +1,448 @@
+"""The kernel: steps a batch of simulated users in compiled loops; every environment runs on it.
+
+Randomness is counter based. Each episode has a 64-bit key, and every uniform is a hash of (key,
+time, purpose): it depends neither on the actions taken nor on the other rows. So a batch of N
+users equals N batches of one user, number for number, and two policies that start from the same
+keys meet the same luck (common random numbers). The hash is the output function of SplitMix64
+(Steele, Lea and Flood, 2014, OOPSLA, "Fast splittable pseudorandom number generators").
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from copygym.envs.errors import UserError
+from copygym.envs.outcome import Outcome
+from copygym.envs.users import Response, UserModel
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX2 = np.uint64(0x94D049BB133111EB)
+_S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
+_S16, _S32, _S48 = np.uint64(16), np.uint64(32), np.uint64(48)
+_LOW16 = np.uint64(0xFFFF)
+_ONE = np.uint64(1)
+_TO_UNIT = 2.0**-53
+
+# Purposes of a draw; task draws take 4 to 6 and topic f drifts with _DRAW_DRIFT + f.
+_DRAW_USER, _DRAW_CLICK, _DRAW_CONVERSION, _DRAW_UNSUBSCRIBE, _DRAW_DRIFT = 0, 1, 2, 3, 8
+_DRAW_TASK = 4
+_STRIDE = 1 << 20
+
+# Columns of the float state matrix.
+FATIGUE, SINCE, SENDS, CLICKS, LAST_CLICK, BUDGET, DISTINCT = range(7)
+_N_STATE = 7
+
+# Rows of the outcome blocks, in the order of the fields of Outcome that they fill.
+_INT_FIELDS = ("action", "creative", "channel", "slot")
+_BOOL_FIELDS = ("sent", "click", "conversion", "unsubscribe")
+_FLOAT_FIELDS = (
+    "click_probability",
+    "best_click_probability",
+    "conversion_probability",
+    "expected_revenue",
+    "revenue",
+    "cost",
+    "unsubscribe_probability",
+    "fatigue",
+    "next_fatigue",
+    "repetitions",
+    "distinct",
+    "sends",
+    "popularity",
+    "length",
+    "propensity",  # the last row is not part of Outcome
+)
+
+
+@njit(cache=True)
+def _mix(z):  # type: ignore[no-untyped-def]
+    z = (z ^ (z >> _S30)) * _MIX1
+    z = (z ^ (z >> _S27)) * _MIX2
+    return z ^ (z >> _S31)
+
+
+@njit(cache=True)
+def _bits(key, time, purpose):  # type: ignore[no-untyped-def]
+    counter = np.uint64(time * _STRIDE + purpose)
+    return _mix(key + _GOLDEN * (counter + _ONE))
+
+
+@njit(cache=True)
+def _uniform(key, time, purpose):  # type: ignore[no-untyped-def]
+    return (_bits(key, time, purpose) >> _S11) * _TO_UNIT
+
+
+@njit(cache=True)
+def _noise(key, time, purpose):  # type: ignore[no-untyped-def]
+    # Irwin-Hall with four 16-bit uniforms, scaled to unit variance: one hash instead of a log, a
+    # root and a cosine; an AR(1) walk of it is normal for every purpose here.
+    b = _bits(key, time, purpose)
+    total = (b & _LOW16) + ((b >> _S16) & _LOW16) + ((b >> _S32) & _LOW16) + (b >> _S48)
+    return (np.float64(total) / 65535.0 - 2.0) * 1.7320508075688772
+
+
+@njit(cache=True)
+def _sigmoid(x):  # type: ignore[no-untyped-def]
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+@njit(cache=True, fastmath={"nnan", "nsz", "reassoc"})
+def _best_logit(per_creative, seen, drift, topic_of_creative, bored):  # type: ignore[no-untyped-def]
+    # Only comparisons may be reordered here: no NaN can reach this loop, and that makes it a
+    # vector instruction.
+    best = np.float32(-np.inf)
+    weight = np.float32(bored)
+    for k in range(per_creative.size):
+        value = per_creative[k] + drift[topic_of_creative[k]] - weight * seen[k]
+        best = value if value > best else best
+    return best
+
+
+@njit(cache=True)
+def _best_affordable_logit(  # type: ignore[no-untyped-def]
+    logits, seen, drift, topic_of, creative_of, cost_of, allowed, budget, bored
+):
+    best = -np.inf
+    for a in range(1, logits.size):
+        if allowed[a] and cost_of[a] <= budget:
+            best = max(best, logits[a] + drift[topic_of[a]] - bored * seen[creative_of[a]])
+    return best
+
+
+@njit(cache=True)
+def _reset(  # type: ignore[no-untyped-def]
+    rows, base_key, episode, n_users, budget, key, user, time, state, count, seen, drift
+):
+    for j in range(rows.size):
+        i = rows[j]
+        episode[i] += 1
+        key[i] = _mix(base_key[i] ^ _mix(np.uint64(episode[i]) + _GOLDEN))
+        user[i] = np.int64(_bits(key[i], 0, _DRAW_USER) % np.uint64(n_users))
+        time[i] = 0
+        state[i] = 0.0
+        state[i, BUDGET] = budget
+        count[i] = 0
+        seen[i] = 0.0
+        drift[i] = 0.0
+
+
+@njit(cache=True)
+def _step(  # type: ignore[no-untyped-def]
+    rows, actions, key, user, time, state, count, seen, drift,
+    click_logit, best_logit, conversion_probability, expected_revenue, unsubscribe_offset, allowed,
+    logging, topic_of_creative, creative_of, channel_of, topic_of, cost_of, popularity, length,
+    dynamics, override, ints, bools, floats,
+):  # fmt: skip
+    n_slots = click_logit.shape[1]
+    n_topics = drift.shape[1]
+    dearest = cost_of.max()
+    decay, tired, bored, persistence, drift_step, drift_click, leave, leave_tired = dynamics
+    for j in range(rows.size):
+        i = rows[j]
+        u, t, k_i = user[i], time[i], key[i]
+        s = t % n_slots
+        a = actions[j]
+        z, budget = state[i, FATIGUE], state[i, BUDGET]
+        if not allowed[u, a] or cost_of[a] > budget:
+            a = 0  # a masked action is not executed
+        logits = click_logit[u, s]
+
+        # Click probabilities: of the best allowed action, then of the chosen one.
+        if budget >= dearest:
+            best = _best_logit(best_logit[u, s], seen[i], drift[i], topic_of_creative, bored)
+        else:
+            best = _best_affordable_logit(
+                logits, seen[i], drift[i], topic_of, creative_of, cost_of, allowed[u], budget, bored
+            )
+        best = max(np.float64(logits[0]), np.float64(best) - tired * z)
+        c = creative_of[a]
+        sent = a > 0
+        if override.shape[0] > 0 and sent:
+            logit = override[j, 0]
+            conversion_p = _sigmoid(override[j, 1])
+            revenue_mean = override[j, 2]
+            unsubscribe_shift = override[j, 3]
+        else:
+            logit = np.float64(logits[a])
+            conversion_p = np.float64(conversion_probability[u, a])
+            revenue_mean = np.float64(expected_revenue[u, a])
+            unsubscribe_shift = np.float64(unsubscribe_offset[u, a])
+        if sent:
+            logit += drift[i, topic_of[a]] - bored * seen[i, c] - tired * z
+        p = _sigmoid(logit)
+
+        click = _uniform(k_i, t, _DRAW_CLICK) < p
+        conversion = click and _uniform(k_i, t, _DRAW_CONVERSION) < conversion_p
+        leave_p = 0.0
+        if sent:
+            leave_p = _sigmoid(leave + leave_tired * z + unsubscribe_shift)
+        left = _uniform(k_i, t, _DRAW_UNSUBSCRIBE) < leave_p
+
+        ints[0, j], ints[1, j], ints[2, j], ints[3, j] = a, c, channel_of[a], s
+        bools[0, j], bools[1, j], bools[2, j], bools[3, j] = sent, click, conversion, left
+        floats[0, j] = p
+        floats[1, j] = max(_sigmoid(best), p)
+        floats[2, j] = conversion_p
+        floats[3, j] = revenue_mean
+        floats[4, j] = revenue_mean if conversion else 0.0
+        floats[5, j] = cost_of[a]
+        floats[6, j] = leave_p
+        floats[7, j] = z
+        z = decay * z + (1.0 if sent else 0.0)
+        floats[8, j] = z
+        repetitions = 0.0
+        if sent:
+            repetitions = np.float64(count[i, c])
+        floats[9, j] = repetitions
+        floats[10, j] = state[i, DISTINCT]
+        floats[11, j] = state[i, SENDS]
+        floats[12, j] = popularity[a]
+        floats[13, j] = length[a]
+        floats[14, j] = logging[u, s, a] if logging.shape[0] > 0 else 0.0
+
+        # Transition.
+        state[i, FATIGUE] = z
+        state[i, LAST_CLICK] = 1.0 if click else 0.0
+        state[i, CLICKS] += 1.0 if click else 0.0
+        if sent:
+            if repetitions == 0.0:
+                state[i, DISTINCT] += 1.0
+            count[i, c] += 1
+            seen[i, c] = np.log1p(repetitions + 1.0)
+            state[i, SENDS] += 1.0
+            state[i, SINCE] = 1.0
+            state[i, BUDGET] = budget - cost_of[a]
+        elif state[i, SINCE] > 0.0:
+            state[i, SINCE] += 1.0
+        if drift_step > 0.0 or drift_click > 0.0:
+            for f in range(n_topics):
+                drift[i, f] = persistence * drift[i, f] + drift_step * _noise(
+                    k_i, t, _DRAW_DRIFT + f
+                )
+            if click and sent:
+                drift[i, topic_of[a]] += drift_click
+        time[i] = t + 1
+
+
+@njit(cache=True)
+def _observe(  # type: ignore[no-untyped-def]
+    rows, user, time, state, seen, features, n_slots, horizon, budget, decay, out
+):
+    n_features = features.shape[1]
+    for j in range(rows.size):
+        i = rows[j]
+        for p in range(n_features):
+            out[j, p] = features[user[i], p]
+        o = n_features
+        for s in range(n_slots):
+            out[j, o + s] = 0.0
+        out[j, o + time[i] % n_slots] = 1.0
+        o += n_slots
+        since = state[i, SINCE]
+        out[j, o] = 1.0 - time[i] / horizon
+        out[j, o + 1] = state[i, BUDGET] / budget if budget > 0.0 and budget < np.inf else 1.0
+        out[j, o + 2] = state[i, FATIGUE] * (1.0 - decay)
+        out[j, o + 3] = min(since / horizon, 1.0) if since > 0.0 else 1.0
+        out[j, o + 4] = state[i, SENDS] / horizon
+        out[j, o + 5] = state[i, CLICKS] / horizon
+        out[j, o + 6] = state[i, LAST_CLICK]
+        o += 7
+        for k in range(seen.shape[1]):
+            out[j, o + k] = seen[i, k]
+
+
+def draw_index(key: np.ndarray, purpose: int, size: int) -> np.ndarray:
+    """Return (N,) int64 uniform draws from 0..size-1, a function of episode key and purpose."""
+    counter = np.uint64(_DRAW_TASK + purpose)
+    with np.errstate(over="ignore"):
+        z = key + _GOLDEN * (counter + _ONE)
+        z = (z ^ (z >> _S30)) * _MIX1
+        z = (z ^ (z >> _S27)) * _MIX2
+    return ((z ^ (z >> _S31)) % np.uint64(size)).astype(np.int64)
+
+
+#: Names of the entries of the observation's ``state`` part.
+STATE_NAMES = (
+    "time_left",
+    "budget_left",
+    "fatigue",
+    "since_last_send",
+    "sends",
+    "clicks",
+    "last_click",
+)
+
+
+class UserBatch:
+    """N simulated users in mid-episode: state arrays and the compiled step over them.
+
+    Args:
+        users: the population that rows are drawn from, and its response.
+        n: number of rows N.
+        horizon: steps per episode; only scales observations here.
+        budget: currency that one row may spend per episode; None is unlimited.
+
+    Attributes:
+        user: (N,) int64 row of the population that each row simulates.
+        time: (N,) int64 steps since the episode began.
+        state: (N, 7) float64, columns `FATIGUE` ... `DISTINCT`.
+        count: (N, K) int64, earlier sends of each creative.
+        seen: (N, K) float32, log(1 + count).
+        drift: (N, F) float32, drift of interest in each topic, logit.
+    """
+
+    def __init__(self, users: UserModel, n: int, horizon: int, budget: float | None = None) -> None:
+        if n < 1 or horizon < 1:
+            raise UserError(f"num_envs and horizon must be at least 1; got {n} and {horizon}.")
+        if budget is not None and not budget >= 0:
+            raise UserError(f"budget is {budget}; it must be 0 or more, or null for no limit.")
+        self.users, self.n, self.horizon = users, n, horizon
+        self.budget = np.inf if budget is None else float(budget)
+        catalogue = users.catalogue
+        self.rows = np.arange(n)
+        self.base_key = np.zeros(n, np.uint64)
+        self.episode = np.full(n, -1, np.int64)
+        self.key = np.zeros(n, np.uint64)
+        self.user = np.zeros(n, np.int64)
+        self.time = np.zeros(n, np.int64)
+        self.state = np.zeros((n, _N_STATE))
+        self.count = np.zeros((n, catalogue.n_creatives), np.int64)
+        self.seen = np.zeros((n, catalogue.n_creatives), np.float32)
+        self.drift = np.zeros((n, len(catalogue.topics)), np.float32)
+        self._creative_of = catalogue.creative_of_action.astype(np.int64)
+        self._channel_of = catalogue.channel_of_action.astype(np.int64)
+        self._topic_of = catalogue.topic_of_action.astype(np.int64)
+        self._cost_of = catalogue.cost_of_action.astype(np.float64)
+        self._popularity = np.append(1.0, np.repeat(catalogue.popularity, catalogue.n_channels))
+        words = np.array([len(text.split()) for text in catalogue.texts], dtype=np.float64)
+        self._length = np.append(0.0, np.repeat(words, catalogue.n_channels))
+        #: D = P + S + 7 + K.
+        self.observation_size = (
+            users.profiles.features.shape[1]
+            + catalogue.n_slots
+            + len(STATE_NAMES)
+            + catalogue.n_creatives
+        )
+        d = users.dynamics
+        self._dynamics = (
+            d.fatigue_decay, d.fatigue_click, d.repetition_click, d.drift_persistence,
+            d.drift_step, d.drift_click, d.unsubscribe_logit, d.unsubscribe_fatigue,
+        )  # fmt: skip
+        self._logging = (
+            users.logging_policy if users.logging_policy is not None else np.empty((0, 1, 1), "f4")
+        )
+        self._conversion = (1.0 / (1.0 + np.exp(-users.conversion_logit))).astype(np.float32)
+        self._features = np.ascontiguousarray(users.profiles.features, dtype=np.float32)
+        self._no_override = np.empty((0, 4))
+        assert users.allowed is not None
+        self._allowed = users.allowed
+        self._topic_of_creative = catalogue.topic_of_creative.astype(np.int32)
+        sends = np.where(users.allowed[:, None, 1:], users.click_logit[:, :, 1:], -np.inf)
+        by_creative = sends.reshape(len(users), -1, catalogue.n_creatives, catalogue.n_channels)
+        self._best_logit = by_creative.max(axis=-1).astype(np.float32)
+        self._always_allowed = bool(users.allowed.all()) and self.budget == np.inf
+        self._all_true = np.ones((n, catalogue.n_actions), dtype=bool)
+        self._all_true.flags.writeable = False
+
+    def layout(self) -> dict[str, slice]:
+        """Return the parts of the observation: profile, slot, state, repetitions."""
+        sizes = {
+            "profile": self._features.shape[1],
+            "slot": self.users.catalogue.n_slots,
+            "state": len(STATE_NAMES),
+            "repetitions": self.users.catalogue.n_creatives,
+        }
+        edges = np.concatenate([[0], np.cumsum(list(sizes.values()))])
+        return {
+            name: slice(int(low), int(high))
+            for name, low, high in zip(sizes, edges[:-1], edges[1:], strict=True)
+        }
+
+    def seed(self, base_key: np.ndarray, rows: np.ndarray | None = None) -> None:
+        """Give rows new base keys, (M,) uint64; their next episode is the first of that key."""
+        rows = self.rows if rows is None else rows
+        self.base_key[rows] = base_key
+        self.episode[rows] = -1
+
+    def reset(self, rows: np.ndarray | None = None, user: np.ndarray | None = None) -> None:
+        """Begin the next episode of the given rows, with the given users or drawn ones."""
+        rows = self.rows if rows is None else rows
+        if user is not None:
+            user = np.asarray(user, dtype=np.int64)
+            if user.shape != rows.shape or user.min() < 0 or user.max() >= len(self.users):
+                raise UserError(
+                    f"options['user'] must be {rows.size} row numbers in 0..{len(self.users) - 1}."
+                )
+        _reset(
+            rows, self.base_key, self.episode, len(self.users), self.budget, self.key, self.user,
+            self.time, self.state, self.count, self.seen, self.drift,
+        )  # fmt: skip
+        if user is not None:
+            self.user[rows] = user
+
+    def step(
+        self,
+        actions: np.ndarray,
+        rows: np.ndarray | None = None,
+        response: Response | None = None,
+    ) -> tuple[Outcome, np.ndarray | None]:
+        """Advance rows by one slot.
+
+        Args:
+            actions: (M,) int64; an action that the mask forbids is executed as hold.
+            rows: (M,) rows to advance; all by default.
+            response: of each row to the text that is sent in place of the catalogue's copy.
+
+        Returns:
+            The outcome and the logging policy's propensity of the executed actions, (M,) float64,
+            or None where no logging policy is known.
+        """
+        rows = self.rows if rows is None else rows
+        m = rows.size
+        # One cache line of padding: rows a power of two apart would evict each other from L1.
+        ints = np.empty((len(_INT_FIELDS), m + 8), np.int64)
+        bools = np.empty((len(_BOOL_FIELDS), m + 64), np.bool_)
+        floats = np.empty((len(_FLOAT_FIELDS), m + 8))
+        override = self._no_override
+        if response is not None:
+            override = np.stack(response, axis=1).astype(np.float64)
+        users = self.users
+        _step(
+            rows, actions, self.key, self.user, self.time, self.state,
+            self.count, self.seen, self.drift,
+            users.click_logit, self._best_logit, self._conversion, users.expected_revenue,
+            users.unsubscribe_offset, self._allowed, self._logging,
+            self._topic_of_creative, self._creative_of, self._channel_of, self._topic_of,
+            self._cost_of, self._popularity, self._length, self._dynamics, override,
+            ints, bools, floats,
+        )  # fmt: skip
+        action, creative, channel, slot = ints[:, :m]
+        sent, click, conversion, unsubscribe = bools[:, :m]
+        p, best, cp, er, rev, cost, up, z, z2, rep, dis, sends, pop, length, propensity = floats[
+            :, :m
+        ]
+        outcome = Outcome(
+            action, creative, channel, slot, sent, p, best, click, cp, conversion, er, rev, cost,
+            up, unsubscribe, z, z2, rep, dis, sends, pop, length,
+        )  # fmt: skip
+        return outcome, propensity if self._logging.size else None
+
+    def observe(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return the observations of rows, (M, D) float32, a new array."""
+        rows = self.rows if rows is None else rows
+        out = np.empty((rows.size, self.observation_size), np.float32)
+        _observe(
+            rows, self.user, self.time, self.state, self.seen, self._features,
+            self.users.catalogue.n_slots, self.horizon, self.budget, self._dynamics[0], out,
+        )  # fmt: skip
+        return out
+
+    def masks(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return which actions are allowed and affordable, (M, A) bool, read-only if all are."""
+        rows = self.rows if rows is None else rows
+        if self._always_allowed:
+            return self._all_true[: rows.size]
+        affordable = self._cost_of[None, :] <= self.state[rows, BUDGET][:, None]
+        return self._allowed[self.user[rows]] & affordable

@@ -1,0 +1,73 @@
+"""The words in which an environment shows a brief and a reader: data for a prompt, not orders."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import gymnasium as gym
+import numpy as np
+
+from copygym.envs.catalogue import Catalogue
+from copygym.envs.profiles import Profiles
+
+#: Longest observation and longest copy, in characters; longer texts are cut.
+MAX_PROMPT, MAX_COPY = 4000, 500
+
+_N_TRAITS = 4
+_NOTABLE = 0.5
+
+
+@cache
+def _charset() -> frozenset[str]:
+    """Return the letters, digits and punctuation of the Latin, Greek and Cyrillic scripts."""
+    blocks = [(0x20, 0x530), (0x2010, 0x2070), (0x20A0, 0x20C0), (0x2100, 0x2150)]
+    letters = (chr(code) for low, high in blocks for code in range(low, high))
+    return frozenset(letter for letter in letters if letter.isprintable()) | {"\n"}
+
+
+def text_space(max_length: int) -> gym.spaces.Text:
+    """Return a space of texts of up to ``max_length`` characters; the empty text belongs to it."""
+    return gym.spaces.Text(max_length, min_length=0, charset=_charset())
+
+
+def clean_text(text: str, max_length: int) -> str:
+    """Return ``text`` inside `text_space`: other characters become "?" and the rest is cut."""
+    charset = _charset()
+    return "".join(c if c in charset else "?" for c in text[:max_length])
+
+
+def describe_reader(profiles: Profiles, row: int) -> str:
+    """Return one user's segment and the traits that set them apart, strongest first.
+
+    A trait is a profile feature at least half a standard deviation from the population's centre.
+    """
+    values = profiles.features[row]
+    order = np.argsort(-np.abs(values), kind="stable")[:_N_TRAITS]
+    traits = [
+        f"{'high' if values[p] > 0 else 'low'} {profiles.names[p].replace('_', ' ')}"
+        for p in order
+        if abs(values[p]) >= _NOTABLE
+    ]
+    return "; ".join([f"segment {profiles.segments[row]}", *traits])
+
+
+def copywriting_prompt(
+    catalogue: Catalogue, profiles: Profiles, user: int, creative: int, channel: int, slot: int
+) -> str:
+    """Return what the copywriter is told: brief, reader, channel and slot, each on labelled lines.
+
+    Args:
+        catalogue: source of the brief; where a creative has none, its product's name stands in.
+        profiles: the population.
+        user: row of ``profiles``.
+        creative: index of the creative whose product is advertised.
+        channel: channel index.
+        slot: slot index.
+    """
+    brief = catalogue.briefs[creative] or catalogue.product_ids[creative]
+    lines = (
+        f"Brief: {brief}",
+        f"Reader: {describe_reader(profiles, user)}",
+        f"Channel: {catalogue.channels[channel]}, {catalogue.slots[slot]}",
+    )
+    return clean_text("\n".join(lines), MAX_PROMPT)
