@@ -102,7 +102,7 @@ class _Room:
         self.active[np.arange(self.n), self.turn] = ~outcome.unsubscribe & (
             self.batch.time[rows] < self.horizon
         )
-        finished = ~self.active.any(axis=1)
+        finished = np.logical_not(self.active.any(axis=1))
         out_of_time = self.batch.time.reshape(self.n, -1).max(axis=1) >= self.horizon
         self._pass_turn(~finished)
         info = step_info(outcome, propensity)
