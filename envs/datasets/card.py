@@ -1,0 +1,129 @@
+"""Dataset cards, and where a dataset's files are looked for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from copygym.envs.errors import UserError
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file that ``copygym data get`` fetches.
+
+    Attributes:
+        name: file name in the dataset's folder.
+        url: where the publisher offers it.
+        sha256: hex digest of the published file; None where it is not known for certain.
+        size: bytes, None where unknown.
+    """
+
+    name: str
+    url: str
+    sha256: str | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """What one must know of a dataset before believing a number from it.
+
+    Attributes:
+        name: as in ``dataset=NAME``.
+        title: one line.
+        source: who made it, where it is published.
+        licence: of the data.
+        size: rows and units.
+        randomised: what was assigned at random, and what was not.
+        faults: what is known to be wrong, and the assumptions the loader makes.
+        citation: what to cite.
+        files: what ``copygym data get`` fetches; empty where nothing can be fetched.
+        how_to_get: one sentence for those who don't have it.
+        synthetic: True where the log is simulated.
+    """
+
+    name: str
+    title: str
+    source: str
+    licence: str
+    size: str
+    randomised: str
+    faults: tuple[str, ...]
+    citation: str
+    files: tuple[RemoteFile, ...]
+    how_to_get: str
+    synthetic: bool = False
+
+    def to_markdown(self) -> str:
+        """Return the card as a section of a page."""
+        lines = [f"## {self.name}: {self.title}", ""]
+        if self.synthetic:
+            lines += ["**Synthetic**: no real person is in this log.", ""]
+        lines += ["| | |", "|---|---|"]
+        facts = {
+            "source": self.source,
+            "licence": self.licence,
+            "size": self.size,
+            "randomised": self.randomised,
+            "how to get it": self.how_to_get,
+            "cite": self.citation,
+        }
+        lines += [f"| {key} | {value.replace('|', '/')} |" for key, value in facts.items()]
+        lines += [f"| file | {_describe(file)} |" for file in self.files]
+        if self.faults:
+            lines += ["", "Known faults and assumptions:", ""]
+            lines += [f"- {fault}" for fault in self.faults]
+        return "\n".join(lines) + "\n"
+
+
+def _describe(file: RemoteFile) -> str:
+    size = f", {file.size:,} bytes" if file.size else ""
+    digest = f"SHA-256 `{file.sha256}`" if file.sha256 else "no published checksum"
+    return f"[`{file.name}`]({file.url}){size}, {digest}"
+
+
+def data_home() -> Path:
+    """Return the folder of downloaded data: ``$COPYGYM_HOME/data``, else under ``~/.cache``."""
+    home = os.environ.get("COPYGYM_HOME") or Path.home() / ".cache" / "copygym"
+    return Path(home).expanduser() / "data"
+
+
+def default_folder(name: str) -> Path:
+    """Return the folder into which ``copygym data get NAME`` puts a dataset."""
+    return data_home() / name
+
+
+def find_file(card: Card, path: str | Path | None, patterns: tuple[str, ...]) -> Path:
+    """Return the dataset's file.
+
+    Args:
+        card: of the dataset.
+        path: the file itself, or a folder that holds it at any depth; None means the default
+            folder.
+        patterns: glob patterns, the preferred first.
+
+    Raises:
+        UserError: nothing fits; says how to get the dataset.
+    """
+    place = Path(path).expanduser() if path is not None else default_folder(card.name)
+    if place.is_file():
+        return place
+    if place.is_dir():
+        for pattern in patterns:
+            found = sorted(place.rglob(pattern))
+            if found:
+                return found[0]
+    raise missing(card, place, path is None, patterns)
+
+
+def missing(card: Card, place: Path, default: bool, patterns: tuple[str, ...]) -> UserError:
+    """Return the error for a dataset that is not at ``place``, with the way to get it."""
+    if place.exists():
+        what = f"{place} holds no {' or '.join(patterns)}"
+    else:
+        what = f"{place} does not exist"
+    where = " (where data.path is not set)" if default else ""
+    how = card.how_to_get.rstrip(".")
+    return UserError(f"dataset {card.name}: {what}{where}; {how[0].lower()}{how[1:]}.")

@@ -1,0 +1,125 @@
+"""MIND, the Microsoft News Dataset: user histories and slates of news titles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from copygym.envs.clicklog import ClickLog
+from copygym.envs.datasets.card import Card, find_file
+from copygym.envs.errors import UserError
+from copygym.envs.logfile import readable, scan
+from copygym.envs.logschema import Source, first_row
+
+CARD = Card(
+    name="mind",
+    title="user histories and news titles",
+    source="Microsoft News, msnews.github.io",
+    licence="Microsoft Research License Terms: research only, no redistribution",
+    size="15 million impression logs of 1 million users, 160,000 articles; small: 50,000 users",
+    randomised="nothing: the site's own ranking chose and ordered the articles",
+    faults=(
+        "no propensity is recorded, and what was shown depends on predicted interest: a model of "
+        "clicks is fine, a causal claim is not.",
+        "only users with at least five clicks in six weeks were sampled.",
+        "the articles of an impression are shuffled, so their position is unknown.",
+        "times carry no zone and are read as UTC.",
+    ),
+    citation=(
+        "Wu, F. et al. (2020). MIND: A Large-scale Dataset for News Recommendation. ACL 2020. "
+        "doi:10.18653/v1/2020.acl-main.331"
+    ),
+    files=(),
+    how_to_get=(
+        "Accept the licence on msnews.github.io, unpack MINDsmall_train.zip (or another labelled "
+        "part) and set data.path to the folder with behaviors.tsv and news.tsv"
+    ),
+)
+
+BEHAVIORS = ["impression_id", "user_id", "time", "history", "impressions"]
+NEWS = [
+    "news_id",
+    "category",
+    "subcategory",
+    "title",
+    "abstract",
+    "url",
+    "title_entities",
+    "abstract_entities",
+]
+
+
+def load(path: str | Path | None = None, history: bool = False) -> ClickLog:
+    """Load one part of MIND: a row per article shown, clicks from its label.
+
+    Args:
+        path: the folder that holds ``behaviors.tsv`` and ``news.tsv``.
+        history: keep the ids of the articles clicked before as ``user_history`` (blank-separated).
+
+    Returns:
+        A log with text (title), brief (abstract), topic (category), user_history_length,
+        context_impression (the slate) and context_subcategory.
+
+    Raises:
+        UserError: a file is missing, or a row has no labels, as in the test part.
+    """
+    behaviors = find_file(CARD, path, ("behaviors.tsv*",))
+    news = find_file(CARD, behaviors.parent, ("news.tsv*",))
+    shown = scan(behaviors, separator="\t", header=BEHAVIORS, quote=None)
+    articles = scan(news, separator="\t", header=NEWS, quote=None)
+    _check(shown, articles, behaviors, news)
+    clicked_before = pl.col("history").fill_null("").str.strip_chars()
+    length = clicked_before.str.split(" ").list.len().cast(pl.Int64)
+    rows = shown.with_columns(shown=pl.col("impressions").str.split(" ")).explode("shown")
+    rows = rows.with_columns(
+        news_id=pl.col("shown").str.head(-2), label=pl.col("shown").str.tail(1).cast(pl.Int64)
+    )
+    joined = rows.join(
+        articles.unique("news_id", keep="first"), on="news_id", how="left", maintain_order="left"
+    )
+    frame = joined.select(
+        "user_id",
+        pl.col("time").str.to_datetime("%m/%d/%Y %I:%M:%S %p", time_zone="UTC").alias("timestamp"),
+        pl.col("news_id").alias("product_id"),
+        pl.col("news_id").alias("creative_id"),
+        pl.col("title").alias("text"),
+        pl.col("abstract").alias("brief"),
+        pl.col("category").alias("topic"),
+        pl.lit("feed").alias("channel"),
+        pl.lit(1).alias("impressions"),
+        pl.col("label").alias("clicks"),
+        pl.when(clicked_before == "").then(0).otherwise(length).alias("user_history_length"),
+        *([clicked_before.alias("user_history")] if history else []),
+        pl.col("impression_id").alias("context_impression"),
+        pl.col("subcategory").alias("context_subcategory"),
+    )
+    return ClickLog.from_frame(frame, name=CARD.name, notes=CARD.faults, source=str(behaviors))
+
+
+def _check(shown: pl.LazyFrame, articles: pl.LazyFrame, behaviors: Path, news: Path) -> None:
+    """Check row by row of the file, before an impression becomes many rows."""
+    source = Source(str(behaviors))
+    with readable(behaviors):
+        labelled = pl.col("impressions").fill_null("").str.contains(r"^\S+-[01]( \S+-[01])*$")
+        bad = first_row(shown, ~labelled, ("impressions",))
+        if bad:
+            value = (bad["impressions"] or "")[:40]
+            raise UserError(
+                f"{source.at(bad['__row__'], 'impressions')}: value {value!r} is not a list like "
+                "'N1-0 N2-1'; the test part has no labels, so use the train or dev part."
+            )
+        time = pl.col("time").str.to_datetime("%m/%d/%Y %I:%M:%S %p", strict=False)
+        bad = first_row(shown, time.is_null(), ("time",))
+        if bad:
+            raise UserError(
+                f"{source.at(bad['__row__'], 'time')}: value {bad['time']!r} is not a time like "
+                "'11/13/2019 8:36:57 AM'; use the file as published."
+            )
+    with readable(news):
+        bad = first_row(articles, pl.col("title").is_null(), ())
+        if bad:
+            raise UserError(
+                f"{Source(str(news)).at(bad['__row__'], 'title')}: the title is empty; use the "
+                "file as published, with eight tab-separated columns."
+            )

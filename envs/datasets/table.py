@@ -1,0 +1,71 @@
+"""Any CSV or Parquet file, by a map from canonical columns to the file's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from copygym.envs.clicklog import ClickLog
+from copygym.envs.datasets.card import Card
+from copygym.envs.errors import UserError
+
+CARD = Card(
+    name="table",
+    title="your own log: any CSV or Parquet, by column map",
+    source="you",
+    licence="yours",
+    size="any; read in a stream",
+    randomised="what your logging policy randomised: record its propensity, or declare that it "
+    "is unknown",
+    faults=(
+        "nothing is known of the logging policy beyond the columns you map: without propensity, "
+        "off-policy estimates are not justified.",
+    ),
+    citation="none",
+    files=(),
+    how_to_get=(
+        "Set data.path to your file and data.columns to a map from canonical columns to yours; "
+        "`copygym data check FILE` tries it"
+    ),
+)
+
+
+def load(
+    path: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    label: str = "table",
+    separator: str | None = None,
+    encoding: str = "utf-8",
+    time_zone: str | None = None,
+    synthetic: bool = False,
+) -> ClickLog:
+    """Load a table.
+
+    Args:
+        path: CSV, csv.gz, Parquet, or a folder of (partitioned) Parquet.
+        columns: canonical, ``user_*`` or ``context_*`` name -> column of the file.
+        constants: canonical name -> one value for all rows (``impressions: 1``).
+        label: of the log, in reports.
+        separator: of a CSV; None means comma, or tab for ``.tsv``.
+        encoding: of a CSV.
+        time_zone: IANA zone of timestamps that carry none.
+        synthetic: label results as synthetic.
+
+    Raises:
+        UserError: no path, or a fault of the file.
+    """
+    if path is None:
+        raise UserError("dataset table: data.path is not set; set it to your CSV or Parquet file.")
+    log = ClickLog.read(
+        path,
+        columns=columns,
+        constants=constants,
+        name=label,
+        separator=separator,
+        encoding=encoding,
+        time_zone=time_zone,
+    )
+    log = log if log.has("propensity") else log.with_notes(*CARD.faults)
+    return ClickLog(log.frame, log.name, synthetic, log.notes, log.source)

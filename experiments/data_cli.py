@@ -1,0 +1,219 @@
+"""``copygym data``: list the datasets, show their cards, fetch them, check a log file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from copygym.envs.errors import UserError, unknown_name
+
+_EXAMPLES = """examples:
+  copygym data list
+  copygym data card hillstrom
+  copygym data get hillstrom
+  copygym data get hillstrom --url https://mirror.example/data
+  copygym data check mylog.csv --map clicks=opened --map text=subject --set impressions=1
+"""
+_PAGE = """# Datasets
+
+Every dataset, what it says and what is known to be wrong with it. Written by
+`copygym data card --all --markdown > docs/datasets.md`; edit the cards in `envs/datasets/`, not
+this page.
+
+Choose one with `dataset=NAME`, give its place with `data.path=...`, or fetch it with
+`copygym data get NAME`. A log of your own needs no code: `dataset=table`, and
+`copygym data check FILE` tells what is wrong with it.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises a `UserError` where argparse would print its usage and leave."""
+
+    def error(self, message: str) -> Any:
+        raise UserError(f"{self.prog}: {message}; see `{self.prog} --help`.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="copygym data",
+        description="Datasets: what there is, what is known of it, how to get it, and a check of "
+        "your own log file.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("list", help="name, title and whether it is on this machine")
+
+    card = commands.add_parser("card", help="source, licence, what is randomised, known faults")
+    card.add_argument("name", nargs="?", help="a dataset from `copygym data list`")
+    card.add_argument("--all", action="store_true", help="every dataset")
+    card.add_argument("--markdown", action="store_true", help="as the page docs/datasets.md")
+
+    get = commands.add_parser(
+        "get",
+        help="download, resuming, with checksum",
+        description="Download a dataset to the place where its loader looks "
+        "($COPYGYM_HOME/data/NAME, by default ~/.cache/copygym/data/NAME). A broken transfer "
+        "goes on where it stopped when you run the command again.",
+    )
+    get.add_argument("name", help="a dataset from `copygym data list`")
+    get.add_argument("--url", help="base URL of a mirror; the file's name is appended to it")
+    get.add_argument("--to", type=Path, metavar="DIR", help="another folder to put it in")
+
+    check = commands.add_parser(
+        "check",
+        help="validate a CSV or Parquet log and say what is in it",
+        description="Validate a log. Required columns: impressions (>= 1) and clicks; optional: "
+        "user_id, timestamp, product_id, creative_id, text, brief, topic, channel, slot, test_id, "
+        "impression_id, propensity, conversions, unsubscribes, revenue, user_* and context_* "
+        "features. A row in which nothing was sent has the creative_id 'hold'.",
+    )
+    check.add_argument("file", type=Path, help="CSV, csv.gz, Parquet, or a folder of Parquet files")
+    check.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="CANONICAL=COLUMN",
+        help="read the file's COLUMN as CANONICAL; repeat for more",
+    )
+    check.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="CANONICAL=VALUE",
+        help="one value for all rows, as in --set impressions=1",
+    )
+    check.add_argument("--separator", help="column separator (default: comma, tab for .tsv)")
+    check.add_argument("--encoding", default="utf-8", help="of a CSV (default: utf-8)")
+    check.add_argument("--time-zone", help="IANA zone of timestamps without one (default: UTC)")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Run ``copygym data ARGV`` and return the exit status.
+
+    Raises:
+        UserError: for the caller to print; nothing half-written is left.
+    """
+    args = _parser().parse_args(argv)
+    run = {"list": _list, "card": _card, "get": _get, "check": _check}[args.command]
+    run(args)
+    return 0
+
+
+def _here(name: str) -> str:
+    from copygym.envs.datasets.card import default_folder
+
+    folder = default_folder(name)
+    return "here" if folder.is_dir() and any(folder.iterdir()) else "not here"
+
+
+def _list(args: argparse.Namespace) -> None:
+    from copygym.envs import datasets
+
+    for name in datasets.available():
+        card = datasets.card(name)
+        if card.synthetic:
+            state = "embedded, synthetic"
+        elif name == "table":
+            state = "your file"
+        else:
+            state = _here(name)
+        print(f"{name:<14} {state:<20} {card.title}")
+
+
+def _card(args: argparse.Namespace) -> None:
+    from copygym.envs import datasets
+
+    if args.all == (args.name is not None):
+        raise UserError("copygym data card: give the name of one dataset, or --all.")
+    names = datasets.available() if args.all else [args.name]
+    sections = [datasets.card(name).to_markdown() for name in names]
+    if args.markdown and args.all:
+        sections.insert(0, _PAGE)
+    print("\n".join(sections), end="")
+
+
+def _get(args: argparse.Namespace) -> None:
+    from copygym.envs import datasets
+    from copygym.envs.datasets.download import get_dataset
+
+    card = datasets.card(args.name)
+    if card.synthetic:
+        print(f"dataset {card.name} is embedded: there is nothing to download.")
+        return
+    for result in get_dataset(card, args.to, args.url):
+        what = "downloaded" if result.transferred else "already there"
+        print(f"{result.path}: {what}, SHA-256 {result.sha256}")
+        expected = next((f.sha256 for f in card.files if f.name == result.path.name), None)
+        if expected is None:
+            print(
+                "  no checksum is published for this file; the one above was recorded beside it, "
+                "so that later runs notice a change."
+            )
+
+
+def _pairs(values: list[str], option: str) -> dict[str, str]:
+    from copygym.envs.logschema import SCHEMA, is_feature
+
+    pairs: dict[str, str] = {}
+    for value in values:
+        name, mark, right = value.partition("=")
+        if not mark or not name or not right:
+            raise UserError(f"{option} {value!r}: write canonical=column, as in clicks=opened.")
+        if name not in SCHEMA and not is_feature(name):
+            raise unknown_name("canonical column", name, [*SCHEMA, "user_*", "context_*"])
+        pairs[name] = right
+    return pairs
+
+
+def _check(args: argparse.Namespace) -> None:
+    from copygym.envs.clicklog import ClickLog
+
+    log = ClickLog.read(
+        args.file,
+        columns=_pairs(args.map, "--map"),
+        constants=_pairs(args.set, "--set"),
+        separator=args.separator,
+        encoding=args.encoding,
+        time_zone=args.time_zone,
+    )
+    print(summary(log))
+
+
+def summary(log: Any) -> str:
+    """Return a few lines on a valid log: rows, rates, arms, users, period, columns, notes."""
+    import polars as pl
+
+    wanted = [pl.col("impressions").sum(), pl.col("clicks").sum()]
+    if log.has("user_id"):
+        wanted.append(pl.col("user_id").n_unique().alias("users"))
+    if log.has("test_id"):
+        wanted.append(pl.col("test_id").n_unique().alias("tests"))
+    if log.has("timestamp"):
+        wanted.append(pl.col("timestamp").min().alias("from"))
+        wanted.append(pl.col("timestamp").max().alias("to"))
+    if log.has("propensity"):
+        wanted.append(pl.col("propensity").min().alias("least propensity"))
+    found = log.frame.select(wanted).collect(engine="streaming").row(0, named=True)
+    shown, clicked = found.pop("impressions"), found.pop("clicks")
+    arms = log.arms()
+    lines = [
+        f"{log.source}: a valid log",
+        f"  rows {log.height:,}, impressions {shown:,}, clicks {clicked:,}, "
+        f"CTR {clicked / shown:.4%}, arms {arms}"
+        + (" (in the largest test)" if log.has("test_id") else ""),
+    ]
+    lines += [
+        f"  {key}: {value:,}" if isinstance(value, int) else f"  {key}: {value}"
+        for key, value in found.items()
+    ]
+    types = log.frame.collect_schema()
+    lines.append("  columns: " + ", ".join(f"{name} ({types[name]})" for name in log.columns))
+    lines += [f"  note: {note}" for note in log.notes]
+    if arms < 2:
+        lines.append("  note: one arm only, so there is no choice to learn or judge.")
+    if not log.has("propensity"):
+        lines.append("  note: no propensity, so no off-policy estimate is justified.")
+    return "\n".join(lines)

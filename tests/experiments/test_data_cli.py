@@ -1,0 +1,115 @@
+"""``copygym data``: what it prints, and one sentence for every mistake."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from copygym.envs import datasets
+from copygym.envs.datasets.card import RemoteFile
+from copygym.envs.errors import UserError
+from copygym.experiments.data_cli import main
+
+PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("user,opened,arm\nann,1,a\nbob,0,hold\n", encoding="utf-8")
+    return path
+
+
+def test_list_says_what_is_here(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COPYGYM_HOME", str(tmp_path))
+    (tmp_path / "data" / "coupon").mkdir(parents=True)
+    (tmp_path / "data" / "coupon" / "x.csv").touch()
+    assert main(["list"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert list(lines) == datasets.available()
+    assert " here " in lines["coupon"] and " not here " in lines["hillstrom"]
+    assert "synthetic" in lines["storefront"]
+
+
+def test_card(capsys):
+    assert main(["card", "hillstrom"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("## hillstrom: ") and "1/3" in out and "Surburban" in out
+    with pytest.raises(UserError, match="unknown dataset 'hillstorm': choose one of"):
+        main(["card", "hillstorm"])
+    with pytest.raises(UserError, match="the name of one dataset, or --all"):
+        main(["card"])
+
+
+def test_the_committed_page_is_what_the_command_prints(capsys):
+    main(["card", "--all", "--markdown"])
+    assert capsys.readouterr().out == PAGE.read_text(encoding="utf-8"), (
+        "run `copygym data card --all --markdown > docs/datasets.md`"
+    )
+
+
+def test_check_of_a_good_file(capsys, log):
+    argv = ["--map", "clicks=opened", "--map", "creative_id=arm", "--map", "user_id=user"]
+    assert main(["check", str(log), *argv, "--set", "impressions=1"]) == 0
+    out = capsys.readouterr().out
+    assert f"{log}: a valid log" in out
+    assert "rows 2, impressions 2, clicks 1, CTR 50.0000%, arms 2" in out
+    assert "users: 2" in out and "no propensity" in out
+    assert "ann" not in out and "bob" not in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "'impressions' is missing; the columns there are 'user', 'opened', 'arm'; where each"),
+        (["--set", "impressions=1"], "'clicks' is missing"),
+        (["--map", "clicks"], "--map 'clicks': write canonical=column"),
+        (["--map", "click=opened"], "unknown canonical column 'click': choose one of"),
+        (
+            ["--set", "impressions=one", "--map", "clicks=opened"],
+            "row 2, column impressions: value",
+        ),
+        (["--encoding", "klingon"], "unknown encoding 'klingon'"),
+    ],
+)
+def test_check_of_a_bad_call_or_file(log, argv, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        main(["check", str(log), *argv])
+
+
+def test_mistakes_on_the_command_line(tmp_path):
+    with pytest.raises(UserError, match=re.escape("invalid choice: 'fetch'")):
+        main(["fetch"])
+    with pytest.raises(UserError, match="arguments are required: COMMAND"):
+        main([])
+    with pytest.raises(UserError, match="there is no such file"):
+        main(["check", str(tmp_path / "x.csv")])
+
+
+def test_get_of_what_cannot_be_fetched(capsys, tmp_path):
+    assert main(["get", "storefront"]) == 0
+    assert "nothing to download" in capsys.readouterr().out
+    with pytest.raises(UserError, match="mind cannot be downloaded: Accept the licence"):
+        main(["get", "mind"])
+    with pytest.raises(UserError, match="cannot be reached"):
+        main(["get", "hillstrom", "--url", "http://127.0.0.1:9", "--to", str(tmp_path / "x")])
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(UserError, match="unknown dataset 'nope'"):
+        main(["get", "nope"])
+
+
+def test_get_prints_and_records_an_unknown_checksum(capsys, monkeypatch, tmp_path):
+    from copygym.envs.datasets import download
+
+    file = RemoteFile("x.csv", "https://nowhere.invalid/x.csv")
+    path = tmp_path / "x.csv"
+    path.write_text("impressions,clicks\n1,0\n")
+    found = download.Fetched(path, "ab" * 32, True)
+    monkeypatch.setattr(download, "fetch", lambda url, target, **kw: found)
+    card = datasets.card("coupon")
+    monkeypatch.setattr(
+        datasets, "card", lambda name: type(card)(**{**vars(card), "files": (file,)})
+    )
+    assert main(["get", "coupon", "--to", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "downloaded, SHA-256 " + "ab" * 32 in out and "no checksum is published" in out
