@@ -36,7 +36,7 @@ _N_STATE = 7
 
 # Rows of the outcome blocks, in the order of the fields of Outcome that they fill.
 _INT_FIELDS = ("action", "creative", "channel", "slot")
-_BOOL_FIELDS = ("sent", "click", "conversion", "unsubscribe")
+_BOOL_FIELDS = ("sent", "click", "conversion", "unsubscribe", "last")
 _FLOAT_FIELDS = (
     "click_probability",
     "best_click_probability",
@@ -133,7 +133,7 @@ def _step(  # type: ignore[no-untyped-def]
     rows, actions, key, user, time, state, count, seen, drift,
     click_logit, best_logit, conversion_probability, expected_revenue, unsubscribe_offset, allowed,
     logging, topic_of_creative, creative_of, channel_of, topic_of, cost_of, popularity, length,
-    dynamics, override, ints, bools, floats,
+    dynamics, horizon, override, ints, bools, floats,
 ):  # fmt: skip
     n_slots = click_logit.shape[1]
     n_topics = drift.shape[1]
@@ -182,6 +182,7 @@ def _step(  # type: ignore[no-untyped-def]
 
         ints[0, j], ints[1, j], ints[2, j], ints[3, j] = a, c, channel_of[a], s
         bools[0, j], bools[1, j], bools[2, j], bools[3, j] = sent, click, conversion, left
+        bools[4, j] = left or t + 1 >= horizon
         floats[0, j] = p
         floats[1, j] = max(_sigmoid(best), p)
         floats[2, j] = conversion_p
@@ -281,7 +282,7 @@ class UserBatch:
     Args:
         users: the population that rows are drawn from, and its response.
         n: number of rows N.
-        horizon: steps per episode; only scales observations here.
+        horizon: steps per episode; scales observations and marks `Outcome.last`.
         budget: currency that one row may spend per episode; None is unlimited.
 
     Attributes:
@@ -415,17 +416,17 @@ class UserBatch:
             users.click_logit, self._best_logit, self._conversion, users.expected_revenue,
             users.unsubscribe_offset, self._allowed, self._logging,
             self._topic_of_creative, self._creative_of, self._channel_of, self._topic_of,
-            self._cost_of, self._popularity, self._length, self._dynamics, override,
+            self._cost_of, self._popularity, self._length, self._dynamics, self.horizon, override,
             ints, bools, floats,
         )  # fmt: skip
         action, creative, channel, slot = ints[:, :m]
-        sent, click, conversion, unsubscribe = bools[:, :m]
+        sent, click, conversion, unsubscribe, last = bools[:, :m]
         p, best, cp, er, rev, cost, up, z, z2, rep, dis, sends, pop, length, propensity = floats[
             :, :m
         ]
         outcome = Outcome(
             action, creative, channel, slot, sent, p, best, click, cp, conversion, er, rev, cost,
-            up, unsubscribe, z, z2, rep, dis, sends, pop, length,
+            up, unsubscribe, z, z2, rep, dis, sends, pop, length, last,
         )  # fmt: skip
         return outcome, propensity if self._logging.size else None
 

@@ -1,0 +1,302 @@
+"""The agent protocol, and the few helpers that every agent shares."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from copygym.envs.errors import UserError
+from copygym.envs.users import UserModel
+
+if TYPE_CHECKING:
+    from copygym.envs.delivery import DeliveryVectorEnv
+
+OnProgress = Callable[[int, dict[str, float]], None]
+State = Mapping[str, np.ndarray]
+
+#: The file of a saved agent that names its class and settings.
+AGENT_FILE = "agent.json"
+_ARRAYS_FILE = "agent.npz"
+_PACKAGE = "copygym.agents"
+
+
+class Agent(ABC):
+    """A delivery agent: what to send to whom, on which channel, now.
+
+    An agent learns from a vector environment, then acts on observations and masks alone. What it
+    reports in `propensities` are the exact probabilities with which `act` draws, so that a log
+    written by any agent supports off-policy evaluation.
+
+    Attributes:
+        name: for reports and file names.
+        privileged: True for references that may look at the simulator's state and users. They
+            get ``state`` (`DeliveryVectorEnv.state`) in `act` and `propensities`, and `bind`
+            tells them which users are simulated.
+    """
+
+    name: str = "agent"
+    privileged: ClassVar[bool] = False
+
+    def bind(self, users: UserModel) -> None:  # noqa: B027 - most agents have nothing to bind
+        """Hear which users are simulated from now on; `learn` and evaluation both call it."""
+
+    @abstractmethod
+    def learn(
+        self,
+        venv: DeliveryVectorEnv,
+        steps: int,
+        *,
+        seed: int,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        """Learn from about ``steps`` transitions of ``venv`` (one step of N rows is N).
+
+        Args:
+            venv: N simulated users; the agent resets it.
+            steps: transitions to spend; agents that need none ignore it.
+            seed: of the environment and of the agent's own choices.
+            on_progress: called now and then with the transitions so far and named numbers.
+        """
+
+    @abstractmethod
+    def propensities(
+        self, obs: np.ndarray, mask: np.ndarray, state: State | None = None
+    ) -> np.ndarray:
+        """Return the probability of each action.
+
+        Args:
+            obs: (N, D) float32 observations.
+            mask: (N, A) bool, True where an action is allowed.
+            state: the simulator's state, for privileged agents.
+
+        Returns:
+            (N, A) float64; rows sum to 1 and masked actions have 0.
+        """
+
+    def act(
+        self,
+        obs: np.ndarray,
+        mask: np.ndarray,
+        rng: np.random.Generator,
+        state: State | None = None,
+    ) -> np.ndarray:
+        """Draw one action a row from `propensities`, (N,) int64."""
+        return sample_actions(self.propensities(obs, mask, state), rng)
+
+    @abstractmethod
+    def save(self, folder: str | Path) -> None:
+        """Write the agent under ``folder`` (made if need be), without pickle."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: str | Path) -> Agent:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: the folder holds no agent of this class.
+        """
+
+
+class ArrayAgent(Agent):
+    """An agent that is its settings and a few arrays; saves them as JSON and npz."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments, JSON types only."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what was learned."""
+
+    @abstractmethod
+    def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Restore what `arrays` returned."""
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``agent.json`` and ``agent.npz``, each atomically."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = self.arrays()
+        with atomic_path(folder / _ARRAYS_FILE) as path, path.open("wb") as file:
+            # numpy's stubs take a keyword named allow_pickle for one of the arrays.
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        write_agent_file(folder, self, self.settings())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> ArrayAgent:
+        """Read what `save` wrote."""
+        settings = read_agent_file(folder, cls)
+        agent = cls(**settings)
+        path = Path(folder) / _ARRAYS_FILE
+        if not path.exists():
+            raise UserError(f"{path} is missing: the agent was saved incompletely, learn it again.")
+        with np.load(path, allow_pickle=False) as file:
+            agent.set_arrays(dict(file))
+        return agent
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder that replaces ``path`` if the block succeeds."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes the file private; a result should have the user's usual permissions.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_agent_file(folder: Path, agent: Agent, settings: dict[str, Any]) -> None:
+    """Write ``agent.json``, last of an agent's files, so that its presence means it is whole."""
+    kind = type(agent)
+    content = {"class": f"{kind.__module__}.{kind.__qualname__}", "settings": settings}
+    with atomic_path(folder / AGENT_FILE) as path:
+        path.write_text(json.dumps(content, indent=2, allow_nan=True) + "\n", encoding="utf-8")
+
+
+def read_agent_file(folder: str | Path, cls: type[Agent]) -> dict[str, Any]:
+    """Return the settings in ``agent.json``, which must be of class ``cls``."""
+    content = _read_json(folder)
+    wanted = f"{cls.__module__}.{cls.__qualname__}"
+    if content["class"] != wanted:
+        raise UserError(
+            f"{Path(folder) / AGENT_FILE} holds a {content['class']}, not a {wanted}; "
+            "use copygym.agents.load_agent."
+        )
+    settings = content["settings"]
+    assert isinstance(settings, dict)
+    return settings
+
+
+def load_agent(folder: str | Path) -> Agent:
+    """Load any saved agent.
+
+    The class is taken from ``agent.json`` and must be an `Agent` of `copygym.agents`, so that a
+    folder from elsewhere cannot make us import and call something else.
+    """
+    path = str(_read_json(folder)["class"])
+    module, _, name = path.rpartition(".")
+    kind: Any = None
+    if module == _PACKAGE or module.startswith(f"{_PACKAGE}."):
+        try:
+            kind = getattr(importlib.import_module(module), name, None)
+        except ModuleNotFoundError:
+            kind = None
+    if not (isinstance(kind, type) and issubclass(kind, Agent)):
+        raise UserError(
+            f"{Path(folder) / AGENT_FILE} names the class {path!r}, which is no agent of "
+            f"{_PACKAGE}; load it with its own class."
+        )
+    agent: Agent = kind.load(folder)
+    return agent
+
+
+def _read_json(folder: str | Path) -> dict[str, Any]:
+    path = Path(folder) / AGENT_FILE
+    if not path.exists():
+        raise UserError(f"{path} does not exist: give a folder that an agent was saved to.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not JSON ({error}); save the agent again.") from error
+    if not isinstance(content, dict) or not {"class", "settings"} <= content.keys():
+        raise UserError(f"{path} lacks 'class' or 'settings'; save the agent again.")
+    return content
+
+
+def sample_actions(probabilities_NA: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw one action a row by inverse CDF, (N,) int64; one uniform a row.
+
+    An action of probability 0 is never drawn, whatever rounding does to the sums.
+    """
+    cdf = np.cumsum(probabilities_NA, axis=1)
+    # Scaled by the total, and 1 - u lies in (0, 1]: so the first index with cdf >= threshold has
+    # positive probability at both ends.
+    threshold = (1.0 - rng.random(len(cdf)))[:, None] * cdf[:, -1:]
+    return np.argmax(cdf >= threshold, axis=1)
+
+
+def uniform_over(mask: np.ndarray) -> np.ndarray:
+    """Return equal probabilities over the True entries of each row, (..., A) float64."""
+    return mask / mask.sum(axis=-1, keepdims=True)
+
+
+def greedy_over(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return 1 for the best allowed action of each row (the first of equals), (..., A) float64."""
+    best = np.argmax(np.where(mask, scores, -np.inf), axis=-1)
+    return (np.arange(mask.shape[-1]) == best[..., None]).astype(np.float64)
+
+
+def mix_uniform(probabilities: np.ndarray, mask: np.ndarray, epsilon: float) -> np.ndarray:
+    """Return (1 - epsilon) * probabilities + epsilon * uniform over the mask."""
+    if epsilon == 0.0:
+        return probabilities
+    return (1.0 - epsilon) * probabilities + epsilon * uniform_over(mask)
+
+
+def executed(actions: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the actions with masked ones replaced by hold, as the environments execute them."""
+    return np.where(mask[np.arange(len(actions)), actions], actions, 0)
+
+
+def check_fraction(name: str, value: float) -> float:
+    """Return ``value`` if it lies in [0, 1]."""
+    if not 0.0 <= value <= 1.0:
+        raise UserError(f"{name} is {value}; it must lie in [0, 1].")
+    return float(value)
+
+
+def require_learned(agent: Agent, learned: object) -> None:
+    """Refuse to act before `Agent.learn` or `Agent.load`."""
+    if learned is None:
+        raise UserError(f"agent {agent.name!r} has not learned yet; call learn or load first.")
+
+
+class Progress:
+    """Reports how far learning is: a bar on a terminal, and the caller's callback.
+
+    Use as a context manager around the learning loop.
+    """
+
+    def __init__(self, name: str, steps: int, on_progress: OnProgress | None) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=steps, desc=f"learn {name}", unit="step", disable=None, leave=False)
+        self._steps, self._on_progress, self._done = steps, on_progress, 0
+        self._reported = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    @property
+    def due(self) -> bool:
+        """True when the next `update` should bring metrics: about a hundred times a run."""
+        return self._on_progress is not None and (
+            self._done - self._reported >= self._steps / 100 or self._reported == 0
+        )
+
+    def update(self, steps: int, metrics: dict[str, float] | None = None) -> None:
+        """Advance by ``steps`` transitions; with metrics, tell the caller too."""
+        self._done += steps
+        self._bar.update(steps)
+        if metrics and self._on_progress is not None:
+            self._reported = self._done
+            self._on_progress(self._done, metrics)
