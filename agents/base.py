@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import json
-import os
-import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from copygym.envs.errors import UserError
+from copygym.envs.storage import read_arrays, read_json, write_arrays, write_json
 from copygym.envs.users import UserModel
 
 if TYPE_CHECKING:
@@ -124,11 +121,7 @@ class ArrayAgent(Agent):
     def save(self, folder: str | Path) -> None:
         """Write ``agent.json`` and ``agent.npz``, each atomically."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        arrays = self.arrays()
-        with atomic_path(folder / _ARRAYS_FILE) as path, path.open("wb") as file:
-            # numpy's stubs take a keyword named allow_pickle for one of the arrays.
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+        write_arrays(folder / _ARRAYS_FILE, self.arrays())
         write_agent_file(folder, self, self.settings())
 
     @classmethod
@@ -136,42 +129,20 @@ class ArrayAgent(Agent):
         """Read what `save` wrote."""
         settings = read_agent_file(folder, cls)
         agent = cls(**settings)
-        path = Path(folder) / _ARRAYS_FILE
-        if not path.exists():
-            raise UserError(f"{path} is missing: the agent was saved incompletely, learn it again.")
-        with np.load(path, allow_pickle=False) as file:
-            agent.set_arrays(dict(file))
+        agent.set_arrays(read_arrays(Path(folder) / _ARRAYS_FILE))
         return agent
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder that replaces ``path`` if the block succeeds."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp makes the file private; a result should have the user's usual permissions.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_agent_file(folder: Path, agent: Agent, settings: dict[str, Any]) -> None:
     """Write ``agent.json``, last of an agent's files, so that its presence means it is whole."""
     kind = type(agent)
     content = {"class": f"{kind.__module__}.{kind.__qualname__}", "settings": settings}
-    with atomic_path(folder / AGENT_FILE) as path:
-        path.write_text(json.dumps(content, indent=2, allow_nan=True) + "\n", encoding="utf-8")
+    write_json(folder / AGENT_FILE, content)
 
 
 def read_agent_file(folder: str | Path, cls: type[Agent]) -> dict[str, Any]:
     """Return the settings in ``agent.json``, which must be of class ``cls``."""
-    content = _read_json(folder)
+    content = _read_agent(folder)
     wanted = f"{cls.__module__}.{cls.__qualname__}"
     if content["class"] != wanted:
         raise UserError(
@@ -189,7 +160,7 @@ def load_agent(folder: str | Path) -> Agent:
     The class is taken from ``agent.json`` and must be an `Agent` of `copygym.agents`, so that a
     folder from elsewhere cannot make us import and call something else.
     """
-    path = str(_read_json(folder)["class"])
+    path = str(_read_agent(folder)["class"])
     module, _, name = path.rpartition(".")
     kind: Any = None
     if module == _PACKAGE or module.startswith(f"{_PACKAGE}."):
@@ -206,15 +177,12 @@ def load_agent(folder: str | Path) -> Agent:
     return agent
 
 
-def _read_json(folder: str | Path) -> dict[str, Any]:
+def _read_agent(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / AGENT_FILE
     if not path.exists():
         raise UserError(f"{path} does not exist: give a folder that an agent was saved to.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not JSON ({error}); save the agent again.") from error
-    if not isinstance(content, dict) or not {"class", "settings"} <= content.keys():
+    content = read_json(path)
+    if not {"class", "settings"} <= content.keys():
         raise UserError(f"{path} lacks 'class' or 'settings'; save the agent again.")
     return content
 

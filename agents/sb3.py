@@ -21,7 +21,6 @@ from copygym.agents.base import (
     OnProgress,
     Progress,
     State,
-    atomic_path,
     check_fraction,
     greedy_over,
     mix_uniform,
@@ -31,6 +30,7 @@ from copygym.agents.base import (
 )
 from copygym.agents.sb3_env import SB3VecEnv
 from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.storage import atomic
 
 if TYPE_CHECKING:
     from copygym.envs.delivery import DeliveryVectorEnv
@@ -223,12 +223,11 @@ class SB3Agent(Agent):
         require_learned(self, self.policy)
         assert self.policy is not None
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         weights = {k: v.contiguous().cpu() for k, v in self.policy.state_dict().items()}
         shape = self.policy.observation_space.shape
         assert shape is not None
         shapes = {"observation_size": str(shape[0]), "n_actions": str(_n_actions(self.policy))}
-        with atomic_path(folder / _WEIGHTS_FILE) as path:
+        with atomic(folder / _WEIGHTS_FILE) as path:
             save_file(weights, path, metadata=shapes)
         write_agent_file(folder, self, self.settings())
 

@@ -22,7 +22,7 @@ from copygym.envs.scores import (
     log_losses,
     wilson_interval,
 )
-from copygym.envs.storage import read_json, write_atomically, write_json
+from copygym.envs.storage import read_json, write_json, write_text
 
 
 class Interval(NamedTuple):
@@ -390,4 +390,4 @@ def write_fidelity_page(cards: Sequence[FidelityCard], path: str | Path, command
             f"{' | '.join(counts)} |"
         )
     page = "\n".join([*head, "", *(card.to_markdown() for card in cards)])
-    write_atomically(Path(path), lambda stream: stream.write(page.encode()))
+    write_text(Path(path), page)

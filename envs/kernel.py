@@ -56,6 +56,10 @@ _FLOAT_FIELDS = (
 )
 
 
+# Columns of the numbers of each action.
+_COST, _POPULARITY, _LENGTH = range(3)
+
+
 @njit(cache=True)
 def _mix(z):  # type: ignore[no-untyped-def]
     z = (z ^ (z >> _S30)) * _MIX1
@@ -89,25 +93,32 @@ def _sigmoid(x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath={"nnan", "nsz", "reassoc"})
-def _best_logit(per_creative, seen, drift, topic_of_creative, bored):  # type: ignore[no-untyped-def]
-    # Only comparisons may be reordered here: no NaN can reach this loop, and that makes it a
-    # vector instruction.
-    best = np.float32(-np.inf)
+def _best_logits(  # type: ignore[no-untyped-def]
+    rows, user, time, best_logit, seen, drift, topic_of_creative, bored, out
+):
+    # The best send of each row where any can be afforded, fatigue left out. A loop of its own,
+    # and only comparisons may be reordered in it (no NaN can reach it): that makes the inner loop
+    # a vector instruction.
+    n_slots, n_creatives = best_logit.shape[1], topic_of_creative.size
     weight = np.float32(bored)
-    for k in range(per_creative.size):
-        value = per_creative[k] + drift[topic_of_creative[k]] - weight * seen[k]
-        best = value if value > best else best
-    return best
+    for j in range(rows.size):
+        i = rows[j]
+        u, s = user[i], time[i] % n_slots
+        best = np.float32(-np.inf)
+        for k in range(n_creatives):
+            value = best_logit[u, s, k] + drift[i, topic_of_creative[k]] - weight * seen[i, k]
+            best = value if value > best else best
+        out[j] = best
 
 
 @njit(cache=True)
 def _best_affordable_logit(  # type: ignore[no-untyped-def]
-    logits, seen, drift, topic_of, creative_of, cost_of, allowed, budget, bored
+    i, logits, seen, drift, labels, cost_of, allowed, budget, bored
 ):
     best = -np.inf
     for a in range(1, logits.size):
         if allowed[a] and cost_of[a] <= budget:
-            best = max(best, logits[a] + drift[topic_of[a]] - bored * seen[creative_of[a]])
+            best = max(best, logits[a] + drift[i, labels[a, 2]] - bored * seen[i, labels[a, 0]])
     return best
 
 
@@ -129,35 +140,70 @@ def _reset(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _walk(rows, key, time, drift, persistence, step):  # type: ignore[no-untyped-def]
+    # Interests of rows that have just moved on from time - 1.
+    for j in range(rows.size):
+        i = rows[j]
+        k_i, t = key[i], time[i] - 1
+        for f in range(drift.shape[1]):
+            drift[i, f] = persistence * drift[i, f] + step * _noise(k_i, t, _DRAW_DRIFT + f)
+
+
+@njit(cache=True)
+def _look_up(  # type: ignore[no-untyped-def]
+    rows, actions, user, time, state, click_logit, aftermath, logging, allowed, cost_of,
+    executed, found,
+):  # fmt: skip
+    # Nothing but loads from the large tables, so that many are under way at the same time; inside
+    # the loop that uses them each would be waited for.
+    n_slots = click_logit.shape[1]
+    for j in range(rows.size):
+        i = rows[j]
+        u, s, a = user[i], time[i] % n_slots, actions[j]
+        if not allowed[u, a] or cost_of[a] > state[i, BUDGET]:
+            a = 0  # a masked action is not executed
+        executed[j] = a
+        found[j, 0] = click_logit[u, s, a]
+        found[j, 1] = aftermath[u, a, 0]
+        found[j, 2] = aftermath[u, a, 1]
+        found[j, 3] = aftermath[u, a, 2]
+        found[j, 4] = logging[u, s, a] if logging.shape[0] > 0 else np.float32(0.0)
+
+
+@njit(cache=True)
 def _step(  # type: ignore[no-untyped-def]
     rows, actions, key, user, time, state, count, seen, drift,
-    click_logit, best_logit, conversion_probability, expected_revenue, unsubscribe_offset, allowed,
-    logging, topic_of_creative, creative_of, channel_of, topic_of, cost_of, popularity, length,
+    click_logit, best_logit, aftermath, allowed, logging, topic_of_creative, labels, traits,
     dynamics, horizon, override, ints, bools, floats,
 ):  # fmt: skip
     n_slots = click_logit.shape[1]
-    n_topics = drift.shape[1]
+    n_creatives = topic_of_creative.size
+    cost_of = traits[:, _COST]
     dearest = cost_of.max()
+    executed = np.empty(rows.size, np.int64)
+    found = np.empty((rows.size, 5), np.float32)
+    _look_up(
+        rows, actions, user, time, state, click_logit, aftermath, logging, allowed, cost_of,
+        executed, found,
+    )  # fmt: skip
     decay, tired, bored, persistence, drift_step, drift_click, leave, leave_tired = dynamics
+    best_send = np.empty(rows.size, np.float32)
+    _best_logits(rows, user, time, best_logit, seen, drift, topic_of_creative, bored, best_send)
     for j in range(rows.size):
         i = rows[j]
         u, t, k_i = user[i], time[i], key[i]
         s = t % n_slots
-        a = actions[j]
+        a = executed[j]
         z, budget = state[i, FATIGUE], state[i, BUDGET]
-        if not allowed[u, a] or cost_of[a] > budget:
-            a = 0  # a masked action is not executed
-        logits = click_logit[u, s]
 
         # Click probabilities: of the best allowed action, then of the chosen one.
-        if budget >= dearest:
-            best = _best_logit(best_logit[u, s], seen[i], drift[i], topic_of_creative, bored)
-        else:
+        best = np.float64(best_send[j])
+        if budget < dearest:
             best = _best_affordable_logit(
-                logits, seen[i], drift[i], topic_of, creative_of, cost_of, allowed[u], budget, bored
+                i, click_logit[u, s], seen, drift, labels, cost_of, allowed[u], budget, bored
             )
-        best = max(np.float64(logits[0]), np.float64(best) - tired * z)
-        c = creative_of[a]
+        best = max(np.float64(best_logit[u, s, n_creatives]), best - tired * z)
+        c, channel, topic = labels[a, 0], labels[a, 1], labels[a, 2]
         sent = a > 0
         if override.shape[0] > 0 and sent:
             logit = override[j, 0]
@@ -165,12 +211,12 @@ def _step(  # type: ignore[no-untyped-def]
             revenue_mean = override[j, 2]
             unsubscribe_shift = override[j, 3]
         else:
-            logit = np.float64(logits[a])
-            conversion_p = np.float64(conversion_probability[u, a])
-            revenue_mean = np.float64(expected_revenue[u, a])
-            unsubscribe_shift = np.float64(unsubscribe_offset[u, a])
+            logit = np.float64(found[j, 0])
+            conversion_p = np.float64(found[j, 1])
+            revenue_mean = np.float64(found[j, 2])
+            unsubscribe_shift = np.float64(found[j, 3])
         if sent:
-            logit += drift[i, topic_of[a]] - bored * seen[i, c] - tired * z
+            logit += drift[i, topic] - bored * seen[i, c] - tired * z
         p = _sigmoid(logit)
 
         click = _uniform(k_i, t, _DRAW_CLICK) < p
@@ -180,7 +226,7 @@ def _step(  # type: ignore[no-untyped-def]
             leave_p = _sigmoid(leave + leave_tired * z + unsubscribe_shift)
         left = _uniform(k_i, t, _DRAW_UNSUBSCRIBE) < leave_p
 
-        ints[0, j], ints[1, j], ints[2, j], ints[3, j] = a, c, channel_of[a], s
+        ints[0, j], ints[1, j], ints[2, j], ints[3, j] = a, c, channel, s
         bools[0, j], bools[1, j], bools[2, j], bools[3, j] = sent, click, conversion, left
         bools[4, j] = left or t + 1 >= horizon
         floats[0, j] = p
@@ -188,7 +234,7 @@ def _step(  # type: ignore[no-untyped-def]
         floats[2, j] = conversion_p
         floats[3, j] = revenue_mean
         floats[4, j] = revenue_mean if conversion else 0.0
-        floats[5, j] = cost_of[a]
+        floats[5, j] = traits[a, _COST]
         floats[6, j] = leave_p
         floats[7, j] = z
         z = decay * z + (1.0 if sent else 0.0)
@@ -199,9 +245,9 @@ def _step(  # type: ignore[no-untyped-def]
         floats[9, j] = repetitions
         floats[10, j] = state[i, DISTINCT]
         floats[11, j] = state[i, SENDS]
-        floats[12, j] = popularity[a]
-        floats[13, j] = length[a]
-        floats[14, j] = logging[u, s, a] if logging.shape[0] > 0 else 0.0
+        floats[12, j] = traits[a, _POPULARITY]
+        floats[13, j] = traits[a, _LENGTH]
+        floats[14, j] = found[j, 4]
 
         # Transition.
         state[i, FATIGUE] = z
@@ -214,28 +260,27 @@ def _step(  # type: ignore[no-untyped-def]
             seen[i, c] = np.log1p(repetitions + 1.0)
             state[i, SENDS] += 1.0
             state[i, SINCE] = 1.0
-            state[i, BUDGET] = budget - cost_of[a]
+            state[i, BUDGET] = budget - traits[a, _COST]
         elif state[i, SINCE] > 0.0:
             state[i, SINCE] += 1.0
-        if drift_step > 0.0 or drift_click > 0.0:
-            for f in range(n_topics):
-                drift[i, f] = persistence * drift[i, f] + drift_step * _noise(
-                    k_i, t, _DRAW_DRIFT + f
-                )
-            if click and sent:
-                drift[i, topic_of[a]] += drift_click
         time[i] = t + 1
+    if drift_step > 0.0 or drift_click > 0.0:
+        _walk(rows, key, time, drift, persistence, drift_step)
+        for j in range(rows.size):
+            if bools[1, j] and bools[0, j]:
+                drift[rows[j], labels[ints[0, j], 2]] += drift_click
 
 
 @njit(cache=True)
 def _observe(  # type: ignore[no-untyped-def]
     rows, user, time, state, seen, features, n_slots, horizon, budget, decay, out
 ):
-    n_features = features.shape[1]
+    n_features, n_creatives = features.shape[1], seen.shape[1]
     for j in range(rows.size):
         i = rows[j]
+        u = user[i]
         for p in range(n_features):
-            out[j, p] = features[user[i], p]
+            out[j, p] = features[u, p]
         o = n_features
         for s in range(n_slots):
             out[j, o + s] = 0.0
@@ -250,7 +295,7 @@ def _observe(  # type: ignore[no-untyped-def]
         out[j, o + 5] = state[i, CLICKS] / horizon
         out[j, o + 6] = state[i, LAST_CLICK]
         o += 7
-        for k in range(seen.shape[1]):
+        for k in range(n_creatives):
             out[j, o + k] = seen[i, k]
 
 
@@ -312,13 +357,14 @@ class UserBatch:
         self.count = np.zeros((n, catalogue.n_creatives), np.int64)
         self.seen = np.zeros((n, catalogue.n_creatives), np.float32)
         self.drift = np.zeros((n, len(catalogue.topics)), np.float32)
-        self._creative_of = catalogue.creative_of_action.astype(np.int64)
-        self._channel_of = catalogue.channel_of_action.astype(np.int64)
-        self._topic_of = catalogue.topic_of_action.astype(np.int64)
         self._cost_of = catalogue.cost_of_action.astype(np.float64)
-        self._popularity = np.append(1.0, np.repeat(catalogue.popularity, catalogue.n_channels))
+        self._labels = np.column_stack(
+            [catalogue.creative_of_action, catalogue.channel_of_action, catalogue.topic_of_action]
+        ).astype(np.int64)
+        popularity = np.append(1.0, np.repeat(catalogue.popularity, catalogue.n_channels))
         words = np.array([len(text.split()) for text in catalogue.texts], dtype=np.float64)
-        self._length = np.append(0.0, np.repeat(words, catalogue.n_channels))
+        length = np.append(0.0, np.repeat(words, catalogue.n_channels))
+        self._traits = np.column_stack([self._cost_of, popularity, length])
         #: D = P + S + 7 + K.
         self.observation_size = (
             users.profiles.features.shape[1]
@@ -327,14 +373,18 @@ class UserBatch:
             + catalogue.n_creatives
         )
         d = users.dynamics
-        self._dynamics = (
+        self._dynamics = np.array([
             d.fatigue_decay, d.fatigue_click, d.repetition_click, d.drift_persistence,
             d.drift_step, d.drift_click, d.unsubscribe_logit, d.unsubscribe_fatigue,
-        )  # fmt: skip
+        ])  # fmt: skip
         self._logging = (
             users.logging_policy if users.logging_policy is not None else np.empty((0, 1, 1), "f4")
         )
-        self._conversion = (1.0 / (1.0 + np.exp(-users.conversion_logit))).astype(np.float32)
+        # What follows a click lies together: one row of memory per decision instead of three.
+        conversion = 1.0 / (1.0 + np.exp(-users.conversion_logit))
+        self._aftermath = np.stack(
+            [conversion, users.expected_revenue, users.unsubscribe_offset], axis=-1
+        ).astype(np.float32)
         self._features = np.ascontiguousarray(users.profiles.features, dtype=np.float32)
         self._no_override = np.empty((0, 4))
         assert users.allowed is not None
@@ -342,7 +392,10 @@ class UserBatch:
         self._topic_of_creative = catalogue.topic_of_creative.astype(np.int32)
         sends = np.where(users.allowed[:, None, 1:], users.click_logit[:, :, 1:], -np.inf)
         by_creative = sends.reshape(len(users), -1, catalogue.n_creatives, catalogue.n_channels)
-        self._best_logit = by_creative.max(axis=-1).astype(np.float32)
+        # (U, S, K + 1): the best channel of every creative, and hold.
+        self._best_logit = np.concatenate(
+            [by_creative.max(axis=-1), users.click_logit[:, :, :1]], axis=-1
+        ).astype(np.float32)
         self._always_allowed = bool(users.allowed.all()) and self.budget == np.inf
         self._all_true = np.ones((n, catalogue.n_actions), dtype=bool)
         self._all_true.flags.writeable = False
@@ -413,11 +466,9 @@ class UserBatch:
         _step(
             rows, actions, self.key, self.user, self.time, self.state,
             self.count, self.seen, self.drift,
-            users.click_logit, self._best_logit, self._conversion, users.expected_revenue,
-            users.unsubscribe_offset, self._allowed, self._logging,
-            self._topic_of_creative, self._creative_of, self._channel_of, self._topic_of,
-            self._cost_of, self._popularity, self._length, self._dynamics, self.horizon, override,
-            ints, bools, floats,
+            users.click_logit, self._best_logit, self._aftermath, self._allowed, self._logging,
+            self._topic_of_creative, self._labels, self._traits, self._dynamics, self.horizon,
+            override, ints, bools, floats,
         )  # fmt: skip
         action, creative, channel, slot = ints[:, :m]
         sent, click, conversion, unsubscribe, last = bools[:, :m]

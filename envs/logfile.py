@@ -13,8 +13,6 @@ import csv
 import difflib
 import gzip
 import io
-import os
-import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import IO, BinaryIO, cast
 import polars as pl
 
 from copygym.envs.errors import UserError
+from copygym.envs.storage import atomic
 
 CSV_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -244,27 +243,6 @@ def _find_ragged_line(path: Path, separator: str) -> None:
                     f"{path}, row {row}: {len(fields)} fields where the header has "
                     f"{len(header)} columns; quote values that hold the separator {separator!r}."
                 )
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it replaces ``path``, else it goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_frame(frame: pl.LazyFrame, path: str | Path) -> Path:

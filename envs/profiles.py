@@ -20,7 +20,7 @@ from copygym.envs.profile_history import (
     latest,
     row_statistics,
 )
-from copygym.envs.storage import read_json, write_atomically, write_json
+from copygym.envs.storage import atomic, read_json, write_json
 
 if TYPE_CHECKING:
     from copygym.envs.clicklog import ClickLog
@@ -359,7 +359,8 @@ def _history_from(document: dict[str, Any]) -> History:
 
 
 def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    write_atomically(path, lambda stream: frame.write_parquet(stream))
+    with atomic(path) as temporary:
+        frame.write_parquet(temporary)
 
 
 def _read_parquet(path: Path) -> pl.DataFrame:

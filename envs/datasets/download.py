@@ -26,7 +26,7 @@ from typing import Any
 
 from copygym.envs.datasets.card import Card, RemoteFile, default_folder
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import atomic
+from copygym.envs.storage import atomic
 
 _CHUNK = 1 << 18
 _AGENT = {"User-Agent": "copygym"}

@@ -11,7 +11,7 @@ import polars as pl
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.datasets.card import Card, data_home
 from copygym.envs.errors import UserError
-from copygym.envs.storage import write_atomically
+from copygym.envs.storage import atomic
 from copygym.envs.storefront import ASSUMPTION, StorefrontWorld
 from copygym.envs.storefront_copy import PRODUCTS
 from copygym.envs.storefront_log import simulate_log
@@ -58,7 +58,8 @@ def load(
     if not file.is_file():
         frame = simulate_log(world, n_slots=n_slots, seed=seed)
         try:
-            write_atomically(file, lambda stream: frame.write_parquet(stream))
+            with atomic(file) as temporary:
+                frame.write_parquet(temporary)
         except OSError as error:
             raise UserError(
                 f"{file} can't be written ({error.strerror}); set COPYGYM_HOME or data.path to a "

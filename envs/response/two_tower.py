@@ -13,7 +13,7 @@ from torch import nn
 
 from copygym.envs.errors import UserError
 from copygym.envs.response.design import Actions, Counts, Sizes, action_matrix, block_width
-from copygym.envs.storage import read_json, write_atomically, write_json
+from copygym.envs.storage import read_json, write_bytes, write_json
 
 
 class Towers(nn.Module):
@@ -153,7 +153,7 @@ class TwoTowerResponse:
         folder = Path(folder)
         weights = {k: v.numpy() for k, v in self._fitted().state_dict().items()}
         blob = save(weights)
-        write_atomically(folder / "model.safetensors", lambda stream: stream.write(blob))
+        write_bytes(folder / "model.safetensors", blob)
         state = {
             "family": "two_tower",
             "options": self._options,

@@ -194,7 +194,7 @@ def test_load_refuses_what_is_no_agent(tmp_path):
     file.write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match="is not JSON"):
         load_agent(tmp_path)
-    file.write_text("[]", encoding="utf-8")
+    file.write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="lacks 'class' or 'settings'"):
         load_agent(tmp_path)
     for path in (
@@ -215,7 +215,7 @@ def test_load_refuses_another_class_and_missing_arrays(venv, tmp_path):
     with pytest.raises(UserError, match=re.escape("use copygym.agents.load_agent")):
         EpsilonGreedyAgent.load(tmp_path)
     (tmp_path / "agent.npz").unlink()
-    with pytest.raises(UserError, match="was saved incompletely, learn it again"):
+    with pytest.raises(UserError, match="does not exist: it belongs to a saved model"):
         UCB1Agent.load(tmp_path)
 
 
