@@ -1,0 +1,1 @@
+"""The Hydra config tree: one group for each thing that can be swapped."""

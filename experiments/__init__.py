@@ -1,0 +1,1 @@
+"""Experiments: run, evaluate, track and report; the command line."""

@@ -1,0 +1,115 @@
+"""The ``copygym`` command: finds out what is wanted and imports nothing else before."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+_HELP = """\
+copygym: reinforcement learning for personalised marketing copy.
+
+usage: copygym COMMAND [ARGUMENTS]
+
+commands:
+  run [KEY=VALUE ...]     run an experiment; `copygym run --help` lists groups and keys
+  run -m KEY=A,B ...      run every combination (a Hydra multirun)
+  report FOLDER           rebuild report.html from a run's saved results
+  data list|card|get|check   datasets: what there is, how to get it, whether a file is fit
+
+examples:
+  copygym run experiment=quickstart
+  copygym run experiment=hillstrom data.path=hillstrom.csv
+  copygym run -m experiment=quickstart agent=linucb,logistic_ts seed=0,1,2
+
+options:
+  -h, --help      show this
+  --version       show the version
+"""
+
+#: Exit codes: 0 done, 1 a bug of ours (with traceback), 2 a mistake in what was given.
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code (the console script's entry point).
+
+    Args:
+        argv: arguments after the program's name; None takes the process's own.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_HELP)
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"copygym {version('copygym')}\n")
+        return 0
+    # Only now: this import takes longer than the whole of --help.
+    from copygym.envs.errors import UserError
+
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        sys.stderr.write(f"copygym: {' '.join(str(error).split())}\n")
+        return USER_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "\ncopygym: interrupted; finished stages are kept, and the same command with out= "
+            "set to the run's folder goes on from there.\n"
+        )
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`copygym data list | head`): nothing left to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    from copygym.envs.errors import unknown_name
+
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "run": _run,
+        "report": _report,
+        "data": _data,
+    }
+    command = commands.get(arguments[0])
+    if command is None:
+        raise unknown_name("command", arguments[0], list(commands))
+    return command(arguments[1:])
+
+
+def _run(arguments: list[str]) -> int:
+    # Our matrices are small: more threads wait for each other (learning took ten times the CPU
+    # time on two busy cores), and sums that depend on their number change the results. It must
+    # be set before numpy and torch are imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from copygym.experiments.run import run_app
+
+    return run_app(arguments)
+
+
+def _report(arguments: list[str]) -> int:
+    from pathlib import Path
+
+    if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(
+            "usage: copygym report FOLDER\n\nRebuild report.html from a run's files.\n"
+        )
+        return 0 if arguments and arguments[0] in ("-h", "--help") else USER_ERROR
+    from copygym.experiments.report import write_report
+
+    path, _ = write_report(Path(arguments[0]))
+    sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def _data(arguments: list[str]) -> int:
+    from copygym.experiments.data_cli import main as data_main
+
+    return int(data_main(arguments) or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,362 @@
+"""Experiment: learn a delivery policy on simulated users and judge it on people it never saw.
+
+The log's users are split. On the training users a simulator is fitted (the proxy), in which the
+agents learn. Held-out users judge: in storefront by the world's own truth, elsewhere by a second
+simulator fitted on a third part of the users. All policies meet the same users with the same luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from copygym.envs.errors import UserError
+from copygym.experiments.delivery_report import main_table, sections
+from copygym.experiments.evaluate import Setting, rows_of
+from copygym.experiments.folder import Record, RunFolder
+from copygym.experiments.metrics import policy_metrics, segment_metrics
+from copygym.experiments.population import aligned, simulate
+from copygym.experiments.stages import (
+    derived_seed,
+    instantiated,
+    learn,
+    learned_name,
+    load_log,
+    play,
+    policies,
+    same_data,
+    seen,
+)
+from copygym.experiments.tracking import Trackers
+
+if TYPE_CHECKING:
+    from copygym.envs.clicklog import ClickLog
+    from copygym.envs.fitted import FittedUsers
+    from copygym.envs.users import UserModel
+    from copygym.experiments.metrics import Episodes
+
+__all__ = ["Judge", "main_table", "run", "sections"]
+
+GOLD = "Judged in the synthetic world itself, whose response is known."
+FITTED = (
+    "Judged by simulated users fitted on people that neither the proxy nor the agents saw; no "
+    "experiment has confirmed it."
+)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who judges the policies.
+
+    Attributes:
+        users: simulated held-out people; observations are made with the proxy's profiles.
+        text: says how, for reports.
+    """
+
+    users: UserModel
+    text: str
+
+
+def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
+    """Run the whole experiment; return the result (JSON types).
+
+    Config keys: ``split`` (shares of users), ``users`` (options of `fit_users`), ``env``,
+    ``reward``, ``agent``, ``references``, ``learn.steps``, ``evaluation`` (``users``,
+    ``episodes``, ``num_envs``, ``resamples``, ``timelines``, ``baseline``).
+    """
+    done = compare(config, folder, trackers)
+    log, judge, setting = done.log, done.judge, done.setting
+    result = summarise(config, done.played, judge, setting)
+    result.update(
+        title=f"Delivery on {log.name}: {result['learned']}",
+        synthetic=log.synthetic,
+        summary=_summary(config, log, done.fitted, result),
+        curves=done.curves,
+        timelines=_timelines(judge.users, setting, done.timelines),
+        fidelity=done.fitted.fidelity.to_dict(),
+        data={log.name: done.data},
+        rows_seen=done.rows_seen,
+        notes=list(log.notes),
+        assumptions=_assumptions(done.fitted, judge, log),
+    )
+    return result
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the stages of one run left behind.
+
+    Attributes:
+        log: the click log.
+        data: its checksum and rows.
+        rows_seen: rows, users and clicks of each part of the log.
+        fitted: the proxy.
+        judge: who judges.
+        setting: of the evaluation.
+        played: episodes by policy, in the order of tables.
+        curves: learning curve by policy.
+        timelines: events of some users under the learned policy.
+    """
+
+    log: ClickLog
+    data: dict[str, Any]
+    rows_seen: dict[str, Any]
+    fitted: FittedUsers
+    judge: Judge
+    setting: Setting
+    played: dict[str, Episodes]
+    curves: dict[str, list[dict[str, float]]]
+    timelines: list[list[Any]]
+
+
+def compare(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Comparison:
+    """Fit the proxy, let all policies learn in it and evaluate them; skips finished stages."""
+    check(config)
+    log = load_log(config["data"])
+    data = same_data(folder, log)
+    parts = split_users(log, config)
+    rows_seen = folder.stage("split", lambda: Record({k: seen(v) for k, v in parts.items()})).values
+    fitted = fit(folder, "proxy", parts["train"], parts["test"], config)
+    judge = make_judge(folder, fitted, parts, config)
+    curves = teach(folder, trackers, fitted.users, config)
+    setting = evaluation_setting(judge.users, config)
+    played: dict[str, Episodes] = {}
+    timelines: list[list[Any]] = []
+    learned = learned_name(config)
+    for name in policies(config):
+        wanted = int(config["evaluation"]["timelines"]) if name == learned else 0
+        played[name], events = play(name, setting, folder, "evaluate", wanted)
+        timelines = events or timelines
+    return Comparison(log, data, rows_seen, fitted, judge, setting, played, curves, timelines)
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a mistake in the config that would else be found after minutes."""
+    agents = policies(config)
+    for policy in agents.values():
+        policy.make()
+    instantiated(config["reward"], "reward")
+    baseline = config["evaluation"]["baseline"]
+    if baseline not in agents:
+        raise UserError(
+            f"evaluation.baseline={baseline} is no policy of this run; choose one of "
+            f"{', '.join(agents)}."
+        )
+
+
+def split_users(log: ClickLog, config: Mapping[str, Any]) -> dict[str, ClickLog]:
+    """Return the parts of the log by user: train, test and, where there is no truth, judge."""
+    shares = {name: float(share) for name, share in config["split"].items()}
+    if set(shares) != {"train", "test", "judge"} or min(shares.values()) <= 0:
+        raise UserError(f"split={shares}: give positive shares of users for train, test and judge.")
+    if _has_truth(config):
+        # The world judges, so that nobody has to be kept for a second simulator.
+        shares["test"] += shares.pop("judge")
+    total = sum(shares.values())
+    fractions = {name: share / total for name, share in shares.items()}
+    return log.split_by_user(fractions, derived_seed(config["seed"], "split"))
+
+
+def _has_truth(config: Mapping[str, Any]) -> bool:
+    return bool(config["data"]["name"] == "storefront")
+
+
+def fit(
+    folder: RunFolder,
+    name: str,
+    train: ClickLog,
+    test: ClickLog,
+    config: Mapping[str, Any],
+) -> FittedUsers:
+    """Return the simulator fitted on ``train`` and judged on ``test``, from its stage."""
+    from tqdm import tqdm
+
+    from copygym.envs.fit import fit_users
+    from copygym.envs.fitted import FittedUsers
+
+    def compute() -> Record:
+        options = {key: value for key, value in config["users"].items() if key != "_target_"}
+        if _has_truth(config) and options.get("costs") is None:
+            options["costs"] = _storefront_costs()
+        # A fit has no inner steps to show; the bar tells at least that it is at work.
+        with tqdm(total=1, desc=f"fit {name} users", unit="fit", disable=None) as bar:
+            seed = derived_seed(config["seed"], "fit", name)
+            try:
+                fitted = fit_users(train, holdout=test, **{**options, "seed": seed})
+            except TypeError as error:
+                if "unexpected keyword argument" not in str(error):
+                    raise
+                raise UserError(f"users: {error}; check the config keys of users.") from error
+            with folder.new_folder("users", name) as draft:
+                fitted.save(draft)
+            bar.update()
+        return Record({"card": fitted.fidelity.to_dict()})
+
+    folder.stage(f"fit/{name}", compute)
+    return FittedUsers.load(folder.file("users", name))
+
+
+def _storefront_costs() -> dict[str, float]:
+    from copygym.envs.storefront import CHANNELS, COST_PER_SEND
+
+    return dict(zip(CHANNELS, COST_PER_SEND.tolist(), strict=True))
+
+
+def make_judge(
+    folder: RunFolder,
+    proxy: FittedUsers,
+    parts: Mapping[str, ClickLog],
+    config: Mapping[str, Any],
+) -> Judge:
+    """Return the held-out people as the truth, or a second fit, simulates them.
+
+    What agents observe of them are the proxy's profiles, made from their own past.
+    """
+    profiles = proxy.profile_builder.transform(parts["test"])
+    catalogue = proxy.users.catalogue
+    if _has_truth(config):
+        world = storefront_world(config)
+        return Judge(aligned(world.user_model(profiles=profiles), catalogue), GOLD)
+    second = fit(folder, "judge", parts["judge"], parts["test"], config)
+    own = second.profile_builder.transform(parts["test"], users=profiles.user_ids)
+    users = aligned(simulate(second, own), catalogue)
+    return Judge(replace(users, profiles=profiles), FITTED)
+
+
+def storefront_world(config: Mapping[str, Any]) -> Any:
+    """Return the world that wrote the storefront log of a config."""
+    import inspect
+
+    from copygym.envs.datasets.storefront import load
+    from copygym.envs.storefront import StorefrontWorld
+
+    defaults = {n: p.default for n, p in inspect.signature(load).parameters.items()}
+    data = {**defaults, **config["data"]}
+    return StorefrontWorld(seed=data["seed"], n_users=data["n_users"])
+
+
+def teach(
+    folder: RunFolder, trackers: Trackers, users: UserModel, config: Mapping[str, Any]
+) -> dict[str, list[dict[str, float]]]:
+    """Let every policy of the config learn on ``users``; return the learning curves."""
+    from copygym.envs.delivery import DeliveryVectorEnv
+
+    env_options = config["env"]
+    env = DeliveryVectorEnv(
+        int(env_options["num_envs"]),
+        users=users,
+        horizon=int(env_options["horizon"]),
+        reward=instantiated(config["reward"], "reward"),
+        budget=env_options["budget"],
+    )
+    curves = {
+        name: learn(
+            policy,
+            env,
+            int(config["learn"]["steps"]),
+            derived_seed(config["seed"], "learn", name),
+            folder,
+            trackers,
+        )
+        for name, policy in policies(config).items()
+    }
+    env.close()
+    return curves
+
+
+def evaluation_setting(users: UserModel, config: Mapping[str, Any]) -> Setting:
+    """Return what the evaluation holds fixed across policies."""
+    options = config["evaluation"]
+    seed = derived_seed(config["seed"], "evaluate")
+    return Setting(
+        users=users,
+        rows=rows_of(len(users), options["users"], seed),
+        horizon=int(config["env"]["horizon"]),
+        reward=instantiated(config["reward"], "reward"),
+        budget=config["env"]["budget"],
+        episodes=int(options["episodes"]),
+        seed=seed,
+        num_envs=int(options["num_envs"]),
+    )
+
+
+def summarise(
+    config: Mapping[str, Any], played: Mapping[str, Episodes], judge: Judge, setting: Setting
+) -> dict[str, Any]:
+    """Return the numbers of the result: metrics, differences, regret and segments."""
+    options = config["evaluation"]
+    baseline = str(options["baseline"])
+    seed, resamples = derived_seed(config["seed"], "bootstrap"), int(options["resamples"])
+    upper = "upper" if "upper" in played else None
+    numbers = policy_metrics(played, baseline, upper, resamples, seed)
+    learned = learned_name(config)
+    segments = judge.users.profiles.segments[setting.rows]
+    return {
+        **numbers,
+        "segments": segment_metrics(
+            played, segments, ("clicks_per_user", "profit_per_user"), resamples, seed
+        ),
+        "policies": list(played),
+        "learned": learned,
+        "baseline": baseline,
+        "upper": upper,
+        "users": len(setting.rows),
+        "horizon": setting.horizon,
+        "judge": judge.text,
+        "summary_numbers": {
+            f"{name}/{key}": entry["value"]
+            for name, by_key in numbers["metrics"].items()
+            for key, entry in by_key.items()
+        },
+    }
+
+
+def _summary(
+    config: Mapping[str, Any], log: ClickLog, fitted: FittedUsers, result: Mapping[str, Any]
+) -> str:
+    """Return the report's first paragraph."""
+    kind = "a synthetic log" if log.synthetic else "a real log"
+    catalogue = fitted.users.catalogue
+    gain = result["differences"].get(result["learned"], {}).get("clicks_per_user")
+    words = ""
+    if gain is not None:
+        words = (
+            f" Against {result['baseline']}, it changed the clicks of a user by "
+            f"{gain['value']:+.3g} [{gain['low']:+.3g}, {gain['high']:+.3g}]."
+        )
+    return (
+        f"From {kind} ({log.name}, {log.height:,} rows), users were simulated "
+        f"({fitted.fidelity.family} response, {catalogue.n_creatives} creatives, "
+        f"{catalogue.n_channels} channels, {catalogue.n_slots} slots); {result['learned']} learned "
+        f"on them for {int(config['learn']['steps']):,} decisions and was evaluated on "
+        f"{result['users']:,} held-out users over {result['horizon']} slots. "
+        f"{result['judge']}{words}"
+    )
+
+
+def _assumptions(fitted: FittedUsers, judge: Judge, log: ClickLog) -> list[str]:
+    sentences = [
+        *fitted.users.assumptions,
+        *(f"the judge: {text}" for text in judge.users.assumptions),
+    ]
+    # The log's own notes have a section of their own.
+    return [s for s in dict.fromkeys(sentences) if s.removeprefix("the judge: ") not in log.notes]
+
+
+def _timelines(users: UserModel, setting: Setting, events: list[list[Any]]) -> dict[str, Any]:
+    """Return some users' events under their segment, without their ids."""
+    catalogue = users.catalogue
+    segments = users.profiles.segments[setting.rows]
+    return {
+        "catalogue": {
+            "creative_ids": list(catalogue.creative_ids),
+            "texts": list(catalogue.texts),
+            "channels": list(catalogue.channels),
+            "slots": list(catalogue.slots),
+        },
+        "users": [
+            {"segment": str(segments[index]), "events": [list(event) for event in row]}
+            for index, row in enumerate(events)
+        ],
+    }

@@ -1,0 +1,318 @@
+"""A run's folder: finished stages, the result, and what makes both repeatable.
+
+A run is a list of named stages (fit, learn an agent, evaluate it ...). A stage's outcome is
+written atomically when it ends, so a killed run that is started again with the same config in
+the same folder skips what is finished and ends with the same ``result.json``. Later stages read
+what earlier ones wrote, in a fresh run too: there is no second code path for resumed ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from copygym.envs.errors import UserError
+from copygym.experiments.files import (
+    plain,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_json,
+)
+
+_STATE = "run.json"
+#: Config keys that say where and how a run is shown, not what it computes.
+_UNHASHED = ("out", "tracker", "resume", "overwrite", "publish")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a stage leaves behind: plain values and named arrays."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the part of a resolved config that decides the result."""
+    relevant = {key: value for key, value in config.items() if key not in _UNHASHED}
+    return hashlib.sha256(json.dumps(plain(relevant), sort_keys=True).encode()).hexdigest()
+
+
+class RunFolder:
+    """The folder of one run; make it with `open_run`.
+
+    Attributes:
+        path: where this run writes now.
+        target: where the result belongs; differs from ``path`` while an old run is replaced.
+        finished: True where the same run has already ended here.
+    """
+
+    def __init__(self, path: Path, target: Path, config: Mapping[str, Any], finished: bool) -> None:
+        self.path = path
+        self.target = target
+        self.config = config
+        self.finished = finished
+
+    def file(self, *parts: str) -> Path:
+        """Return a path inside the folder, its parent made."""
+        path = self.path.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def child(self, name: str) -> RunFolder:
+        """Return a folder inside this one with stages of its own, such as one per seed."""
+        path = self.path / name
+        path.mkdir(parents=True, exist_ok=True)
+        return RunFolder(path, path, self.config, self.finished)
+
+    def has_stage(self, name: str) -> bool:
+        """Return whether a stage's outcome is there."""
+        return self._record(name).exists()
+
+    def stage(self, name: str, compute: Callable[[], Record]) -> Record:
+        """Return a stage's record: from disk where it is finished, else computed and stored.
+
+        Args:
+            name: unique in the run; slashes make sub-folders.
+            compute: called only when the stage isn't finished; must depend on nothing but the
+                config and earlier stages.
+        """
+        record = self._record(name)
+        if not record.exists():
+            wall, cpu = time.perf_counter(), time.process_time()
+            outcome = compute()
+            arrays = self.file("stages", f"{name}.npz")
+            if outcome.arrays:
+                write_arrays(arrays, outcome.arrays)
+            # The JSON file marks the stage as finished, so it is written last.
+            write_json(
+                record,
+                {
+                    "values": outcome.values,
+                    "arrays": bool(outcome.arrays),
+                    "wall_seconds": round(time.perf_counter() - wall, 3),
+                    "cpu_seconds": round(time.process_time() - cpu, 3),
+                },
+            )
+        stored = read_json(record)
+        loaded = read_arrays(record.with_suffix(".npz")) if stored["arrays"] else {}
+        return Record(stored["values"], loaded)
+
+    def stage_times(self) -> dict[str, dict[str, float]]:
+        """Return wall and CPU seconds of each finished stage, of children too."""
+        times = {}
+        for root in sorted(self.path.rglob("stages")):
+            for path in sorted(root.rglob("*.json")):
+                stored = read_json(path)
+                inside = root.parent.relative_to(self.path)
+                name = (inside / path.relative_to(root).with_suffix("")).as_posix()
+                times[name] = {key: stored[key] for key in ("wall_seconds", "cpu_seconds")}
+        return times
+
+    @contextmanager
+    def new_folder(self, *parts: str) -> Iterator[Path]:
+        """Yield an empty folder that takes its final name only when the block succeeds."""
+        final = self.file(*parts)
+        draft = final.with_name(f".{final.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        yield draft
+        shutil.rmtree(final, ignore_errors=True)
+        draft.replace(final)
+
+    def mark_finished(self) -> None:
+        """Mark the run as finished and, where it replaces an old one, put it in place."""
+        self._write_state("finished")
+        self.finished = True
+        if self.path != self.target:
+            old = self.target.with_name(self.target.name + ".old")
+            shutil.rmtree(old, ignore_errors=True)
+            self.target.replace(old)
+            self.path.replace(self.target)
+            shutil.rmtree(old)
+            self.path = self.target
+
+    def mark_started(self) -> None:
+        """Note whose folder this is before anything else is written."""
+        self._write_state("started")
+
+    def _write_state(self, state: str) -> None:
+        content = {
+            "state": state,
+            "config_sha256": config_hash(self.config),
+            "code": code_id(),
+            "config": self.config,
+        }
+        write_json(self.path / _STATE, content)
+
+    def _record(self, name: str) -> Path:
+        return self.path / "stages" / f"{name}.json"
+
+
+def open_run(
+    target: Path, config: Mapping[str, Any], *, resume: bool = True, overwrite: bool = False
+) -> RunFolder:
+    """Return the folder for a run, or say why it cannot be this one.
+
+    Args:
+        target: the run's folder; may be absent, empty, or hold a copygym run.
+        config: resolved config, JSON types.
+        resume: continue an unfinished run of the same config and code; report a finished one.
+        overwrite: replace whatever run is there. The old one stays until the new one has ended.
+
+    Raises:
+        UserError: ``target`` holds other files, another config's run, another code version's run,
+            or any run while ``resume`` and ``overwrite`` are off.
+    """
+    _restore(target)
+    if target.exists() and not target.is_dir():
+        raise UserError(f"out={target} is a file; name a folder.")
+    if not _in_use(target):
+        return _start(target, target, config)
+    if not (target / _STATE).exists():
+        raise UserError(
+            f"out={target} holds files that no copygym run wrote; name a new or empty folder."
+        )
+    if overwrite:
+        draft = target.with_name(target.name + ".new")
+        if (draft / _STATE).exists() and _difference(read_json(draft / _STATE), config) is None:
+            return RunFolder(draft, target, config, finished=False)
+        shutil.rmtree(draft, ignore_errors=True)
+        return _start(draft, target, config)
+    state = read_json(target / _STATE)
+    difference = _difference(state, config)
+    if difference is not None:
+        raise UserError(
+            f"out={target} holds a run with {difference}; choose another out=, or add "
+            "overwrite=true to replace it."
+        )
+    if not resume:
+        raise UserError(
+            f"out={target} already holds this run ({state['state']}); add resume=true to "
+            "continue it or overwrite=true to replace it."
+        )
+    return RunFolder(target, target, config, finished=state["state"] == "finished")
+
+
+def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (config, result) of the finished run in ``path``.
+
+    Raises:
+        UserError: no finished run is there.
+    """
+    if not (path / _STATE).exists() or not (path / "result.json").exists():
+        raise UserError(
+            f"{path} holds no finished copygym run; give the folder that `copygym run` printed."
+        )
+    return read_json(path / _STATE)["config"], read_json(path / "result.json")
+
+
+def _start(path: Path, target: Path, config: Mapping[str, Any]) -> RunFolder:
+    path.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(path, target, config, finished=False)
+    folder.mark_started()
+    return folder
+
+
+def _restore(target: Path) -> None:
+    """Undo a replacement that was killed between its two renames."""
+    old = target.with_name(target.name + ".old")
+    if old.exists() and not _in_use(target):
+        if target.exists():
+            target.rmdir()
+        old.replace(target)
+
+
+def _in_use(target: Path) -> bool:
+    # Hydra leaves multirun.yaml in the folder of a sweep, which may also be that of its only run.
+    return target.exists() and any(p.name != "multirun.yaml" for p in target.iterdir())
+
+
+def _difference(state: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
+    """Return what tells a stored run from this one, in words; None where nothing does."""
+    if state["config_sha256"] != config_hash(config):
+        old, new = _flat(plain(state["config"])), _flat(plain(config))
+        for key in sorted(old.keys() | new.keys()):
+            if key.split(".")[0] not in _UNHASHED and old.get(key) != new.get(key):
+                return f"another config ({key} was {old.get(key)}, now {new.get(key)})"
+        return "another config"
+    if state["code"] != code_id():
+        return "the same config but made by another version of the code"
+    return None
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        flat: dict[str, Any] = {}
+        for key, entry in value.items():
+            flat.update(_flat(entry, f"{prefix}.{key}" if prefix else str(key)))
+        return flat
+    return {prefix: value}
+
+
+def code_id() -> str:
+    """Return a hash of copygym's own sources: what must be equal for two runs to be the same."""
+    from importlib.resources import files
+
+    digest = hashlib.sha256()
+    for part in ("envs", "rewards", "agents", "experiments"):
+        root = Path(str(files(f"copygym.{part}")))
+        for path in sorted(root.rglob("*")):
+            if path.suffix in {".py", ".j2"} and "__pycache__" not in path.parts:
+                digest.update(path.relative_to(root).as_posix().encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Keep a second process out of the same run folder while the block runs.
+
+    Raises:
+        UserError: another process holds the folder.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no flock; there two runs in one folder are the user's care
+        yield
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:16]
+    lock = Path(_lock_folder()) / f"copygym-{name}.lock"
+    with lock.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another copygym process is running in {target}; wait for it or choose another "
+                "out=."
+            ) from None
+        yield
+
+
+def _lock_folder() -> str:
+    import tempfile
+
+    # Per user, because another user's lock file could not be opened for writing.
+    folder = Path(tempfile.gettempdir()) / f"copygym-locks-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return str(folder)
+
+
+def publish(folder: Path, target: Path, names: Mapping[str, str]) -> None:
+    """Copy result files to ``target`` (each atomically): ``names`` maps run file to new name."""
+    from copygym.experiments.files import write_bytes
+
+    for source, name in names.items():
+        write_bytes(target / name, (folder / source).read_bytes())

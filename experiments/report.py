@@ -1,0 +1,157 @@
+"""The self-contained HTML report, built from a run's saved files only."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from copygym.envs.errors import UserError
+from copygym.experiments.figures import Picture
+from copygym.experiments.files import read_json, write_bytes, write_text
+from copygym.experiments.folder import read_run
+from copygym.experiments.tables import Table, number
+
+#: What a module must offer to be named by the config's ``job``.
+JOB_FUNCTIONS = ("run", "sections", "main_table")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report.
+
+    Attributes:
+        heading: short.
+        text: paragraphs, plain text.
+        tables: shown below the text.
+        pictures: shown below the tables.
+        points: a list shown last.
+        folded: hidden behind its heading until opened.
+    """
+
+    heading: str
+    text: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    points: tuple[str, ...] = ()
+    folded: bool = False
+
+
+def load_job(name: str) -> ModuleType:
+    """Return the experiment module that a config names as ``job``.
+
+    Raises:
+        UserError: there is no such module, or it isn't an experiment.
+    """
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and not name.startswith(error.name):
+            raise
+        raise UserError(
+            f"job={name} is no module; an experiment's job is one like "
+            "copygym.experiments.delivery."
+        ) from None
+    missing = [function for function in JOB_FUNCTIONS if not hasattr(module, function)]
+    if missing:
+        raise UserError(f"job={name} has no function {missing[0]}(); an experiment needs one.")
+    return module
+
+
+def write_report(folder: Path) -> tuple[Path, list[Section]]:
+    """Build ``report.html``, ``table.md`` and ``figures/`` from the results in ``folder``.
+
+    Returns:
+        The report's path and its sections.
+    """
+    config, result = read_run(folder)
+    manifest_path = folder / "manifest.json"
+    manifest = read_json(manifest_path) if manifest_path.exists() else {}
+    job = load_job(str(config["job"]))
+    table: Table = job.main_table(result)
+    sections: list[Section] = job.sections(result)
+    for section in sections:
+        for picture in section.pictures:
+            write_bytes(folder / "figures" / f"{picture.name}.png", picture.png)
+            write_bytes(folder / "figures" / f"{picture.name}.svg", _standalone(picture.svg))
+    label = "Synthetic data. " if result.get("synthetic") else ""
+    lead = f"{label}{table.caption}\n\n" if table.caption else label
+    write_text(folder / "table.md", f"{lead}{table.to_markdown()}\n")
+    everything = [*sections, *_closing(result, manifest)]
+    path = folder / "report.html"
+    write_text(path, render(result, table, everything))
+    return path, sections
+
+
+def render(result: Mapping[str, Any], table: Table, sections: list[Section]) -> str:
+    """Return the page as HTML; every text is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("copygym.experiments", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        title=result["title"],
+        synthetic=bool(result.get("synthetic")),
+        summary=result["summary"],
+        table=table,
+        sections=sections,
+    )
+
+
+def _closing(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[Section]:
+    """Return the sections that every report ends with."""
+    assumptions = tuple(result.get("assumptions", ()))
+    sections = []
+    if assumptions:
+        text = ("No data supports these; the numbers above rest on them.",)
+        sections.append(Section("Assumptions", text, points=assumptions))
+    faults = tuple(result.get("notes", ()))
+    if faults:
+        sections.append(Section("What is known of the data", points=faults))
+    if manifest:
+        sections.append(Section("Manifest", tables=_manifest_tables(manifest), folded=True))
+    return sections
+
+
+def _manifest_tables(manifest: Mapping[str, Any]) -> tuple[Table, ...]:
+    code, machine = manifest["code"], manifest["machine"]
+    commit = code.get("commit", "not a checkout")
+    rows = [
+        ("command", str(manifest["command"])),
+        ("seed", str(manifest["seed"])),
+        ("config (SHA-256)", str(manifest["config_sha256"])[:16]),
+        ("copygym", f"{code['version']}, sources {code['sources_sha256']}"),
+        ("commit", f"{commit}{' with changes' if code.get('dirty') else ''}"),
+        ("machine", f"{machine['processor']}, {machine['cores']} cores, {machine['system']}"),
+        ("wall / CPU seconds", f"{manifest['wall_seconds']} / {manifest['cpu_seconds']}"),
+    ]
+    for name, data in (manifest.get("data") or {}).items():
+        rows.append((f"data: {name}", f"SHA-256 {data['sha256'][:16]}, {data['rows']} rows"))
+    stages = tuple(
+        (name, number(t["wall_seconds"]), number(t["cpu_seconds"]))
+        for name, t in manifest["stages"].items()
+    )
+    seen = tuple(
+        (name, *(str(entry.get(key, "-")) for key in ("rows", "users", "clicks")))
+        for name, entry in (manifest.get("rows_seen") or {}).items()
+    )
+    versions = tuple(manifest["packages"].items())
+    tables = [Table(("what", "value"), tuple(rows))]
+    if seen:
+        tables.append(Table(("part of the data", "rows", "users", "clicks"), seen))
+    if stages:
+        tables.append(Table(("stage", "wall seconds", "CPU seconds"), stages))
+    return (*tables, Table(("package", "version"), versions))
+
+
+def _standalone(svg: str) -> bytes:
+    """Return an inline SVG as a file: it needs the font and colour that the page would give."""
+    ink = svg.replace("currentColor", "#444").replace("var(--sans)", "sans-serif")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ink}'.encode()

@@ -1,0 +1,238 @@
+"""``copygym run``: a thin Hydra app; `execute` does the work and needs no Hydra.
+
+Hydra composes the config and owns sweeps. What it would write itself (``.hydra/``, a log file) is
+switched off in ``conf/config.yaml``: the run's folder is `folder.RunFolder`'s, so that a folder
+which belongs to another run is never touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from copygym.envs.errors import UserError, unknown_name
+from copygym.experiments.files import write_json, write_text
+from copygym.experiments.folder import RunFolder, locked, open_run, publish
+from copygym.experiments.manifest import write_manifest
+from copygym.experiments.report import load_job, write_report
+from copygym.experiments.tables import Table
+from copygym.experiments.tracking import Trackers, make_trackers
+
+#: Faults of the output folder that are the user's to mend.
+_FOLDER_FAULTS = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EROFS,
+}
+
+#: Files that `publish` copies, under their name in docs/results.
+_PUBLISHED = {
+    "result.json": "results.json",
+    "manifest.json": "manifest.json",
+    "table.md": "table.md",
+}
+
+
+def register_resolvers() -> None:
+    """Register ``${tiny:SMALL,FULL}``: SMALL when ``tiny=true``, else FULL; idempotent."""
+
+    def pick(small: Any, full: Any, *, _root_: DictConfig) -> Any:
+        return small if _root_.tiny else full
+
+    OmegaConf.register_new_resolver("tiny", pick, replace=True)
+
+
+register_resolvers()
+
+
+def run_app(arguments: list[str]) -> int:
+    """Run the Hydra app on command-line arguments; returns the exit code.
+
+    Raises:
+        UserError: the config is wrong, or the run found a mistake in what it was given.
+    """
+    # Hydra would print its own traceback and exit; raised errors become one sentence here.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    previous, sys.argv = sys.argv, ["copygym run", *arguments]
+    try:
+        app()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise config_error(error) from error
+    except OSError as error:
+        if error.errno not in _FOLDER_FAULTS:
+            raise
+        raise UserError(
+            f"cannot write to {error.filename or 'the output folder'}: {error.strerror}; choose "
+            "another out=."
+        ) from error
+    except _Refused as refused:
+        assert refused.__cause__ is not None
+        raise refused.__cause__ from None
+    finally:
+        sys.argv = previous
+    return 0
+
+
+@hydra.main(version_base="1.3", config_path="pkg://copygym.conf", config_name="config")
+def app(config: DictConfig) -> None:
+    """Run one job of a composed config."""
+    hydra_config = HydraConfig.get()
+    multirun = hydra_config.mode == RunMode.MULTIRUN
+    target = Path(hydra_config.runtime.output_dir)
+    choices = hydra_config.runtime.choices
+    names = {
+        "group": Path(hydra_config.sweep.dir).name if multirun else str(config.name),
+        "job_type": f"{config.name}-{choices.get('agent')}",
+        "name": f"{target.name}" if multirun else f"{config.name}-{config.seed}",
+    }
+    try:
+        execute(resolved(config), target, ["run", *_overrides(hydra_config)], names)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise config_error(error) from error
+    except UserError as error:
+        if multirun:
+            raise  # Hydra runs the other jobs first, then raises this one's error
+        raise _Refused from error
+
+
+def _overrides(hydra_config: Any) -> list[str]:
+    """Return the overrides that make this one job, without those of the sweep around it."""
+    own = [o for o in hydra_config.overrides.hydra if o.startswith("hydra.searchpath")]
+    return [*own, *hydra_config.overrides.task]
+
+
+class _Refused(BaseException):
+    """Carries a `UserError` past Hydra, which would print a line of its own for an exception."""
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """Return a config with its interpolations resolved, as plain containers."""
+    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def execute(
+    config: dict[str, Any], target: Path, argv: list[str], names: Mapping[str, str]
+) -> Path:
+    """Run (or resume, or report) the job of a resolved config in ``target``.
+
+    Args:
+        config: resolved config; ``job`` names the experiment's module.
+        target: the run's folder.
+        argv: the command line after ``copygym``, for the manifest.
+        names: ``group``, ``job_type``, ``name`` for W&B.
+
+    Returns:
+        The path of the report.
+    """
+    job = load_job(str(config["job"]))
+    if not isinstance(config["seed"], int) or config["seed"] < 0:
+        raise UserError(f"seed={config['seed']}: give a whole number of 0 or more.")
+    with locked(target):
+        folder = open_run(target, config, resume=config["resume"], overwrite=config["overwrite"])
+        if folder.finished:
+            sys.stderr.write(f"copygym: this run is finished; its result is in {target}\n")
+        else:
+            _run_job(job, config, folder, argv, names)
+        report = _present(job, folder)
+        if config["publish"]:
+            _publish(folder, Path(config["publish"]))
+    return report
+
+
+def _run_job(
+    job: Any,
+    config: dict[str, Any],
+    folder: RunFolder,
+    argv: list[str],
+    names: Mapping[str, str],
+) -> None:
+    write_text(folder.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    trackers = make_trackers(config["tracker"], folder.path, config, names)
+    failed = True
+    try:
+        result = job.run(config, folder, trackers)
+        result.update(name=config["name"], seed=config["seed"])
+        write_json(folder.path / "result.json", result)
+        write_manifest(folder, argv, result)
+        _, sections = write_report(folder.path)
+        _mirror(trackers, job.main_table(result), sections, result)
+        failed = False
+    finally:
+        trackers.finish(failed)
+    folder.mark_finished()
+
+
+def _mirror(trackers: Trackers, table: Table, sections: list[Any], result: dict[str, Any]) -> None:
+    trackers.table("main", table)
+    for section in sections:
+        for picture in section.pictures:
+            trackers.image(picture.name, picture.png)
+    trackers.summary(result.get("summary_numbers", {}))
+
+
+def _present(job: Any, folder: RunFolder) -> Path:
+    """Print the main table and the report's path on stdout."""
+    from copygym.experiments.files import read_json
+
+    result = read_json(folder.path / "result.json")
+    table = job.main_table(result)
+    title = f"{result['title']} (synthetic)" if result.get("synthetic") else result["title"]
+    report = folder.path / "report.html"
+    sys.stdout.write(f"\n{title}\n\n{table.to_text()}\n\n")
+    if table.caption:
+        sys.stdout.write(f"{table.caption}\n\n")
+    sys.stdout.write(f"report: {report}\n")
+    sys.stdout.flush()
+    return report
+
+
+def _publish(folder: RunFolder, target: Path) -> None:
+    names = dict(_PUBLISHED)
+    for path in sorted((folder.path / "figures").glob("*.svg")):
+        names[f"figures/{path.name}"] = path.name
+    publish(folder.path, target, names)
+    sys.stdout.write(f"published: {target}\n")
+
+
+def config_error(error: Exception) -> UserError:
+    """Return Hydra's or OmegaConf's error as one sentence that says what to do."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        if error.options:
+            return unknown_name(group or "config", option, list(error.options))
+        return UserError(f"there is no config {error.missing_cfg_file!r}: check --config-name.")
+    text = " ".join(str(error).split())
+    if isinstance(error, OverrideParseException):
+        return UserError(f"cannot read the override {error.override!r}: write KEY=VALUE.")
+    match = re.search(r"Could not override '([^']+)'", text)
+    if match:
+        key = getattr(error.__cause__, "full_key", None) or match[1]
+        return UserError(
+            f"there is no config key or group {key!r}: `copygym run --cfg job` prints the keys, "
+            "`copygym run --help` the groups, and a + in front adds a key."
+        )
+    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
+        text = f"{text} ({' '.join(str(error.__cause__).split())})"
+    return UserError(f"the config is wrong: {text}")

@@ -1,0 +1,79 @@
+"""Every config composes, and every name in it exists."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.utils import get_class, get_method
+from omegaconf import OmegaConf
+
+from copygym.experiments.report import load_job
+from copygym.experiments.run import register_resolvers, resolved
+
+CONF = Path(__file__).parents[2] / "conf"
+OPTIONS = sorted(
+    f"{path.parent.name}={path.stem}"
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name != "experiment"
+)
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+def config(*overrides):
+    register_resolvers()
+    with initialize_config_module("copygym.conf", version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def targets(node):
+    """Yield every ``_target_`` with its arguments."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node["_target_"], {k for k in node if not k.startswith("_")}
+        for entry in node.values():
+            yield from targets(entry)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_of_every_group_composes(option):
+    plain = resolved(config(option))
+    for target, arguments in targets(plain):
+        known = inspect.signature(get_class(target)).parameters
+        assert arguments <= set(known), target
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("tiny", ["true", "false"])
+def test_every_experiment_composes_and_names_a_job(experiment, tiny):
+    plain = resolved(config(f"experiment={experiment}", f"tiny={tiny}"))
+    job = load_job(plain["job"])
+    assert get_method(f"{plain['job']}.run") is job.run
+    assert plain["name"] == experiment
+    assert f"outputs/{experiment}/" in plain["out"]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_names_its_command_first(experiment):
+    lines = (CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+    assert lines[0] == "# @package _global_"
+    assert lines[1].startswith(f"# copygym run experiment={experiment}")
+
+
+def test_an_experiment_beats_the_defaults_and_the_command_line_beats_it():
+    assert config("experiment=hillstrom").data.name == "hillstrom"
+    assert config("experiment=hillstrom").env.horizon == 1
+    assert config("experiment=hillstrom", "env.horizon=3").env.horizon == 3
+    assert config("experiment=quickstart", "tiny=true", "learn.steps=7").learn.steps == 7
+
+
+def test_tiny_is_smaller():
+    small, full = config("tiny=true"), config()
+    assert small.learn.steps < full.learn.steps
+    assert small.evaluation.users < full.evaluation.users
+
+
+def test_every_group_has_a_default_that_exists():
+    plain = config()
+    for group in ("data", "users", "env", "reward", "agent", "tracker", "references"):
+        assert OmegaConf.select(plain, group) is not None, group

@@ -1,0 +1,248 @@
+"""Every experiment's tiny form runs; a killed run goes on and ends the same."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from copygym.envs.errors import UserError
+from copygym.experiments import run as app
+from copygym.experiments.cli import main
+
+CONF = Path(__file__).parents[2] / "conf"
+NAMES = {"group": "g", "job_type": "j", "name": "n"}
+#: Real logs by experiment.
+REAL = {
+    "hillstrom": "hillstrom/hillstrom.csv",
+    "upworthy_headlines": "upworthy/content_experiments.csv.gz",
+}
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+SMALL = ["learn.steps=1500", "env.num_envs=32", "evaluation.timelines=1"]
+#: Best-arm searches that do not need to find the best arm here.
+QUICK = ["references.best_fixed.episodes=32", "references.best_fixed.finalists=1"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("COPYGYM_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def config(*overrides):
+    app.register_resolvers()
+    with initialize_config_module("copygym.conf", version_base="1.3"):
+        return app.resolved(compose("config", overrides=list(overrides)))
+
+
+def tiny(experiment, out, *overrides):
+    small = SMALL
+    if experiment in ("quickstart", "headroom"):
+        small = [*SMALL, *QUICK]
+    if experiment == "headroom":
+        small = [*small, "references.always.episodes=1"]
+    if experiment in REAL:
+        small = [o for o in small if o.startswith(("learn", "env"))]
+    return config(
+        f"experiment={experiment}",
+        "tiny=true",
+        "tracker=disabled",
+        f"out={out}",
+        *small,
+        *overrides,
+    )
+
+
+def start(folder):
+    """Start a tiny quickstart in a process of its own, as a user would."""
+    return subprocess.Popen(
+        [
+            sys.executable, "-m", "copygym.experiments.cli", "run", "experiment=quickstart",
+            "tiny=true", "tracker=disabled", f"out={folder}", *SMALL, *QUICK,
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ},
+    )  # fmt: skip
+
+
+def finish(folder):
+    process = start(folder)
+    _, err = process.communicate(timeout=250)
+    assert process.returncode == 0, err.decode()
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    """A finished tiny quickstart."""
+    base = tmp_path_factory.mktemp("quickstart")
+    os.environ["COPYGYM_HOME"] = str(tmp_path_factory.getbasetemp() / "home")
+    folder = base / "run"
+    finish(folder)
+    return folder
+
+
+def read(folder, name="result.json"):
+    return json.loads((folder / name).read_text())
+
+
+def test_quickstart_leaves_everything(quickstart):
+    result = read(quickstart)
+    assert result["synthetic"]
+    assert result["policies"][-1] == "upper"
+    for policy in result["policies"]:
+        for key in ("ctr", "profit_per_user", "unsubscribe_rate"):
+            assert set(result["metrics"][policy][key]) == {"value", "low", "high"}
+    best = result["metrics"]["upper"]["clicks_per_user"]["value"]
+    assert best > result["metrics"]["random"]["clicks_per_user"]["value"]
+    report = (quickstart / "report.html").read_text()
+    assert "synthetic data" in report
+    for expected in ("<svg", "Timelines", "How real are the simulated users?", "Manifest"):
+        assert expected in report
+    # Self-contained: nothing is fetched, nobody is named.
+    assert not re.search(r"(src|href)=\"(?!#)", report)
+    assert "user_id" not in report
+    assert (
+        "(synthetic" in (quickstart / "table.md").read_text().lower()
+        or "Synthetic" in (quickstart / "table.md").read_text()
+    )
+
+
+def test_the_manifest_is_complete_and_private(quickstart):
+    manifest = read(quickstart, "manifest.json")
+    for key in ("command", "config", "seed", "code", "packages", "data", "rows_seen", "machine"):
+        assert manifest[key] is not None, key
+    assert manifest["data"]["storefront"]["sha256"]
+    assert set(manifest["rows_seen"]) == {"train", "test"}
+    assert manifest["wall_seconds"] > 0
+    text = (quickstart / "manifest.json").read_text()
+    assert str(Path.home()) + "/" not in text
+    assert os.uname().nodename not in text or len(os.uname().nodename) < 4
+
+
+def test_no_user_is_in_train_and_test(quickstart):
+    seen = read(quickstart, "manifest.json")["rows_seen"]
+    assert seen["train"]["users"] + seen["test"]["users"] == 200
+
+
+def test_a_finished_run_is_reported_and_not_repeated(quickstart, capsys):
+    before = (quickstart / "result.json").stat().st_mtime_ns
+    app.execute(tiny("quickstart", quickstart), quickstart, ["run"], NAMES)
+    captured = capsys.readouterr()
+    assert "this run is finished" in captured.err
+    assert "policy" in captured.out
+    assert (quickstart / "result.json").stat().st_mtime_ns == before
+
+
+def test_another_config_in_its_folder_is_refused(quickstart):
+    with pytest.raises(UserError, match=re.escape("another config (seed was 0, now 1)")):
+        app.execute(tiny("quickstart", quickstart, "seed=1"), quickstart, ["run"], NAMES)
+
+
+def test_the_report_can_be_built_again(quickstart, capsys):
+    old = (quickstart / "report.html").read_text()
+    (quickstart / "report.html").unlink()
+    assert main(["report", str(quickstart)]) == 0
+    assert capsys.readouterr().out.strip() == str(quickstart / "report.html")
+    assert (quickstart / "report.html").read_text() == old
+
+
+def test_a_second_run_gives_the_same_numbers(quickstart, tmp_path):
+    folder = tmp_path / "again"
+    finish(folder)
+    assert read(folder) == read(quickstart)
+
+
+def test_results_can_be_published(quickstart, tmp_path):
+    app.execute(
+        tiny("quickstart", quickstart, f"publish={tmp_path / 'docs'}"), quickstart, ["run"], NAMES
+    )
+    found = {path.name for path in (tmp_path / "docs").iterdir()}
+    assert {"results.json", "manifest.json", "table.md", "policies.svg"} <= found
+
+
+@pytest.mark.parametrize("experiment", [e for e in EXPERIMENTS if e != "quickstart"])
+def test_every_experiment_runs_in_its_tiny_form(experiment, tmp_path, request, capsys):
+    extra = []
+    if experiment in REAL:
+        extra.append(f"data.path={request.getfixturevalue('data_folder') / REAL[experiment]}")
+    folder = tmp_path / "run"
+    report = app.execute(tiny(experiment, folder, *extra), folder, ["run"], NAMES)
+    assert report.exists()
+    assert "report: " in capsys.readouterr().out
+    assert read(folder, "manifest.json")["data"]
+
+
+def test_real_logs_are_judged_by_a_second_simulator(tmp_path):
+    """Any log but storefront's is treated as real: here storefront's file under another name."""
+    from copygym.envs.datasets import load
+
+    path = tmp_path / "log.parquet"
+    load("storefront", n_users=400).write(path)
+    folder = tmp_path / "run"
+    plain = config(
+        "dataset=table", f"data.path={path}", "tiny=true", "tracker=disabled", f"out={folder}",
+        *SMALL, *QUICK, "users.text_encoder=null", "users.costs=0.02",
+    )  # fmt: skip
+    app.execute(plain, folder, ["run"], NAMES)
+    result = read(folder)
+    assert "no experiment has confirmed it" in result["judge"]
+    assert set(read(folder, "manifest.json")["rows_seen"]) == {"train", "test", "judge"}
+    assert any(text.startswith("the judge: ") for text in result["assumptions"])
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(quickstart, tmp_path):
+    folder = tmp_path / "killed"
+    process = start(folder)
+    deadline = time.monotonic() + 200
+    # In the middle: the fit is done, an agent is learning.
+    while not (folder / "stages" / "fit" / "proxy.json").exists():
+        assert process.poll() is None, process.communicate()[1].decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "result.json").exists()
+    fitted = (folder / "stages" / "fit" / "proxy.json").read_text()
+    finish(folder)
+    assert (folder / "stages" / "fit" / "proxy.json").read_text() == fitted
+    assert (folder / "result.json").read_bytes() == (quickstart / "result.json").read_bytes()
+
+
+def test_ctrl_c_exits_130_and_keeps_what_is_done(tmp_path):
+    folder = tmp_path / "stopped"
+    process = start(folder)
+    deadline = time.monotonic() + 200
+    while not (folder / "stages" / "split.json").exists():
+        assert process.poll() is None, process.communicate()[1].decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"interrupted; finished stages are kept" in err
+    assert b"Traceback" not in err
+    assert (folder / "stages" / "split.json").exists()
+
+
+def test_a_multirun_shares_a_group_and_keeps_its_jobs_apart(tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "copygym.experiments.cli", "run", "-m", "experiment=quickstart",
+            "tiny=true", "tracker=offline", f"out={tmp_path / 'sweep'}", "agent=uniform,linucb",
+            *SMALL, "references.best_fixed=null", "references.upper=null",
+        ],
+        capture_output=True, text=True, timeout=250, env={**os.environ}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    jobs = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    assert len(jobs) == 2
+    for job, agent in zip(jobs, ("linucb", "uniform"), strict=True):
+        assert f"agent={agent}" in job.name
+        assert read(job)["learned"] == f"{agent} (learned)"
+        (mirror,) = job.glob("wandb/offline-run-*/*.wandb")
+        assert b"sweep" in mirror.read_bytes()

@@ -1,0 +1,149 @@
+import json
+import re
+import socket
+import time
+
+import pytest
+
+from copygym.envs.errors import UserError
+from copygym.experiments import tracking
+from copygym.experiments.tables import Table
+from copygym.experiments.tracking import (
+    LocalFiles,
+    WandbConfig,
+    WandbMirror,
+    answers,
+    has_key,
+    make_trackers,
+    resolve_mode,
+)
+
+NAMES = {"group": "g", "job_type": "j", "name": "n"}
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
+    "0000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
+)
+
+
+@pytest.fixture(autouse=True)
+def no_account(tmp_path, monkeypatch):
+    """Hide whatever W&B settings the machine has."""
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def report_everything(trackers, folder):
+    trackers.begin("learn/a")
+    trackers.log("learn/a", {"reward": 0.5, "bad": float("nan")}, 10)
+    trackers.table("main", Table(("policy", "CTR"), (("a", "1"),), "caption"))
+    trackers.image("figure", PNG)
+    (folder / "model").mkdir(exist_ok=True)
+    (folder / "model" / "weights.json").write_text("{}")
+    trackers.artifact("agent-a", "model", folder / "model")
+    trackers.summary({"ctr": 1.0})
+    trackers.finish()
+
+
+def test_local_files_are_the_source_of_truth(tmp_path):
+    trackers = make_trackers({"mode": "disabled"}, tmp_path, {}, NAMES)
+    report_everything(trackers, tmp_path)
+    line = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert line == {"stage": "learn/a", "step": 10, "reward": 0.5, "bad": None}
+    assert (tmp_path / "tables" / "main.md").read_text().startswith("caption\n\n| policy | CTR |")
+    assert (tmp_path / "figures" / "figure.png").read_bytes() == PNG
+    assert not (tmp_path / "wandb").exists()
+
+
+def test_a_stage_that_starts_again_forgets_its_old_lines(tmp_path):
+    local = LocalFiles(tmp_path)
+    local.log("a", {"x": 1.0}, 1)
+    local.log("b", {"x": 2.0}, 1)
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"stage": "b", "st')  # what a kill leaves
+    local.begin("b")
+    local.log("b", {"x": 3.0}, 1)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["x"]) for line in lines] == [("a", 1.0), ("b", 3.0)]
+
+
+def test_wandb_offline_takes_everything_without_network(tmp_path, capfd):
+    trackers = make_trackers({"mode": "offline"}, tmp_path, {"seed": 0}, NAMES)
+    report_everything(trackers, tmp_path)
+    runs = list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(runs) == 1
+    content = runs[0].read_bytes()
+    for expected in (b"learn/a/reward", b"agent-a", b"tables/main"):
+        assert expected in content
+    # Nothing may cut through the progress bars, and nothing may have failed.
+    assert capfd.readouterr().err == ""
+
+
+def test_auto_without_a_key_is_offline(tmp_path):
+    assert resolve_mode(WandbConfig()) == ("offline", "no W&B key was found")
+
+
+def test_auto_with_a_key_but_no_server_is_offline_within_the_probe(monkeypatch):
+    with socket.socket() as taken:  # bound but not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        mode, why = resolve_mode(WandbConfig())
+    assert mode == "offline"
+    assert "no answer" in why
+
+
+def test_auto_with_key_and_server_is_online(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert resolve_mode(WandbConfig())[0] == "online"
+        assert resolve_mode(WandbConfig(mode="disabled"))[0] == "disabled"
+
+
+def test_name_resolution_that_hangs_is_not_waited_for(monkeypatch):
+    def hang(*_, **__):
+        time.sleep(3)
+        raise OSError
+
+    monkeypatch.setattr(tracking.socket, "create_connection", hang)
+    start = time.perf_counter()
+    assert not answers("https://api.wandb.ai", 0.2)
+    assert time.perf_counter() - start < 2
+
+
+def test_a_key_in_netrc_counts(tmp_path):
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password secret\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    assert has_key("https://api.wandb.ai")
+    assert not has_key("https://wandb.example.org")
+
+
+def test_online_asked_for_but_not_to_be_had_is_told_once(tmp_path, capfd):
+    mirror = WandbMirror(WandbConfig(mode="online"), tmp_path, {}, NAMES)
+    mirror.finish()
+    assert mirror.mode == "offline"
+    assert "W&B stays offline: no W&B key was found" in capfd.readouterr().err
+
+
+def test_a_broken_wandb_never_costs_the_run(tmp_path, monkeypatch, capfd):
+    import wandb
+
+    def fail(**_):
+        raise RuntimeError("no such service; key abc")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    trackers = make_trackers({"mode": "offline"}, tmp_path, {}, NAMES)
+    report_everything(trackers, tmp_path)
+    err = capfd.readouterr().err
+    assert err.count("W&B is off for the rest of this run (RuntimeError)") == 1
+    assert "abc" not in err
+    assert (tmp_path / "metrics.jsonl").exists()
+
+
+def test_bad_options_are_refused():
+    message = "unknown tracker.mode 'on': choose one of auto, disabled, offline, online."
+    with pytest.raises(UserError, match=re.escape(message)):
+        WandbConfig(mode="on")
+    with pytest.raises(UserError, match=re.escape("tracker.probe_seconds is 0")):
+        WandbConfig(probe_seconds=0)
