@@ -16,6 +16,7 @@ commands:
   run -m KEY=A,B ...      run every combination (a Hydra multirun)
   report FOLDER           rebuild report.html from a run's saved results
   data list|card|get|check   datasets: what there is, how to get it, whether a file is fit
+  fidelity NAME[=FILE] ...   how far simulated users are from the log's real ones
 
 examples:
   copygym run experiment=quickstart
@@ -56,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USER_ERROR
     except KeyboardInterrupt:
         sys.stderr.write(
-            "\ncopygym: interrupted; finished stages are kept, and the same command with out= "
-            "set to the run's folder goes on from there.\n"
+            "\ncopygym: interrupted; what was finished is kept: repeat the command to go on "
+            "(a run needs out= set to its folder).\n"
         )
         return INTERRUPTED
     except BrokenPipeError:
@@ -73,6 +74,7 @@ def _dispatch(arguments: list[str]) -> int:
         "run": _run,
         "report": _report,
         "data": _data,
+        "fidelity": _fidelity,
     }
     command = commands.get(arguments[0])
     if command is None:
@@ -109,6 +111,13 @@ def _data(arguments: list[str]) -> int:
     from copygym.experiments.data_cli import main as data_main
 
     return int(data_main(arguments) or 0)
+
+
+def _fidelity(arguments: list[str]) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from copygym.experiments.fidelity_cli import main as fidelity_main
+
+    return fidelity_main(arguments)
 
 
 if __name__ == "__main__":

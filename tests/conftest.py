@@ -1,6 +1,11 @@
 """Fixtures that more than one folder of tests needs."""
 
 import os
+
+# As `copygym run` does, before numpy is imported: our matrices are small, and threads that wait
+# for each other on busy cores cost many times what they save.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import numpy as np
