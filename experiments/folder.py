@@ -56,6 +56,7 @@ class RunFolder:
         path: where this run writes now.
         target: where the result belongs; differs from ``path`` while an old run is replaced.
         finished: True where the same run has already ended here.
+        code: hash of the sources that run.
     """
 
     def __init__(self, path: Path, target: Path, config: Mapping[str, Any], finished: bool) -> None:
@@ -63,6 +64,8 @@ class RunFolder:
         self.target = target
         self.config = config
         self.finished = finished
+        # Taken now: sources that change while the run goes on are not what it runs.
+        self.code = code_id()
 
     def file(self, *parts: str) -> Path:
         """Return a path inside the folder, its parent made."""
@@ -151,7 +154,7 @@ class RunFolder:
         content = {
             "state": state,
             "config_sha256": config_hash(self.config),
-            "code": code_id(),
+            "code": self.code,
             "config": self.config,
         }
         write_json(self.path / _STATE, content)

@@ -89,7 +89,8 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
             "clicks of a replayed impression are drawn from the headline's click rate in its own "
             "test; time of day and drift within a test are left out.",
             "the 'observed' truth takes sampling noise for quality: it overstates what there is "
-            "to gain; 'shrunken' removes the part of the spread that noise explains on average.",
+            "to gain; 'shrunken' removes the part of the spread that noise explains on average, "
+            "and spreads less than the true rates do: the two bracket what there is to gain.",
             "policies learn after every round of as many impressions as the test has headlines.",
         ],
         "summary_numbers": _numbers(outcome, horizons[-1]),

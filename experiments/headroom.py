@@ -44,7 +44,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     for seed in worlds:
         own = {**config, "seed": seed, "data": {**config["data"], "seed": seed}}
         runs.append(compare(own, folder.child(f"worlds/{seed}"), trackers))
-    names = list(runs[0].played)
+    names = _table_order(list(runs[0].played), pairs)
     pooled = {name: _pooled([run.played[name] for run in runs]) for name in names}
     resamples = int(config["evaluation"]["resamples"])
     boot = derived_seed(config["seed"], "bootstrap")
@@ -134,6 +134,17 @@ def _step(
         "worlds_better": int(sum(gain > 0 for gain in gains)),
         "worlds": len(gains),
     }
+
+
+def _table_order(names: list[str], pairs: list[tuple[str, str]]) -> list[str]:
+    """Return the policies from worst to best; those in no pair (worse, better) come first."""
+    order: list[str] = []
+    for worse, better in pairs:
+        if better not in order:
+            order.append(better)
+        if worse not in order:
+            order.insert(order.index(better), worse)
+    return [*(name for name in names if name not in order), *order]
 
 
 def _verdict(steps: list[dict[str, Any]]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from copygym.experiments.files import write_json, write_text
-from copygym.experiments.folder import RunFolder, code_id, config_hash
+from copygym.experiments.folder import RunFolder, config_hash
 
 _PACKAGES = (
     "copygym",
@@ -90,12 +91,15 @@ def machine() -> dict[str, Any]:
     }
 
 
+#: An absolute path: what is before its last part says where somebody keeps files.
+_ABSOLUTE = re.compile(
+    r"""(^|[\s='"(\[,])(?:~|[A-Za-z]:)?(?:[/\\][^/\\\s'",\])]+)*[/\\]([^/\\\s'",\])]+)"""
+)
+
+
 def public_text(text: str) -> str:
-    """Return ``text`` with the home folder and the working folder cut out of its paths."""
-    for path, name in ((str(Path.cwd()), "."), (str(Path.home()), "~")):
-        if len(path) > 1:
-            text = text.replace(path + os.sep, name + os.sep)
-    return text
+    """Return ``text`` with absolute paths cut to their last part; relative ones and URLs stay."""
+    return _ABSOLUTE.sub(r"\1\2", text)
 
 
 def _public(value: Any) -> Any:
@@ -108,7 +112,7 @@ def _public(value: Any) -> Any:
 
 def _code(folder: RunFolder) -> dict[str, Any]:
     """Return version, source hash and, in a checkout, commit and the diff against it."""
-    code: dict[str, Any] = {"version": packages()["copygym"], "sources_sha256": code_id()}
+    code: dict[str, Any] = {"version": packages()["copygym"], "sources_sha256": folder.code}
     checkout = Path(__file__).resolve().parent.parent
     commit = _git(checkout, "rev-parse", "HEAD")
     if commit is None or not (checkout / "pyproject.toml").exists():

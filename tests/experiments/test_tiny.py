@@ -224,7 +224,7 @@ def test_ctrl_c_exits_130_and_keeps_what_is_done(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert b"interrupted; finished stages are kept" in err
+    assert b"interrupted; what was finished is kept" in err
     assert b"Traceback" not in err
     assert (folder / "stages" / "split.json").exists()
 
