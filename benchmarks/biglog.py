@@ -70,8 +70,8 @@ def write_log(path: Path, rows: int) -> None:
     """Write storefront traffic of many populations, one Parquet row group each, atomically."""
     import pyarrow.parquet as pq
 
-    from copygym.envs.storefront import StorefrontWorld
-    from copygym.envs.storefront_log import simulate_log
+    from copygym.envs.storefront.log import simulate_log
+    from copygym.envs.storefront.world import StorefrontWorld
 
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")

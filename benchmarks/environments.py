@@ -17,7 +17,7 @@ USERS = 1024
 
 
 def _population() -> UserModel:
-    from copygym.envs.storefront import StorefrontWorld
+    from copygym.envs.storefront.world import StorefrontWorld
 
     return StorefrontWorld(n_users=USERS).user_model()
 

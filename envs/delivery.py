@@ -80,7 +80,7 @@ def first_row(info: dict[str, Any]) -> dict[str, Any]:
 
 def default_users() -> UserModel:
     """Return the small storefront population that environments use when given none."""
-    from copygym.envs.storefront import default_users as storefront_users
+    from copygym.envs.storefront.world import default_users as storefront_users
 
     return storefront_users()
 

@@ -198,7 +198,7 @@ def fit(
 
 
 def _storefront_costs() -> dict[str, float]:
-    from copygym.envs.storefront import CHANNELS, COST_PER_SEND
+    from copygym.envs.storefront.world import CHANNELS, COST_PER_SEND
 
     return dict(zip(CHANNELS, COST_PER_SEND.tolist(), strict=True))
 
@@ -229,7 +229,7 @@ def storefront_world(config: Mapping[str, Any]) -> Any:
     import inspect
 
     from copygym.envs.datasets.storefront import load
-    from copygym.envs.storefront import StorefrontWorld
+    from copygym.envs.storefront.world import StorefrontWorld
 
     defaults = {n: p.default for n, p in inspect.signature(load).parameters.items()}
     data = {**defaults, **config["data"]}

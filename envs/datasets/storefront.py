@@ -12,9 +12,9 @@ from copygym.envs.clicklog import ClickLog
 from copygym.envs.datasets.card import Card, data_home
 from copygym.envs.errors import UserError
 from copygym.envs.storage import atomic
-from copygym.envs.storefront import ASSUMPTION, StorefrontWorld
-from copygym.envs.storefront_copy import PRODUCTS
-from copygym.envs.storefront_log import simulate_log
+from copygym.envs.storefront.copy import PRODUCTS
+from copygym.envs.storefront.log import simulate_log
+from copygym.envs.storefront.world import ASSUMPTION, StorefrontWorld
 
 CARD = Card(
     name="storefront",

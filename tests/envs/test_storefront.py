@@ -8,14 +8,14 @@ import polars as pl
 import pytest
 
 from copygym.envs.catalogue import HOLD
-from copygym.envs.copy_features import copy_features
 from copygym.envs.datasets import card, load
 from copygym.envs.delivery import DeliveryVectorEnv
 from copygym.envs.errors import UserError
 from copygym.envs.profiles import ProfileBuilder, Profiles
-from copygym.envs.storefront import CHANNELS, SLOTS, StorefrontWorld, default_users
-from copygym.envs.storefront_copy import FIELDS, PRINCIPLES, PRODUCTS
-from copygym.envs.storefront_log import simulate_log
+from copygym.envs.storefront.copy import FIELDS, PRINCIPLES, PRODUCTS
+from copygym.envs.storefront.features import copy_features
+from copygym.envs.storefront.log import simulate_log
+from copygym.envs.storefront.world import CHANNELS, SLOTS, StorefrontWorld, default_users
 
 N = 400
 

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from copygym.envs.errors import UserError
-from copygym.envs.storefront import StorefrontWorld
-from copygym.envs.storefront_log import simulate_log
+from copygym.envs.storefront.log import simulate_log
+from copygym.envs.storefront.world import StorefrontWorld
 from copygym.experiments.fidelity_cli import FAMILIES, main, users_options
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from copygym.envs.copy_grammar import CLASSES, _scores, pair_scores, word_class, word_order
+from copygym.envs.storefront.grammar import CLASSES, _scores, pair_scores, word_class, word_order
 
 GOOD = "we look after every one of our guests and they come back to us in the spring"
 

@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 
 from copygym.envs.catalogue import Catalogue
-from copygym.envs.copy_features import CopyFeatures, copy_features
 from copygym.envs.errors import UserError
 from copygym.envs.profiles import ProfileBuilder, Profiles
-from copygym.envs.storefront_copy import FIELDS, PRINCIPLES, PRODUCTS, Product
-from copygym.envs.storefront_people import (
+from copygym.envs.storefront.copy import FIELDS, PRINCIPLES, PRODUCTS, Product
+from copygym.envs.storefront.features import CopyFeatures, copy_features
+from copygym.envs.storefront.people import (
     CHANNELS,
     DEMOGRAPHICS,
     SLOTS,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from copygym.envs.storefront_copy import FIELDS, PRINCIPLES
+from copygym.envs.storefront.copy import FIELDS, PRINCIPLES
 
 CHANNELS: tuple[str, ...] = ("email", "push", "sms")
 SLOTS: tuple[str, ...] = ("morning", "noon", "evening", "night")

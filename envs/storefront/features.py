@@ -12,9 +12,9 @@ from collections import Counter
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from copygym.envs.copy_grammar import FUNCTION_WORDS, word_order
 from copygym.envs.profile_history import PRICE_TALK
-from copygym.envs.storefront_copy import BOLD_CLAIMS, PRINCIPLES, PRODUCTS, Product
+from copygym.envs.storefront.copy import BOLD_CLAIMS, PRINCIPLES, PRODUCTS, Product
+from copygym.envs.storefront.grammar import FUNCTION_WORDS, word_order
 
 _WORD = re.compile(r"[^\W_]+(?:['’.,\-][^\W_]+)*%?")
 _SENTENCE = re.compile(r"[.!?;:\n]+(?=\s|$)")

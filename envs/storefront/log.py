@@ -9,8 +9,8 @@ from tqdm import tqdm
 from copygym.envs.catalogue import HOLD
 from copygym.envs.delivery import DeliveryVectorEnv
 from copygym.envs.outcome import Outcome
-from copygym.envs.storefront import StorefrontWorld
-from copygym.envs.storefront_people import generator
+from copygym.envs.storefront.people import generator
+from copygym.envs.storefront.world import StorefrontWorld
 from copygym.envs.users import UserModel
 
 #: the first slot of the log is a Monday morning; a slot is six hours.
