@@ -61,7 +61,8 @@ class Agent(ABC):
             venv: N simulated users; the agent resets it.
             steps: transitions to spend; agents that need none ignore it.
             seed: of the environment and of the agent's own choices.
-            on_progress: called now and then with the transitions so far and named numbers.
+            on_progress: called now and then with the transitions so far and named numbers;
+                ``reward``, the mean per decision since about the last call, is the learning curve.
         """
 
     @abstractmethod

@@ -272,7 +272,7 @@ def _n_actions(policy: BasePolicy) -> int:
 
 
 class _Report(BaseCallback):
-    """Tells `Progress` of every step, with the mean return of the last episodes when it is due."""
+    """Tells `Progress` of every step, with the means over the last episodes when it is due."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
@@ -282,9 +282,12 @@ class _Report(BaseCallback):
         episodes = self.model.ep_info_buffer
         metrics = None
         if self._progress.due and episodes:
+            returns = np.array([episode["r"] for episode in episodes], dtype=np.float64)
+            lengths = np.array([episode["l"] for episode in episodes], dtype=np.float64)
             metrics = {
-                "episode_return": float(np.mean([episode["r"] for episode in episodes])),
-                "episode_length": float(np.mean([episode["l"] for episode in episodes])),
+                "reward": float(returns.sum() / lengths.sum()),
+                "episode_return": float(returns.mean()),
+                "episode_length": float(lengths.mean()),
             }
         self._progress.update(self.training_env.num_envs, metrics)
         return True

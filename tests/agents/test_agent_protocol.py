@@ -145,6 +145,15 @@ def test_progress_is_reported(venv, name):
     assert all(np.isfinite(value) for _, numbers in seen for value in numbers.values())
 
 
+@pytest.mark.parametrize("name", ["epsilon_greedy", "ucb1", "linucb", "logistic_ts", "ppo", "dqn"])
+def test_learners_report_the_learning_curve(venv, name):
+    rewards = []
+    make(name).learn(venv, 4096, seed=0, on_progress=lambda _, m: rewards.append(m.get("reward")))
+    known = [reward for reward in rewards if reward is not None]
+    assert known
+    assert all(0 <= reward <= 1 for reward in known)  # per decision, of a reward of one per click
+
+
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"uniform"}))
 def test_an_agent_that_has_not_learned_says_so(venv, name):
     obs, mask, state = situation(venv)
