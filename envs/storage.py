@@ -63,12 +63,14 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            f"{path} does not exist: it belongs to a saved model; save the model again."
+            f"{path} does not exist, though what was saved here needs it; make it again."
         ) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is not JSON ({error}); save the model again.") from None
+        raise UserError(
+            f"{path} is not JSON ({error}): it is damaged; delete it and make it again."
+        ) from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object; save the model again.")
+        raise UserError(f"{path} holds no JSON object: it is damaged; delete it and make it again.")
     return content
 
 
@@ -93,7 +95,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise UserError(
-            f"{path} does not exist: it belongs to a saved model; save the model again."
+            f"{path} does not exist, though what was saved here needs it; make it again."
         ) from None
     except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path} is not a readable npz ({error}); save the model again.") from None
+        raise UserError(
+            f"{path} is not a readable npz ({error}): it is damaged; delete it and make it again."
+        ) from None

@@ -22,13 +22,8 @@ from typing import Any
 import numpy as np
 
 from copygym.envs.errors import UserError
-from copygym.experiments.files import (
-    plain,
-    read_arrays,
-    read_json,
-    write_arrays,
-    write_json,
-)
+from copygym.envs.storage import read_arrays, read_json, write_arrays, write_bytes
+from copygym.experiments.files import plain, write_result
 
 _STATE = "run.json"
 #: Config keys that say where and how a run is shown, not what it computes.
@@ -99,7 +94,7 @@ class RunFolder:
             if outcome.arrays:
                 write_arrays(arrays, outcome.arrays)
             # The JSON file marks the stage as finished, so it is written last.
-            write_json(
+            write_result(
                 record,
                 {
                     "values": outcome.values,
@@ -157,7 +152,7 @@ class RunFolder:
             "code": self.code,
             "config": self.config,
         }
-        write_json(self.path / _STATE, content)
+        write_result(self.path / _STATE, content)
 
     def _record(self, name: str) -> Path:
         return self.path / "stages" / f"{name}.json"
@@ -315,7 +310,5 @@ def _lock_folder() -> str:
 
 def publish(folder: Path, target: Path, names: Mapping[str, str]) -> None:
     """Copy result files to ``target`` (each atomically): ``names`` maps run file to new name."""
-    from copygym.experiments.files import write_bytes
-
     for source, name in names.items():
         write_bytes(target / name, (folder / source).read_bytes())

@@ -17,7 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from copygym.experiments.files import write_json, write_text
+from copygym.envs.storage import write_text
+from copygym.experiments.files import write_result
 from copygym.experiments.folder import RunFolder, config_hash
 
 _PACKAGES = (
@@ -63,7 +64,7 @@ def write_manifest(folder: RunFolder, argv: list[str], stages: Mapping[str, Any]
         "wall_seconds": round(sum(t["wall_seconds"] for t in times.values()), 1),
         "cpu_seconds": round(sum(t["cpu_seconds"] for t in times.values()), 1),
     }
-    write_json(folder.path / "manifest.json", manifest)
+    write_result(folder.path / "manifest.json", manifest)
 
 
 def packages() -> dict[str, str]:

@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from copygym.envs.errors import UserError
+from copygym.envs.storage import read_json, write_bytes, write_text
 from copygym.experiments.figures import Picture
-from copygym.experiments.files import read_json, write_bytes, write_text
 from copygym.experiments.folder import read_run
 from copygym.experiments.tables import Table, number
 

@@ -28,7 +28,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from copygym.envs.errors import UserError, unknown_name
-from copygym.experiments.files import write_json, write_text
+from copygym.envs.storage import read_json, write_text
+from copygym.experiments.files import write_result
 from copygym.experiments.folder import RunFolder, locked, open_run, publish
 from copygym.experiments.manifest import write_manifest
 from copygym.experiments.report import load_job, write_report
@@ -174,7 +175,7 @@ def _run_job(
     try:
         result = job.run(config, folder, trackers)
         result.update(name=config["name"], seed=config["seed"])
-        write_json(folder.path / "result.json", result)
+        write_result(folder.path / "result.json", result)
         write_manifest(folder, argv, result)
         _, sections = write_report(folder.path)
         _mirror(trackers, job.main_table(result), sections, result)
@@ -194,8 +195,6 @@ def _mirror(trackers: Trackers, table: Table, sections: list[Any], result: dict[
 
 def _present(job: Any, folder: RunFolder) -> Path:
     """Print the main table and the report's path on stdout."""
-    from copygym.experiments.files import read_json
-
     result = read_json(folder.path / "result.json")
     table = job.main_table(result)
     title = f"{result['title']} (synthetic)" if result.get("synthetic") else result["title"]

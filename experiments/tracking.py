@@ -19,7 +19,8 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from copygym.envs.errors import UserError, unknown_name
-from copygym.experiments.files import plain, write_bytes, write_text
+from copygym.envs.storage import write_bytes, write_text
+from copygym.experiments.files import plain
 from copygym.experiments.tables import Table
 
 MODES = ("auto", "online", "offline", "disabled")

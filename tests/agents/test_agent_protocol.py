@@ -224,7 +224,7 @@ def test_load_refuses_another_class_and_missing_arrays(venv, tmp_path):
     with pytest.raises(UserError, match=re.escape("use copygym.agents.load_agent")):
         EpsilonGreedyAgent.load(tmp_path)
     (tmp_path / "agent.npz").unlink()
-    with pytest.raises(UserError, match="does not exist: it belongs to a saved model"):
+    with pytest.raises(UserError, match="does not exist, though what was saved here needs it"):
         UCB1Agent.load(tmp_path)
 
 

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from copygym.envs.errors import UserError
+from copygym.envs.storage import read_json, write_arrays, write_bytes
 from copygym.experiments import folder as folders
-from copygym.experiments.files import read_json, write_arrays, write_bytes, write_json
+from copygym.experiments.files import write_result
 from copygym.experiments.folder import Record, open_run, read_run
 
 CONFIG = {"name": "t", "seed": 0, "learn": {"steps": 10}, "out": "x", "tracker": {"mode": "auto"}}
 
 
 def finish(run, result):
-    write_json(run.path / "result.json", result)
+    write_result(run.path / "result.json", result)
     run.mark_finished()
 
 
@@ -130,7 +131,7 @@ def test_a_new_folder_appears_only_when_it_is_whole(tmp_path):
 
 def test_files_are_whole_strict_and_readable_by_others(tmp_path):
     path = tmp_path / "a" / "x.json"
-    write_json(path, {"b": float("inf"), "a": np.float32(0.5), "c": np.arange(2)})
+    write_result(path, {"b": float("inf"), "a": np.float32(0.5), "c": np.arange(2)})
     assert read_json(path) == {"a": 0.5, "b": None, "c": [0, 1]}
     assert path.stat().st_mode & 0o044
     with pytest.raises(TypeError):
@@ -140,5 +141,5 @@ def test_files_are_whole_strict_and_readable_by_others(tmp_path):
 
 
 def test_arrays_of_objects_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(TypeError, match="holds Python objects"):
         write_arrays(tmp_path / "x.npz", {"o": np.array([{}], dtype=object)})

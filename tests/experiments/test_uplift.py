@@ -54,7 +54,7 @@ def test_hillstrom_finds_who_likes_which_mail(data_folder, tmp_path, monkeypatch
         )  # fmt: skip
     names = {"group": "g", "job_type": "j", "name": "n"}
     app.execute(app.resolved(config), tmp_path / "run", ["run"], names)
-    from copygym.experiments.files import read_json
+    from copygym.envs.storage import read_json
 
     result = read_json(tmp_path / "run" / "result.json")
     visits = {name: tree["visit"]["dr"] for name, tree in result["values"].items()}
