@@ -13,6 +13,7 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
@@ -173,6 +174,8 @@ class SB3Agent(Agent):
                 f"agent.hyperparameters do not fit {self.algorithm!r} ({error}): see the "
                 f"arguments of {kind.__name__} in the documentation of Stable-Baselines3."
             ) from error
+        # SB3's own logger would make a folder for each model, and leave it empty.
+        model.set_logger(Logger(folder=None, output_formats=[]))
         return model
 
     def _check_shapes(self, venv: DeliveryVectorEnv) -> None:

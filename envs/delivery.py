@@ -90,8 +90,8 @@ class DeliveryVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]
 
     Row i behaves exactly like a `DeliveryEnv` with seed ``seed + i``. A finished row starts its
     next episode in the same step (`AutoresetMode.SAME_STEP`): the returned observation is the new
-    episode's first, and ``info["final_obs"]`` (N, D) with the mask ``info["_final_obs"]`` (N,)
-    holds the last of the old one.
+    episode's first, and ``info["final_obs"]`` (N, D) holds the last of the old one where the
+    mask ``info["_final_obs"]`` (N,) is true.
 
     Args:
         num_envs: N.
@@ -162,7 +162,7 @@ class DeliveryVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]
         outcome, propensity = batch.step(actions)
         reward, terms = self.reward(outcome)
         terminated = outcome.unsubscribe.copy()
-        truncated = (batch.time >= self.horizon) & ~terminated
+        truncated = outcome.last & ~terminated
         info = step_info(outcome, propensity)
         info["reward_terms"] = terms
         observation = batch.observe()
@@ -171,9 +171,7 @@ class DeliveryVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]
         done = terminated | truncated
         rows = np.flatnonzero(done)
         if rows.size:
-            final = np.zeros_like(observation)
-            final[rows] = observation[rows]
-            info["final_obs"], info["_final_obs"] = final, done
+            info["final_obs"], info["_final_obs"] = observation.copy(), done
             batch.reset(rows)
             observation[rows] = batch.observe(rows)
         info["action_mask"] = self.action_masks()

@@ -14,7 +14,11 @@ from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.fidelity import FidelityCard, make_card
 from copygym.envs.fitdata import CALIBRATE, FIT, JUDGE, FitData, prepare
 from copygym.envs.fitted import FittedResponse, FittedUsers
-from copygym.envs.logcatalogue import catalogue_from_log
+from copygym.envs.logcatalogue import (
+    catalogue_from_log,
+    creatives_with_several_texts,
+    with_popularity,
+)
 from copygym.envs.profiles import Profiles
 from copygym.envs.response.calibration import StateLayer, fit_state_layer
 from copygym.envs.response.design import Counts
@@ -25,18 +29,27 @@ from copygym.envs.response.outcomes import (
     Unsubscribes,
     fit_unsubscribes,
     logging_policy_table,
+    send_rate_table,
     shrunk_revenue,
+    with_holds,
 )
+from copygym.envs.response.timeline import slots_in_window
 from copygym.envs.users import Dynamics, UserModel
 
 #: Rows predicted at once.
 _CHUNK = 100_000
+#: Arguments of `fit_users` that are data.
+_NOT_SETTINGS = ("log", "holdout", "catalogue")
 #: What this fit leaves to the config: the drift of interests, and how fast fatigue fades.
 _NEVER_MEASURED = ("fatigue_decay", "drift_persistence", "drift_step", "drift_click")
 
 
 def estimate_logging_policy(
-    rows: Rows, catalogue: Catalogue, profiles: Profiles, population: np.ndarray
+    rows: Rows,
+    catalogue: Catalogue,
+    profiles: Profiles,
+    population: np.ndarray,
+    send_rate_US: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return (U, S, A) float32 mean probabilities of the logging policy for each user's segment.
 
@@ -45,19 +58,51 @@ def estimate_logging_policy(
         catalogue: what can be sent.
         profiles: of all users of the log.
         population: (U,) int64 rows of ``profiles`` to return.
+        send_rate_US: P(send) in each slot for all users of ``profiles``, the same within a
+            segment, for a log without hold rows; None: the rows tell how often nothing was sent.
     """
-    names, segment = np.unique(profiles.segments, return_inverse=True)
+    names, first, segment = np.unique(profiles.segments, return_index=True, return_inverse=True)
     shape = (len(names), catalogue.n_slots, catalogue.n_actions)
     columns = (segment[rows.user], rows.slot.astype(np.int64), rows.action.astype(np.int64))
     weight = rows.trials.astype(np.float64)
     table_GSA = logging_policy_table(*columns, weight, rows.propensity, shape)
+    if send_rate_US is not None:
+        table_GSA = with_holds(table_GSA, send_rate_US[first])
     return table_GSA.astype(np.float32)[segment[population]]
+
+
+def estimate_send_rate(data: FitData) -> tuple[np.ndarray, float] | None:
+    """Return how often logging sends, where only the times of the sends can tell it.
+
+    In a log without hold rows, a user had as many decisions in a slot as the slot occurred
+    between the log's first row and its last. People of the holdout do not count; people whom
+    logging never sent anything are in no row, so that it sends at most as often as this says.
+
+    Returns:
+        (U, S) float64 P(send) by segment and slot for all users of ``data.profiles``, and the
+        share over all decisions; None where there are hold rows, or no timeline.
+    """
+    rows = data.rows
+    if not data.timeline or not rows.sent.all():
+        return None
+    assert rows.time is not None
+    ours = ~rows.held_out
+    user, segment = rows.user[ours], np.unique(data.profiles.segments, return_inverse=True)[1]
+    shape = (int(segment.max()) + 1, data.catalogue.n_slots)
+    cell = segment[user] * shape[1] + rows.slot[ours]
+    sends_GS = np.bincount(cell, rows.trials[ours], shape[0] * shape[1]).reshape(shape)
+    users_G = np.bincount(segment[np.unique(user)], minlength=shape[0])
+    occurrences = max(slots_in_window(rows.time[ours], data.slot_hours * 3600) / shape[1], 1.0)
+    decisions_GS = np.repeat(users_G[:, None] * occurrences, shape[1], axis=1)
+    overall = min(float(sends_GS.sum() / decisions_GS.sum()), 1.0)
+    return send_rate_table(sends_GS, decisions_GS)[segment], overall
 
 
 def fit_users(
     log: ClickLog,
     *,
     holdout: ClickLog | None = None,
+    catalogue: Catalogue | None = None,
     family: str = "logistic",
     options: Mapping[str, Any] | None = None,
     ensemble: int = 1,
@@ -89,6 +134,9 @@ def fit_users(
     Args:
         log: the training log.
         holdout: judges instead of a third part of ``log``.
+        catalogue: of a larger log that ``log`` and ``holdout`` are parts of, so that fits on
+            several parts have the same actions; what ``log`` never shows is predicted by the
+            prior. Popularity is always that of ``log``. None: what ``log`` and ``holdout`` show.
         family: of the click response: ``logistic``, ``boosting`` or ``two_tower``. Conversions
             are always logistic: they are too rare for more.
         options: of the family.
@@ -103,8 +151,8 @@ def fit_users(
         calibration_fraction: share of the users that calibrate.
         holdout_fraction: share of the users that judge, where there is no ``holdout``.
         slot_hours: length of a slot; None infers it.
-        slots: slot names in their order in time; None infers it.
-        costs: of a send, in currency, for all channels or by channel.
+        slots: slot names in their order in time; None infers it. A ``catalogue`` goes before.
+        costs: of a send, in currency, for all channels or by channel. A ``catalogue`` goes before.
         max_table_gb: refuse response tables larger than this.
         name: of the user model; None takes the log's.
         seed: of the split, the population and the model.
@@ -112,12 +160,15 @@ def fit_users(
     Raises:
         UserError: one arm, no clicks, too large tables, or a bad option.
     """
-    settings = {k: v for k, v in locals().items() if k not in ("log", "holdout")}
+    settings = {k: v for k, v in locals().items() if k not in _NOT_SETTINGS}
     settings["dynamics"] = None if dynamics is None else dict(_as_mapping(dynamics))
     declared = _declared(dynamics)
     log.require_arms(2)
     rng = np.random.default_rng(seed)
-    catalogue = catalogue_from_log(log, costs=costs, slots=slots, others=holdout)
+    if catalogue is None:
+        catalogue = catalogue_from_log(log, costs=costs, slots=slots, others=holdout)
+    else:
+        catalogue = with_popularity(catalogue, log)
     data = prepare(
         log, holdout, catalogue, declared, dict(profiles or {}), rng,
         history_fraction=history_fraction, slot_hours=slot_hours,
@@ -134,7 +185,7 @@ def fit_users(
         data, model, layer, leaving, fitted, population, log, name or log.name, assumptions
     )
     card = _judge(data, model, layer, family, users, seed)
-    return FittedUsers(users, card, data.builder, response, _plain(settings))
+    return FittedUsers(users, card, data.builder, response, _plain(settings), data.cut)
 
 
 def _declared(dynamics: Dynamics | Mapping[str, Any] | None) -> Dynamics:
@@ -312,7 +363,26 @@ def _assumptions(
         out.append("the log records no revenue: a conversion is worth 0.")
     if costs is None:
         out.append("no cost of a send is configured: it is 0.")
+    if data.rows.sent.all():
+        out.append(_sends(data))
+    if several := creatives_with_several_texts(log):
+        some = "1 creative has" if len(several) == 1 else f"{len(several)} creatives have"
+        out.append(
+            f"{some} several texts in the log (such as {several[0]!r}): the alphabetically first "
+            "stands for all of them."
+        )
     return (*out, *layer.notes, *leaving.notes, *log.notes)
+
+
+def _sends(data: FitData) -> str:
+    """Return the assumption on how often logging sends in a log without hold rows."""
+    found = estimate_send_rate(data)
+    if found is None:
+        return "the log has no hold rows and no timeline: logging is taken to send in every slot."
+    return (
+        "the log has no hold rows: how often logging sends is estimated from sends per user and "
+        f"slot ({found[1]:.1%})."
+    )
 
 
 def _why(name: str, data: FitData) -> str:
@@ -371,6 +441,10 @@ def _build(
         _product_mean(c, leaving.offset_K), profiles.features,
     )  # fmt: skip
     training = data.rows.take(np.flatnonzero(~data.rows.held_out & (data.part != JUDGE)))
+    rate = estimate_send_rate(data)
+    policy = estimate_logging_policy(
+        training, c, data.profiles, population, None if rate is None else rate[0]
+    )
     users = UserModel(
         catalogue=c,
         profiles=profiles,
@@ -379,7 +453,7 @@ def _build(
         expected_revenue=np.tile(revenue_mean_A.astype(np.float32), (u, 1)),
         unsubscribe_offset=np.tile(offset_A.astype(np.float32), (u, 1)),
         dynamics=dynamics,
-        logging_policy=estimate_logging_policy(training, c, data.profiles, population),
+        logging_policy=policy,
         copy_response=response,
         assumptions=assumptions,
         synthetic=log.synthetic,

@@ -36,6 +36,7 @@ class FitData:
         timeline: whether rows are single decisions in time, so that they have a state.
         organic: whether users click without a send; hold rows then belong to the fit.
         slot_hours: length of a slot.
+        cut: end of the time that profiles are made from, microseconds; None: the whole log.
     """
 
     rows: Rows
@@ -48,6 +49,7 @@ class FitData:
     timeline: bool
     organic: bool
     slot_hours: float
+    cut: int | None = None
 
     def rows_of(self, *parts: int) -> Rows:
         """Return the rows of ``parts`` that tell of clicks: sends, and hold where organic."""
@@ -116,8 +118,9 @@ def prepare(
     )
     encoder = ActionEncoder(catalogue, text_encoder, text_dims=dims)
     data = FitData(
-        rows, profiles, builder, catalogue, encoder, encoder.cells(), part, timeline, organic, hours
-    )
+        rows, profiles, builder, catalogue, encoder, encoder.cells(), part, timeline, organic,
+        hours, cut,
+    )  # fmt: skip
     for name, which in (("fit", FIT), ("calibrate", CALIBRATE), ("judge", JUDGE)):
         chosen = data.rows_of(which)
         if not len(chosen) or (which == FIT and not chosen.clicks.sum()):
@@ -137,20 +140,44 @@ def _profiles(
     user_ids: pl.Series,
 ) -> tuple[ProfileBuilder, Profiles]:
     """Return the builder (fitted on the training log) and the profiles of ``user_ids``."""
-    before = pl.lit(True) if cut is None else pl.col("timestamp").cast(pl.Int64) < cut
-    past, everything = log.filter(before), log
+    everything = log
     if holdout is not None:
         frames = [log.frame, holdout.frame]
         everything = log.with_frame(pl.concat(frames, how="diagonal_relaxed"))
-    builder = ProfileBuilder(**options).fit(past)
+    builder = ProfileBuilder(**options).fit(log.filter(_before(cut)))
+    return builder, profiles_before(builder, everything, cut, user_ids)
+
+
+def _before(cut: int | None) -> pl.Expr:
+    return pl.lit(True) if cut is None else pl.col("timestamp").cast(pl.Int64) < cut
+
+
+def profiles_before(
+    builder: ProfileBuilder, log: ClickLog, cut: int | None, user_ids: pl.Series | None = None
+) -> Profiles:
+    """Return profiles that know of ``log`` only what lies before ``cut``.
+
+    Args:
+        builder: fitted.
+        log: holds the users, before the cut or after it; who only comes after it gets the
+            cold-start profile of his demographics.
+        cut: microseconds; None: everything is known.
+        user_ids: who, in this order; None: every user of the log, by id.
+    """
     # Demographics may stand in any row; a user who only appears later still has them.
-    columns = log.user_features()
-    known = everything.frame.group_by(user_key(everything).fill_null("?").alias("user_id")).agg(
-        pl.col(columns).drop_nulls().first()
+    key = user_key(log) if user_ids is None else user_key(log).fill_null("?")
+    known = (
+        log.frame.group_by(key.alias("user_id"))
+        .agg(pl.col(log.user_features()).max())
+        .filter(pl.col("user_id").is_not_null())
+        .collect(engine="streaming")
     )
-    users = user_ids.alias("user_id").to_frame().lazy().join(known, on="user_id", how="left")
-    frame = users.collect(engine="streaming").sort("user_id")
-    return builder, builder.transform(everything.filter(before), users=frame)
+    if user_ids is None:
+        frame = known.sort("user_id")
+    else:
+        wanted = user_ids.cast(pl.String).alias("user_id").to_frame()
+        frame = wanted.join(known, on="user_id", how="left", maintain_order="left")
+    return builder.transform(log.filter(_before(cut)), users=frame)
 
 
 def _parts(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from copygym.envs.catalogue import Catalogue
+from copygym.envs.clicklog import ClickLog
+from copygym.envs.errors import UserError
 from copygym.envs.fidelity import FidelityCard
+from copygym.envs.fitdata import profiles_before
 from copygym.envs.profiles import ProfileBuilder, Profiles
 from copygym.envs.response.calibration import StateLayer
 from copygym.envs.response.design import ActionEncoder
@@ -75,6 +79,7 @@ class FittedUsers:
         profile_builder: makes profiles of further users.
         response: the models behind the tables; also ``users.copy_response``.
         settings: the options of the fit, for the manifest.
+        cut: end of the time that profiles are made from, microseconds; None: the whole log.
     """
 
     users: UserModel
@@ -82,6 +87,22 @@ class FittedUsers:
     profile_builder: ProfileBuilder
     response: FittedResponse
     settings: dict[str, Any]
+    cut: int | None = None
+
+    def profiles_of(
+        self, log: ClickLog, users: Sequence[str] | np.ndarray | None = None
+    ) -> Profiles:
+        """Return profiles of further people as the fit made them: from before its ``cut`` only.
+
+        A profile of a whole log counts more sends and clicks than those the fit learned from.
+
+        Args:
+            log: of these people, with the fit's columns.
+            users: ids, in this order; None: every user of the log, by id. Who has no rows before
+                the cut gets the cold-start profile.
+        """
+        ids = None if users is None else pl.Series([str(user) for user in users], dtype=pl.String)
+        return profiles_before(self.profile_builder, log, self.cut, ids)
 
     @property
     def click_model(self) -> ResponseModel:
@@ -102,14 +123,27 @@ class FittedUsers:
         arrays = {"revenue": r.revenue_K, "unsubscribe": r.unsubscribe_K}
         write_arrays(folder / "response.npz", arrays)
         # Written last: a folder without it is a save that was killed.
-        state = {"layer": r.layer.to_dict(), "conversions": r.conversion_model is not None}
-        write_json(folder / "fitted.json", {**state, "settings": self.settings})
+        state: dict[str, Any] = {
+            "layer": r.layer.to_dict(),
+            "conversions": r.conversion_model is not None,
+        }
+        state |= {"cut": self.cut, "settings": self.settings}
+        write_json(folder / "fitted.json", state)
 
     @classmethod
     def load(cls, folder: str | Path) -> FittedUsers:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: an older version wrote it.
+        """
         folder = Path(folder)
         state = read_json(folder / "fitted.json")
+        if "cut" not in state:
+            raise UserError(
+                f"{folder} does not say up to when its profiles know the log, as an older version "
+                "wrote it; fit the users again (for a run: overwrite=true)."
+            )
         users = load_users(folder)
         arrays = read_arrays(folder / "response.npz")
         response = FittedResponse(
@@ -128,6 +162,7 @@ class FittedUsers:
             profile_builder=ProfileBuilder.load(folder / "profiles"),
             response=response,
             settings=state["settings"],
+            cut=state["cut"],
         )
 
 

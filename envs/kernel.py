@@ -174,7 +174,7 @@ def _look_up(  # type: ignore[no-untyped-def]
 def _step(  # type: ignore[no-untyped-def]
     rows, actions, key, user, time, state, count, seen, drift,
     click_logit, best_logit, aftermath, allowed, logging, topic_of_creative, labels, traits,
-    dynamics, horizon, override, ints, bools, floats,
+    dynamics, horizon, log_counts, override, ints, bools, floats,
 ):  # fmt: skip
     n_slots = click_logit.shape[1]
     n_creatives = topic_of_creative.size
@@ -257,7 +257,7 @@ def _step(  # type: ignore[no-untyped-def]
             if repetitions == 0.0:
                 state[i, DISTINCT] += 1.0
             count[i, c] += 1
-            seen[i, c] = np.log1p(repetitions + 1.0)
+            seen[i, c] = log_counts[min(count[i, c], log_counts.size - 1)]
             state[i, SENDS] += 1.0
             state[i, SINCE] = 1.0
             state[i, BUDGET] = budget - traits[a, _COST]
@@ -357,6 +357,8 @@ class UserBatch:
         self.count = np.zeros((n, catalogue.n_creatives), np.int64)
         self.seen = np.zeros((n, catalogue.n_creatives), np.float32)
         self.drift = np.zeros((n, len(catalogue.topics)), np.float32)
+        # A user meets at most one send a slot; a table costs less than a logarithm a step.
+        self._log_counts = np.log1p(np.arange(horizon + 2)).astype(np.float32)
         self._cost_of = catalogue.cost_of_action.astype(np.float64)
         self._labels = np.column_stack(
             [catalogue.creative_of_action, catalogue.channel_of_action, catalogue.topic_of_action]
@@ -468,7 +470,7 @@ class UserBatch:
             self.count, self.seen, self.drift,
             users.click_logit, self._best_logit, self._aftermath, self._allowed, self._logging,
             self._topic_of_creative, self._labels, self._traits, self._dynamics, self.horizon,
-            override, ints, bools, floats,
+            self._log_counts, override, ints, bools, floats,
         )  # fmt: skip
         action, creative, channel, slot = ints[:, :m]
         sent, click, conversion, unsubscribe, last = bools[:, :m]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -63,6 +64,34 @@ def catalogue_from_log(
     )
 
 
+def with_popularity(catalogue: Catalogue, log: ClickLog) -> Catalogue:
+    """Return ``catalogue`` with the popularity that its creatives have in ``log`` alone.
+
+    Raises:
+        UserError: the log sends no creative of the catalogue.
+    """
+    table = (
+        log.frame.group_by(creative=creative_key(log))
+        .agg(sends=pl.col("impressions").sum().cast(pl.Int64))
+        .collect(engine="streaming")
+    )
+    count = dict(table.iter_rows())
+    sends = np.array([count.get(name, 0) for name in catalogue.creative_ids], dtype=np.float64)
+    if not sends.sum():
+        raise UserError(f"{log.source or log.name}: no row shows a creative of the catalogue.")
+    return replace(catalogue, popularity=sends / sends.sum())
+
+
+def creatives_with_several_texts(log: ClickLog) -> list[str]:
+    """Return the sorted ids of creatives whose rows hold different texts."""
+    if not (log.has("creative_id") and log.has("text")):
+        return []
+    # Least and greatest differ just where there are several; counting them would take memory.
+    least, greatest = pl.col("text").min(), pl.col("text").max()
+    table = log.sends().frame.group_by("creative_id").agg(several=least != greatest)
+    return sorted(table.filter("several").collect(engine="streaming")["creative_id"])
+
+
 def _creative_table(log: ClickLog) -> pl.DataFrame:
     """Return creative, text, product, topic, brief and sends, one row per creative."""
     name = creative_key(log)
@@ -72,7 +101,8 @@ def _creative_table(log: ClickLog) -> pl.DataFrame:
         described[field] = pl.col(column).drop_nulls().first() if known else pl.lit(None, pl.String)
     if not log.has("topic") and log.has("product_id"):
         described["topic"] = pl.col("product_id").drop_nulls().first()
-    text = pl.col("text").drop_nulls().first() if log.has("text") else pl.first("creative")
+    # Where a creative has several texts, the least does not depend on the order of the rows.
+    text = pl.col("text").min() if log.has("text") else pl.first("creative")
     frame = log.frame.with_columns(creative=name).filter(pl.col("creative") != HOLD)
     return (
         frame.group_by("creative")

@@ -88,6 +88,22 @@ def separator_of(path: Path, separator: str | None) -> str:
     return separator or ("\t" if ".tsv" in path.name.lower() else ",")
 
 
+@contextlib.contextmanager
+def _as_text(path: Path) -> Iterator[None]:
+    """Turn what the csv module cannot split into a `UserError`."""
+    try:
+        yield
+    except csv.Error as error:
+        raise _not_text(path, str(error)) from None
+
+
+def _not_text(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"{path} is not a CSV text file ({reason}); export it as CSV in UTF-8, or give it the "
+        "suffix of what it is, such as .parquet or .csv.gz."
+    )
+
+
 def _check_header(path: Path, separator: str, encoding: str) -> None:
     """Refuse an empty file, a byte order mark of UTF-16 and repeated column names."""
     with _open_bytes(path) as stream:
@@ -103,9 +119,12 @@ def _check_header(path: Path, separator: str, encoding: str) -> None:
         if encoding not in ("utf-8", "utf8"):
             return
         first = (head + stream.readline()).decode("utf-8-sig", errors="replace")
+    if control := next((c for c in first if c < " " and c not in "\t\r\n"), ""):
+        raise _not_text(path, f"its first line holds the control character 0x{ord(control):02x}")
     if first.count('"') % 2:
         return  # a quoted name runs over the line; polars reads it
-    names = next(csv.reader([first.rstrip("\r\n")], delimiter=separator), [])
+    with _as_text(path):
+        names = next(csv.reader([first.rstrip("\r\n")], delimiter=separator), [])
     for index, name in enumerate(names):
         if name and name in names[:index]:
             raise UserError(
@@ -215,7 +234,8 @@ def _find_bad_byte(path: Path, separator: str) -> None:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
                 before = line[: error.start].decode("utf-8")
-                field = len(next(csv.reader([before], delimiter=separator), [""])) or 1
+                with _as_text(path):
+                    field = len(next(csv.reader([before], delimiter=separator), [""])) or 1
                 raise UserError(
                     f"{path}, row {row}, column {_header_name(path, separator, field)}: byte "
                     f"0x{line[error.start]:02x} at offset {offset + error.start} is not UTF-8; "
@@ -228,13 +248,18 @@ def _find_bad_byte(path: Path, separator: str) -> None:
 def _header_name(path: Path, separator: str, field: int) -> str:
     with _open_bytes(path) as stream:
         first = stream.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n")
-    names = next(csv.reader([first], delimiter=separator), [])
+    with _as_text(path):
+        names = next(csv.reader([first], delimiter=separator), [])
     return names[field - 1] if field <= len(names) else f"number {field}"
 
 
 def _find_ragged_line(path: Path, separator: str) -> None:
     """Raise at the first line that has more fields than the header."""
-    with _open_bytes(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
+    with (
+        _open_bytes(path) as raw,
+        io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text,
+        _as_text(path),
+    ):
         reader = csv.reader(text, delimiter=separator)
         header = next(reader, [])
         for row, fields in enumerate(reader, start=2):

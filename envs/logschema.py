@@ -105,12 +105,21 @@ def require_columns(present: list[str], wanted: Mapping[str, str], source: Sourc
         if len(present) == 1 and any(mark in present[0] for mark in ";\t|"):
             extra = " (one column only: is another separator needed?)"
         elif canonical == "impressions" and not close:
-            extra = "; where each row is one impression, set the constant impressions=1"
+            extra = (
+                "; where each row is one impression, set the constant impressions=1 (`--set "
+                "impressions=1` for `data check`, `+data.constants.impressions=1` for runs)"
+            )
+        syntax = ""
+        if canonical in REQUIRED:
+            syntax = (
+                f" (`--map {canonical}=COLUMN` for `data check`, "
+                f"`+data.columns.{canonical}=COLUMN` for runs)"
+            )
         name = f"{canonical!r}" if canonical == column else f"{column!r} (for {canonical!r})"
         listed = ", ".join(repr(c) for c in present[:20]) + (", ..." if len(present) > 20 else "")
         raise UserError(
             f"{source.label}: column {name} is missing{hint}; the columns there are {listed}"
-            f"{extra}; map a column of another name onto {canonical!r}."
+            f"{extra}; map a column of another name onto {canonical!r}{syntax}."
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from copygym.envs.errors import UserError, unknown_name
+from copygym.experiments.parser import Parser
 
 _EXAMPLES = """examples:
   copygym data list
@@ -27,15 +28,8 @@ Choose one with `dataset=NAME`, give its place with `data.path=...`, or fetch it
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises a `UserError` where argparse would print its usage and leave."""
-
-    def error(self, message: str) -> Any:
-        raise UserError(f"{self.prog}: {message}; see `{self.prog} --help`.")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="copygym data",
         description="Datasets: what there is, what is known of it, how to get it, and a check of "
         "your own log file.",

@@ -18,6 +18,8 @@ from copygym.experiments.folder import Record, RunFolder
 from copygym.experiments.metrics import policy_metrics, segment_metrics
 from copygym.experiments.population import aligned, simulate
 from copygym.experiments.stages import (
+    ONE_SEED,
+    PARTS,
     derived_seed,
     instantiated,
     learn,
@@ -27,10 +29,12 @@ from copygym.experiments.stages import (
     policies,
     same_data,
     seen,
+    split_shares,
 )
 from copygym.experiments.tracking import Trackers
 
 if TYPE_CHECKING:
+    from copygym.envs.catalogue import Catalogue
     from copygym.envs.clicklog import ClickLog
     from copygym.envs.fitted import FittedUsers
     from copygym.envs.users import UserModel
@@ -117,7 +121,8 @@ def compare(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Co
     data = same_data(folder, log)
     parts = split_users(log, config)
     rows_seen = folder.stage("split", lambda: Record({k: seen(v) for k, v in parts.items()})).values
-    fitted = fit(folder, "proxy", parts["train"], parts["test"], config)
+    catalogue = whole_catalogue(log, config)
+    fitted = fit(folder, "proxy", parts["train"], parts["test"], config, catalogue)
     judge = make_judge(folder, fitted, parts, config)
     curves = teach(folder, trackers, fitted.users, config)
     setting = evaluation_setting(judge.users, config)
@@ -137,6 +142,9 @@ def check(config: Mapping[str, Any]) -> None:
     for policy in agents.values():
         policy.make()
     instantiated(config["reward"], "reward")
+    for part, share in {**dict.fromkeys(PARTS), **split_shares(config)}.items():
+        if not share:
+            raise UserError(f"split.{part}={share or 0:g}: give a share of users above 0.")
     baseline = config["evaluation"]["baseline"]
     if baseline not in agents:
         raise UserError(
@@ -147,9 +155,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 def split_users(log: ClickLog, config: Mapping[str, Any]) -> dict[str, ClickLog]:
     """Return the parts of the log by user: train, test and, where there is no truth, judge."""
-    shares = {name: float(share) for name, share in config["split"].items()}
-    if set(shares) != {"train", "test", "judge"} or min(shares.values()) <= 0:
-        raise UserError(f"split={shares}: give positive shares of users for train, test and judge.")
+    shares = split_shares(config)
     if _has_truth(config):
         # The world judges, so that nobody has to be kept for a second simulator.
         shares["test"] += shares.pop("judge")
@@ -162,28 +168,51 @@ def _has_truth(config: Mapping[str, Any]) -> bool:
     return bool(config["data"]["name"] == "storefront")
 
 
+def whole_catalogue(log: ClickLog, config: Mapping[str, Any]) -> Catalogue:
+    """Return what the whole log shows, so that fits on parts of it have the same actions."""
+    from copygym.envs.logcatalogue import catalogue_from_log
+
+    options = _fit_options(config)
+    return catalogue_from_log(log, costs=options.get("costs"), slots=options.get("slots"))
+
+
+def _fit_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `fit_users` in a config."""
+    options = {key: value for key, value in config["users"].items() if key != "_target_"}
+    if _has_truth(config) and options.get("costs") is None:
+        options["costs"] = _storefront_costs()
+    return options
+
+
 def fit(
     folder: RunFolder,
     name: str,
     train: ClickLog,
     test: ClickLog,
     config: Mapping[str, Any],
+    catalogue: Catalogue | None = None,
 ) -> FittedUsers:
-    """Return the simulator fitted on ``train`` and judged on ``test``, from its stage."""
+    """Return the simulator fitted on ``train`` and judged on ``test``, from its stage.
+
+    Args:
+        folder: of the run.
+        name: of the simulator, for its stage.
+        train: log of the people to fit.
+        test: log of the people who judge the fit.
+        config: its ``users`` part holds the options.
+        catalogue: of the whole log; None: what ``train`` and ``test`` show.
+    """
     from tqdm import tqdm
 
     from copygym.envs.fit import fit_users
     from copygym.envs.fitted import FittedUsers
 
     def compute() -> Record:
-        options = {key: value for key, value in config["users"].items() if key != "_target_"}
-        if _has_truth(config) and options.get("costs") is None:
-            options["costs"] = _storefront_costs()
+        options = {**_fit_options(config), "seed": derived_seed(config["seed"], "fit", name)}
         # A fit has no inner steps to show; the bar tells at least that it is at work.
         with tqdm(total=1, desc=f"fit {name} users", unit="fit", disable=None) as bar:
-            seed = derived_seed(config["seed"], "fit", name)
             try:
-                fitted = fit_users(train, holdout=test, **{**options, "seed": seed})
+                fitted = fit_users(train, holdout=test, catalogue=catalogue, **options)
             except TypeError as error:
                 if "unexpected keyword argument" not in str(error):
                     raise
@@ -211,15 +240,16 @@ def make_judge(
 ) -> Judge:
     """Return the held-out people as the truth, or a second fit, simulates them.
 
-    What agents observe of them are the proxy's profiles, made from their own past.
+    What agents observe of them are the proxy's profiles, made from their own past. Like the
+    profiles of the fit, they know the log up to its cut only.
     """
-    profiles = proxy.profile_builder.transform(parts["test"])
+    profiles = proxy.profiles_of(parts["test"])
     catalogue = proxy.users.catalogue
     if _has_truth(config):
         world = storefront_world(config)
         return Judge(aligned(world.user_model(profiles=profiles), catalogue), GOLD)
-    second = fit(folder, "judge", parts["judge"], parts["test"], config)
-    own = second.profile_builder.transform(parts["test"], users=profiles.user_ids)
+    second = fit(folder, "judge", parts["judge"], parts["test"], config, catalogue)
+    own = second.profiles_of(parts["test"], users=profiles.user_ids)
     users = aligned(simulate(second, own), catalogue)
     return Judge(replace(users, profiles=profiles), FITTED)
 
@@ -339,6 +369,7 @@ def _assumptions(fitted: FittedUsers, judge: Judge, log: ClickLog) -> list[str]:
     sentences = [
         *fitted.users.assumptions,
         *(f"the judge: {text}" for text in judge.users.assumptions),
+        ONE_SEED,
     ]
     # The log's own notes have a section of their own.
     return [s for s in dict.fromkeys(sentences) if s.removeprefix("the judge: ") not in log.notes]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError, unknown_name
+from copygym.experiments.parser import Parser
 
 if TYPE_CHECKING:
     from copygym.envs.fidelity import FidelityCard
@@ -30,9 +31,10 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code.
 
     Raises:
-        UserError: an unknown dataset or family, or a log that cannot be read or fitted.
+        UserError: wrong arguments, an unknown dataset or family, or a log that cannot be read or
+            fitted.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="copygym fidelity",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,

@@ -26,6 +26,10 @@ from copygym.envs.storage import read_arrays, read_json, write_arrays, write_byt
 from copygym.experiments.files import plain, write_result
 
 _STATE = "run.json"
+#: Hydra leaves it in the folder of a sweep, which may also be that of its only run.
+_SWEEP = "multirun.yaml"
+#: Stages whose loss costs little: without them a refused run is not worth keeping.
+_CHEAP = ("data", "split", "fit")
 #: Config keys that say where and how a run is shown, not what it computes.
 _UNHASHED = ("out", "tracker", "resume", "overwrite", "publish")
 
@@ -51,6 +55,7 @@ class RunFolder:
         path: where this run writes now.
         target: where the result belongs; differs from ``path`` while an old run is replaced.
         finished: True where the same run has already ended here.
+        started: True where this process began the run.
         code: hash of the sources that run.
     """
 
@@ -59,6 +64,7 @@ class RunFolder:
         self.target = target
         self.config = config
         self.finished = finished
+        self.started = False
         # Taken now: sources that change while the run goes on are not what it runs.
         self.code = code_id()
 
@@ -110,13 +116,37 @@ class RunFolder:
     def stage_times(self) -> dict[str, dict[str, float]]:
         """Return wall and CPU seconds of each finished stage, of children too."""
         times = {}
-        for root in sorted(self.path.rglob("stages")):
-            for path in sorted(root.rglob("*.json")):
-                stored = read_json(path)
-                inside = root.parent.relative_to(self.path)
-                name = (inside / path.relative_to(root).with_suffix("")).as_posix()
-                times[name] = {key: stored[key] for key in ("wall_seconds", "cpu_seconds")}
+        for root, path in self._records():
+            stored = read_json(path)
+            inside = root.parent.relative_to(self.path)
+            name = (inside / path.relative_to(root).with_suffix("")).as_posix()
+            times[name] = {key: stored[key] for key in ("wall_seconds", "cpu_seconds")}
         return times
+
+    def discard(self) -> None:
+        """Remove what a refused run wrote, so that the corrected one can start in the folder.
+
+        Nothing is removed of a run that another process began, or that holds a finished stage
+        which took effort (anything after the fit).
+        """
+        effort = {path.relative_to(root).with_suffix("").parts[0] for root, path in self._records()}
+        if not self.started or self.finished or effort - set(_CHEAP):
+            return
+        if self.path != self.target:
+            shutil.rmtree(self.path, ignore_errors=True)
+            return
+        for path in self.path.iterdir():
+            if path.name == _SWEEP:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _records(self) -> list[tuple[Path, Path]]:
+        """Return (folder of stages, record) of each finished stage, of children too."""
+        roots = sorted(self.path.rglob("stages"))
+        return [(root, path) for root in roots for path in sorted(root.rglob("*.json"))]
 
     @contextmanager
     def new_folder(self, *parts: str) -> Iterator[Path]:
@@ -220,6 +250,7 @@ def _start(path: Path, target: Path, config: Mapping[str, Any]) -> RunFolder:
     path.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(path, target, config, finished=False)
     folder.mark_started()
+    folder.started = True
     return folder
 
 
@@ -233,8 +264,7 @@ def _restore(target: Path) -> None:
 
 
 def _in_use(target: Path) -> bool:
-    # Hydra leaves multirun.yaml in the folder of a sweep, which may also be that of its only run.
-    return target.exists() and any(p.name != "multirun.yaml" for p in target.iterdir())
+    return target.exists() and any(p.name != _SWEEP for p in target.iterdir())
 
 
 def _difference(state: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:

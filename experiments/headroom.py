@@ -26,6 +26,10 @@ from copygym.experiments.tables import Table, interval
 from copygym.experiments.tracking import Trackers
 
 _KEY = "clicks_per_user"
+_SEEDS = (
+    "intervals cover the luck of the held-out users only, not that of the worlds, of the fit and "
+    "of the learning, of which there is one seed a world."
+)
 
 
 def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
@@ -85,7 +89,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
             for seed, run in zip(worlds, runs, strict=True)
             for part, entry in run.rows_seen.items()
         },
-        "assumptions": list(runs[0].judge.users.assumptions),
+        "assumptions": [*runs[0].judge.users.assumptions, _SEEDS],
         "notes": [],
         "summary_numbers": {
             f"{name}/{_KEY}": numbers["metrics"][name][_KEY]["value"] for name in names

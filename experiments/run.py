@@ -11,7 +11,9 @@ import errno
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,10 @@ from copygym.experiments.files import write_result
 from copygym.experiments.folder import RunFolder, locked, open_run, publish
 from copygym.experiments.manifest import write_manifest
 from copygym.experiments.report import load_job, write_report
+from copygym.experiments.stages import check_data
 from copygym.experiments.tables import Table
 from copygym.experiments.tracking import Trackers, make_trackers
+from copygym.experiments.validate import validate
 
 #: Faults of the output folder that are the user's to mend.
 _FOLDER_FAULTS = {
@@ -43,8 +47,12 @@ _FOLDER_FAULTS = {
     errno.ENAMETOOLONG,
     errno.ENOSPC,
     errno.ENOTDIR,
+    errno.EPERM,
     errno.EROFS,
 }
+
+#: What the user can mend.
+_MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 
 #: Files that `publish` copies, under their name in docs/results.
 _PUBLISHED = {
@@ -65,6 +73,9 @@ def register_resolvers() -> None:
 
 register_resolvers()
 
+#: When the running `run_app` began, seconds since the epoch.
+_began: list[float] = []
+
 
 def run_app(arguments: list[str]) -> int:
     """Run the Hydra app on command-line arguments; returns the exit code.
@@ -75,23 +86,70 @@ def run_app(arguments: list[str]) -> int:
     # Hydra would print its own traceback and exit; raised errors become one sentence here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     previous, sys.argv = sys.argv, ["copygym run", *arguments]
+    _began.append(time.time())
     try:
+        _one_option_each(arguments)
         app()
     except (HydraException, OmegaConfBaseException) as error:
         raise config_error(error) from error
     except OSError as error:
-        if error.errno not in _FOLDER_FAULTS:
+        if error.errno not in _FOLDER_FAULTS and not _in_the_way(error, arguments):
             raise
         raise UserError(
             f"cannot write to {error.filename or 'the output folder'}: {error.strerror}; choose "
-            "another out=."
+            "another out= or publish=."
         ) from error
     except _Refused as refused:
         assert refused.__cause__ is not None
         raise refused.__cause__ from None
     finally:
         sys.argv = previous
+        _began.pop()
     return 0
+
+
+def _one_option_each(arguments: list[str]) -> None:
+    """Raise `UserError` where a group is given several options or none: Hydra would mix them."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        group = key.partition("@")[0]
+        # Experiments are made to be put on top of each other.
+        if group == "experiment" or not _options(group):
+            continue
+        if value.startswith("[") or value == "null":
+            raise UserError(
+                f"{argument} is not one option: choose one of {', '.join(_options(group))}, or "
+                f"run several with `copygym run -m {key}=A,B`."
+            )
+
+
+def _options(group: str) -> list[str]:
+    """Return the options of a config group that come with copygym; none where it is no group."""
+    folder = files("copygym.conf") / group
+    if not group.isidentifier() or not folder.is_dir():
+        return []
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith("yaml"))
+
+
+def _in_the_way(error: OSError, arguments: list[str]) -> bool:
+    """Return whether an error is the given folder's: elsewhere a missing file is a fault of ours.
+
+    /proc says of a new folder that it does not exist (ENOENT); a folder where a result file
+    should go is EISDIR.
+    """
+    if not isinstance(error.filename, str):
+        return False
+    place = Path(error.filename).absolute()
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in ("out", "publish"):
+            continue
+        folder = Path(value.strip("'\"")).absolute()
+        if error.errno == errno.ENOENT and place in (folder, *folder.parents):
+            return True
+        if error.errno == errno.EISDIR and folder in (place, *place.parents):
+            return True
+    return False
 
 
 @hydra.main(version_base="1.3", config_path="pkg://copygym.conf", config_name="config")
@@ -106,14 +164,23 @@ def app(config: DictConfig) -> None:
         "job_type": f"{config.name}-{choices.get('agent')}",
         "name": f"{target.name}" if multirun else f"{config.name}-{config.seed}",
     }
+    argv = ["run", *_overrides(hydra_config)]
     try:
-        execute(resolved(config), target, ["run", *_overrides(hydra_config)], names)
+        execute(resolved(config), target, argv, names, fresh=_just_made(target))
     except (HydraException, OmegaConfBaseException) as error:
         raise config_error(error) from error
     except UserError as error:
         if multirun:
             raise  # Hydra runs the other jobs first, then raises this one's error
         raise _Refused from error
+
+
+def _just_made(target: Path) -> bool:
+    """Return whether Hydra has made this run's folder; it does so before our code runs."""
+    if not _began or any(target.iterdir()):
+        return False
+    # Nothing of ours has changed the folder yet, so an older one keeps its older time.
+    return target.stat().st_ctime >= _began[-1]
 
 
 def _overrides(hydra_config: Any) -> list[str]:
@@ -134,7 +201,12 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 
 def execute(
-    config: dict[str, Any], target: Path, argv: list[str], names: Mapping[str, str]
+    config: dict[str, Any],
+    target: Path,
+    argv: list[str],
+    names: Mapping[str, str],
+    *,
+    fresh: bool = False,
 ) -> Path:
     """Run (or resume, or report) the job of a resolved config in ``target``.
 
@@ -143,22 +215,50 @@ def execute(
         target: the run's folder.
         argv: the command line after ``copygym``, for the manifest.
         names: ``group``, ``job_type``, ``name`` for W&B.
+        fresh: ``target`` was made, empty, for this very run.
 
     Returns:
         The path of the report.
+
+    Raises:
+        UserError: a mistake in the config or the data; a run that it kept from starting leaves
+            no folder behind.
     """
-    job = load_job(str(config["job"]))
-    if not isinstance(config["seed"], int) or config["seed"] < 0:
-        raise UserError(f"seed={config['seed']}: give a whole number of 0 or more.")
-    with locked(target):
-        folder = open_run(target, config, resume=config["resume"], overwrite=config["overwrite"])
-        if folder.finished:
-            sys.stderr.write(f"copygym: this run is finished; its result is in {target}\n")
-        else:
-            _run_job(job, config, folder, argv, names)
-        report = _present(job, folder)
-        if config["publish"]:
-            _publish(folder, Path(config["publish"]))
+    fresh = fresh or not target.exists()
+    try:
+        validate(config)
+        job = load_job(str(config["job"]))
+        with locked(target):
+            folder = open_run(
+                target, config, resume=config["resume"], overwrite=config["overwrite"]
+            )
+            try:
+                return _finished(job, config, folder, argv, names)
+            except _MISTAKES:
+                folder.discard()
+                raise
+    except _MISTAKES:
+        if fresh and target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
+        raise
+
+
+def _finished(
+    job: Any,
+    config: dict[str, Any],
+    folder: RunFolder,
+    argv: list[str],
+    names: Mapping[str, str],
+) -> Path:
+    """Run the job unless it is finished; show its result and return the report's path."""
+    if folder.finished:
+        check_data(folder, config)
+        sys.stderr.write(f"copygym: this run is finished; its result is in {folder.path}\n")
+    else:
+        _run_job(job, config, folder, argv, names)
+    report = _present(job, folder)
+    if config["publish"]:
+        _publish(folder, Path(config["publish"]))
     return report
 
 
@@ -219,8 +319,9 @@ def config_error(error: Exception) -> UserError:
     """Return Hydra's or OmegaConf's error as one sentence that says what to do."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        if error.options:
-            return unknown_name(group or "config", option, list(error.options))
+        options = error.options or _options(group)
+        if options:
+            return unknown_name(group or "config", option, list(options))
         return UserError(f"there is no config {error.missing_cfg_file!r}: check --config-name.")
     text = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from copygym.envs.errors import UserError
+from copygym.envs.errors import UserError, unknown_name
 from copygym.experiments.folder import Record, RunFolder
 from copygym.experiments.tracking import Trackers
 
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
     from copygym.envs.delivery import DeliveryVectorEnv
     from copygym.experiments.evaluate import Setting
     from copygym.experiments.metrics import Episodes
+
+#: Parts of a log by user, in the order in which they are drawn.
+PARTS = ("train", "test", "judge")
+
+#: Stands among the assumptions of every report with simulated users.
+ONE_SEED = (
+    "intervals cover the luck of the held-out users only, not that of the fit and of the learning, "
+    "of which there is one seed each."
+)
 
 
 def derived_seed(seed: int, *purpose: str | int) -> int:
@@ -73,6 +83,40 @@ def same_data(folder: RunFolder, log: ClickLog) -> dict[str, Any]:
             "add overwrite=true."
         )
     return stored
+
+
+def check_data(folder: RunFolder, config: Mapping[str, Any]) -> None:
+    """Compare the log with the one that a finished run has used.
+
+    A synthetic log is made from the config, which is equal; a file that was taken away since
+    leaves the result as it is.
+
+    Raises:
+        UserError: the file has changed, or cannot be read any more.
+    """
+    from copygym.envs.datasets import card
+
+    data = config.get("data")
+    if not data or not folder.has_stage("data") or card(str(data["name"])).synthetic:
+        return
+    if data.get("path") is not None and not Path(data["path"]).exists():
+        return
+    same_data(folder, load_log(data))
+
+
+def split_shares(config: Mapping[str, Any]) -> dict[str, float]:
+    """Return the config's shares of users, in an order that its keys do not decide.
+
+    Who is in which part depends on the order of the parts.
+
+    Raises:
+        UserError: there is a part that no experiment knows.
+    """
+    split = config["split"]
+    for name in split:
+        if name not in PARTS:
+            raise unknown_name("part of split", str(name), list(PARTS))
+    return {name: float(split[name]) for name in PARTS if name in split}
 
 
 @dataclass(frozen=True)

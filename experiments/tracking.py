@@ -215,6 +215,9 @@ class WandbMirror:
         self.mode = mode
         if mode == "disabled":
             return
+        if os.environ.get("WANDB_MODE") == "":
+            # As if unset; W&B itself would refuse the empty word.
+            del os.environ["WANDB_MODE"]
         self._guard(lambda: self._start(config, folder, run_config, names, mode))
 
     def _start(

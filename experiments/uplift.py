@@ -22,6 +22,7 @@ from copygym.experiments.folder import Record, RunFolder
 from copygym.experiments.population import simulate
 from copygym.experiments.report import Section
 from copygym.experiments.stages import (
+    ONE_SEED,
     Policy,
     derived_seed,
     file_name,
@@ -30,6 +31,7 @@ from copygym.experiments.stages import (
     load_log,
     same_data,
     seen,
+    split_shares,
 )
 from copygym.experiments.tables import Table, interval, number
 from copygym.experiments.tracking import Trackers
@@ -55,7 +57,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     log = load_log(config["data"])
     log.require("user_id", "creative_id", "propensity")
     data = same_data(folder, log)
-    shares = {name: float(share) for name, share in config["split"].items() if share}
+    shares = {name: share for name, share in split_shares(config).items() if share}
     parts = log.split_by_user(shares, derived_seed(config["seed"], "split"))
     rows_seen = folder.stage("split", lambda: Record({k: seen(v) for k, v in parts.items()})).values
     fitted = fit(folder, "proxy", parts["train"], parts["test"], config)
@@ -82,6 +84,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
             "the randomisation and its propensities are taken as the log gives them.",
             "a policy's decision for one customer does not change another's response.",
             "costs of a send are not part of the outcomes.",
+            ONE_SEED,
         ],
         "summary_numbers": {
             f"{policy}/{outcome}": tree[config["evaluation"]["estimator"]]["value"]

@@ -165,3 +165,30 @@ def logging_policy_table(
         harmonic = (weight / np.maximum(inverse, 1e-300)).reshape(shape_GSA)
         table = np.where(enough, harmonic, table)
     return table / table.sum(axis=2, keepdims=True)
+
+
+def send_rate_table(
+    sends_GS: np.ndarray, decisions_GS: np.ndarray, prior: float = 20.0
+) -> np.ndarray:
+    """Return (G, S) float64: P(send) in each segment and slot, for a log without hold rows.
+
+    ``sends / decisions``, shrunk towards the slot's over all segments with ``prior`` decisions,
+    where a segment's decisions are its users times how often the slot occurred. At most 1.
+
+    Args:
+        sends_GS: (G, S) number of sends.
+        decisions_GS: (G, S) number of decisions, sends included.
+        prior: strength of the shrinkage.
+    """
+    rate_S = sends_GS.sum(axis=0) / np.maximum(decisions_GS.sum(axis=0), 1e-9)
+    return np.clip((sends_GS + prior * rate_S) / (decisions_GS + prior), 0.0, 1.0)
+
+
+def with_holds(policy_GSA: np.ndarray, send_rate_GS: np.ndarray) -> np.ndarray:
+    """Return (G, S, A): the policy that sends at the given rate, and then chooses as before.
+
+    Hold gets ``1 - send_rate``, below 1; the other actions share the rest as in ``policy_GSA``.
+    """
+    send_GS1 = np.maximum(send_rate_GS, 1e-6)[:, :, None]
+    sends = policy_GSA[:, :, 1:] / policy_GSA[:, :, 1:].sum(axis=2, keepdims=True)
+    return np.concatenate([1.0 - send_GS1, send_GS1 * sends], axis=2)

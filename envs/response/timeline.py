@@ -46,6 +46,16 @@ def usual_gap_seconds(user: np.ndarray, time_us: np.ndarray) -> float | None:
     return float(np.median(gap)) / 1e6 if len(gap) else None
 
 
+def slots_in_window(time_us: np.ndarray, slot_seconds: float) -> int:
+    """Return the number of slots from the first to the last row, both included; at least 1.
+
+    Args:
+        time_us: (N,) int64 microseconds, in any order.
+        slot_seconds: length of one slot.
+    """
+    return int(np.rint((time_us.max() - time_us.min()) / (slot_seconds * 1e6))) + 1
+
+
 def fatigue_before(
     user: np.ndarray, steps: np.ndarray, sent: np.ndarray, decay: float
 ) -> np.ndarray:

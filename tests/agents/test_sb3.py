@@ -1,4 +1,5 @@
 import re
+import tempfile
 
 import numpy as np
 import pytest
@@ -166,6 +167,14 @@ def test_a_second_call_starts_from_the_learned_weights(make_venv):
     agent.learn(venv, 512, seed=1)
     for key, value in agent.policy.state_dict().items():
         torch.testing.assert_close(value, before[key], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "maskable_ppo", "a2c", "dqn"])
+def test_learning_leaves_no_files(make_venv, tmp_path, monkeypatch, algorithm):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    agent = SB3Agent(algorithm, net_arch=[8])
+    agent.learn(make_venv(), 128, seed=0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_failures_are_one_sentence(make_venv, tmp_path):

@@ -150,11 +150,47 @@ def test_missing_file_suggests_a_neighbour(log, tmp_path):
         ClickLog.read(tmp_path / "nowhere" / "x.csv")
 
 
+def test_missing_impressions_name_the_syntax_of_a_constant(tmp_path):
+    path = write(tmp_path / "sends.csv", ["clicks,who", "1,a"])
+    expected = (
+        "set the constant impressions=1 (`--set impressions=1` for `data check`, "
+        "`+data.constants.impressions=1` for runs); map"
+    )
+    with pytest.raises(UserError, match=re.escape(expected)):
+        ClickLog.read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"impressions\rclicks,x\n1,0,2\n", "new-line character seen in unquoted field"),
+        (b"impressions,cl\x07cks\n1,0\n", "its first line holds the control character 0x07"),
+        (b"impressions,clicks,user_x\n1,0,a\rb\xff\n", "new-line character seen in unquoted"),
+    ],
+)
+def test_binary_file_named_csv_is_refused(tmp_path, content, reason):
+    path = tmp_path / "binary.csv"
+    path.write_bytes(content)
+    expected = f"{path} is not a CSV text file ({reason}"
+    with pytest.raises(UserError, match=re.escape(expected)):
+        ClickLog.read(path)
+
+
+def test_random_bytes_named_csv_are_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        path = tmp_path / f"{i}.csv"
+        path.write_bytes(rng.bytes(4000))
+        with pytest.raises(UserError, match=re.escape(str(path))):
+            ClickLog.read(path)
+
+
 def test_missing_column_suggests_and_lists(tmp_path):
     path = write(tmp_path / "typo.csv", ["impresions,clicks", "1,0"])
     expected = (
         f"{path}: column 'impressions' is missing (did you mean 'impresions'?); the columns there "
-        "are 'impresions', 'clicks'; map a column of another name onto 'impressions'."
+        "are 'impresions', 'clicks'; map a column of another name onto 'impressions' (`--map "
+        "impressions=COLUMN` for `data check`, `+data.columns.impressions=COLUMN` for runs)."
     )
     with pytest.raises(UserError, match=re.escape(expected)):
         ClickLog.read(path)

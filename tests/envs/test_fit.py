@@ -1,6 +1,7 @@
 """From a log to simulated users: end to end on small synthetic logs, and on Hillstrom's."""
 
 import inspect
+import json
 import os
 import re
 from dataclasses import replace
@@ -277,7 +278,124 @@ def test_holdout_log_judges_instead_of_a_part(frame):
     assert card.log_loss_skill.low > 0.02
 
 
+# ---------------------------------------------------------------- people beside the fit
+
+
+def test_profiles_of_others_know_the_log_up_to_the_cut(frame, fitted):
+    log, population = as_log(frame), fitted.users.profiles
+    assert fitted.cut == pytest.approx((START + timedelta(hours=240)).timestamp() * 1e6, rel=1e-4)
+    again = fitted.profiles_of(log, users=population.user_ids)
+    np.testing.assert_array_equal(again.features, population.features)
+    np.testing.assert_array_equal(again.segments, population.segments)
+    whole = fitted.profile_builder.transform(log, users=population.user_ids)
+    moved = (whole.features - again.features).mean(axis=0)
+    assert moved[whole.names.index("frequency")] > 0.5
+
+
+def test_who_comes_after_the_cut_gets_the_cold_start_and_is_not_dropped(frame, fitted):
+    late = frame.filter(pl.col("timestamp") > START + timedelta(hours=400)).with_columns(
+        user_id=pl.lit("late-") + pl.col("user_id")
+    )
+    profiles = fitted.profiles_of(as_log(pl.concat([frame, late])))
+    assert len(profiles) == 2 * frame["user_id"].n_unique()
+    assert (np.sort(profiles.user_ids) == profiles.user_ids).all()
+    who = pl.DataFrame({"user_id": ["late-u000"], "user_age": [late["user_age"][0]]})
+    cold = fitted.profile_builder.cold_start(who)
+    found = profiles.take(profiles.index_of(np.array(["late-u000"])))
+    np.testing.assert_array_equal(found.features, cold.features)
+    assert found.segments.tolist() == [late["user_age"][0]]
+
+
+def test_cut_is_saved_and_a_folder_without_it_is_refused(fitted, tmp_path):
+    fitted.save(tmp_path)
+    assert FittedUsers.load(tmp_path).cut == fitted.cut
+    state = json.loads((tmp_path / "fitted.json").read_text())
+    del state["cut"]
+    (tmp_path / "fitted.json").write_text(json.dumps(state))
+    with pytest.raises(
+        UserError, match=re.escape("an older version wrote it; fit the users again")
+    ):
+        FittedUsers.load(tmp_path)
+
+
+def test_catalogue_of_a_larger_log_is_kept_whole(frame):
+    with_sms = frame.head(400).with_columns(channel=pl.lit("sms"), slot=pl.lit("night"))
+    larger = pl.concat([frame.with_columns(channel=pl.lit("email")), with_sms])
+    catalogue = catalogue_from_log(as_log(larger), slots=[*SLOTS, "night"])
+    part = larger.filter(pl.col("creative_id") != "tea-2", pl.col("channel") == "email")
+    users = fit_users(
+        as_log(part), catalogue=catalogue, n_users=20, text_encoder=None, seed=1
+    ).users
+    c = users.catalogue
+    assert (c.creative_ids, c.channels) == (CREATIVES, ("email", "sms"))
+    assert c.slots == (*SLOTS, "night")
+    assert c.popularity[3] == 0 and c.popularity.sum() == pytest.approx(1)
+    unseen, seen = c.action(3, 0), c.action(2, 0)
+    p = click_rates(users)[:, 0]
+    # Never sent: the product's other creative is all that is known of it.
+    np.testing.assert_allclose(p[:, unseen], p[:, seen], atol=0.1)
+    with pytest.raises(UserError, match=re.escape("no row shows a creative of the catalogue")):
+        fit_users(
+            as_log(part.with_columns(creative_id=pl.col("creative_id") + "x")), catalogue=catalogue
+        )
+
+
 # ---------------------------------------------------------------- logs that know less
+
+
+def sends_only(frame):
+    return frame.filter(pl.col("creative_id") != "hold").drop("propensity")
+
+
+def quick(log):
+    return fit_users(log, n_users=40, text_encoder=None, seed=1).users
+
+
+def test_without_hold_rows_the_times_tell_how_often_logging_sends(frame):
+    # Half of the evening's sends to the old are lost: 1 of 4 slots there, else 1 of 2.
+    rare = (pl.col("slot") == "evening") & (pl.col("user_age") == "old")
+    kept = sends_only(frame).filter(~rare | (pl.int_range(pl.len()) % 2 == 0))
+    users = quick(as_log(kept))
+    hold, old = users.logging_policy[:, :, 0], users.profiles.segments == "old"
+    np.testing.assert_allclose(hold[~old], 0.5, atol=0.02)
+    np.testing.assert_allclose(hold[old][:, 0], 0.5, atol=0.02)
+    np.testing.assert_allclose(hold[old][:, 1], 0.75, atol=0.02)
+    sends = users.logging_policy[:, :, 1:] / (1 - hold[:, :, None])
+    np.testing.assert_allclose(sends, 0.25, atol=0.04)
+    assert any(
+        re.fullmatch(
+            r"the log has no hold rows: how often logging sends is estimated from sends per user "
+            r"and slot \(4[34]\.\d%\)\.",
+            s,
+        )
+        for s in users.assumptions
+    )
+
+
+def test_without_hold_rows_and_timeline_logging_sends_always_and_says_so(frame):
+    said = "the log has no hold rows and no timeline: logging is taken to send in every slot."
+    users = quick(as_log(sends_only(frame).drop("timestamp")))
+    assert users.logging_policy[:, :, 0].max() < 1e-6
+    assert said in users.assumptions
+
+
+def test_with_hold_rows_nothing_is_assumed_of_the_sends(frame):
+    users = quick(as_log(frame.drop("propensity")))
+    np.testing.assert_allclose(users.logging_policy[:, :, 0], 0.5, atol=0.03)
+    assert not any("hold rows" in s for s in users.assumptions)
+
+
+def test_creatives_with_several_texts_are_counted(frame, fitted):
+    words = pl.when(pl.col("user_id") == "u003").then(pl.lit("boots!")).otherwise(pl.col("text"))
+    other = frame.with_columns(text=pl.when(pl.col("text").is_not_null()).then(words))
+    assert "several texts" not in " ".join(fitted.users.assumptions)
+    said = (
+        "4 creatives have several texts in the log (such as 'boots-1'): the alphabetically first "
+        "stands for all of them."
+    )
+    users = quick(as_log(other))
+    assert said in users.assumptions
+    assert set(users.catalogue.texts) == {"boots!"}
 
 
 def aggregated():

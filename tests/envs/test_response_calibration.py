@@ -10,10 +10,17 @@ from hypothesis import strategies as st
 from copygym.envs.catalogue import Catalogue
 from copygym.envs.errors import UserError
 from copygym.envs.response.calibration import StateLayer, fit_state_layer, small_logistic
-from copygym.envs.response.outcomes import fit_unsubscribes, logging_policy_table, shrunk_revenue
+from copygym.envs.response.outcomes import (
+    fit_unsubscribes,
+    logging_policy_table,
+    send_rate_table,
+    shrunk_revenue,
+    with_holds,
+)
 from copygym.envs.response.timeline import (
     fatigue_before,
     repetitions_before,
+    slots_in_window,
     steps_between,
     usual_gap_seconds,
 )
@@ -259,3 +266,25 @@ def test_logging_policy_uses_the_mean_probability_where_it_varies():
     zero = np.zeros(40_000, int)
     table = logging_policy_table(zero, zero, action, np.ones(40_000), propensity, (1, 1, 2))
     assert table[0, 0, 0] == pytest.approx(0.4, abs=0.01)
+
+
+def test_send_rate_is_shrunk_to_the_slots_and_stays_a_probability():
+    sends, decisions = np.array([[10.0, 0.0], [90.0, 300.0]]), np.full((2, 2), 100.0)
+    overall = np.array([0.5, 1.5])  # more sends than slots: a user got several in one slot
+    rate = send_rate_table(sends, decisions)
+    expected = (sends + 20 * overall) / 120
+    np.testing.assert_allclose(rate, np.minimum(expected, 1.0))
+
+
+def test_holds_leave_the_shares_of_the_sends_as_they_are():
+    policy = np.array([[[0.2, 0.6, 0.2], [0.0, 0.5, 0.5]]])
+    held = with_holds(policy, np.array([[0.25, 0.0]]))
+    np.testing.assert_allclose(held[0, 0], [0.75, 0.1875, 0.0625])
+    assert held[0, 1, 0] < 1
+    np.testing.assert_allclose(held.sum(axis=2), 1.0)
+
+
+def test_slots_in_a_window_count_the_first_and_the_last():
+    hour = 3_600_000_000
+    assert slots_in_window(np.array([30, 0, 7]) * hour, 6 * 3600) == 6
+    assert slots_in_window(np.array([5 * hour]), 3600) == 1

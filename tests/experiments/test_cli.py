@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,28 @@ def test_an_output_folder_that_cannot_be_is_one_sentence(tmp_path):
     assert (tmp_path / "file").read_text() == "x"
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc here")
+def test_a_place_where_no_folder_can_be_made_is_one_sentence(tmp_path):
+    places = ["/proc/copygym", "/proc/copygym/run"]
+    if Path("/sys/kernel").is_dir():
+        places.append("/sys/copygym")
+    for place in places:
+        done = call("run", "experiment=quickstart", "tiny=true", f"out={place}")
+        assert "choose another out=" in one_sentence(done)
+
+
+def test_an_empty_folder_that_was_there_stays(tmp_path):
+    (tmp_path / "o").mkdir()
+    done = call("run", "experiment=quickstart", "seed=-1", f"out={tmp_path / 'o'}")
+    assert "seed=-1: give a whole number of 0 or more" in one_sentence(done)
+    assert list((tmp_path / "o").iterdir()) == []
+
+
+def test_fidelity_of_nothing_is_one_sentence():
+    expected = "copygym fidelity: the following arguments are required: NAME[=PATH]; see"
+    assert expected in one_sentence(call("fidelity"))
+
+
 def test_report_of_nothing(capsys, tmp_path):
     assert cli.main(["report", str(tmp_path)]) == 2
     assert "holds no finished copygym run" in capsys.readouterr().err
@@ -91,7 +114,16 @@ def test_run_help_lists_groups_and_experiments():
         (["job=copygym.experiments.tables"], "has no function run()"),
         (["tracker.mode=sometimes"], "unknown tracker.mode 'sometimes'"),
         (["experiment=hillstrom", "data.path=missing.csv"], "missing.csv"),
-        (["split.judge=-1"], "give positive shares of users"),
+        (["split.judge=-1"], "split.judge=-1: give a number of 0 or more."),
+        (["split.judge=0"], "split.judge=0: give a share of users above 0."),
+        (["+split.spare=1"], "unknown part of split 'spare'"),
+        (["agent=[linucb,uniform]"], "agent=[linucb,uniform] is not one option: choose one of a2c"),
+        (["agent=null"], "agent=null is not one option: choose one of a2c"),
+        (["experiment=[quickstart,nope]"], "unknown experiment 'nope': choose one of headroom,"),
+        (["learn.steps=abc"], "learn.steps=abc: give a whole number of 1 or more."),
+        (["users.dynamics.fatigue_click=abc"], "users.dynamics.fatigue_click=abc: give a number."),
+        (["tiny=maybe"], "tiny=maybe: give true or false."),
+        (["data.n_users=0"], "data.n_users=0: give a whole number of 1 or more."),
         (["reward=click", "reward.terms.likes=1"], "key or group 'reward.terms.likes'"),
         (["reward=click", "+reward.terms.likes=1"], "unknown reward term 'likes'"),
         (["agent=linucb", "+agent.depth=3"], "agent linucb (learned)"),
@@ -102,4 +134,5 @@ def test_mistakes_are_one_sentence_and_code_2(arguments, expected, tmp_path):
     given = arguments if "experiment=" in arguments[0] else ["experiment=quickstart", *arguments]
     done = call("run", "tiny=true", "learn.steps=300", *given, f"out={tmp_path / 'o'}")
     assert expected in one_sentence(done)
-    assert not (tmp_path / "o" / "result.json").exists()
+    # Nothing is left: neither what was written nor the empty folder.
+    assert not (tmp_path / "o").exists()

@@ -140,6 +140,49 @@ def test_files_are_whole_strict_and_readable_by_others(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["x.json"]
 
 
+def stages(run, *names):
+    for name in names:
+        run.stage(name, lambda: Record({"x": 1}))
+
+
+def test_a_refused_run_leaves_nothing(tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "multirun.yaml").write_text("hydra's")
+    run = open_run(tmp_path / "r", CONFIG)
+    stages(run, "data", "split", "fit/proxy")
+    stages(run.child("worlds/1"), "data")
+    (run.path / "config.yaml").write_text("x")
+    run.discard()
+    assert [p.name for p in (tmp_path / "r").iterdir()] == ["multirun.yaml"]
+    assert not open_run(tmp_path / "r", CONFIG | {"seed": 1}).finished
+
+
+@pytest.mark.parametrize("name", ["learn/a", "off_policy", "replay/shrunken/ucb1", "evaluate/a"])
+def test_a_refused_run_keeps_what_took_effort(tmp_path, name):
+    run = open_run(tmp_path / "r", CONFIG)
+    stages(run.child("worlds/1"), "data", name)
+    run.discard()
+    assert (tmp_path / "r" / "run.json").exists()
+    assert run.child("worlds/1").has_stage(name)
+
+
+def test_a_refused_run_keeps_what_another_process_began(tmp_path):
+    stages(open_run(tmp_path / "r", CONFIG), "data")
+    again = open_run(tmp_path / "r", CONFIG)
+    again.discard()
+    assert again.has_stage("data")
+    finish(again, {"value": 1})
+    open_run(tmp_path / "r", CONFIG).discard()
+    assert read_run(tmp_path / "r")[1] == {"value": 1}
+
+
+def test_a_refused_replacement_goes_and_the_old_run_stays(tmp_path):
+    finish(open_run(tmp_path / "r", CONFIG), {"value": "old"})
+    open_run(tmp_path / "r", CONFIG | {"seed": 1}, overwrite=True).discard()
+    assert [p.name for p in tmp_path.iterdir()] == ["r"]
+    assert read_run(tmp_path / "r")[1] == {"value": "old"}
+
+
 def test_arrays_of_objects_are_refused(tmp_path):
     with pytest.raises(TypeError, match="holds Python objects"):
         write_arrays(tmp_path / "x.npz", {"o": np.array([{}], dtype=object)})

@@ -1,10 +1,15 @@
 import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 
+from copygym.envs.clicklog import ClickLog
 from copygym.envs.errors import UserError
+from copygym.experiments import delivery
+from copygym.experiments.folder import RunFolder
 from copygym.experiments.population import aligned
 
 
@@ -62,6 +67,51 @@ def test_there_and_back_is_the_same(make_user_model):
     back = aligned(aligned(users, shuffled(users, (2, 0, 1), (1, 0), (1, 0))), users.catalogue)
     np.testing.assert_array_equal(back.click_logit, users.click_logit)
     np.testing.assert_array_equal(back.logging_policy, users.logging_policy)
+
+
+def test_creatives_that_one_part_never_saw_do_not_stop_the_judge(tmp_path):
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(150), 12)
+    creative = np.array(["a", "b"])[rng.integers(0, 2, len(users))].astype("U8")
+    late = np.arange(len(users)) % 12 >= 6
+    first = np.flatnonzero(users == 0)
+    # Each of a hundred people alone gets a creative of his own: no part of the log has them all.
+    for u in range(0, 100):
+        creative[first[0] + 12 * u + 7] = f"rare-{u:02}"
+    start = datetime(2025, 3, 3, 8, tzinfo=UTC)
+    frame = pl.DataFrame(
+        {
+            "user_id": [f"u{u:03}" for u in users],
+            "timestamp": [start + timedelta(hours=24 * (i % 12)) for i in range(len(users))],
+            "creative_id": creative,
+            "impressions": 1,
+            "clicks": (rng.random(len(users)) < np.where(late, 0.6, 0.2)).astype(int),
+        }
+    )
+    log = ClickLog.from_frame(frame, name="toy")
+    config = {
+        "data": {"name": "table"},
+        "seed": 0,
+        "split": {"train": 0.5, "test": 0.25, "judge": 0.25},
+        "users": {"n_users": 20, "text_encoder": None},
+    }
+    parts = delivery.split_users(log, config)
+    folder = RunFolder(tmp_path, tmp_path, config, finished=False)
+    catalogue = delivery.whole_catalogue(log, config)
+    proxy = delivery.fit(folder, "proxy", parts["train"], parts["test"], config, catalogue)
+    judge = delivery.make_judge(folder, proxy, parts, config).users
+    assert judge.catalogue.creative_ids == tuple(sorted(set(creative.tolist())))
+    # The judged people's profiles know as little as those that the agents learned with.
+    test = parts["test"].collect()
+    assert judge.profiles.user_ids.tolist() == sorted(set(test["user_id"].to_list()))
+    np.testing.assert_array_equal(
+        judge.profiles.features, proxy.profiles_of(parts["test"]).features
+    )
+    place = judge.profiles.names.index("frequency")
+    shift = (
+        judge.profiles.features[:, place].mean() - proxy.users.profiles.features[:, place].mean()
+    )
+    assert abs(shift) < 0.5
 
 
 def test_other_names_are_refused(make_user_model):

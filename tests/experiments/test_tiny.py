@@ -99,6 +99,7 @@ def test_quickstart_leaves_everything(quickstart):
             assert set(result["metrics"][policy][key]) == {"value", "low", "high"}
     best = result["metrics"]["upper"]["clicks_per_user"]["value"]
     assert best > result["metrics"]["random"]["clicks_per_user"]["value"]
+    assert any("one seed" in text for text in result["assumptions"])
     report = (quickstart / "report.html").read_text()
     assert "synthetic data" in report
     for expected in ("<svg", "Timelines", "How real are the simulated users?", "Manifest"):
@@ -175,6 +176,21 @@ def test_every_experiment_runs_in_its_tiny_form(experiment, tmp_path, request, c
     assert report.exists()
     assert "report: " in capsys.readouterr().out
     assert read(folder, "manifest.json")["data"]
+    assert any("one seed" in text for text in read(folder)["assumptions"])
+
+
+def test_a_refused_run_leaves_its_folder_to_the_corrected_one(tmp_path):
+    folder = tmp_path / "run"
+    wrong = config(
+        "dataset=table", f"data.path={tmp_path / 'log.csv'}", "tiny=true", "tracker=disabled"
+    )
+    with pytest.raises(UserError, match=re.escape("log.csv")):
+        app.execute(wrong, folder, ["run"], NAMES)
+    assert not folder.exists()
+    folder.mkdir()
+    with pytest.raises(UserError, match=re.escape("log.csv")):
+        app.execute(wrong, folder, ["run"], NAMES)
+    assert list(folder.iterdir()) == []
 
 
 def test_real_logs_are_judged_by_a_second_simulator(tmp_path):
@@ -193,6 +209,11 @@ def test_real_logs_are_judged_by_a_second_simulator(tmp_path):
     assert "no experiment has confirmed it" in result["judge"]
     assert set(read(folder, "manifest.json")["rows_seen"]) == {"train", "test", "judge"}
     assert any(text.startswith("the judge: ") for text in result["assumptions"])
+    # The result of a finished run is not shown for a file that has changed since.
+    load("storefront", n_users=401).write(path)
+    with pytest.raises(UserError, match=r"has changed since this run began.*overwrite=true"):
+        app.execute(plain, folder, ["run"], NAMES)
+    assert read(folder) == result
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(quickstart, tmp_path):

@@ -79,6 +79,13 @@ def test_wandb_offline_takes_everything_without_network(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_an_empty_wandb_mode_is_as_if_unset(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "")
+    report_everything(make_trackers({"mode": "auto"}, tmp_path, {}, NAMES), tmp_path)
+    assert len(list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))) == 1
+    assert capfd.readouterr().err == ""
+
+
 def test_auto_without_a_key_is_offline(tmp_path):
     assert resolve_mode(WandbConfig()) == ("offline", "no W&B key was found")
 

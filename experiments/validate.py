@@ -1,0 +1,127 @@
+"""What the values of a config may be: one table for all jobs, read before any log is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from copygym.envs.errors import UserError
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a config key may hold.
+
+    Attributes:
+        words: says what is allowed, to follow "give ".
+        allows: whether a value is; None is settled by ``null``.
+        null: None is allowed as well.
+        each: the value is a non-empty list, whose every entry must be allowed.
+    """
+
+    words: str
+    allows: Callable[[Any], bool]
+    null: bool = False
+    each: bool = False
+
+
+def _whole(least: int, null: bool = False, each: bool = False) -> Rule:
+    def allows(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+    words = f"a whole number of {least} or more"
+    if each:
+        words = f"a list of whole numbers of {least} or more"
+    elif null:
+        words = f"null or {words}"
+    return Rule(words, allows, null, each)
+
+
+def _number(words: str, inside: Callable[[float], bool], null: bool = False) -> Rule:
+    def allows(value: Any) -> bool:
+        return (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and not math.isnan(value)
+            and inside(value)
+        )
+
+    return Rule(words, allows, null)
+
+
+_FLAG = Rule("true or false", lambda value: isinstance(value, bool))
+_SHARE = _number("a number above 0", lambda value: 0 < value < math.inf)
+_INSIDE = _number("a number between 0 and 1, neither of them", lambda value: 0 < value < 1)
+
+#: Config key -> what it may hold; ``*`` stands for any last part. Absent keys are not checked.
+RULES: dict[str, Rule] = {
+    "seed": _whole(0),
+    "tiny": _FLAG,
+    "resume": _FLAG,
+    "overwrite": _FLAG,
+    "data.seed": _whole(0),
+    "data.n_users": _whole(1),
+    "data.n_slots": _whole(1),
+    "split.train": _SHARE,
+    "split.test": _SHARE,
+    # 0 where nobody has to judge; `delivery.check` wants more where somebody has.
+    "split.judge": _number("a number of 0 or more", lambda value: 0 <= value < math.inf),
+    "users.n_users": _whole(1),
+    "users.ensemble": _whole(1),
+    "users.text_dims": _whole(1),
+    "users.dynamics.*": _number("a number", lambda value: True),
+    "env.horizon": _whole(1),
+    "env.num_envs": _whole(1),
+    "env.budget": _number("null or a number of 0 or more", lambda value: value >= 0, null=True),
+    "learn.steps": _whole(1),
+    "evaluation.users": _whole(1, null=True),
+    "evaluation.customers": _whole(1, null=True),
+    "evaluation.episodes": _whole(1),
+    "evaluation.num_envs": _whole(1),
+    "evaluation.resamples": _whole(2),
+    "evaluation.timelines": _whole(0),
+    "worlds": _whole(0, each=True),
+    "replay.horizons": _whole(1, each=True),
+    "replay.policies": Rule("a list of names", lambda value: isinstance(value, str), each=True),
+    "replay.prior_share": _INSIDE,
+    "replay.tests": _whole(1, null=True),
+    "replay.epsilon": _number("a number from 0 to 1", lambda value: 0 <= value <= 1),
+    "replay.explore": _INSIDE,
+    "replay.resamples": _whole(2),
+}
+
+
+def validate(config: Mapping[str, Any]) -> None:
+    """Check the values of a resolved config against `RULES`.
+
+    Raises:
+        UserError: names the first wrong key, its value and what is allowed.
+    """
+    for pattern, rule in RULES.items():
+        for key, value in _found(config, pattern):
+            if not _allowed(rule, value):
+                shown = "null" if value is None else value
+                raise UserError(f"{key}={shown}: give {rule.words}.")
+
+
+def _allowed(rule: Rule, value: Any) -> bool:
+    if value is None:
+        return rule.null
+    if not rule.each:
+        return rule.allows(value)
+    return isinstance(value, list) and bool(value) and all(rule.allows(entry) for entry in value)
+
+
+def _found(config: Mapping[str, Any], pattern: str) -> Iterator[tuple[str, Any]]:
+    """Yield the keys of a config that a pattern names, with their values."""
+    *groups, last = pattern.split(".")
+    part: Any = config
+    for group in groups:
+        part = part.get(group) if isinstance(part, Mapping) else None
+    if not isinstance(part, Mapping):
+        return
+    for name in part if last == "*" else [last]:
+        if name in part:
+            yield ".".join((*groups, str(name))), part[name]
