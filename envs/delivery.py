@@ -91,7 +91,7 @@ class DeliveryVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]
     Row i behaves exactly like a `DeliveryEnv` with seed ``seed + i``. A finished row starts its
     next episode in the same step (`AutoresetMode.SAME_STEP`): the returned observation is the new
     episode's first, and ``info["final_obs"]`` (N, D) holds the last of the old one where the
-    mask ``info["_final_obs"]`` (N,) is true.
+    mask ``info["_final_obs"]`` (N,) is true; its other rows are unset.
 
     Args:
         num_envs: N.

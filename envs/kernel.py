@@ -96,9 +96,8 @@ def _sigmoid(x):  # type: ignore[no-untyped-def]
 def _best_logits(  # type: ignore[no-untyped-def]
     rows, user, time, best_logit, seen, drift, topic_of_creative, bored, out
 ):
-    # The best send of each row where any can be afforded, fatigue left out. A loop of its own,
-    # and only comparisons may be reordered in it (no NaN can reach it): that makes the inner loop
-    # a vector instruction.
+    # The best send of each row where any can be afforded, fatigue left out. A loop of its own, so
+    # that the relaxed comparisons (no NaN can reach them) stay out of the step's arithmetic.
     n_slots, n_creatives = best_logit.shape[1], topic_of_creative.size
     weight = np.float32(bored)
     for j in range(rows.size):
