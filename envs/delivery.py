@@ -91,7 +91,7 @@ class DeliveryVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]
     Row i behaves exactly like a `DeliveryEnv` with seed ``seed + i``. A finished row starts its
     next episode in the same step (`AutoresetMode.SAME_STEP`): the returned observation is the new
     episode's first, and ``info["final_obs"]`` (N, D) holds the last of the old one where the
-    mask ``info["_final_obs"]`` (N,) is true; its other rows are unset.
+    mask ``info["_final_obs"]`` (N,) is true.
 
     Args:
         num_envs: N.
@@ -171,12 +171,9 @@ class DeliveryVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]
         done = terminated | truncated
         rows = np.flatnonzero(done)
         if rows.size:
-            # Only finished rows are written: a copy of all would double the memory traffic.
-            final = np.empty_like(observation)
-            final[rows] = observation[rows]
-            info["final_obs"], info["_final_obs"] = final, done
+            info["final_obs"], info["_final_obs"] = observation, done
             batch.reset(rows)
-            observation[rows] = batch.observe(rows)
+            observation = batch.observe()
         info["action_mask"] = self.action_masks()
         return observation, reward, terminated, truncated, info
 

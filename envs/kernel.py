@@ -56,29 +56,46 @@ _FLOAT_FIELDS = (
 )
 
 
+#: Names of the entries of the observation's ``state`` part.
+STATE_NAMES = (
+    "time_left",
+    "budget_left",
+    "fatigue",
+    "since_last_send",
+    "sends",
+    "clicks",
+    "last_click",
+)
+_N_OBSERVED = len(STATE_NAMES)
+
 # Columns of the numbers of each action.
 _COST, _POPULARITY, _LENGTH = range(3)
 
+# Columns of the table of answers: what one action to one user leads to lies together, so that a
+# decision waits for one or two lines of memory. From _BY_SLOT on there are S click logits, then S
+# logging propensities.
+_ALLOWED, _CONVERSION, _REVENUE, _UNSUBSCRIBE, _BY_SLOT = range(5)
 
-@njit(cache=True)
+
+@njit(cache=True, error_model="numpy")
 def _mix(z):  # type: ignore[no-untyped-def]
     z = (z ^ (z >> _S30)) * _MIX1
     z = (z ^ (z >> _S27)) * _MIX2
     return z ^ (z >> _S31)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _bits(key, time, purpose):  # type: ignore[no-untyped-def]
     counter = np.uint64(time * _STRIDE + purpose)
     return _mix(key + _GOLDEN * (counter + _ONE))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _uniform(key, time, purpose):  # type: ignore[no-untyped-def]
     return (_bits(key, time, purpose) >> _S11) * _TO_UNIT
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _noise(key, time, purpose):  # type: ignore[no-untyped-def]
     # Irwin-Hall with four 16-bit uniforms, scaled to unit variance: one hash instead of a log, a
     # root and a cosine; an AR(1) walk of it is normal for every purpose here.
@@ -87,22 +104,22 @@ def _noise(key, time, purpose):  # type: ignore[no-untyped-def]
     return (np.float64(total) / 65535.0 - 2.0) * 1.7320508075688772
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _sigmoid(x):  # type: ignore[no-untyped-def]
     return 1.0 / (1.0 + np.exp(-x))
 
 
-@njit(cache=True, fastmath={"nnan", "nsz", "reassoc"})
+@njit(cache=True, error_model="numpy", fastmath={"nnan", "nsz", "reassoc"})
 def _best_logits(  # type: ignore[no-untyped-def]
-    rows, user, time, best_logit, seen, drift, topic_of_creative, bored, out
+    rows, user, slot, best_logit, seen, drift, topic_of_creative, bored, out
 ):
     # The best send of each row where any can be afforded, fatigue left out. A loop of its own, so
     # that the relaxed comparisons (no NaN can reach them) stay out of the step's arithmetic.
-    n_slots, n_creatives = best_logit.shape[1], topic_of_creative.size
+    n_creatives = topic_of_creative.size
     weight = np.float32(bored)
     for j in range(rows.size):
         i = rows[j]
-        u, s = user[i], time[i] % n_slots
+        u, s = user[i], slot[j]
         best = np.float32(-np.inf)
         for k in range(n_creatives):
             value = best_logit[u, s, k] + drift[i, topic_of_creative[k]] - weight * seen[i, k]
@@ -110,35 +127,67 @@ def _best_logits(  # type: ignore[no-untyped-def]
         out[j] = best
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _best_affordable_logit(  # type: ignore[no-untyped-def]
-    i, logits, seen, drift, labels, cost_of, allowed, budget, bored
+    i, answers, by_slot, seen, drift, labels, cost_of, budget, bored
 ):
     best = -np.inf
-    for a in range(1, logits.size):
-        if allowed[a] and cost_of[a] <= budget:
-            best = max(best, logits[a] + drift[i, labels[a, 2]] - bored * seen[i, labels[a, 0]])
+    for a in range(1, answers.shape[0]):
+        if answers[a, _ALLOWED] > 0.0 and cost_of[a] <= budget:
+            pull = drift[i, labels[a, 2]] - bored * seen[i, labels[a, 0]]
+            best = max(best, answers[a, by_slot] + pull)
     return best
 
 
-@njit(cache=True)
-def _reset(  # type: ignore[no-untyped-def]
-    rows, base_key, episode, n_users, budget, key, user, time, state, count, seen, drift
+@njit(cache=True, error_model="numpy")
+def _observe_state(  # type: ignore[no-untyped-def]
+    i, t, slot, state, o, n_slots, horizon, budget, rest, observation
 ):
+    # The parts of row i's observation that move at every step; o is where they begin.
+    for s in range(n_slots):
+        observation[i, o + s] = 0.0
+    observation[i, o + slot] = 1.0
+    o += n_slots
+    since, scale = state[i, SINCE], 1.0 / horizon
+    observation[i, o] = 1.0 - t * scale
+    left = 1.0
+    if budget > 0.0 and budget < np.inf:
+        left = state[i, BUDGET] / budget
+    observation[i, o + 1] = left
+    observation[i, o + 2] = state[i, FATIGUE] * rest
+    observation[i, o + 3] = min(since * scale, 1.0) if since > 0.0 else 1.0
+    observation[i, o + 4] = state[i, SENDS] * scale
+    observation[i, o + 5] = state[i, CLICKS] * scale
+    observation[i, o + 6] = state[i, LAST_CLICK]
+
+
+@njit(cache=True, error_model="numpy")
+def _reset(  # type: ignore[no-untyped-def]
+    rows, chosen, base_key, episode, features, n_slots, horizon, budget, key, user, time, state,
+    count, drift, observation,
+):  # fmt: skip
+    n_users, n_features = features.shape
     for j in range(rows.size):
         i = rows[j]
         episode[i] += 1
         key[i] = _mix(base_key[i] ^ _mix(np.uint64(episode[i]) + _GOLDEN))
-        user[i] = np.int64(_bits(key[i], 0, _DRAW_USER) % np.uint64(n_users))
+        if chosen.size > 0:
+            user[i] = chosen[j]
+        else:
+            user[i] = np.int64(_bits(key[i], 0, _DRAW_USER) % np.uint64(n_users))
         time[i] = 0
         state[i] = 0.0
         state[i, BUDGET] = budget
         count[i] = 0
-        seen[i] = 0.0
         drift[i] = 0.0
+        for p in range(n_features):
+            observation[i, p] = features[user[i], p]
+        for p in range(n_features, observation.shape[1]):
+            observation[i, p] = 0.0
+        _observe_state(i, 0, 0, state, n_features, n_slots, horizon, budget, 0.0, observation)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _walk(rows, key, time, drift, persistence, step):  # type: ignore[no-untyped-def]
     # Interests of rows that have just moved on from time - 1.
     for j in range(rows.size):
@@ -148,58 +197,54 @@ def _walk(rows, key, time, drift, persistence, step):  # type: ignore[no-untyped
             drift[i, f] = persistence * drift[i, f] + step * _noise(k_i, t, _DRAW_DRIFT + f)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _look_up(  # type: ignore[no-untyped-def]
-    rows, actions, user, time, state, click_logit, aftermath, logging, allowed, cost_of,
-    executed, found,
-):  # fmt: skip
-    # Nothing but loads from the large tables, so that many are under way at the same time; inside
+    rows, actions, user, time, state, answers, cost_of, n_slots, executed, slot, found
+):
+    # Nothing but loads from the large table, so that many are under way at the same time; inside
     # the loop that uses them each would be waited for.
-    n_slots = click_logit.shape[1]
     for j in range(rows.size):
         i = rows[j]
         u, s, a = user[i], time[i] % n_slots, actions[j]
-        if not allowed[u, a] or cost_of[a] > state[i, BUDGET]:
+        slot[j] = s
+        if answers[u, a, _ALLOWED] == 0.0 or cost_of[a] > state[i, BUDGET]:
             a = 0  # a masked action is not executed
         executed[j] = a
-        found[j, 0] = click_logit[u, s, a]
-        found[j, 1] = aftermath[u, a, 0]
-        found[j, 2] = aftermath[u, a, 1]
-        found[j, 3] = aftermath[u, a, 2]
-        found[j, 4] = logging[u, s, a] if logging.shape[0] > 0 else np.float32(0.0)
+        found[j, 0] = answers[u, a, _BY_SLOT + s]
+        found[j, 1] = answers[u, a, _CONVERSION]
+        found[j, 2] = answers[u, a, _REVENUE]
+        found[j, 3] = answers[u, a, _UNSUBSCRIBE]
+        found[j, 4] = answers[u, a, _BY_SLOT + n_slots + s]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _step(  # type: ignore[no-untyped-def]
-    rows, actions, key, user, time, state, count, seen, drift,
-    click_logit, best_logit, aftermath, allowed, logging, topic_of_creative, labels, traits,
-    dynamics, horizon, log_counts, override, ints, bools, floats,
+    rows, actions, key, user, time, state, count, drift,
+    answers, n_slots, best_logit, topic_of_creative, labels, traits,
+    dynamics, horizon, budget_at_start, log_counts, override, observation, ints, bools, floats,
 ):  # fmt: skip
-    n_slots = click_logit.shape[1]
     n_creatives = topic_of_creative.size
+    seen = observation[:, observation.shape[1] - n_creatives :]
+    o = observation.shape[1] - n_creatives - _N_OBSERVED - n_slots
     cost_of = traits[:, _COST]
     dearest = cost_of.max()
-    executed = np.empty(rows.size, np.int64)
+    executed, slot = np.empty(rows.size, np.int64), np.empty(rows.size, np.int64)
     found = np.empty((rows.size, 5), np.float32)
-    _look_up(
-        rows, actions, user, time, state, click_logit, aftermath, logging, allowed, cost_of,
-        executed, found,
-    )  # fmt: skip
+    _look_up(rows, actions, user, time, state, answers, cost_of, n_slots, executed, slot, found)
     decay, tired, bored, persistence, drift_step, drift_click, leave, leave_tired = dynamics
     best_send = np.empty(rows.size, np.float32)
-    _best_logits(rows, user, time, best_logit, seen, drift, topic_of_creative, bored, best_send)
+    _best_logits(rows, user, slot, best_logit, seen, drift, topic_of_creative, bored, best_send)
     for j in range(rows.size):
         i = rows[j]
         u, t, k_i = user[i], time[i], key[i]
-        s = t % n_slots
-        a = executed[j]
+        s, a = slot[j], executed[j]
         z, budget = state[i, FATIGUE], state[i, BUDGET]
 
         # Click probabilities: of the best allowed action, then of the chosen one.
         best = np.float64(best_send[j])
         if budget < dearest:
             best = _best_affordable_logit(
-                i, click_logit[u, s], seen, drift, labels, cost_of, allowed[u], budget, bored
+                i, answers[u], _BY_SLOT + s, seen, drift, labels, cost_of, budget, bored
             )
         best = max(np.float64(best_logit[u, s, n_creatives]), best - tired * z)
         c, channel, topic = labels[a, 0], labels[a, 1], labels[a, 2]
@@ -263,39 +308,15 @@ def _step(  # type: ignore[no-untyped-def]
         elif state[i, SINCE] > 0.0:
             state[i, SINCE] += 1.0
         time[i] = t + 1
+        s = s + 1 if s + 1 < n_slots else 0
+        _observe_state(
+            i, t + 1, s, state, o, n_slots, horizon, budget_at_start, 1.0 - decay, observation
+        )
     if drift_step > 0.0 or drift_click > 0.0:
         _walk(rows, key, time, drift, persistence, drift_step)
         for j in range(rows.size):
             if bools[1, j] and bools[0, j]:
                 drift[rows[j], labels[ints[0, j], 2]] += drift_click
-
-
-@njit(cache=True)
-def _observe(  # type: ignore[no-untyped-def]
-    rows, user, time, state, seen, features, n_slots, horizon, budget, decay, out
-):
-    n_features, n_creatives = features.shape[1], seen.shape[1]
-    for j in range(rows.size):
-        i = rows[j]
-        u = user[i]
-        for p in range(n_features):
-            out[j, p] = features[u, p]
-        o = n_features
-        for s in range(n_slots):
-            out[j, o + s] = 0.0
-        out[j, o + time[i] % n_slots] = 1.0
-        o += n_slots
-        since = state[i, SINCE]
-        out[j, o] = 1.0 - time[i] / horizon
-        out[j, o + 1] = state[i, BUDGET] / budget if budget > 0.0 and budget < np.inf else 1.0
-        out[j, o + 2] = state[i, FATIGUE] * (1.0 - decay)
-        out[j, o + 3] = min(since / horizon, 1.0) if since > 0.0 else 1.0
-        out[j, o + 4] = state[i, SENDS] / horizon
-        out[j, o + 5] = state[i, CLICKS] / horizon
-        out[j, o + 6] = state[i, LAST_CLICK]
-        o += 7
-        for k in range(n_creatives):
-            out[j, o + k] = seen[i, k]
 
 
 def draw_index(key: np.ndarray, purpose: int, size: int) -> np.ndarray:
@@ -306,18 +327,6 @@ def draw_index(key: np.ndarray, purpose: int, size: int) -> np.ndarray:
         z = (z ^ (z >> _S30)) * _MIX1
         z = (z ^ (z >> _S27)) * _MIX2
     return ((z ^ (z >> _S31)) % np.uint64(size)).astype(np.int64)
-
-
-#: Names of the entries of the observation's ``state`` part.
-STATE_NAMES = (
-    "time_left",
-    "budget_left",
-    "fatigue",
-    "since_last_send",
-    "sends",
-    "clicks",
-    "last_click",
-)
 
 
 class UserBatch:
@@ -334,7 +343,6 @@ class UserBatch:
         time: (N,) int64 steps since the episode began.
         state: (N, 7) float64, columns `FATIGUE` ... `DISTINCT`.
         count: (N, K) int64, earlier sends of each creative.
-        seen: (N, K) float32, log(1 + count).
         drift: (N, F) float32, drift of interest in each topic, logit.
     """
 
@@ -354,7 +362,6 @@ class UserBatch:
         self.time = np.zeros(n, np.int64)
         self.state = np.zeros((n, _N_STATE))
         self.count = np.zeros((n, catalogue.n_creatives), np.int64)
-        self.seen = np.zeros((n, catalogue.n_creatives), np.float32)
         self.drift = np.zeros((n, len(catalogue.topics)), np.float32)
         # A user meets at most one send a slot; a table costs less than a logarithm a step.
         self._log_counts = np.log1p(np.arange(horizon + 2)).astype(np.float32)
@@ -378,18 +385,24 @@ class UserBatch:
             d.fatigue_decay, d.fatigue_click, d.repetition_click, d.drift_persistence,
             d.drift_step, d.drift_click, d.unsubscribe_logit, d.unsubscribe_fatigue,
         ])  # fmt: skip
-        self._logging = (
-            users.logging_policy if users.logging_policy is not None else np.empty((0, 1, 1), "f4")
-        )
-        # What follows a click lies together: one row of memory per decision instead of three.
-        conversion = 1.0 / (1.0 + np.exp(-users.conversion_logit))
-        self._aftermath = np.stack(
-            [conversion, users.expected_revenue, users.unsubscribe_offset], axis=-1
-        ).astype(np.float32)
-        self._features = np.ascontiguousarray(users.profiles.features, dtype=np.float32)
-        self._no_override = np.empty((0, 4))
         assert users.allowed is not None
         self._allowed = users.allowed
+        self._logged = users.logging_policy is not None
+        n_slots = catalogue.n_slots
+        self._answers = np.zeros((*users.allowed.shape, _BY_SLOT + 2 * n_slots), np.float32)
+        self._answers[..., _ALLOWED] = users.allowed
+        self._answers[..., _CONVERSION] = 1.0 / (1.0 + np.exp(-users.conversion_logit))
+        self._answers[..., _REVENUE] = users.expected_revenue
+        self._answers[..., _UNSUBSCRIBE] = users.unsubscribe_offset
+        by_slot = self._answers[..., _BY_SLOT:]
+        by_slot[..., :n_slots] = users.click_logit.transpose(0, 2, 1)
+        if users.logging_policy is not None:
+            by_slot[..., n_slots:] = users.logging_policy.transpose(0, 2, 1)
+        self._features = np.ascontiguousarray(users.profiles.features, dtype=np.float32)
+        self._no_override = np.empty((0, 4))
+        self._no_rows = np.empty(0, np.int64)
+        # Kept up to date by the kernel; its last K columns, log(1 + count), are also its state.
+        self._observation = np.zeros((n, self.observation_size), np.float32)
         self._topic_of_creative = catalogue.topic_of_creative.astype(np.int32)
         sends = np.where(users.allowed[:, None, 1:], users.click_logit[:, :, 1:], -np.inf)
         by_creative = sends.reshape(len(users), -1, catalogue.n_creatives, catalogue.n_channels)
@@ -431,11 +444,10 @@ class UserBatch:
                     f"options['user'] must be {rows.size} row numbers in 0..{len(self.users) - 1}."
                 )
         _reset(
-            rows, self.base_key, self.episode, len(self.users), self.budget, self.key, self.user,
-            self.time, self.state, self.count, self.seen, self.drift,
+            rows, self._no_rows if user is None else user, self.base_key, self.episode,
+            self._features, self.users.catalogue.n_slots, self.horizon, self.budget, self.key,
+            self.user, self.time, self.state, self.count, self.drift, self._observation,
         )  # fmt: skip
-        if user is not None:
-            self.user[rows] = user
 
     def step(
         self,
@@ -463,13 +475,11 @@ class UserBatch:
         override = self._no_override
         if response is not None:
             override = np.stack(response, axis=1).astype(np.float64)
-        users = self.users
         _step(
-            rows, actions, self.key, self.user, self.time, self.state,
-            self.count, self.seen, self.drift,
-            users.click_logit, self._best_logit, self._aftermath, self._allowed, self._logging,
+            rows, actions, self.key, self.user, self.time, self.state, self.count, self.drift,
+            self._answers, self.users.catalogue.n_slots, self._best_logit,
             self._topic_of_creative, self._labels, self._traits, self._dynamics, self.horizon,
-            self._log_counts, override, ints, bools, floats,
+            self.budget, self._log_counts, override, self._observation, ints, bools, floats,
         )  # fmt: skip
         action, creative, channel, slot = ints[:, :m]
         sent, click, conversion, unsubscribe, last = bools[:, :m]
@@ -480,17 +490,11 @@ class UserBatch:
             action, creative, channel, slot, sent, p, best, click, cp, conversion, er, rev, cost,
             up, unsubscribe, z, z2, rep, dis, sends, pop, length, last,
         )  # fmt: skip
-        return outcome, propensity if self._logging.size else None
+        return outcome, propensity if self._logged else None
 
     def observe(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the observations of rows, (M, D) float32, a new array."""
-        rows = self.rows if rows is None else rows
-        out = np.empty((rows.size, self.observation_size), np.float32)
-        _observe(
-            rows, self.user, self.time, self.state, self.seen, self._features,
-            self.users.catalogue.n_slots, self.horizon, self.budget, self._dynamics[0], out,
-        )  # fmt: skip
-        return out
+        return self._observation.copy() if rows is None else self._observation[rows]
 
     def masks(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Return which actions are allowed and affordable, (M, A) bool, read-only if all are."""

@@ -62,7 +62,7 @@ def test_report_says_why_a_peer_is_missing_and_names_no_host(rows, tmp_path):
     assert sorted(f.name for f in tmp_path.iterdir()) == ["benchmarks.json", "benchmarks.md"]
 
 
-def test_turns_alternate_and_give_medians(monkeypatch):
+def test_turns_alternate_and_give_the_fastest(monkeypatch):
     from benchmarks import measure
 
     calls = []
@@ -73,7 +73,7 @@ def test_turns_alternate_and_give_medians(monkeypatch):
         return next(answers[calls[-1]])
 
     monkeypatch.setattr(measure, "rate", fake_rate)
-    assert measure.interleaved(lambda: "ours", lambda: "peer", 3) == (3.0, 20.0)
+    assert measure.interleaved(lambda: "ours", lambda: "peer", 3) == (9.0, 90.0)
     assert calls == ["ours", "peer"] * 3
 
 
