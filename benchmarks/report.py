@@ -106,8 +106,8 @@ def page(run: dict[str, Any]) -> str:
         f"Python {m['python']}, {versions}.",
         "",
         "Rates are per CPU second of the process (`time.process_time`), not per second of wall "
-        "time, unless the unit says otherwise. They are the fastest of several turns, for both sides "
-        "alike: other work on a machine only ever slows them.",
+        "time, unless the unit says otherwise. They are the fastest of several turns, for both "
+        "sides alike: other work on a machine only ever slows them.",
         "",
         "| benchmark | unit | ours | peer | ratio | goal | met |",
         "|---|---|---:|---:|---:|---|---|",
