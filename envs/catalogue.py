@@ -119,6 +119,10 @@ class Catalogue:
             *(f"{c}@{h}" for c in self.creative_ids for h in self.channels),
         )
 
+    def brief_of(self, creative: int) -> str:
+        """Return the brief of a creative, or its product's name where there is none."""
+        return self.briefs[creative] or self.product_ids[creative]
+
     def action(self, creative: int, channel: int) -> int:
         """Return the action that sends ``creative`` on ``channel`` (indices)."""
         return 1 + creative * self.n_channels + channel

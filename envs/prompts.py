@@ -64,9 +64,8 @@ def copywriting_prompt(
         channel: channel index.
         slot: slot index.
     """
-    brief = catalogue.briefs[creative] or catalogue.product_ids[creative]
     lines = (
-        f"Brief: {brief}",
+        f"Brief: {catalogue.brief_of(creative)}",
         f"Reader: {describe_reader(profiles, user)}",
         f"Channel: {catalogue.channels[channel]}, {catalogue.slots[slot]}",
     )

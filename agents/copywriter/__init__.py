@@ -1,0 +1,1 @@
+"""The copywriter: a language model that learns from clicks what to say to whom."""
