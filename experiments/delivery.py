@@ -263,7 +263,9 @@ def storefront_world(config: Mapping[str, Any]) -> Any:
 
     defaults = {n: p.default for n, p in inspect.signature(load).parameters.items()}
     data = {**defaults, **config["data"]}
-    return StorefrontWorld(seed=data["seed"], n_users=data["n_users"])
+    return StorefrontWorld(
+        seed=data["seed"], n_users=data["n_users"], n_variants=data["n_variants"]
+    )
 
 
 def teach(

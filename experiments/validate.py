@@ -64,6 +64,7 @@ RULES: dict[str, Rule] = {
     "data.seed": _whole(0),
     "data.n_users": _whole(1),
     "data.n_slots": _whole(1),
+    "data.n_variants": _whole(0),
     "split.train": _SHARE,
     "split.test": _SHARE,
     # 0 where nobody has to judge; `delivery.check` wants more where somebody has.

@@ -37,7 +37,11 @@ CARD = Card(
 
 
 def load(
-    path: str | Path | None = None, seed: int = 0, n_users: int = 3000, n_slots: int = 56
+    path: str | Path | None = None,
+    seed: int = 0,
+    n_users: int = 3000,
+    n_slots: int = 56,
+    n_variants: int = 0,
 ) -> ClickLog:
     """Load the log of a storefront world, generating it the first time.
 
@@ -46,14 +50,16 @@ def load(
         seed: of the world and of the log.
         n_users: size of the population.
         n_slots: length of the log in slots of six hours.
+        n_variants: copies a product beyond its three creatives, for copywriters to learn from.
     """
     if n_slots < 1:
         raise UserError(f"storefront: n_slots is {n_slots}; it must be at least 1.")
-    world = StorefrontWorld(seed=seed, n_users=n_users)
+    world = StorefrontWorld(seed=seed, n_users=n_users, n_variants=n_variants)
     folder = data_home() / CARD.name if path is None else Path(path)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: data.path of storefront is the folder to keep it in.")
-    name = f"log-seed{seed}-users{n_users}-slots{n_slots}-{_fingerprint(world)}.parquet"
+    size = f"users{n_users}-slots{n_slots}" + (f"-variants{n_variants}" if n_variants else "")
+    name = f"log-seed{seed}-{size}-{_fingerprint(world)}.parquet"
     file = folder / name
     if not file.is_file():
         frame = simulate_log(world, n_slots=n_slots, seed=seed)

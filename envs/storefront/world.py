@@ -26,6 +26,7 @@ from copygym.envs.storefront.people import (
     generator,
     group_effects,
 )
+from copygym.envs.storefront.variants import variants
 from copygym.envs.users import Dynamics, Response, UserModel
 
 COST_PER_SEND = np.array([0.01, 0.02, 0.15])
@@ -101,6 +102,8 @@ class StorefrontWorld:
         n_users: size of the population.
         truth: constants of the response.
         dynamics: state transition.
+        n_variants: copies a product beyond its three creatives (`variants`), for copywriters to
+            learn from; the first 24 creatives stay what they are.
     """
 
     def __init__(
@@ -109,24 +112,32 @@ class StorefrontWorld:
         n_users: int = 3000,
         truth: Truth | None = None,
         dynamics: Dynamics = DYNAMICS,
+        n_variants: int = 0,
     ) -> None:
-        if n_users < 1:
-            raise UserError(f"storefront: n_users is {n_users}; it must be at least 1.")
+        for name, value, least in (("n_users", n_users, 1), ("n_variants", n_variants, 0)):
+            if value < least:
+                raise UserError(f"storefront: {name} is {value}; it must be at least {least}.")
         self.seed, self.n_users = seed, n_users
         self.truth = Truth() if truth is None else truth
         self.dynamics = dynamics
-        self.products: tuple[Product, ...] = tuple(p for p in PRODUCTS for _ in p.creatives)
+        written = [(p, f"{i}", t) for p in PRODUCTS for i, t in enumerate(p.creatives, 1)]
+        written += [
+            (p, f"v{i}", t)
+            for p in PRODUCTS
+            for i, t in enumerate(variants(p, n_variants, seed), 1)
+        ]
+        self.products: tuple[Product, ...] = tuple(product for product, _, _ in written)
+        self._names = tuple(f"{product.product_id}-{label}" for product, label, _ in written)
+        self._texts = tuple(text for _, _, text in written)
         self.people = draw_people(seed, n_users)
         self.user_ids = self.people.demographics["user_id"].to_numpy().astype(np.str_)
 
     @cached_property
     def catalogue(self) -> Catalogue:
-        """24 creatives, 3 channels, 4 slots; popularity is the marketer's."""
-        names = [f"{p.product_id}-{i}" for p in PRODUCTS for i in range(1, len(p.creatives) + 1)]
-        texts = tuple(text for p in PRODUCTS for text in p.creatives)
+        """24 creatives and the variants, 3 channels, 4 slots; popularity is the marketer's."""
         return Catalogue(
-            creative_ids=tuple(names),
-            texts=texts,
+            creative_ids=self._names,
+            texts=self._texts,
             product_ids=tuple(p.product_id for p in self.products),
             topics=FIELDS,
             topic_of_creative=np.array([FIELDS.index(p.field) for p in self.products]),
@@ -263,7 +274,7 @@ class StorefrontWorld:
 
     def _catalogue_response(self, rows: np.ndarray, k: int, h: int, s: int) -> Response:
         n, product = len(rows), self.products[k]
-        copy = _columns([copy_features(self.catalogue.texts[k], product)] * n)
+        copy = _columns([copy_features(self.catalogue.texts[k], product)])  # one row for all
         field = np.full(n, FIELDS.index(product.field))
         return self._respond(copy, field, rows, np.full(n, h), np.full(n, s))
 
@@ -290,7 +301,8 @@ class StorefrontWorld:
         thumb on who likes what (age and income only) and by habits of channel and time of day.
         A share of ``72 * 0.002`` is spread evenly, so that every send can be learned from.
         """
-        catalogue, floor = self.catalogue, 0.002
+        catalogue = self.catalogue
+        floor = 0.002 * (72 / (catalogue.n_actions - 1))
         guess = 0.45 * _rule_of_thumb(self.people.demographics)[rows]  # (M, F)
         creative = self._belief + guess[:, catalogue.topic_of_creative]  # (M, K)
         habit = np.array([[0.9, 0.5, -0.2, -0.8], [-0.4, 0.3, 0.6, 0.2], [-1.2, -0.6, -0.5, -1.5]])
