@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import biglog, environments, learning, report, startup
+from benchmarks import biglog, copywriter, environments, learning, report, scoring, startup
 from benchmarks.measure import ROOT, Row
 
 BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
@@ -17,6 +17,8 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "single": environments.single_rows,
     "ppo": learning.ppo_rows,
     "biglog": biglog.biglog_rows,
+    "copywriter": copywriter.ppo_copy_rows,
+    "scoring": scoring.scoring_rows,
     "help": startup.help_rows,
 }
 

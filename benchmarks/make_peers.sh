@@ -4,8 +4,8 @@
 #     benchmarks/make_peers.sh                    all of them
 #     benchmarks/make_peers.sh recsim-ng          some of them
 #
-# Needs Python 3.8 for recsim, any of 3.8 to 3.10 for recsim-ng and 3.11 for scope-rl; they are
-# looked for on PATH and among pyenv's versions. A peer that cannot be made says why, the script
+# Needs Python 3.8 for recsim, any of 3.8 to 3.10 for recsim-ng, 3.11 for scope-rl and 3.11 or 3.12
+# for sentence-transformers; they are looked for on PATH and among pyenv's versions. A peer that cannot be made says why, the script
 # goes on with the next and ends with exit code 1; `python -m benchmarks` then says so in its row.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -90,13 +90,19 @@ scope-rl() {
         "--no-deps scope-rl==0.2.1"
 }
 
+# The versions of torch and transformers are copygym's own, so that only the encoding differs.
+sentence-transformers() {
+    make_env sentence-transformers "3.11 3.12" \
+        "-c constraints.txt sentence-transformers torch transformers"
+}
+
 status=0
-for peer in "${@:-recsim recsim-ng scope-rl}"; do
+for peer in "${@:-recsim recsim-ng scope-rl sentence-transformers}"; do
     for name in $peer; do
         case $name in
-            recsim | recsim-ng | scope-rl) "$name" || status=1 ;;
+            recsim | recsim-ng | scope-rl | sentence-transformers) "$name" || status=1 ;;
             *)
-                echo "no peer $name: recsim, recsim-ng and scope-rl are known" >&2
+                echo "no peer $name: recsim, recsim-ng, scope-rl and sentence-transformers are known" >&2
                 status=2
                 ;;
         esac

@@ -12,6 +12,7 @@ ENVIRONMENT = {
     "recsim_interest_evolution": "recsim",
     "recsim_ng_graph": "recsim-ng",
     "scope_rl_rec": "scope-rl",
+    "sentence_transformers_encode": "sentence-transformers",
 }
 
 
@@ -23,6 +24,38 @@ class PeerRate:
     missing: str = ""
 
 
+def _python(script: str, home: Path | None) -> tuple[str, Path, str]:
+    """Return a peer's name, its interpreter, and why it cannot be used (empty where it can)."""
+    name, home = ENVIRONMENT[script], home or ROOT / ".venv-peers"
+    python = home / name / "bin" / "python"
+    if python.exists() and (home / name / "ready").exists():
+        return name, python, ""
+    failed = home / f"{name}.failed"
+    if failed.exists():
+        return name, python, f"{name} could not be installed: {failed.read_text().strip()}"
+    return name, python, f"{name} is not installed: run benchmarks/make_peers.sh {name}"
+
+
+def peer_texts(script: str, file: Path, repeats: int, home: Path | None = None) -> PeerRate:
+    """Return the best texts per CPU second that ``benchmarks/peers/<script>.py`` reports.
+
+    Args:
+        script: a key of `ENVIRONMENT`.
+        file: JSON with ``texts`` and the ``model`` folder.
+        repeats: measurements, after one for warming up.
+        home: folder of the environments; None is ``.venv-peers``.
+    """
+    name, python, missing = _python(script, home)
+    if missing:
+        return PeerRate(None, missing)
+    path = ROOT / "benchmarks" / "peers" / f"{script}.py"
+    try:
+        answer = run_json([python, path, file, str(repeats)])
+    except RuntimeError as error:
+        return PeerRate(None, f"{name} failed: {error}")
+    return PeerRate(max(answer["texts_per_cpu_second"]))
+
+
 def peer_rate(script: str, steps: int, repeats: int, home: Path | None = None) -> PeerRate:
     """Return the best rate that ``benchmarks/peers/<script>.py`` reports.
 
@@ -32,13 +65,9 @@ def peer_rate(script: str, steps: int, repeats: int, home: Path | None = None) -
         repeats: measurements, after one for warming up.
         home: folder of the environments; None is ``.venv-peers``.
     """
-    name, home = ENVIRONMENT[script], home or ROOT / ".venv-peers"
-    python = home / name / "bin" / "python"
-    if not python.exists() or not (home / name / "ready").exists():
-        failed = home / f"{name}.failed"
-        if failed.exists():
-            return PeerRate(None, f"{name} could not be installed: {failed.read_text().strip()}")
-        return PeerRate(None, f"{name} is not installed: run benchmarks/make_peers.sh {name}")
+    name, python, missing = _python(script, home)
+    if missing:
+        return PeerRate(None, missing)
     path = ROOT / "benchmarks" / "peers" / f"{script}.py"
     try:
         answer = run_json([python, path, str(steps), str(repeats)])

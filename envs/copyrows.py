@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from copygym.envs.errors import UserError
-from copygym.envs.prompts import copywriting_prompt
+from copygym.envs.prompts import MAX_COPY, copywriting_prompts
 from copygym.envs.users import UserModel
 
 
@@ -74,7 +74,7 @@ def copy_rows(
     catalogue = users.catalogue
     tasks = list(zip(*(part.tolist() for part in (user, creative, channel, slot)), strict=True))
     return CopyRows(
-        prompts=tuple(copywriting_prompt(catalogue, users.profiles, *task) for task in tasks),
+        prompts=copywriting_prompts(catalogue, users.profiles, tasks),
         briefs=tuple(catalogue.brief_of(k) for k in creative.tolist()),
         products=tuple(catalogue.product_ids[k] for k in creative.tolist()),
         channels=tuple(catalogue.channels[h] for h in channel.tolist()),
@@ -97,11 +97,15 @@ def score_copy(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the reward (N,) float64 of N texts and its terms, checked.
 
+    Texts are cut to `MAX_COPY` characters first, as ``Copywriting-v0`` does, so that a reward says
+    the same of a text in a trainer and in the environment.
+
     Raises:
         UserError: the reward has another length than N, or is not finite.
     """
     if len(texts) != len(rows):
         raise ValueError(f"got {len(texts)} texts for {len(rows)} tasks")
+    texts = [str(text)[:MAX_COPY] for text in texts]
     answer = reward(texts, rows)
     scores, terms = answer if isinstance(answer, tuple) else (answer, {})
     scores = np.asarray(scores, dtype=np.float64)

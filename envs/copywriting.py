@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from copygym.envs.copyrows import CopyReward, CopyRows, copy_rows, score_copy
 from copygym.envs.delivery import default_users, draw_key, draw_keys, first_row, step_info
 from copygym.envs.errors import UserError
 from copygym.envs.kernel import UserBatch, draw_index
 from copygym.envs.outcome import RewardShape, click_reward
-from copygym.envs.prompts import MAX_COPY, MAX_PROMPT, copywriting_prompt, text_space
+from copygym.envs.prompts import MAX_COPY, MAX_PROMPT, text_space
 from copygym.envs.render import Timeline
 from copygym.envs.users import Response, UserModel
 
@@ -22,20 +24,28 @@ _TASK_PARTS = ("creative", "channel", "slot")
 class _Desk:
     """N briefs on the desk: draws tasks, prompts for them and answers N texts."""
 
-    def __init__(self, users: UserModel, n: int, reward: RewardShape | None) -> None:
-        if users.copy_response is None:
+    def __init__(
+        self,
+        users: UserModel,
+        n: int,
+        reward: RewardShape | None = None,
+        copy_reward: CopyReward | None = None,
+    ) -> None:
+        if reward is not None and copy_reward is not None:
             raise UserError(
-                f"{users.name} cannot answer free text: fit users with a text encoder "
-                "(users.text_encoder=lsa), or use Delivery-v0."
+                "Copywriting-v0 got both reward and copy_reward: give one, or make one callable "
+                "that adds them."
             )
-        self.users, self.n = users, n
+        self.users, self.n, self.copy_reward = users, n, copy_reward
         self.reward: RewardShape = click_reward if reward is None else reward
         self.batch = UserBatch(users, n, horizon=1)
         self.task = {part: np.zeros(n, np.int64) for part in _TASK_PARTS}
+        self._rows: CopyRows | None = None
 
     def reset(self, options: dict[str, Any] | None = None) -> None:
         """Draw the next task of each row; ``options`` may fix user, creative, channel, slot."""
         options = options or {}
+        self._rows = None
         user = options.get("user")
         self.batch.reset(user=None if user is None else np.atleast_1d(user))
         catalogue = self.users.catalogue
@@ -52,20 +62,13 @@ class _Desk:
             self.task[part] = values
         self.batch.time[:] = self.task["slot"]
 
-    def prompts(self) -> tuple[str, ...]:
-        """Return the N prompts."""
-        task = self.task
-        return tuple(
-            copywriting_prompt(
-                self.users.catalogue,
-                self.users.profiles,
-                int(self.batch.user[i]),
-                int(task["creative"][i]),
-                int(task["channel"][i]),
-                int(task["slot"][i]),
-            )
-            for i in range(self.n)
-        )
+    @property
+    def rows(self) -> CopyRows:
+        """The current tasks, put into words once."""
+        if self._rows is None:
+            user = self.batch.user.copy()
+            self._rows = copy_rows(self.users, user, *(self.task[part] for part in _TASK_PARTS))
+        return self._rows
 
     def info(self) -> dict[str, Any]:
         """Return the current tasks as indices, (N,) each."""
@@ -85,7 +88,10 @@ class _Desk:
         # No propensity: a logging policy chose among the catalogue's texts, not among all.
         outcome, _ = self.batch.step(actions, response=Response(*response))
         outcome = outcome._replace(length=np.array([len(t.split()) for t in cut], np.float64))
-        reward, terms = self.reward(outcome)
+        if self.copy_reward is None:
+            reward, terms = self.reward(outcome)
+        else:
+            reward, terms = score_copy(self.copy_reward, cut, self.rows)
         return step_info(outcome) | {"reward_terms": terms}, reward
 
 
@@ -108,15 +114,21 @@ class CopywritingVectorEnv(gym.vector.VectorEnv[tuple[str, ...], tuple[str, ...]
         users: UserModel | None = None,
         reward: RewardShape | None = None,
         render_mode: str | None = None,
+        copy_reward: CopyReward | None = None,
     ) -> None:
-        self.users = default_users() if users is None else users
+        self.users = _answering(default_users() if users is None else users)
         self.num_envs, self.render_mode = num_envs, render_mode
-        self._desk = _Desk(self.users, num_envs, reward)
+        self._desk = _Desk(self.users, num_envs, reward, copy_reward)
         self.single_observation_space = text_space(MAX_PROMPT)
         self.single_action_space = text_space(MAX_COPY)
         self.observation_space = gym.spaces.Tuple([self.single_observation_space] * num_envs)
         self.action_space = gym.spaces.Tuple([self.single_action_space] * num_envs)
         self._timeline = Timeline(self.users.catalogue, 1) if render_mode else None
+
+    @property
+    def rows(self) -> CopyRows:
+        """The current tasks as a copywriter takes them, N rows."""
+        return self._desk.rows
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -127,21 +139,21 @@ class CopywritingVectorEnv(gym.vector.VectorEnv[tuple[str, ...], tuple[str, ...]
         if seed is not None or batch.episode[0] < 0:
             batch.seed(draw_keys(seed, self.num_envs, self.np_random))
         self._desk.reset(options)
-        return self._desk.prompts(), self._desk.info()
+        return self._desk.rows.prompts, self._desk.info()
 
     def step(
         self, actions: tuple[str, ...]
     ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Show N texts; every row terminates and gets its next brief."""
         done = np.ones(self.num_envs, dtype=bool)
-        final = np.array([*self._desk.prompts(), None], dtype=object)[:-1]
+        final = np.array([*self._desk.rows.prompts, None], dtype=object)[:-1]
         info, reward = self._desk.answer(actions)
         if self._timeline is not None:
             self._timeline.add(info["outcome"], 0, actions[0])
         info |= {"final_obs": final, "_final_obs": done}
         self._desk.reset()
         info |= self._desk.info()
-        return self._desk.prompts(), reward, done, np.zeros_like(done), info
+        return self._desk.rows.prompts, reward, done, np.zeros_like(done), info
 
     def render(self) -> Any:
         """Return row 0's last answer as text or as a picture."""
@@ -164,7 +176,10 @@ class CopywritingEnv(gym.Env[str, str]):
     ``Text``: labelled lines ``Brief:``, ``Reader:``, ``Channel:``.
 
     ## Rewards
-    The injected reward shape of the `Outcome`; one per click by default.
+    The injected reward shape of the `Outcome`, one per click by default; or, where ``copy_reward``
+    is given, ``copy_reward(texts, rows)``, whose terms are in ``info["reward_terms"]``. A copy
+    reward judges the text and leaves the click's luck out of it; the click is simulated all the
+    same. One that compares the texts of a batch sees a single text here and N in the vector form.
 
     ## Starting state
     User, creative (whose product and brief are used), channel and slot are drawn uniformly; each
@@ -177,10 +192,12 @@ class CopywritingEnv(gym.Env[str, str]):
     As `DeliveryEnv`, and the task's indices ``user``, ``creative``, ``channel``, ``slot``.
 
     ## Arguments
-    users (must answer free text), reward, render_mode.
+    users (must answer free text), reward or copy_reward, render_mode.
 
     ## Version history
-    - v0: first version.
+    - v0: first version. ``copy_reward`` and ``rows`` came later; results without them are the same.
+      Before the first release the storefront's truth, the default users, became stricter with
+      jumbled texts; its answers to the catalogue's copies did not change.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}  # noqa: RUF012
@@ -190,13 +207,19 @@ class CopywritingEnv(gym.Env[str, str]):
         users: UserModel | None = None,
         reward: RewardShape | None = None,
         render_mode: str | None = None,
+        copy_reward: CopyReward | None = None,
     ) -> None:
-        self.users = default_users() if users is None else users
+        self.users = _answering(default_users() if users is None else users)
         self.render_mode = render_mode
-        self._desk = _Desk(self.users, 1, reward)
+        self._desk = _Desk(self.users, 1, reward, copy_reward)
         self.observation_space = text_space(MAX_PROMPT)
         self.action_space = text_space(MAX_COPY)
         self._timeline = Timeline(self.users.catalogue, 1) if render_mode else None
+
+    @property
+    def rows(self) -> CopyRows:
+        """The current task as a copywriter takes it, one row."""
+        return self._desk.rows
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -207,7 +230,7 @@ class CopywritingEnv(gym.Env[str, str]):
         if seed is not None or batch.episode[0] < 0:
             batch.seed(np.array([draw_key(self.np_random)]))
         self._desk.reset(options)
-        return self._desk.prompts()[0], self._task()
+        return self._desk.rows.prompts[0], self._task()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Show the copy to the reader."""
@@ -215,7 +238,7 @@ class CopywritingEnv(gym.Env[str, str]):
         if self._timeline is not None:
             self._timeline.add(info["outcome"], 0, action)
         single = first_row(info) | self._task()
-        return self._desk.prompts()[0], float(reward[0]), True, False, single
+        return self._desk.rows.prompts[0], float(reward[0]), True, False, single
 
     def render(self) -> Any:
         """Return the last answer as text or as a picture."""
@@ -225,3 +248,84 @@ class CopywritingEnv(gym.Env[str, str]):
 
     def _task(self) -> dict[str, Any]:
         return {name: int(value[0]) for name, value in self._desk.info().items()}
+
+
+def _answering(users: UserModel) -> UserModel:
+    if users.copy_response is None:
+        raise UserError(
+            f"{users.name} cannot answer free text: fit users with a text encoder "
+            "(users.text_encoder=lsa), or use Delivery-v0."
+        )
+    return users
+
+
+def draw_tasks(users: UserModel, n: int, seed: int) -> CopyRows:
+    """Return the N tasks that ``CopywritingVectorEnv(n, users)`` draws in ``reset(seed=seed)``.
+
+    Unlike the environment, this takes users who cannot answer free text: a reward may come from
+    elsewhere.
+
+    Args:
+        users: the population.
+        n: number of tasks, at least 1.
+        seed: of the draw; task i is the first one of a `CopywritingEnv` with seed ``seed + i``.
+    """
+    if n < 1:
+        raise UserError(f"draw_tasks got n={n}; ask for at least one task.")
+    desk = _Desk(users, n)
+    desk.batch.seed(draw_keys(seed, n, np.random.default_rng(seed)))
+    desk.reset()
+    return desk.rows
+
+
+def replay(
+    env: CopywritingEnv | CopywritingVectorEnv, rows: CopyRows, texts: Sequence[str], seed: int = 0
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Answer the tasks ``rows`` with ``texts`` in the environment, as an agent would.
+
+    With the same ``copy_reward`` in the environment this returns what `score_copy` returns,
+    number for number. Rows are shown ``num_envs`` at a time, a last batch filled up with its own
+    first rows; so a reward that compares the texts of a batch agrees where ``num_envs`` is N.
+
+    Args:
+        env: single or vector environment (``gym.make``'s wrappers are looked through) of the
+            users that ``rows`` were made of.
+        rows: N tasks.
+        texts: N copies.
+        seed: of the simulated readers' luck: row i's is that of a single environment with
+            ``seed + i``.
+
+    Returns:
+        The rewards (N,) float64 and the named terms (N,).
+    """
+    if len(texts) != len(rows):
+        raise ValueError(f"got {len(texts)} texts for {len(rows)} tasks")
+    bare = env.unwrapped
+    assert isinstance(bare, CopywritingEnv | CopywritingVectorEnv)
+    size = bare.num_envs if isinstance(bare, CopywritingVectorEnv) else 1
+    rewards: list[np.ndarray] = []
+    terms: dict[str, list[np.ndarray]] = {}
+    for start in range(0, len(rows), size):
+        index = np.arange(start, min(start + size, len(rows)))
+        shown = np.resize(index, size)
+        answers = tuple(texts[i] for i in shown.tolist())
+        reward, named = _show(bare, rows.take(shown), answers, seed + start)
+        rewards.append(reward[: len(index)])
+        for name, value in named.items():
+            terms.setdefault(name, []).append(value[: len(index)])
+    if not rewards:
+        return np.zeros(0), {}
+    return np.concatenate(rewards), {name: np.concatenate(parts) for name, parts in terms.items()}
+
+
+def _show(
+    env: CopywritingEnv | CopywritingVectorEnv, rows: CopyRows, texts: tuple[str, ...], seed: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return reward and terms of as many texts as the environment has rows."""
+    if isinstance(env, CopywritingVectorEnv):
+        env.reset(seed=seed, options=rows.options())
+        _, rewards, _, _, info = env.step(texts)
+        return rewards, info["reward_terms"]
+    env.reset(seed=seed, options={part: int(value[0]) for part, value in rows.options().items()})
+    _, reward, _, _, info = env.step(texts[0])
+    return np.array([reward]), {name: np.array([v]) for name, v in info["reward_terms"].items()}

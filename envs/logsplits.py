@@ -60,6 +60,30 @@ def _part_of(weights: np.ndarray, cumulative: np.ndarray) -> np.ndarray:
     return np.searchsorted(starts, np.arange(groups), side="right") - 1
 
 
+def assign_parts(
+    weights: np.ndarray, fractions: Mapping[str, float], seed: int, unit: str
+) -> np.ndarray:
+    """Assign G groups to parts at random, by the share of the total weight.
+
+    Args:
+        weights: (G,) positive sizes of the groups.
+        fractions: part name -> share of the weight; positive, adding up to 1.
+        seed: of the order in which groups fill the parts.
+        unit: what a group is, for the message.
+
+    Returns:
+        (G,) int64 part of each group; no part is empty.
+
+    Raises:
+        UserError: the fractions are wrong, or there are fewer groups than parts.
+    """
+    cumulative = check_fractions(fractions, len(weights), unit)
+    order = np.random.default_rng(seed).permutation(len(weights))
+    part = np.empty(len(weights), dtype=np.int64)
+    part[order] = _part_of(weights[order].astype(np.float64), cumulative)
+    return part
+
+
 def _take(frame: pl.LazyFrame, key: str, ids: pl.Series, part: np.ndarray, n: int) -> list:
     """Return one lazy frame per part: the rows whose ``key`` was assigned to it."""
     table = pl.DataFrame({key: ids, _PART: part.astype(np.int32)})
@@ -83,10 +107,7 @@ def by_user(frame: pl.LazyFrame, fractions: Mapping[str, float], seed: int) -> l
         seed: the assignment depends on it and on the set of users, not on the order of rows.
     """
     users = frame.select("user_id").unique().collect(engine="streaming")["user_id"].sort()
-    cumulative = check_fractions(fractions, len(users), "user")
-    order = np.random.default_rng(seed).permutation(len(users))
-    part = np.empty(len(users), dtype=np.int64)
-    part[order] = _part_of(np.ones(len(users)), cumulative)
+    part = assign_parts(np.ones(len(users)), fractions, seed, "user")
     return _take(frame, "user_id", users, part, len(fractions))
 
 
@@ -144,10 +165,7 @@ def by_test(frame: pl.LazyFrame, fractions: Mapping[str, float], seed: int) -> l
     table = headline_components(frame)
     component = table["component"].to_numpy()
     sizes = np.bincount(component)
-    cumulative = check_fractions(fractions, len(sizes), "connected component of test")
-    order = np.random.default_rng(seed).permutation(len(sizes))
-    part = np.empty(len(sizes), dtype=np.int64)
-    part[order] = _part_of(sizes[order].astype(np.float64), cumulative)
+    part = assign_parts(sizes, fractions, seed, "connected component of test")
     return _take(frame, "test_id", table["test_id"], part[component], len(fractions))
 
 

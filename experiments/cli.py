@@ -17,6 +17,8 @@ commands:
   report FOLDER           rebuild report.html from a run's saved results
   data list|card|get|check   datasets: what there is, how to get it, whether a file is fit
   fidelity NAME[=FILE] ...   how far simulated users are from the log's real ones
+  score --model RUN --input FILE.csv --output OUT.csv   click scores from a reward model
+  write --model RUN --briefs FILE.csv   copy for any briefs from a trained copywriter
 
 examples:
   copygym run experiment=quickstart
@@ -75,6 +77,8 @@ def _dispatch(arguments: list[str]) -> int:
         "report": _report,
         "data": _data,
         "fidelity": _fidelity,
+        "score": _score,
+        "write": _write,
     }
     command = commands.get(arguments[0])
     if command is None:
@@ -118,6 +122,20 @@ def _fidelity(arguments: list[str]) -> int:
     from copygym.experiments.fidelity_cli import main as fidelity_main
 
     return fidelity_main(arguments)
+
+
+def _score(arguments: list[str]) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from copygym.experiments.score_cli import main as score_main
+
+    return score_main(arguments)
+
+
+def _write(arguments: list[str]) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from copygym.experiments.write_cli import main as write_main
+
+    return write_main(arguments)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -73,7 +74,7 @@ def with_copy(users: UserModel, copy: NewCopy) -> UserModel:
         )
     kept = chosen(users, copy.source)
     u, n_slots, n_actions = kept.click_logit.shape
-    tables = {
+    tables: dict[str, Any] = {
         "click_logit": kept.click_logit.copy(),
         "conversion_logit": kept.conversion_logit.copy(),
         "expected_revenue": kept.expected_revenue.copy(),

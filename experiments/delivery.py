@@ -20,6 +20,7 @@ from copygym.experiments.population import aligned, simulate
 from copygym.experiments.stages import (
     ONE_SEED,
     PARTS,
+    Policy,
     derived_seed,
     instantiated,
     learn,
@@ -77,7 +78,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         synthetic=log.synthetic,
         summary=_summary(config, log, done.fitted, result),
         curves=done.curves,
-        timelines=_timelines(judge.users, setting, done.timelines),
+        timelines=shown_timelines(judge.users, setting, done.timelines),
         fidelity=done.fitted.fidelity.to_dict(),
         data={log.name: done.data},
         rows_seen=done.rows_seen,
@@ -138,10 +139,7 @@ def compare(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Co
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake in the config that would else be found after minutes."""
-    agents = policies(config)
-    for policy in agents.values():
-        policy.make()
-    instantiated(config["reward"], "reward")
+    agents = check_agents(config)
     for part, share in {**dict.fromkeys(PARTS), **split_shares(config)}.items():
         if not share:
             raise UserError(f"split.{part}={share or 0:g}: give a share of users above 0.")
@@ -151,6 +149,15 @@ def check(config: Mapping[str, Any]) -> None:
             f"evaluation.baseline={baseline} is no policy of this run; choose one of "
             f"{', '.join(agents)}."
         )
+
+
+def check_agents(config: Mapping[str, Any]) -> dict[str, Policy]:
+    """Return the config's policies once each of them, and the reward, could be made."""
+    agents = policies(config)
+    for policy in agents.values():
+        policy.make()
+    instantiated(config["reward"], "reward")
+    return agents
 
 
 def split_users(log: ClickLog, config: Mapping[str, Any]) -> dict[str, ClickLog]:
@@ -377,7 +384,7 @@ def _assumptions(fitted: FittedUsers, judge: Judge, log: ClickLog) -> list[str]:
     return [s for s in dict.fromkeys(sentences) if s.removeprefix("the judge: ") not in log.notes]
 
 
-def _timelines(users: UserModel, setting: Setting, events: list[list[Any]]) -> dict[str, Any]:
+def shown_timelines(users: UserModel, setting: Setting, events: list[list[Any]]) -> dict[str, Any]:
     """Return some users' events under their segment, without their ids."""
     catalogue = users.catalogue
     segments = users.profiles.segments[setting.rows]

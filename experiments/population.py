@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from copygym.envs.catalogue import Catalogue
 from copygym.envs.errors import UserError
 from copygym.envs.fitted import FittedResponse, FittedUsers
 from copygym.envs.profiles import Profiles
-from copygym.envs.users import UserModel
+from copygym.envs.users import CopyResponse, Response, UserModel
 
 
 def simulate(fitted: FittedUsers, profiles: Profiles) -> UserModel:
@@ -106,8 +106,33 @@ def aligned(users: UserModel, catalogue: Catalogue) -> UserModel:
         unsubscribe_offset=users.unsubscribe_offset[:, action],
         allowed=users.allowed[:, action],
         logging_policy=None if policy is None else policy[:, slot][:, :, action],
-        copy_response=None,
+        copy_response=None
+        if users.copy_response is None
+        else _Reordered(users.copy_response, creative, channel, slot),
     )
+
+
+@dataclass(frozen=True)
+class _Reordered:
+    """A `CopyResponse` whose creatives, channels and slots are counted in another order."""
+
+    inner: CopyResponse
+    creative: np.ndarray
+    channel: np.ndarray
+    slot: np.ndarray
+
+    def __call__(
+        self,
+        texts: list[str],
+        users: np.ndarray,
+        creatives: np.ndarray,
+        channels: np.ndarray,
+        slots: np.ndarray,
+    ) -> Response:
+        """Score N texts; see `CopyResponse`."""
+        return self.inner(
+            texts, users, self.creative[creatives], self.channel[channels], self.slot[slots]
+        )
 
 
 def _order(old: tuple[str, ...], new: tuple[str, ...], kind: str, name: str) -> np.ndarray:

@@ -219,32 +219,58 @@ PRODUCTS: tuple[Product, ...] = (
 
 FIELDS: tuple[str, ...] = tuple(product.field for product in PRODUCTS)
 
-#: cues of the six persuasion principles (Cialdini 1984, "Influence"), as regular expressions.
+
+def _expert(noun: str) -> str:
+    """Return a cue for experts who say or do something, or by whom it was done."""
+    did = "at|from|in|who|have|are|say|agree|(?:design|measur|test|approv|recommend)(?:ed)?|built"
+    likes = "protects?|recommends?|approves?|loves?|uses?|trusts?|behind|watch(?:es)?"
+    return rf"\b(?:by|of|ask|trust) (?:the |our )?{noun}\b|\b{noun} (?:{did}|{likes})\b"
+
+
+#: cues of the six persuasion principles (Cialdini 1984, "Influence"), as regular expressions. A
+#: cue is a phrase: a word such as "ends" or "join" persuades nobody where it stands by chance.
 PRINCIPLES: dict[str, tuple[str, ...]] = {
     "scarcity": (
-        r"last chance", r"\bends?\b", r"running (?:low|out)", r"\bleft\b", r"\bleaves?\b",
-        r"before (?:it|they) (?:is|are) gone", r"only an? few", r"\bhurry\b", r"\blimited\b",
-        r"before the last", r"while stocks? lasts?",
+        r"last chance", r"\bends? (?:on|at|in|this|to|soon)\b", r"running (?:low|out)",
+        r"\b(?:is|are|places?|seats?|rooms?|days?|hours?|few) left\b",
+        r"\bleaves? (?:\w+ ){0,2}(?:on|at|in|this|soon|to)\b",
+        r"before (?:it|they) (?:is|are) gone", r"only an? few",
+        r"\bhurry\b(?: up\b| and\b| while\b| before\b| to\b|[,.!:;]|$)",
+        r"\blimited (?:time|offer|number|places|edition|stock|run)\b", r"before the last",
+        r"while stocks? lasts?",
     ),
     "social_proof": (
-        r"\bjoin\b", r"\bthousands\b", r"\bneighbours?\b", r"\beveryone\b", r"like you\b",
-        r"\bpopular\b", r"\d+ (?:savers|learners|readers|members)", r"people (?:love|choose)",
+        r"\bjoin (?:the|an?|us|them|our|your|over|more|in|now|today|thousands|[\d,]+)\b",
+        r"\bthousands (?:of|who|have|already|love|use|trust|choose)\b",
+        r"\b(?:your|our|my|the|with|many) neighbours?\b",
+        r"\beveryone (?:is|who|has|at|in|loves|talks|you)\b",
+        r"like you\b", r"\b(?:most|so|very|more|is|are) popular\b",
+        r"\d+ (?:savers|learners|readers|members)", r"people (?:love|choose)",
     ),
     "authority": (
-        r"\bengineers?\b", r"\btest lab\b", r"\bregulator\b", r"\banalysts?\b", r"\bdoctors?\b",
-        r"\bphysiotherapists?\b", r"\baward-winning\b", r"\bexperts?\b", r"\brecommend(?:s|ed)?\b",
+        _expert("engineers?"), r"\btest lab\b", _expert("(?:the )?regulator"), _expert("analysts?"),
+        _expert("doctors?"), _expert("physiotherapists?"), _expert("experts?"),
+        r"\baward-winning (?!(?:and|of|in|the|an?|to|for|with|is|are)\b)\w+",
+        r"\brecommend(?:s|ed)? (?:it|this|the|our|by|them)\b",
     ),
     "reciprocity": (
-        r"\bgift\b", r"\bon us\b", r"\bcompliments\b", r"\btreat\b", r"thank you\b",
-        r"whatever you decide", r"\bopen to you\b",
+        r"\b(?:an?|our|your|my|this|the|free|small) gift\b", r"\bon us\b",
+        r"\b(?:our|my) compliments\b", r"\b(?:an?|our|your|the) treat\b|\btreat your",
+        r"thank you\b", r"whatever you decide", r"\bopen to you\b",
     ),
     "commitment": (
-        r"you (?:already|promised|set)\b", r"next step", r"\bhabit\b", r"\bgoal\b",
-        r"\bstart with\b", r"\bstay true\b", r"keep (?:it |the habit )?going", r"\bpledge\b",
+        r"you (?:already|promised|set)\b", r"next step",
+        r"\b(?:an?|the|your|this|that|good|daily|new) habit\b",
+        r"\b(?:an?|the|your|this|that|own|first|next) goals?\b",
+        r"\bstart with (?:the|an?|day|one|your|our|just|\d+)\b", r"\bstay true\b",
+        r"keep (?:it |the habit )?going", r"\b(?:your|our|an?|the) pledge\b|\bpledge to\b",
     ),
     "liking": (
-        r"\bfriend\b", r"\bdear\b", r"\bhello\b", r"\bpicture (?:us|you)", r"\blove to\b",
-        r"\btogether\b", r"\bsmile\b", r"\bpopcorn\b",
+        r"\b(?:dear|my|hello,?|hi,?|old) friends?\b|, friends?[,.!?]", r"\bdear \w+(?: \w+)?[,:]",
+        r"(?:^|[.!?] )(?:hello|hi)[,.!]|\bhello (?:there|again|and|from|to)\b",
+        r"\bpicture (?:us|you)", r"\b(?:would|we|i|and)(?:'d)? love to\b",
+        r"\b(?:us|we|all|get|come|meet|be|cook|learn|go) together\b|\btogether (?:with|at|in)\b",
+        r"\b(?:you|us|to|your|an?|and) smile\b", r"\b(?:the|your|some|of|bring) popcorn\b",
     ),
 }  # fmt: skip
 

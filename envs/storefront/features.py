@@ -1,7 +1,8 @@
 """What the storefront's truth reads in a copy: facts, persuasion, claims, fluency.
 
 Rules, not a model: every feature is bounded, and each way of farming one (repeating, listing
-keywords, padding, noise) costs fluency, which the truth prices higher than any gain.
+keywords, padding, noise, shuffling true words) costs fluency, which the truth prices higher than
+any gain. What a search by single words can still win is bounded in ``tests/envs``.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import math
 import re
 from collections import Counter
 from functools import cache, lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from copygym.envs.profile_history import PRICE_TALK
 from copygym.envs.storefront.copy import BOLD_CLAIMS, PRINCIPLES, PRODUCTS, Product
-from copygym.envs.storefront.grammar import FUNCTION_WORDS, word_order
+from copygym.envs.storefront.grammar import FUNCTION_WORDS, clashes, word_order
 
 _WORD = re.compile(r"[^\W_]+(?:['’.,\-][^\W_]+)*%?")
 _SENTENCE = re.compile(r"[.!?;:\n]+(?=\s|$)")
@@ -25,6 +27,26 @@ _PRICE = re.compile(PRICE_TALK)
 
 #: a rule of thumb is not sharp: this much or more counts as flawless.
 _GOOD_ENOUGH = 0.9
+
+_CONJUNCTIONS = frozenset(("and", "or", "but", "so", "while", "when", "that", "who", "which"))
+_WORDS_PER_FACT = 5.0
+_CLOSE = 3  # content words
+
+#: words that no sentence ends with.
+_DANGLING = frozenset(
+    ("the", "a", "an", "my", "your", "our", "their", "its", "and", "or", "but", "because",
+     "than", "every", "into", "no")
+)  # fmt: skip
+
+_VOWEL = re.compile(r"[aeiou]")
+#: words whose sound and spelling differ: an hour, a university, a one-off, an MP.
+_EITHER = re.compile(r"h|u|eu|one|once|.$|.{2}$|[^aeiou]+$")
+
+#: share of the fluency that each slip takes.
+_SLIP = 0.08
+
+#: mean log probability of letter pairs; of the archive's words, weighted, 0.07% are below.
+_ODD = -4.2
 
 
 class CopyFeatures(NamedTuple):
@@ -49,7 +71,7 @@ def copy_features(text: str, product: Product) -> CopyFeatures:
         relevance=1 - math.exp(-_facts_told(sentences, product) / 1.3),
         principles=tuple(_presence(text.lower(), cues) for cues in _CUES.values()),
         claims=min(float(len(_unsupported(text, words, product))), 3.0),
-        fluency=_fluency(words, sentences),
+        fluency=_fluency(words, sentences) * _care(words, sentences, product),
         shouting=_shouting(text),
         heaviness=_heaviness(words, sentences),
         price_talk=float(bool(_PRICE.search(text))),
@@ -81,8 +103,47 @@ def _fact_stems(product: Product) -> tuple[frozenset[str], ...]:
     return tuple(frozenset(_content(_words(fact))) for fact in (product.name, *product.facts))
 
 
-def _facts_told(sentences: list[list[str]], product: Product) -> int:
-    """Count the facts (the name is one) that sentences tell: half of a fact's content words.
+@cache
+def _facts_of_stem(product: Product) -> dict[str, frozenset[int]]:
+    """Return the facts that each content word belongs to, but for the words of the name."""
+    name, *facts = _fact_stems(product)
+    stems = frozenset().union(*facts) - name
+    return {s: frozenset(i for i, fact in enumerate(facts, 1) if s in fact) for s in stems}
+
+
+def _jumbled(sentence: list[str], product: Product) -> tuple[int, int]:
+    """Return how many neighbouring fact words have no fact in common, of how many.
+
+    Neighbours have only function words between them; other words, the product's name and
+    conjunctions part them. Writing tells one fact after the other, so that nearly all neighbours
+    belong together; in a heap of true words few do.
+    """
+    facts_of = _facts_of_stem(product)
+    jumbled = pairs = 0
+    before: frozenset[int] | None = None
+    for word in sentence:
+        if word in _CONJUNCTIONS:
+            before = None
+        elif word not in FUNCTION_WORDS:
+            here = facts_of.get(_stem(word))
+            if here is not None and before is not None:
+                pairs += 1
+                jumbled += not here & before
+            before = here
+    return jumbled, pairs
+
+
+def _tells(stems: list[str], fact: frozenset[str]) -> bool:
+    """Say whether content words tell a fact: half of its own, two of them close together."""
+    at = [i for i, stem in enumerate(stems) if stem in fact]
+    if len({stems[i] for i in at}) * 2 < len(fact):
+        return False
+    near = any(j - i <= _CLOSE and stems[i] != stems[j] for i, j in pairwise(at))
+    return near or len(fact) < 3
+
+
+def _facts_told(sentences: list[list[str]], product: Product) -> float:
+    """Count the facts (the name is one) that sentences tell, as far as they have room for them.
 
     A heap of words tells nothing.
     """
@@ -90,11 +151,9 @@ def _facts_told(sentences: list[list[str]], product: Product) -> int:
     for sentence in sentences:
         if _is_list(sentence) or word_order([sentence]) < 0.5:
             continue
-        stems = set(_content(sentence))
-        for i, fact in enumerate(_fact_stems(product)):
-            if len(fact & stems) * 2 >= len(fact):
-                told.add(i)
-    return len(told)
+        stems = _content(sentence)
+        told |= {i for i, fact in enumerate(_fact_stems(product)) if _tells(stems, fact)}
+    return min(float(len(told)), 1 + sum(map(len, sentences)) / _WORDS_PER_FACT)
 
 
 def _is_list(sentence: list[str]) -> bool:
@@ -154,6 +213,33 @@ def _fluency(words: list[str], sentences: list[list[str]]) -> float:
     return reading * _ramp(word_order(sentences), 0.0, _GOOD_ENOUGH) * _ramp(-listed, -0.6, -0.13)
 
 
+def _care(words: list[str], sentences: list[list[str]], product: Product) -> float:
+    """Return in [0, 1] how free of slips a text is; one or two of the vaguer ones are nobody's.
+
+    Slips are neighbouring fact words that have nothing to do with each other, words that are
+    spelled like none, word classes that hardly ever meet, and those that `_slips` counts. Of 3,000
+    headlines and 3,000 ledes of the archive that `grammar` names, 97.6% and 89% are without.
+    """
+    counts = [_jumbled(sentence, product) for sentence in sentences]
+    jumbled, pairs = sum(c[0] for c in counts), sum(c[1] for c in counts)
+    slips = max(jumbled - 1 - pairs / 10, 0.0) + sum(map(_is_odd, words))
+    slips += max(clashes(sentences) - 1 - len(words) / 40, 0.0)
+    slips += sum(map(_slips, sentences)) + max(sum(len(s) == 1 for s in sentences) - 1, 0)
+    return max(1.0 - _SLIP * slips, 0.0)
+
+
+def _slips(sentence: list[str]) -> int:
+    """Count words said twice, "a" before a vowel or "an" before none, and an end that is none."""
+    content = [w for w in sentence if w not in FUNCTION_WORDS and not w[0].isdigit()]
+    twice = len(content) - len(set(content))
+    articles = sum(
+        bool(_VOWEL.match(after)) != (article == "an")
+        for article, after in pairwise(sentence)
+        if article in ("a", "an") and after[0].isalpha() and not _EITHER.match(after)
+    )
+    return max(twice - 1, 0) + articles + (sentence[-1] in _DANGLING)
+
+
 def _ramp(x: float, low: float, high: float) -> float:
     """Return 0 at or below ``low``, 1 at or above ``high``, linear between."""
     return min(max((x - low) / (high - low), 0.0), 1.0)
@@ -167,6 +253,12 @@ def _spelling(words: list[str]) -> float:
     """
     scores = [score for word in words if word not in FUNCTION_WORDS for score in _pair_scores(word)]
     return _ramp(sum(scores) / len(scores), -3.3, -2.95) if scores else 1.0
+
+
+def _is_odd(word: str) -> bool:
+    """Say whether a word of four letters or more has letter pairs that English hardly has."""
+    scores = _pair_scores(word) if word not in FUNCTION_WORDS else ()
+    return len(scores) > 4 and sum(scores) / len(scores) < _ODD
 
 
 @lru_cache(maxsize=100_000)

@@ -143,6 +143,12 @@ def pair_scores(sentences: Iterable[list[str]], prior: float = 5.0) -> np.ndarra
     return np.round(2 * bits).astype(np.int64)
 
 
+def clashes(sentences: list[list[str]]) -> int:
+    """Count the neighbouring words whose classes hardly ever meet: 3 bits or more below chance."""
+    pairs = _pairs(sentences)
+    return int((_scores()[pairs[:, 0], pairs[:, 1]] <= -3.0).sum())
+
+
 def word_order(sentences: list[list[str]]) -> float:
     """Return in [0, 1] how much of a text is in an order that English uses.
 

@@ -64,7 +64,7 @@ def test_an_experiment_beats_the_defaults_and_the_command_line_beats_it():
     assert config("experiment=hillstrom").data.name == "hillstrom"
     assert config("experiment=hillstrom").env.horizon == 1
     assert config("experiment=hillstrom", "env.horizon=3").env.horizon == 3
-    assert config("experiment=quickstart", "tiny=true", "learn.steps=7").learn.steps == 7
+    assert config("experiment=delivery", "tiny=true", "learn.steps=7").learn.steps == 7
 
 
 def test_tiny_is_smaller():

@@ -61,7 +61,7 @@ def test_version_and_unknown_command(capsys):
 def test_an_output_folder_that_cannot_be_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("x")
     for out in (tmp_path / "file", tmp_path / "file" / "inside", tmp_path / ("x" * 300)):
-        done = call("run", "experiment=quickstart", "tiny=true", f"out={out}")
+        done = call("run", "experiment=delivery", "tiny=true", f"out={out}")
         assert "choose another out=" in one_sentence(done)
     assert (tmp_path / "file").read_text() == "x"
 
@@ -72,13 +72,13 @@ def test_a_place_where_no_folder_can_be_made_is_one_sentence(tmp_path):
     if Path("/sys/kernel").is_dir():
         places.append("/sys/copygym")
     for place in places:
-        done = call("run", "experiment=quickstart", "tiny=true", f"out={place}")
+        done = call("run", "experiment=delivery", "tiny=true", f"out={place}")
         assert "choose another out=" in one_sentence(done)
 
 
 def test_an_empty_folder_that_was_there_stays(tmp_path):
     (tmp_path / "o").mkdir()
-    done = call("run", "experiment=quickstart", "seed=-1", f"out={tmp_path / 'o'}")
+    done = call("run", "experiment=delivery", "seed=-1", f"out={tmp_path / 'o'}")
     assert "seed=-1: give a whole number of 0 or more" in one_sentence(done)
     assert list((tmp_path / "o").iterdir()) == []
 
@@ -119,7 +119,7 @@ def test_run_help_lists_groups_and_experiments():
         (["+split.spare=1"], "unknown part of split 'spare'"),
         (["agent=[linucb,uniform]"], "agent=[linucb,uniform] is not one option: choose one of a2c"),
         (["agent=null"], "agent=null is not one option: choose one of a2c"),
-        (["experiment=[quickstart,nope]"], "unknown experiment 'nope': choose one of headroom,"),
+        (["experiment=[quickstart,nope]"], "unknown experiment 'nope': choose one of delivery,"),
         (["learn.steps=abc"], "learn.steps=abc: give a whole number of 1 or more."),
         (["users.dynamics.fatigue_click=abc"], "users.dynamics.fatigue_click=abc: give a number."),
         (["tiny=maybe"], "tiny=maybe: give true or false."),
@@ -131,7 +131,7 @@ def test_run_help_lists_groups_and_experiments():
     ],
 )
 def test_mistakes_are_one_sentence_and_code_2(arguments, expected, tmp_path):
-    given = arguments if "experiment=" in arguments[0] else ["experiment=quickstart", *arguments]
+    given = arguments if "experiment=" in arguments[0] else ["experiment=delivery", *arguments]
     done = call("run", "tiny=true", "learn.steps=300", *given, f"out={tmp_path / 'o'}")
     assert expected in one_sentence(done)
     # Nothing is left: neither what was written nor the empty folder.

@@ -8,6 +8,7 @@ import pytest
 
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.errors import UserError
+from copygym.envs.storefront.world import StorefrontWorld
 from copygym.experiments import delivery
 from copygym.experiments.folder import RunFolder
 from copygym.experiments.population import aligned
@@ -119,3 +120,15 @@ def test_other_names_are_refused(make_user_model):
     other = replace(users.catalogue, channels=("channel-0", "pigeon"))
     with pytest.raises(UserError, match=re.escape("channel 'channel-1' is not in both parts")):
         aligned(users, other)
+
+
+def test_answers_to_text_follow_the_new_order():
+    world = StorefrontWorld(seed=0, n_users=5)
+    users = world.user_model()
+    backwards = shuffled(users, range(23, -1, -1), (2, 0, 1), (3, 2, 1, 0))
+    moved = aligned(users, backwards)
+    texts = [moved.catalogue.texts[k] for k in (0, 9)]
+    people, creative, channel, slot = (np.array(x) for x in ([1, 4], [0, 9], [2, 1], [0, 3]))
+    answer = moved.copy_response(texts, people, creative, channel, slot).click_logit
+    actions = 1 + creative * 3 + channel
+    np.testing.assert_allclose(answer, moved.click_logit[people, slot, actions], rtol=1e-5)

