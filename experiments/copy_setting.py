@@ -151,6 +151,10 @@ def fit_ctr_model(
 
     def compute() -> Record:
         counts = CopyCounts.from_log(log)
+        if config[key].get("encoder") == "smollm2":
+            from copygym.agents.copywriter.models import smollm2_folder
+
+            smollm2_folder()
         parts = split_counts(counts, {"train": 0.85, "validation": 0.15}, seed)
         model = instantiated(config[key], key).fit(parts["train"], parts["validation"], seed=seed)
         with folder.new_folder("models", name) as draft:

@@ -71,21 +71,39 @@ def _features(resources: Resources, term: str) -> np.ndarray:
 class _ExpectedClick:
     users: UserModel
     probability: bool
+    centred: bool
 
     def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
         assert self.users.copy_response is not None
         response = self.users.copy_response(
             list(texts), rows.user, rows.creative, rows.channel, rows.slot
         )
-        return _scaled(np.asarray(response.click_logit, np.float64), self.probability)
+        value = _scaled(np.asarray(response.click_logit, np.float64), self.probability)
+        return value - self._usual(rows) if self.centred else value
+
+    def _usual(self, rows: CopyRows) -> np.ndarray:
+        """Return (N,) the mean answer to the catalogue's copies for each row's product."""
+        catalogue = self.users.catalogue
+        products = np.array(catalogue.product_ids)
+        usual = np.empty(len(rows))
+        for product in dict.fromkeys(rows.products):
+            own = np.flatnonzero(np.array(rows.products) == product)
+            copies = np.flatnonzero(products == product)
+            actions = 1 + copies[None, :] * catalogue.n_channels + rows.channel[own, None]
+            logits = self.users.click_logit[rows.user[own, None], rows.slot[own, None], actions]
+            usual[own] = _scaled(logits.astype(np.float64), self.probability).mean(axis=1)
+        return usual
 
 
-def expected_click(resources: Resources, probability: bool = False) -> Term:
+def expected_click(resources: Resources, probability: bool = False, centred: bool = False) -> Term:
     """Return the click logit of each row's simulated reader, rested, clipped to [-15, 15].
 
     Args:
         resources: ``users``, the population that the rows' indices name.
         probability: the probability in (0, 1) instead of the logit.
+        centred: less the mean of the reader's answers to the catalogue's copies for the same
+            product, channel and slot. That depends on the task alone, so it changes no text's
+            rank; it takes out most of what a learner could only put down to luck.
     """
     users = needed(
         resources.users, "expected_click", "users", "simulated users that answer free text"
@@ -95,7 +113,7 @@ def expected_click(resources: Resources, probability: bool = False) -> Term:
             f"copy term 'expected_click': {users.name} cannot answer free text; fit users with a "
             "text encoder (users.text_encoder=lsa), or use the term ctr."
         )
-    return _ExpectedClick(users, probability)
+    return _ExpectedClick(users, probability, centred)
 
 
 @dataclass(frozen=True)

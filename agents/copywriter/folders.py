@@ -17,12 +17,6 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.tx
 _WEIGHTS = ("*.safetensors",)
 
 
-def models_home() -> Path:
-    """Return the folder of converted models: ``$COPYGYM_HOME/models``."""
-    home = os.environ.get("COPYGYM_HOME") or Path.home() / ".cache" / "copygym"
-    return Path(home) / "models"
-
-
 @contextmanager
 def whole_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield an empty folder beside ``path`` that takes its place if the block succeeds.
@@ -113,4 +107,4 @@ def check_model_folder(folder: Path) -> None:
         )
 
 
-__all__ = ["bars_on_terminals", "check_model_folder", "models_home", "whole_folder"]
+__all__ = ["bars_on_terminals", "check_model_folder", "whole_folder"]

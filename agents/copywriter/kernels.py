@@ -270,22 +270,28 @@ class _TokenLogprobs(Function):
         logprobs = hidden.new_empty(n, dtype=torch.float32)
         entropies = hidden.new_zeros(n, dtype=torch.float32)
         direction = torch.empty_like(hidden) if needs_grad else None
+        # One block of memory for all rounds: fresh pages cost more than the arithmetic on them.
+        block = hidden.new_empty((min(n, _HEAD_ROWS), len(head.weight)), dtype=torch.float32)
         for start in range(0, n, _HEAD_ROWS):
             part = slice(start, start + _HEAD_ROWS)
-            logits = head(hidden[part]).float().div_(temperature)
-            top = logits.amax(-1, keepdim=True)
-            picked = logits.gather(1, tokens[part].unsqueeze(1))
-            weights = torch.exp(logits - top) if entropy else logits.sub_(top).exp_()
-            total = weights.sum(-1, keepdim=True)
-            log_total = top + total.log()
-            logprobs[part] = (picked - log_total).squeeze(1)
-            if entropy:
+            raw = head(hidden[part])
+            weights = block[: len(raw)].copy_(raw)
+            if temperature != 1.0:
+                weights.div_(temperature)
+            top = weights.amax(-1, keepdim=True)
+            picked = weights.gather(1, tokens[part].unsqueeze(1))
+            weights.sub_(top)
+            logits = weights.clone() if entropy else None
+            total = weights.exp_().sum(-1, keepdim=True)
+            log_total = total.log()
+            logprobs[part] = (picked - top - log_total).squeeze(1)
+            if logits is not None:
                 expected = torch.linalg.vecdot(weights, logits) / total.squeeze(1)
                 entropies[part] = log_total.squeeze(1) - expected
             if direction is not None:
                 # d log p(y) / d h = (W_y - sum_v p(v) W_v) / temperature: d numbers a token to
                 # keep for the backward in place of V.
-                mean = weights.div_(total).to(hidden.dtype) @ head.weight
+                mean = raw.copy_(weights.div_(total)) @ head.weight
                 torch.sub(head.weight[tokens[part]], mean, out=direction[part])
         ctx.temperature = temperature
         if direction is not None:

@@ -14,12 +14,12 @@ from safetensors import SafetensorError
 from copygym.agents.copywriter.folders import (
     bars_on_terminals,
     check_model_folder,
-    models_home,
     whole_folder,
 )
 from copygym.agents.copywriter.prompts import PromptStyle
 from copygym.agents.copywriter.writer import SETTINGS_FILE, Copywriter
 from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.text import models_home
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -36,7 +36,10 @@ class Watch:
 
     Attributes:
         judge_every: updates between two looks of the judge; it also looks at the start and end.
-        patience: looks without a new best after which training stops; 0: never.
+        patience: bad looks in a row after which training stops; 0: never.
+        margin: 0: a look without a new best is bad. Above: a look is bad if the judge's scores
+            fell from the best look's by more than this many standard errors of the difference,
+            task by task.
         max_kl: mean KL, nats per text, beyond which training stops; 0: never.
         examples_every: updates between two tables of example texts; 0: none.
         save_every: updates between two checkpoints.
@@ -44,6 +47,7 @@ class Watch:
 
     judge_every: int = 4
     patience: int = 4
+    margin: float = 0.0
     max_kl: float = 0.0
     examples_every: int = 5
     save_every: int = 5
@@ -52,7 +56,7 @@ class Watch:
         for name in ("judge_every", "save_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("patience", "max_kl", "examples_every"):
+        for name in ("patience", "margin", "max_kl", "examples_every"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} is {getattr(self, name)}; give 0 to switch it off.")
 
@@ -102,7 +106,8 @@ class TrainingRun:
         self.updates = 0
         self.stopped = ""
         self._best: dict[str, torch.Tensor] = {}
-        self._best_judge, self._looks_since_best = -math.inf, 0
+        self._best_judge, self._bad_looks = -math.inf, 0
+        self._best_scores = np.zeros(0)
         self._batch: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
         self._shown: list[tuple[str, str, float]] = []
         self._bar: Any = None
@@ -227,16 +232,20 @@ class TrainingRun:
         if self._judge is None or self._judge_rows is None:
             return
         texts = writer.write(self._judge_rows, seed=_JUDGE_SEED)
-        score = float(score_copy(self._judge, texts, self._judge_rows)[0].mean())
+        scores = score_copy(self._judge, texts, self._judge_rows)[0]
+        score = float(scores.mean())
         if self.history:
             self.history[-1]["judge"] = score
         if score > self._best_judge:
-            self._best_judge, self._looks_since_best = score, 0
+            self._best_judge, self._best_scores, self._bad_looks = score, scores, 0
             self._best = {name: value.clone() for name, value in trainable(model).items()}
             return
-        self._looks_since_best += 1
-        if self.watch.patience and self._looks_since_best >= self.watch.patience:
-            self.stop(f"the judge saw no gain in {self.watch.patience} looks")
+        margin = self.watch.margin
+        bad = margin == 0 or fell(scores, self._best_scores, margin)
+        self._bad_looks = self._bad_looks + 1 if bad else 0
+        if self.watch.patience and self._bad_looks >= self.watch.patience:
+            change = f"a fall of over {margin:g} standard errors" if margin else "no gain"
+            self.stop(f"the judge saw {change} in {self.watch.patience} looks")
 
     def _save(
         self, model: torch.nn.Module, state: Callable[[], Mapping[str, torch.Tensor]]
@@ -251,7 +260,8 @@ class TrainingRun:
             "updates": self.updates,
             "stopped": self.stopped,
             "best_judge": None if math.isinf(best) else best,
-            "looks_since_best": self._looks_since_best,
+            "best_scores": self._best_scores.tolist(),
+            "bad_looks": self._bad_looks,
         }
         tensors = {f"weights/{name}": value for name, value in trainable(model).items()}
         tensors |= {f"state/{name}": value for name, value in state().items()}
@@ -263,7 +273,8 @@ class TrainingRun:
         self.history, self.examples = run["history"], run["examples"]
         self.updates, self.stopped = run["updates"], run["stopped"]
         self._best_judge = -math.inf if run["best_judge"] is None else run["best_judge"]
-        self._looks_since_best = run["looks_since_best"]
+        self._best_scores = np.array(run["best_scores"])
+        self._bad_looks = run["bad_looks"]
         self._bar.update(self.meter.spent.samples)
 
     def _report(self) -> None:
@@ -304,6 +315,16 @@ def task_order(n_rows: int, n: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     rounds = [rng.permutation(n_rows) for _ in range(-(-n // n_rows))]
     return np.concatenate([*rounds, np.zeros(0, np.int64)])[:n].astype(np.int64)
+
+
+def fell(scores: np.ndarray, best: np.ndarray, margin: float) -> bool:
+    """Tell whether the mean of ``scores`` (N,) is under that of ``best`` by ``margin`` errors.
+
+    The standard error is that of the mean difference of the N pairs.
+    """
+    drop = best - scores
+    error = drop.std(ddof=1) / math.sqrt(len(drop)) if len(drop) > 1 else 0.0
+    return bool(drop.mean() > margin * error)
 
 
 def trainable(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -349,6 +370,7 @@ def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.T
 __all__ = [
     "TrainingRun",
     "Watch",
+    "fell",
     "isolated_rng",
     "put_weights",
     "task_order",

@@ -54,7 +54,7 @@ def test_version_and_unknown_command(capsys):
     assert capsys.readouterr().out.startswith("copygym ")
     assert cli.main(["fly"]) == 2
     assert capsys.readouterr().err == (
-        "copygym: unknown command 'fly': choose one of data, fidelity, report, run.\n"
+        "copygym: unknown command 'fly': choose one of data, fidelity, report, run, score, write.\n"
     )
 
 

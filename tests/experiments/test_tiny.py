@@ -23,8 +23,11 @@ REAL = {
     "hillstrom": "hillstrom/hillstrom.csv",
     "upworthy_headlines": "upworthy/content_experiments.csv.gz",
     "upworthy_reward": "upworthy",
+    "upworthy_rlpf": "upworthy/exploratory.parquet",
 }
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+#: Run by tests of their own.
+ELSEWHERE = ("delivery", "quickstart", "storefront_rlpf", "e3_upworthy")
 SMALL = ["learn.steps=1500", "env.num_envs=32", "evaluation.timelines=1"]
 #: Best-arm searches that do not need to find the best arm here.
 QUICK = ["references.best_fixed.episodes=32", "references.best_fixed.finalists=1"]
@@ -50,6 +53,10 @@ def tiny(experiment, out, *overrides):
         small = [*small, "references.always.episodes=1"]
     if experiment in REAL:
         small = [o for o in small if o.startswith(("learn", "env"))]
+    if experiment == "e3_storefront":
+        small = ["reward_model=tfidf", "data.n_users=150"]
+    if experiment == "upworthy_rlpf":
+        small = ["copywriter=tiny", "reward_model=tfidf", "reward_model@judge_model=tfidf"]
     return config(
         f"experiment={experiment}",
         "tiny=true",
@@ -167,9 +174,7 @@ def test_results_can_be_published(delivered, tmp_path):
     assert {"results.json", "manifest.json", "table.md", "policies.svg"} <= found
 
 
-@pytest.mark.parametrize(
-    "experiment", [e for e in EXPERIMENTS if e not in ("delivery", "quickstart")]
-)
+@pytest.mark.parametrize("experiment", [e for e in EXPERIMENTS if e not in ELSEWHERE])
 def test_every_experiment_runs_in_its_tiny_form(experiment, tmp_path, request, capsys):
     extra = []
     if experiment in REAL:

@@ -14,6 +14,7 @@ from copygym.envs.copyrows import copy_rows, score_copy
 from copygym.envs.copywriting import draw_tasks
 from copygym.envs.delivery import default_users
 from copygym.envs.storefront.copy import PRODUCTS
+from copygym.envs.storefront.world import StorefrontWorld
 from copygym.rewards.compliance import unsupported_claims
 from copygym.rewards.copy_terms import TERMS, CopyRewardShape, CtrResponse, answered_by
 from copygym.rewards.ngrams import NearestText, character_grams, pairwise_jaccard
@@ -326,3 +327,22 @@ def test_users_answered_by_a_model_say_so(store):
     rows = draw_tasks(users, 4, 0)
     shape = CopyRewardShape({"expected_click": 1.0}, users=users)
     assert (shape(["one two three"] * 4, rows)[0] == -3).all()
+
+
+def test_a_centred_click_ranks_the_texts_of_a_task_as_before_and_forgets_the_reader():
+    world = StorefrontWorld(seed=0, n_users=40)
+    users = world.user_model()
+    rows = draw_tasks(users, 60, seed=1)
+    plain = CopyRewardShape({"expected_click": 1.0}, users=users)
+    centred = CopyRewardShape({"expected_click": {"centred": True}}, users=users)
+    first, second = (
+        [users.catalogue.texts[k] for k in ks] for ks in (rows.creative, rows.creative // 3 * 3)
+    )
+    gap = plain(first, rows)[0] - plain(second, rows)[0]
+    np.testing.assert_allclose(centred(first, rows)[0] - centred(second, rows)[0], gap)
+    assert centred(first, rows)[0].std() < 0.6 * plain(first, rows)[0].std()
+    # The mean over a product's catalogue copies is 0 by construction.
+    kettle = rows.take(np.zeros(3, np.int64))
+    product = users.catalogue.product_ids.index(kettle.products[0])
+    texts = users.catalogue.texts[product : product + 3]
+    assert centred(texts, kettle)[0].mean() == pytest.approx(0.0, abs=1e-5)

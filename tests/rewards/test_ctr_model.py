@@ -174,15 +174,16 @@ def test_an_ensemble_is_unsure_of_what_it_has_not_seen(parts, tmp_path):
 @pytest.mark.parametrize("method", ["temperature", "isotonic"])
 def test_calibration_recovers_rates_and_keeps_the_order(method):
     rng = np.random.default_rng(0)
-    raw = rng.normal(size=2000)
+    # Raw scores have no natural zero: their mean must be taken care of.
+    raw = 3 + rng.normal(size=2000)
     shown = np.full(2000, 5000.0)
-    clicks = rng.binomial(5000, expit(-4 + 0.5 * raw)).astype(float)
+    clicks = rng.binomial(5000, expit(-5.5 + 0.5 * raw)).astype(float)
     counts = CopyCounts(("",) * 2000, np.arange(2000), shown, clicks)
     calibration = Calibration(method)
     calibration.fit(raw, counts)
-    grid = np.linspace(-2, 2, 9)
-    np.testing.assert_allclose(calibration.logit(grid), -4 + 0.5 * grid, atol=0.08)
-    assert (np.diff(calibration.logit(np.linspace(-4, 4, 500))) > 0).all()
+    grid = np.linspace(1, 5, 9)
+    np.testing.assert_allclose(calibration.logit(grid), -5.5 + 0.5 * grid, atol=0.08)
+    assert (np.diff(calibration.logit(np.linspace(-1, 7, 500))) > 0).all()
     again = Calibration.from_state(json.loads(json.dumps(calibration.state())))
     np.testing.assert_array_equal(again.logit(grid), calibration.logit(grid))
 

@@ -182,6 +182,18 @@ def test_the_judge_keeps_the_best_writer_and_stops_a_hacked_reward(copywriter, r
     assert kept == pytest.approx(best)
 
 
+def test_the_judge_is_sure_before_it_counts_a_fall():
+    from copygym.agents.copywriter.training_run import fell
+
+    best = np.array([1.0, 2.0, 3.0, 4.0])
+    # Differences 1, 0, 1, 0: mean 0.5, standard error (1/3) ** 0.5 / 2 = 0.289.
+    scores = best - np.array([1.0, 0.0, 1.0, 0.0])
+    assert fell(scores, best, 1.7)
+    assert not fell(scores, best, 1.8)
+    assert not fell(best, best, 1.0)
+    assert not fell(best + 1, best, 1.0)
+
+
 def test_a_gradient_that_is_not_finite_is_skipped_and_then_stops(copywriter, rows, monkeypatch):
     from copygym.agents.copywriter import ppo_trainer
 
