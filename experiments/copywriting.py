@@ -194,6 +194,8 @@ def improved_writer(
         algorithm: Any = algorithms(config)[name]
         if hasattr(algorithm, "pairs"):
             algorithm = replace(algorithm, pairs=setting.preferences)
+        if getattr(algorithm, "vocabulary", "full") == "copy":
+            algorithm = replace(algorithm, copy_texts=setting.training_texts)
         return algorithm.train(
             sft_writer(config, folder, trackers, setting, seed),
             setting.train,
