@@ -57,10 +57,11 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
             f"{setting.log.name} has none: use experiment=upworthy_rlpf for tests of copy."
         )
     seed = int(config["seed"])
-    written = copywriting.write_all(config, folder, trackers, setting, seed)
+    based = copywriting.with_base(config, folder, setting)
+    written = copywriting.write_all(based, folder, trackers, setting, seed)
     copy = summarise(config, setting, {seed: written})
     kept = _logged_creatives(setting, int(config["creatives"]["per_product"]))
-    new = _new_creatives(config, folder, trackers, setting, algorithm)
+    new = _new_creatives(based, folder, trackers, setting, algorithm)
     sides = {
         LOGGED: (chosen(setting.readers, kept), chosen(setting.gold_users, kept)),
         WRITTEN: (with_copy(setting.readers, new), with_copy(setting.gold_users, new)),

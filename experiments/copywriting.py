@@ -40,10 +40,11 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     """
     algorithms(config)
     setting = make_setting(config, folder)
+    based = with_base(config, folder, setting)
     by_seed = {}
     for seed in config["seeds"]:
         child = folder if len(config["seeds"]) == 1 else folder.child(f"seed-{seed}")
-        by_seed[int(seed)] = write_all(config, child, trackers, setting, int(seed))
+        by_seed[int(seed)] = write_all(based, child, trackers, setting, int(seed))
     return summarise(config, setting, by_seed)
 
 
@@ -95,7 +96,7 @@ def write_all(
         written[name] = _write_improved(config, folder, trackers, setting, seed, name)
     return {
         name: judged(
-            folder, file_name(name), part.texts, part.facts, setting, lambda: _base(config, folder)
+            folder, file_name(name), part.texts, part.facts, setting, lambda: base_writer(config)
         )
         for name, part in written.items()
     }
@@ -104,39 +105,40 @@ def write_all(
 # ------------------------------------------------------------------ the writers
 
 
-def _base(config: Mapping[str, Any], folder: RunFolder) -> Copywriter:
-    """Return the untuned copywriter; a tiny one was trained in `base_writer`."""
-    spec = dict(config["copywriter"]["model"])
-    if spec.get("name") == "tiny":
-        spec["path"] = str(folder.file("writers", "base"))
-    writer: Copywriter = instantiated(spec, "copywriter.model")
-    return writer
+def with_base(
+    config: Mapping[str, Any], folder: RunFolder, setting: CopySetting
+) -> Mapping[str, Any]:
+    """Return the config with a trained tiny copywriter in the place of one yet to be trained.
 
-
-def base_writer(
-    config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, seed: int
-) -> Copywriter:
-    """Return the untuned copywriter, training it first where it is the tiny one."""
+    It is trained once for all seeds, as a pretrained model would be.
+    """
     spec = config["copywriter"]
-    if spec["model"].get("name") == "tiny" and not spec["model"].get("path"):
+    if spec["model"].get("name") != "tiny" or spec["model"].get("path"):
+        return config
 
-        def compute() -> Record:
-            from copygym.agents.copywriter.tiny import TinyConfig, train_tiny
+    def compute() -> Record:
+        from copygym.agents.copywriter.tiny import TinyConfig, train_tiny
 
-            texts, rows = setting.demonstrations
-            writer = train_tiny(
-                texts,
-                rows,
-                seed=derived_seed(seed, "tiny"),
-                corpus=setting.training_texts,
-                config=TinyConfig(**dict(spec.get("tiny") or {})),
-            )
-            with folder.new_folder("writers", "base") as draft:
-                writer.save(draft)
-            return Record({"tiny": True})
+        texts, rows = setting.demonstrations
+        writer = train_tiny(
+            texts,
+            rows,
+            seed=derived_seed(config["seed"], "tiny"),
+            corpus=setting.training_texts,
+            config=TinyConfig(**dict(spec.get("tiny") or {})),
+        )
+        _keep(writer, folder, BASE)
+        return Record({"steps": spec.get("tiny", {}).get("steps")})
 
-        folder.stage("writer/base", compute)
-    return _base(config, folder)
+    folder.stage("writer/base", compute)
+    model = {**spec["model"], "path": str(folder.file("writers", BASE))}
+    return {**config, "copywriter": {**spec, "model": model}}
+
+
+def base_writer(config: Mapping[str, Any]) -> Copywriter:
+    """Return the untuned copywriter."""
+    writer: Copywriter = instantiated(config["copywriter"]["model"], "copywriter.model")
+    return writer
 
 
 def sft_writer(
@@ -153,7 +155,7 @@ def sft_writer(
     def compute() -> Record:
         options = dict(config["copywriter"]["sft"])
         peft = PeftChoice(**options.pop("peft"))
-        writer = base_writer(config, folder, setting, seed)
+        writer = base_writer(config)
         texts, rows = setting.demonstrations
         trackers.begin("learn/sft")
         spent = finetune(
@@ -253,7 +255,7 @@ def _write_base(
     config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, seed: int
 ) -> Written:
     def compute() -> Record:
-        return Record(_write(config, base_writer(config, folder, setting, seed), setting, seed))
+        return Record(_write(config, base_writer(config), setting, seed))
 
     return Written(folder.stage("write/base", compute).values["texts"], {})
 
