@@ -3,7 +3,7 @@
 Nothing is computed twice or thrown away: the common beginning of the texts runs once, q, k, v and
 gate, up are one product each, the last layer stops at the tokens that are read, and weights that
 never change take no gradient. SmolLM2 and the tiny model are Llamas; other architectures use
-their own forward (`generic.py`).
+their own forward (`backends.HFBackend`).
 
 Shapes: n = P + M tokens of a `Packed`, B rows, S longest row, d hidden size, c head size, H query
 heads, G key heads.

@@ -134,6 +134,13 @@ def test_inverse_cdf_by_hand():
     assert inverse_cdf(weights, uniforms).tolist() == [1, 1, 3, 3, 3]
 
 
+def test_inverse_cdf_skips_blocks_without_weight():
+    weights = torch.zeros((1, 1000))
+    weights[0, 700] = 3.0
+    for uniform in (0.0, 0.5, 1 - 2.0**-23):
+        assert inverse_cdf(weights, torch.tensor([uniform])).tolist() == [700]
+
+
 def test_inverse_cdf_crosses_blocks_and_never_draws_weight_zero():
     generator = torch.Generator().manual_seed(0)
     weights = torch.rand((64, 1000), generator=generator)
