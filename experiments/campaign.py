@@ -61,7 +61,8 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     written = copywriting.write_all(based, folder, trackers, setting, seed)
     copy = summarise(config, setting, {seed: written})
     kept = _logged_creatives(setting, int(config["creatives"]["per_product"]))
-    new = _new_creatives(based, folder, trackers, setting, algorithm)
+    with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
+        new = _new_creatives(based, folder, trackers, setting, algorithm)
     sides = {
         LOGGED: (chosen(setting.readers, kept), chosen(setting.gold_users, kept)),
         WRITTEN: (with_copy(setting.readers, new), with_copy(setting.gold_users, new)),

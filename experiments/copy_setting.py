@@ -155,7 +155,13 @@ def fit_ctr_model(
             from copygym.agents.copywriter.models import smollm2_folder
 
             smollm2_folder()
-        parts = split_counts(counts, {"train": 0.85, "validation": 0.15}, seed)
+        fractions = {"train": 0.85, "validation": 0.15}
+        if log.has("test_id"):
+            parts = split_counts(counts, fractions, seed)
+        else:
+            # A log of users has one "test" a product: holding out a whole one would leave few.
+            held_out = _some_texts(counts.texts, fractions["validation"], seed)
+            parts = {"train": counts.take(~held_out), "validation": counts.take(held_out)}
         model = instantiated(config[key], key).fit(parts["train"], parts["validation"], seed=seed)
         with folder.new_folder("models", name) as draft:
             model.save(draft)
@@ -163,6 +169,14 @@ def fit_ctr_model(
 
     folder.stage(f"model/{name}", compute)
     return load_ctr_model(folder.file("models", name))
+
+
+def _some_texts(texts: Sequence[str], share: float, seed: int) -> np.ndarray:
+    """Return (N,) bool: the arms of a random share of the distinct texts, at least one."""
+    distinct = sorted(set(texts))
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    chosen = {distinct[i] for i in order[: max(1, round(share * len(distinct)))]}
+    return np.array([text in chosen for text in texts])
 
 
 def describe_parts(folder: RunFolder, parts: Mapping[str, ClickLog]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ nobody trained on, beside the log's own copy. RLPF / AdLlama is arXiv 2507.21983
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,30 @@ def write_all(
     seed: int,
 ) -> dict[str, dict[str, Any]]:
     """Train every writer of one seed and judge what it writes; skips finished stages."""
+    with torch_threads(int(config["copywriter"].get("threads", 1))):
+        return _write_all(config, folder, trackers, setting, seed)
+
+
+@contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """Let torch use ``number`` threads inside; the number is fixed, so that results are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _write_all(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
     written = {
         BEST: Written(setting.human[0], {}),
         ANY: Written(setting.human[1], {}),

@@ -91,6 +91,7 @@ RULES: dict[str, Rule] = {
     "samples": _whole(1),
     "seeds": _whole(0, each=True),
     "creatives.*": _whole(1),
+    "copywriter.threads": _whole(1),
     "copywriter.sft.steps": _whole(1),
     "copywriter.sft.batch_size": _whole(1),
     "copywriter.sft.lr": _number("a number above 0", lambda value: 0 < value < math.inf),
