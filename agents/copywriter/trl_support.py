@@ -64,7 +64,9 @@ def layer_linears(model: Any) -> list[str]:
     return sorted({name.rpartition(".")[2] for name in names})
 
 
-def trainer_arguments(folder: Path, device: torch.device, **settings: Any) -> dict[str, Any]:
+def trainer_arguments(
+    folder: Path, device: torch.device, *, seed: int, **settings: Any
+) -> dict[str, Any]:
     """Return the arguments that every TRL config here shares, then ``settings``."""
     return {
         "output_dir": str(folder),
@@ -78,6 +80,7 @@ def trainer_arguments(folder: Path, device: torch.device, **settings: Any) -> di
         "logging_nan_inf_filter": False,
         "dataloader_pin_memory": False,
         "disable_dropout": True,
+        "seed": seed % 2**32,  # NumPy takes no larger one
         **settings,
     }
 

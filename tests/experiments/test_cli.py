@@ -105,7 +105,7 @@ def test_run_help_lists_groups_and_experiments():
     ("arguments", "expected"),
     [
         (["agent=alphazero"], "unknown agent 'alphazero': choose one of a2c, best_fixed,"),
-        (["experiment=nope"], "unknown experiment 'nope': choose one of headroom, hillstrom,"),
+        (["experiment=nope"], "unknown experiment 'nope': choose one of delivery, e3_storefront,"),
         (["learn.stepz=3"], "there is no config key or group 'learn.stepz'"),
         (["colour=red"], "there is no config key or group 'colour'"),
         (["seed=abc"], "seed=abc: give a whole number of 0 or more"),
