@@ -56,7 +56,8 @@ def tiny(experiment, out, *overrides):
     if experiment == "e3_storefront":
         small = ["reward_model=tfidf", "data.n_users=150"]
     if experiment == "upworthy_rlpf":
-        small = ["copywriter=tiny", "reward_model=tfidf", "reward_model@judge_model=tfidf"]
+        models = [f"reward_model{part}=tfidf" for part in ("", "@judge_model", "@gold_model")]
+        small = ["copywriter=tiny", *models]
     return config(
         f"experiment={experiment}",
         "tiny=true",
