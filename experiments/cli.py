@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 _HELP = """\
@@ -83,6 +84,8 @@ def _dispatch(arguments: list[str]) -> int:
     command = commands.get(arguments[0])
     if command is None:
         raise unknown_name("command", arguments[0], list(commands))
+    # TRL sets options that transformers renames; nobody who uses a command can mend that.
+    warnings.filterwarnings("ignore", r".*gradient_checkpointing", FutureWarning)
     return command(arguments[1:])
 
 
@@ -91,10 +94,6 @@ def _run(arguments: list[str]) -> int:
     # time on two busy cores), and sums that depend on their number change the results. It must
     # be set before numpy and torch are imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    import warnings
-
-    # TRL sets options that transformers renames; nobody who runs an experiment can mend that.
-    warnings.filterwarnings("ignore", r".*gradient_checkpointing", FutureWarning)
     from copygym.experiments.run import run_app
 
     return run_app(arguments)
