@@ -24,7 +24,7 @@ commands:
 examples:
   copygym run experiment=quickstart
   copygym run experiment=hillstrom data.path=hillstrom.csv
-  copygym run -m experiment=quickstart agent=linucb,logistic_ts seed=0,1,2
+  copygym run -m experiment=delivery agent=linucb,logistic_ts seed=0,1,2
 
 options:
   -h, --help      show this
