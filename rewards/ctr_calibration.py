@@ -39,7 +39,7 @@ class Calibration:
         """Fit on raw scores (N,) of N arms."""
         if self.method == "none":
             return
-        self.intercept, self.slope = _platt(raw, counts.clicks, counts.impressions)
+        self.intercept, self.slope = _platt(raw, counts)
         if self.method == "isotonic":
             self.knots = _isotonic(raw, counts.clicks, counts.impressions)
 
@@ -70,27 +70,46 @@ class Calibration:
         return calibration
 
 
-def _platt(raw: np.ndarray, clicks: np.ndarray, impressions: np.ndarray) -> tuple[float, float]:
-    """Return intercept and slope that maximise the binomial likelihood of clicks."""
-    from scipy.optimize import minimize
-    from scipy.special import expit
+def _platt(raw: np.ndarray, counts: CopyCounts) -> tuple[float, float]:
+    """Return intercept and slope that maximise the binomial likelihood of clicks.
 
-    spread = float(raw.std()) or 1.0
-    z = (raw - raw.mean()) / spread
+    The slope is that within tests: raw scores of other products or stories may lie anywhere, and
+    their click rates too, so that a pooled slope can even have the wrong sign. The intercept then
+    gives as many clicks as there were. Where no test has two scores, the slope is the pooled one.
+    """
+    from scipy.optimize import brentq, minimize
+    from scipy.special import expit, logit
+
+    clicks, impressions = counts.clicks, counts.impressions
     total = impressions.sum()
-    rate = (clicks.sum() + 0.5) / (total + 1.0)
+    _, test = np.unique(counts.test, return_inverse=True)
+    shown = np.bincount(test, impressions)
+    centred = raw - (np.bincount(test, impressions * raw) / shown)[test]
+    offset = logit((np.bincount(test, clicks) + 0.5) / (shown + 1.0))[test]
+    if float(np.abs(centred).max()) < 1e-12:
+        centred, offset = (
+            raw - raw.mean(),
+            np.full(len(raw), logit((clicks.sum() + 0.5) / (total + 1))),
+        )
+    spread = float(centred.std()) or 1.0
+    z = centred / spread
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        logit = theta[0] + theta[1] * z
-        value = (impressions * np.logaddexp(0.0, logit) - clicks * logit).sum() / total
-        error = (impressions * expit(logit) - clicks) / total
+        value_N = offset + theta[0] + theta[1] * z
+        value = (impressions * np.logaddexp(0.0, value_N) - clicks * value_N).sum() / total
+        error = (impressions * expit(value_N) - clicks) / total
         return float(value), np.array([error.sum(), (error * z).sum()])
 
-    start = np.array([np.log(rate / (1 - rate)), 0.0])
-    least = _MIN_SLOPE * spread
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-30, 30), (least, 30)])
+    bounds = [(-30, 30), (_MIN_SLOPE * spread, 30)]
+    found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=bounds)
     slope = float(found.x[1]) / spread
-    return float(found.x[0] - slope * raw.mean()), slope
+    wanted = clicks.sum() + 0.5 * total / (total + 1.0)
+
+    def surplus(intercept: float) -> float:
+        return float((impressions * expit(intercept + slope * raw)).sum() - wanted)
+
+    reach = 40.0 + float(np.abs(slope * raw).max())
+    return float(brentq(surplus, -reach, reach)), slope
 
 
 def _isotonic(raw: np.ndarray, clicks: np.ndarray, impressions: np.ndarray) -> np.ndarray:

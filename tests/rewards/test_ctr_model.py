@@ -196,6 +196,22 @@ def test_calibration_does_not_turn_the_order_round():
     assert calibration.slope > 0
 
 
+def test_the_slope_is_that_within_tests():
+    # Scores of the second product are higher and its click rate is lower; within both, a point of
+    # score is a point of logit.
+    raw = np.array([0.0, 1.0, 5.0, 6.0])
+    logits = np.array([-1.0, 0.0, -4.0, -3.0])
+    shown = np.full(4, 1e6)
+    counts = CopyCounts(
+        ("a", "b", "c", "d"), np.array([0, 0, 1, 1]), shown, shown / (1 + np.exp(-logits))
+    )
+    calibration = Calibration("temperature")
+    calibration.fit(raw, counts)
+    assert calibration.slope == pytest.approx(1.0, abs=0.02)
+    expected = (shown / (1 + np.exp(-calibration.logit(raw)))).sum()
+    assert expected == pytest.approx(counts.clicks.sum(), rel=1e-4)
+
+
 def test_calibration_curve_of_a_known_case():
     counts = CopyCounts(
         ("",) * 4, np.arange(4), np.full(4, 100.0), np.array([1.0, 3.0, 10.0, 10.0])
