@@ -15,10 +15,15 @@ import numpy as np
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
-from copygym.agents.copywriter.algorithm import CopyAlgorithm, OnProgress, Trained
+from copygym.agents.copywriter.algorithm import Trained
 from copygym.agents.copywriter.budget import Spent
 from copygym.agents.copywriter.drawing import draw, reference_kl
-from copygym.agents.copywriter.training_run import TrainingRun, Watch, isolated_rng, task_order
+from copygym.agents.copywriter.training_run import (
+    RunAlgorithm,
+    TrainingRun,
+    isolated_rng,
+    task_order,
+)
 from copygym.agents.copywriter.trl_support import (
     FiniteGradients,
     Optimizer,
@@ -30,7 +35,7 @@ from copygym.agents.copywriter.trl_support import (
     trainer_arguments,
 )
 from copygym.agents.copywriter.writer import Copywriter
-from copygym.envs.copyrows import CopyReward, CopyRows
+from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError, unknown_name
 
 _LOSSES = ["hinge", "ipo", "sigmoid"]
@@ -57,7 +62,7 @@ class _DPOTrainer(QuietTrainer, DPOTrainer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DPO(Watch, CopyAlgorithm):
+class DPO(RunAlgorithm):
     """Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290, equation 7).
 
     With ``pairs`` it learns from the log alone and never asks the reward. Without, each round
@@ -111,34 +116,9 @@ class DPO(Watch, CopyAlgorithm):
         if self.pairs is not None:
             check_pairs(self.pairs)
 
-    def train(
-        self,
-        writer: Copywriter,
-        rows: CopyRows,
-        reward: CopyReward,
-        *,
-        samples: int,
-        seed: int,
-        folder: Path | None = None,
-        judge: CopyReward | None = None,
-        judge_rows: CopyRows | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> Trained:
-        """Train on pairs; see `CopyAlgorithm.train`."""
-        run = TrainingRun(
-            self.name,
-            self._settings(),
-            writer,
-            rows,
-            reward,
-            samples=samples,
-            seed=seed,
-            folder=folder,
-            judge=judge,
-            judge_rows=judge_rows,
-            on_progress=on_progress,
-            watch=self,
-        )
+    def train_in(self, run: TrainingRun, writer: Copywriter) -> Trained:
+        """Train on pairs; see `RunAlgorithm.train_in`."""
+        samples, seed = run.samples, run.seed
         rounds = self._rounds(samples)
         twin = adapted(writer, rank=self.rank, layers=self.layers, seed=seed)
         with run, isolated_rng(seed), cheap_collections():
@@ -165,7 +145,7 @@ class DPO(Watch, CopyAlgorithm):
             source = "drawn from the writer" if self.pairs is None else "given, from a log"
             return run.finish(twin, twin.model, pairs=source)
 
-    def _settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Return the settings as JSON types, the pairs by their content's hash."""
         settings = {part.name: getattr(self, part.name) for part in fields(self)}
         if self.pairs is not None:

@@ -6,7 +6,7 @@ import math
 import tempfile
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,10 +14,16 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from copygym.agents.copywriter.algorithm import CopyAlgorithm, OnProgress, Trained
+from copygym.agents.copywriter.algorithm import Trained
 from copygym.agents.copywriter.budget import Spent
 from copygym.agents.copywriter.sampling import sample
-from copygym.agents.copywriter.training_run import TrainingRun, Watch, isolated_rng, task_order
+from copygym.agents.copywriter.training_run import (
+    RunAlgorithm,
+    TrainingRun,
+    Watch,
+    isolated_rng,
+    task_order,
+)
 from copygym.agents.copywriter.trl_support import (
     Optimizer,
     QuietTrainer,
@@ -30,7 +36,6 @@ from copygym.agents.copywriter.trl_support import (
     trainer_arguments,
 )
 from copygym.agents.copywriter.writer import Copywriter
-from copygym.envs.copyrows import CopyReward, CopyRows
 from copygym.envs.errors import UserError, unknown_name
 
 
@@ -168,7 +173,7 @@ class _GRPOTrainer(_OnlineTrainer, GRPOTrainer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Online(OnlineSettings, CopyAlgorithm):
+class _Online(OnlineSettings, RunAlgorithm):
     """Training by a TRL online trainer; subclasses name it and its config."""
 
     trainer: ClassVar[type[_OnlineTrainer]]
@@ -178,34 +183,9 @@ class _Online(OnlineSettings, CopyAlgorithm):
     def own_arguments(self) -> dict[str, Any]:
         """Return the arguments of the config that only this algorithm has."""
 
-    def train(
-        self,
-        writer: Copywriter,
-        rows: CopyRows,
-        reward: CopyReward,
-        *,
-        samples: int,
-        seed: int,
-        folder: Path | None = None,
-        judge: CopyReward | None = None,
-        judge_rows: CopyRows | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> Trained:
-        """Train by policy gradients on groups of samples; see `CopyAlgorithm.train`."""
-        run = TrainingRun(
-            self.name,
-            asdict(self),
-            writer,
-            rows,
-            reward,
-            samples=samples,
-            seed=seed,
-            folder=folder,
-            judge=judge,
-            judge_rows=judge_rows,
-            on_progress=on_progress,
-            watch=self,
-        )
+    def train_in(self, run: TrainingRun, writer: Copywriter) -> Trained:
+        """Train by policy gradients on groups of samples; see `RunAlgorithm.train_in`."""
+        samples, seed = run.samples, run.seed
         batch = min(self.batch, samples // self.group * self.group)
         if batch == 0:
             raise UserError(

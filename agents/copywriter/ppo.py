@@ -12,20 +12,25 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from copygym.agents.copywriter.algorithm import CopyAlgorithm, OnProgress, Trained
+from copygym.agents.copywriter.algorithm import Trained
 from copygym.agents.copywriter.budget import Spent
 from copygym.agents.copywriter.policy import Policy
 from copygym.agents.copywriter.ppo_settings import PPOSettings
 from copygym.agents.copywriter.ppo_trainer import CopyPPOTrainer
 from copygym.agents.copywriter.sampling import sample
-from copygym.agents.copywriter.training_run import TrainingRun, isolated_rng, task_order
+from copygym.agents.copywriter.training_run import (
+    RunAlgorithm,
+    TrainingRun,
+    isolated_rng,
+    task_order,
+)
 from copygym.agents.copywriter.writer import Copywriter
-from copygym.envs.copyrows import CopyReward, CopyRows
+from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPO(PPOSettings, CopyAlgorithm):
+class PPO(PPOSettings, RunAlgorithm):
     """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347) on TRL's trainer.
 
     Rewards as in Ziegler et al. 2019 (arXiv 1909.08593): a KL penalty on every token, the score
@@ -34,34 +39,9 @@ class PPO(PPOSettings, CopyAlgorithm):
 
     name = "ppo"
 
-    def train(
-        self,
-        writer: Copywriter,
-        rows: CopyRows,
-        reward: CopyReward,
-        *,
-        samples: int,
-        seed: int,
-        folder: Path | None = None,
-        judge: CopyReward | None = None,
-        judge_rows: CopyRows | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> Trained:
-        """Train by PPO; see `CopyAlgorithm.train`."""
-        run = TrainingRun(
-            self.name,
-            self._fingerprint(),
-            writer,
-            rows,
-            reward,
-            samples=samples,
-            seed=seed,
-            folder=folder,
-            judge=judge,
-            judge_rows=judge_rows,
-            on_progress=on_progress,
-            watch=self,
-        )
+    def train_in(self, run: TrainingRun, writer: Copywriter) -> Trained:
+        """Train by PPO; see `RunAlgorithm.train_in`."""
+        samples, seed = run.samples, run.seed
         batch = min(self.batch, samples)
         if batch % self.minibatches:
             raise UserError(
@@ -74,7 +54,7 @@ class PPO(PPOSettings, CopyAlgorithm):
             rank=self.rank,
             targets=self.targets,
             layers=self.layers,
-            vocabulary=self._vocabulary(writer, rows),
+            vocabulary=self._vocabulary(writer, run.rows),
             temperature=self.temperature,
             seed=seed,
         )
@@ -124,7 +104,7 @@ class PPO(PPOSettings, CopyAlgorithm):
             )
             trainer.train()
 
-    def _fingerprint(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Return the settings for the checkpoint; long lists as a digest."""
         settings = asdict(self)
         for name in ("copy_texts", "vocabulary"):

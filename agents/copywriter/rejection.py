@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
-from copygym.agents.copywriter.algorithm import CopyAlgorithm, OnProgress, Trained
+from copygym.agents.copywriter.algorithm import Trained
 from copygym.agents.copywriter.budget import Spent
 from copygym.agents.copywriter.drawing import draw, reference_kl
 from copygym.agents.copywriter.sft import PeftChoice, finetune
-from copygym.agents.copywriter.training_run import TrainingRun, Watch, isolated_rng, task_order
+from copygym.agents.copywriter.training_run import (
+    RunAlgorithm,
+    TrainingRun,
+    isolated_rng,
+    task_order,
+)
 from copygym.agents.copywriter.trl_support import cheap_collections
 from copygym.agents.copywriter.writer import Copywriter
-from copygym.envs.copyrows import CopyReward, CopyRows
+from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rejection(Watch, CopyAlgorithm):
+class Rejection(RunAlgorithm):
     """RAFT (Dong et al. 2023, arXiv 2304.06767, algorithm 1).
 
     Also known as rejection-sampling fine-tuning (Touvron et al. 2023, arXiv 2307.09288, section
@@ -62,34 +66,9 @@ class Rejection(Watch, CopyAlgorithm):
         if self.learning_rate <= 0:
             raise UserError(f"learning_rate is {self.learning_rate}; it must be positive.")
 
-    def train(
-        self,
-        writer: Copywriter,
-        rows: CopyRows,
-        reward: CopyReward,
-        *,
-        samples: int,
-        seed: int,
-        folder: Path | None = None,
-        judge: CopyReward | None = None,
-        judge_rows: CopyRows | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> Trained:
-        """Train in rounds; see `CopyAlgorithm.train`."""
-        run = TrainingRun(
-            self.name,
-            asdict(self),
-            writer,
-            rows,
-            reward,
-            samples=samples,
-            seed=seed,
-            folder=folder,
-            judge=judge,
-            judge_rows=judge_rows,
-            on_progress=on_progress,
-            watch=self,
-        )
+    def train_in(self, run: TrainingRun, writer: Copywriter) -> Trained:
+        """Train in rounds; see `RunAlgorithm.train_in`."""
+        samples, seed = run.samples, run.seed
         if samples < self.group:
             raise UserError(
                 f"the budget of {samples} samples is smaller than one group of {self.group}; "

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import math
 import random
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from copygym.agents.copywriter.algorithm import OnProgress, Trained, Writer, check_training
+from copygym.agents.copywriter.algorithm import (
+    CopyAlgorithm,
+    OnProgress,
+    Trained,
+    Writer,
+    check_training,
+)
 from copygym.agents.copywriter.budget import Meter, Spent
 from copygym.agents.copywriter.checkpoint import (
     CHECKPOINT,
@@ -24,6 +31,9 @@ from copygym.agents.copywriter.checkpoint import (
 )
 from copygym.envs.copyrows import CopyReward, CopyRows, score_copy
 from copygym.envs.errors import UserError
+
+if TYPE_CHECKING:
+    from copygym.agents.copywriter.writer import Copywriter
 
 #: Texts kept of each example table.
 _EXAMPLES = 4
@@ -100,7 +110,7 @@ class TrainingRun:
         self._on_progress = on_progress
         self._folder = None if folder is None else Path(folder)
         self._print = fingerprint(algorithm, settings, rows, judge_rows, samples, seed, writer)
-        self.meter = Meter(samples)
+        self.samples, self.meter = samples, Meter(samples)
         self.history: list[dict[str, float]] = []
         self.examples: list[dict[str, float | str]] = []
         self.updates = 0
@@ -367,7 +377,54 @@ def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.T
     }
 
 
+class RunAlgorithm(Watch, CopyAlgorithm):
+    """An algorithm whose updates go through a `TrainingRun`; its fields are its settings."""
+
+    def train(
+        self,
+        writer: Copywriter,
+        rows: CopyRows,
+        reward: CopyReward,
+        *,
+        samples: int,
+        seed: int,
+        folder: Path | None = None,
+        judge: CopyReward | None = None,
+        judge_rows: CopyRows | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Trained:
+        """Return a better writer; see `CopyAlgorithm.train`."""
+        run = TrainingRun(
+            self.name,
+            self.settings(),
+            writer,
+            rows,
+            reward,
+            samples=samples,
+            seed=seed,
+            folder=folder,
+            judge=judge,
+            judge_rows=judge_rows,
+            on_progress=on_progress,
+            watch=self,
+        )
+        return self.train_in(run, writer)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a checkpoint must share with the run that takes it up, JSON types."""
+        return asdict(self)
+
+    @abstractmethod
+    def train_in(self, run: TrainingRun, writer: Copywriter) -> Trained:
+        """Enter ``run``, make its updates and return what its `TrainingRun.finish` gives.
+
+        Raises:
+            UserError: the budget ``run.samples`` is too small for one update.
+        """
+
+
 __all__ = [
+    "RunAlgorithm",
     "TrainingRun",
     "Watch",
     "fell",
