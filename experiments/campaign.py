@@ -48,6 +48,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     Config keys: those of `copywriting.run` (one algorithm), of `delivery.compare`, and
     ``creatives`` (``per_product``, ``candidates``).
     """
+    copywriting.check_writers(config)
     algorithm = _algorithm(config)
     delivery.check_agents(config)
     setting = make_setting(config, folder)
@@ -217,11 +218,6 @@ def _numbers(
 ) -> dict[str, Any]:
     options = config["evaluation"]
     baseline = f"{LOGGED}, {options['baseline']}"
-    if baseline not in played:
-        raise UserError(
-            f"evaluation.baseline={options['baseline']} is no policy of this run; choose one of "
-            f"{', '.join(policies(config))}."
-        )
     seed, resamples = derived_seed(config["seed"], "bootstrap"), int(options["resamples"])
     numbers = policy_metrics(played, baseline, None, resamples, seed)
     segments = gold.profiles.segments[setting.rows]

@@ -19,7 +19,7 @@ from copygym.experiments.copy_judging import judged, summarise
 from copygym.experiments.copy_report import main_table, sections
 from copygym.experiments.copy_setting import CopySetting, make_setting
 from copygym.experiments.folder import Record, RunFolder
-from copygym.experiments.stages import derived_seed, file_name, instantiated
+from copygym.experiments.stages import derived_seed, file_name, instantiated, known_options
 from copygym.experiments.tracking import Trackers
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     (name -> part of the group algorithm), ``samples`` (budget of each), ``seeds``, ``evaluation``
     (``temperature``, ``top_p``, ``resamples``, ``examples``).
     """
-    algorithms(config)
+    check_writers(config)
     setting = make_setting(config, folder)
     based = with_base(config, folder, setting)
     by_seed = {}
@@ -47,6 +47,23 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         child = folder if len(config["seeds"]) == 1 else folder.child(f"seed-{seed}")
         by_seed[int(seed)] = write_all(based, child, trackers, setting, int(seed))
     return summarise(config, setting, by_seed)
+
+
+def check_writers(config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a mistake about copywriters that would else be found after minutes."""
+    from copygym.agents.copywriter.sft import PeftChoice, finetune
+    from copygym.agents.copywriter.tiny import TinyConfig
+
+    algorithms(config)
+    spec = config["copywriter"]
+    options = dict(spec["sft"])
+    peft = dict(options.pop("peft", None) or {})
+    known_options(finetune, options, "key of copywriter.sft")
+    known_options(PeftChoice, peft, "key of copywriter.sft.peft")
+    PeftChoice(**peft)
+    tiny = dict(spec.get("tiny") or {})
+    known_options(TinyConfig, tiny, "key of copywriter.tiny")
+    TinyConfig(**tiny)
 
 
 def algorithms(config: Mapping[str, Any]) -> dict[str, CopyAlgorithm]:
@@ -179,7 +196,7 @@ def sft_writer(
 
     def compute() -> Record:
         options = dict(config["copywriter"]["sft"])
-        peft = PeftChoice(**options.pop("peft"))
+        peft = PeftChoice(**(options.pop("peft", None) or {}))
         writer = base_writer(config)
         texts, rows = setting.demonstrations
         trackers.begin("learn/sft")

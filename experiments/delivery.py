@@ -20,7 +20,6 @@ from copygym.experiments.population import aligned, simulate
 from copygym.experiments.stages import (
     ONE_SEED,
     PARTS,
-    Policy,
     derived_seed,
     instantiated,
     learn,
@@ -139,25 +138,24 @@ def compare(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Co
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake in the config that would else be found after minutes."""
-    agents = check_agents(config)
+    check_agents(config)
     for part, share in {**dict.fromkeys(PARTS), **split_shares(config)}.items():
         if not share:
             raise UserError(f"split.{part}={share or 0:g}: give a share of users above 0.")
+
+
+def check_agents(config: Mapping[str, Any]) -> None:
+    """Check that each policy and the reward can be made, and that the baseline is one of them."""
+    agents = policies(config)
+    for policy in agents.values():
+        policy.make()
+    instantiated(config["reward"], "reward")
     baseline = config["evaluation"]["baseline"]
     if baseline not in agents:
         raise UserError(
             f"evaluation.baseline={baseline} is no policy of this run; choose one of "
             f"{', '.join(agents)}."
         )
-
-
-def check_agents(config: Mapping[str, Any]) -> dict[str, Policy]:
-    """Return the config's policies once each of them, and the reward, could be made."""
-    agents = policies(config)
-    for policy in agents.values():
-        policy.make()
-    instantiated(config["reward"], "reward")
-    return agents
 
 
 def split_users(log: ClickLog, config: Mapping[str, Any]) -> dict[str, ClickLog]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -164,6 +165,18 @@ def instantiated(config: Mapping[str, Any], what: str) -> Any:
                 raise UserError(f"{what}: {cause}; check its config keys.") from error
             cause = cause.__cause__
         raise
+
+
+def known_options(taker: Any, options: Mapping[str, Any], what: str) -> None:
+    """Check that a function or class takes every option by name.
+
+    Raises:
+        UserError: it does not; the message lists what it takes.
+    """
+    known = list(inspect.signature(taker).parameters)
+    for name in options:
+        if name not in known:
+            raise unknown_name(what, str(name), known)
 
 
 def policies(config: Mapping[str, Any]) -> dict[str, Policy]:

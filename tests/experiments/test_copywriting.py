@@ -121,6 +121,10 @@ def test_a_campaign_compares_copy_and_policy(tmp_path):
         ("parts.judge=0", "parts.judge=0: give a number above 0."),
         ("samples=0", "samples=0: give a whole number of 1 or more."),
         ("+copy_reward.terms.likes=1", "likes"),
+        ("+copywriter.sft.rate=1", "unknown key of copywriter.sft 'rate'"),
+        ("+copywriter.sft.peft.rnak=1", "unknown key of copywriter.sft.peft 'rnak'"),
+        ("copywriter.sft.peft.kind=lura", "unknown peft kind 'lura'"),
+        ("+copywriter.tiny.width=1", "unknown key of copywriter.tiny 'width'"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_learned(override, expected, tmp_path):
