@@ -19,7 +19,13 @@ from copygym.experiments.copy_judging import judged, summarise
 from copygym.experiments.copy_report import main_table, sections
 from copygym.experiments.copy_setting import CopySetting, make_setting
 from copygym.experiments.folder import Record, RunFolder
-from copygym.experiments.stages import derived_seed, file_name, instantiated, known_options
+from copygym.experiments.stages import (
+    check_part,
+    derived_seed,
+    file_name,
+    instantiated,
+    known_options,
+)
 from copygym.experiments.tracking import Trackers
 
 if TYPE_CHECKING:
@@ -50,11 +56,14 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
 
 
 def check_writers(config: Mapping[str, Any]) -> None:
-    """Raise `UserError` for a mistake about copywriters that would else be found after minutes."""
+    """Raise `UserError` for a mistake about models that would else be found after minutes."""
     from copygym.agents.copywriter.sft import PeftChoice, finetune
     from copygym.agents.copywriter.tiny import TinyConfig
 
     algorithms(config)
+    for name in ("reward_model", "judge_model", "gold_model", "copy_reward"):
+        if name in config:
+            check_part(config[name], name)
     spec = config["copywriter"]
     options = dict(spec["sft"])
     peft = dict(options.pop("peft", None) or {})

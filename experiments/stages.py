@@ -149,11 +149,12 @@ def instantiated(config: Mapping[str, Any], what: str) -> Any:
         what: names it in messages.
 
     Raises:
-        UserError: its constructor refuses the arguments.
+        UserError: it is no such part, or its constructor refuses the arguments.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
+    check_part(config, what)
     try:
         return instantiate(dict(config), _convert_="all")
     except InstantiationException as error:
@@ -165,6 +166,18 @@ def instantiated(config: Mapping[str, Any], what: str) -> Any:
                 raise UserError(f"{what}: {cause}; check its config keys.") from error
             cause = cause.__cause__
         raise
+
+
+def check_part(config: Any, what: str) -> None:
+    """Raise `UserError` unless ``config`` is a part with ``_target_``, such as a group's file is.
+
+    ``judge_model=tfidf`` puts a word where the group's file belongs.
+    """
+    if not isinstance(config, Mapping) or "_target_" not in config:
+        raise UserError(
+            f"{what} is {config!r}, not a config part with _target_; to choose a file of a config "
+            f"group for it write GROUP@{what}=FILE, such as reward_model@judge_model=tfidf."
+        )
 
 
 def known_options(taker: Any, options: Mapping[str, Any], what: str) -> None:

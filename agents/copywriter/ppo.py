@@ -117,6 +117,11 @@ class PPO(PPOSettings, RunAlgorithm):
         if self.vocabulary == "full":
             return None
         if self.vocabulary == "copy":
+            if not self.copy_texts:
+                raise UserError(
+                    "vocabulary is 'copy', but copy_texts is empty; give examples of copy, or "
+                    "vocabulary=full."
+                )
             return copy_vocabulary(writer, [*self.copy_texts, *rows.briefs])
         return [int(token) for token in self.vocabulary]
 

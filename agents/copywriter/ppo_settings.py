@@ -115,11 +115,6 @@ class PPOSettings(Watch):
                 raise unknown_name(kind, value, choices)
         if isinstance(self.vocabulary, str) and self.vocabulary not in ("full", "copy"):
             raise unknown_name("vocabulary", self.vocabulary, ["full", "copy"])
-        if self.vocabulary == "copy" and not self.copy_texts:
-            raise UserError(
-                "vocabulary is 'copy', but copy_texts is empty; give examples of copy, or "
-                "vocabulary=full."
-            )
 
 
 _POSITIVE = ("learning_rate", "value_learning_rate", "clip", "temperature", "kl_target")

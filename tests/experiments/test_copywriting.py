@@ -125,6 +125,7 @@ def test_a_campaign_compares_copy_and_policy(tmp_path):
         ("+copywriter.sft.peft.rnak=1", "unknown key of copywriter.sft.peft 'rnak'"),
         ("copywriter.sft.peft.kind=lura", "unknown peft kind 'lura'"),
         ("+copywriter.tiny.width=1", "unknown key of copywriter.tiny 'width'"),
+        ("judge_model=tfidf", "judge_model is 'tfidf', not a config part with _target_"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_learned(override, expected, tmp_path):

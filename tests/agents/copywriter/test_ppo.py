@@ -258,7 +258,6 @@ def test_adapted_price_moves_towards_its_target(copywriter, rows):
         ({"kl_estimator": "k2"}, "unknown kl_estimator 'k2': choose one of k1, k3."),
         ({"kl_control": "free"}, "unknown kl_control 'free': choose one of adaptive, fixed."),
         ({"vocabulary": "short"}, "unknown vocabulary 'short': choose one of copy, full."),
-        ({"vocabulary": "copy"}, "vocabulary is 'copy', but copy_texts is empty"),
     ],
 )
 def test_settings_are_checked(options, message):
@@ -271,6 +270,8 @@ def test_bad_rewards_and_budgets_are_named(copywriter, rows):
         train(copywriter, rows, lambda texts, _: np.full(len(texts), np.nan))
     with pytest.raises(UserError, match=re.escape("returned shape (1,) for 8 texts")):
         train(copywriter, rows, lambda texts, _: np.zeros(1))
+    with pytest.raises(UserError, match="vocabulary is 'copy', but copy_texts is empty"):
+        train(copywriter, rows, options={"vocabulary": "copy"})
     with pytest.raises(UserError, match=re.escape("the budget of 5 samples is smaller than one")):
         train(copywriter, rows, samples=5, options={"minibatches": 2})
     with pytest.raises(UserError, match=re.escape("the brief of row 0 is empty")):
