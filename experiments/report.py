@@ -62,7 +62,10 @@ def load_job(name: str) -> ModuleType:
 
 
 def write_report(folder: Path) -> tuple[Path, list[Section]]:
-    """Build ``report.html``, ``table.md`` and ``figures/`` from the results in ``folder``.
+    """Build the report and its parts from the results in ``folder``.
+
+    ``report.html`` stands alone; ``report.md`` shows the same beside its pictures, ``table.md`` the
+    main table; ``figures/`` has the pictures as SVG and PNG.
 
     Returns:
         The report's path and its sections.
@@ -81,9 +84,34 @@ def write_report(folder: Path) -> tuple[Path, list[Section]]:
     lead = f"{label}{table.caption}\n\n" if table.caption else label
     write_text(folder / "table.md", f"{lead}{table.to_markdown()}\n")
     everything = [*sections, *_closing(result, manifest)]
+    write_text(folder / "report.md", markdown(result, table, everything))
     path = folder / "report.html"
     write_text(path, render(result, table, everything))
     return path, sections
+
+
+def markdown(result: Mapping[str, Any], table: Table, sections: list[Section]) -> str:
+    """Return the page as Markdown; it expects its pictures beside it as SVG."""
+    label = "**Synthetic data.** " if result.get("synthetic") else ""
+    blocks = [f"# {result['title']}", f"{label}{_inert(result['summary'])}", *_blocks(table)]
+    for section in sections:
+        blocks.append(f"## {section.heading}")
+        blocks += [_inert(text) for text in section.text]
+        for part in section.tables:
+            blocks += _blocks(part)
+        blocks += [f"![{_inert(p.caption)}]({p.name}.svg)" for p in section.pictures]
+        if section.points:
+            blocks.append("\n".join(f"- {_inert(point)}" for point in section.points))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _blocks(table: Table) -> list[str]:
+    return [*([_inert(table.caption)] if table.caption else []), _inert(table.to_markdown())]
+
+
+def _inert(text: str) -> str:
+    """Return text in which nothing is HTML or a link: copy in a report may hold any characters."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
 
 
 def render(result: Mapping[str, Any], table: Table, sections: list[Section]) -> str:

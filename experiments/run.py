@@ -59,6 +59,7 @@ _PUBLISHED = {
     "result.json": "results.json",
     "manifest.json": "manifest.json",
     "table.md": "table.md",
+    "report.md": "report.md",
 }
 
 

@@ -15,6 +15,8 @@ from hydra import compose, initialize_config_module
 from copygym.envs.errors import UserError
 from copygym.experiments import run as app
 from copygym.experiments.cli import main
+from copygym.experiments.report import Section, markdown
+from copygym.experiments.tables import Table
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = {"group": "g", "job_type": "j", "name": "n"}
@@ -122,6 +124,22 @@ def test_delivery_leaves_everything(delivered):
     )
 
 
+def test_the_report_is_markdown_too(delivered):
+    page = (delivered / "report.md").read_text()
+    assert page.startswith("# ")
+    assert "**Synthetic data.**" in page
+    assert (delivered / "table.md").read_text().splitlines()[-1] in page
+    for name in re.findall(r"\]\((\w+\.svg)\)", page):
+        assert (delivered / "figures" / name).exists()
+    assert "policies.svg" in page
+
+
+def test_markdown_keeps_copy_inert():
+    section = Section("Copy", tables=(Table(("text",), (("<img src=x> ![a](b) | c",),)),))
+    page = markdown({"title": "T", "summary": "S"}, Table(("a",), ()), [section])
+    assert "| &lt;img src=x> ![a]\\(b) \\| c |" in page
+
+
 def test_the_manifest_is_complete_and_private(delivered):
     manifest = read(delivered, "manifest.json")
     for key in ("command", "config", "seed", "code", "packages", "data", "rows_seen", "machine"):
@@ -172,7 +190,7 @@ def test_results_can_be_published(delivered, tmp_path):
         tiny("delivery", delivered, f"publish={tmp_path / 'docs'}"), delivered, ["run"], NAMES
     )
     found = {path.name for path in (tmp_path / "docs").iterdir()}
-    assert {"results.json", "manifest.json", "table.md", "policies.svg"} <= found
+    assert {"results.json", "manifest.json", "table.md", "report.md", "policies.svg"} <= found
 
 
 @pytest.mark.parametrize("experiment", [e for e in EXPERIMENTS if e not in ELSEWHERE])
