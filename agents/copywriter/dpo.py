@@ -65,7 +65,8 @@ class _DPOTrainer(QuietTrainer, DPOTrainer):
 class DPO(RunAlgorithm):
     """Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290, equation 7).
 
-    With ``pairs`` it learns from the log alone and never asks the reward. Without, each round
+    With ``pairs`` it learns from the log alone and never asks the reward; its budget of samples is
+    then one of texts, two a pair, and pairs are used again if they run out. Without, each round
     draws ``group`` texts for each of ``tasks`` tasks from the writer as it is by then, and pairs
     the reward's best with its worst, where they differ. The reference is always the starting
     writer. ``info["pairs"]`` of the result says which it was.
@@ -74,7 +75,6 @@ class DPO(RunAlgorithm):
         pairs: tasks, better texts and worse texts, as `demonstrations.preference_pairs` makes.
         tasks: pairs per round, which is one update of the history.
         group: texts drawn per task where the reward makes the pairs; at least 2.
-        passes: with ``pairs``: times that all of them are gone through.
         epochs: times that a round's pairs are gone through.
         batch: pairs per optimiser step.
         beta: how strongly the writer is held to where it started; small is loose.
@@ -89,7 +89,6 @@ class DPO(RunAlgorithm):
     pairs: Pairs | None = None
     tasks: int = 16
     group: int = 4
-    passes: int = 1
     epochs: int = 1
     batch: int = 8
     beta: float = 0.1
@@ -104,7 +103,7 @@ class DPO(RunAlgorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for setting in ("tasks", "passes", "epochs", "batch"):
+        for setting in ("tasks", "epochs", "batch"):
             if getattr(self, setting) < 1:
                 raise UserError(f"{setting} is {getattr(self, setting)}; it must be at least 1.")
         if self.group < 2:
@@ -156,7 +155,7 @@ class DPO(RunAlgorithm):
 
     def _rounds(self, samples: int) -> int:
         if self.pairs is not None:
-            return math.ceil(len(self.pairs[0]) * self.passes / self.tasks)
+            return math.ceil(max(1, samples // 2) / self.tasks)
         if samples < self.group:
             raise UserError(
                 f"the budget of {samples} samples is smaller than one group of {self.group}; "
@@ -172,7 +171,7 @@ class DPO(RunAlgorithm):
             index = task_order(len(run.rows), first + size, seed)[first:]
             return self._draw(run, writer, run.rows.take(index), seed * 100_003 + run.updates)
         rows, better, worse = self.pairs
-        total = min(first + self.tasks, len(rows) * self.passes)
+        total = min(first + self.tasks, max(1, run.samples // 2))
         index = task_order(len(rows), total, seed)[first:]
         better_ids, worse_ids = (
             [writer.style.response_ids(texts[i], writer.max_new_tokens) for i in index]

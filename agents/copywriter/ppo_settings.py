@@ -14,7 +14,6 @@ class PPOSettings(Watch):
     """Settings of PPO, besides those of `Watch`.
 
     Attributes:
-        margin: as in `Watch`: PPO stops when the judge is sure that it got worse.
         batch: samples per update.
         minibatches: optimiser steps per epoch; divides ``batch``. With 1 the first epoch's pass
             also gives the old log probabilities and values, which saves a pass.
@@ -55,7 +54,6 @@ class PPOSettings(Watch):
         min_entropy: nats per token.
     """
 
-    margin: float = 1.0
     batch: int = 32
     minibatches: int = 1
     epochs: int = 4

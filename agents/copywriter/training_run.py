@@ -57,7 +57,7 @@ class Watch:
 
     judge_every: int = 4
     patience: int = 4
-    margin: float = 0.0
+    margin: float = 1.0
     max_kl: float = 0.0
     examples_every: int = 5
     save_every: int = 5

@@ -36,8 +36,8 @@ def rounds(monkeypatch):
 
 
 def test_pairs_from_a_log_never_ask_the_reward(copywriter, pairs):
-    trained = DPO(pairs=pairs, tasks=4, batch=4, passes=2, learning_rate=5e-3).train(
-        copywriter, pairs[0], never, samples=1, seed=0
+    trained = DPO(pairs=pairs, tasks=4, batch=4, learning_rate=5e-3).train(
+        copywriter, pairs[0], never, samples=4 * len(pairs[1]), seed=0
     )
 
     assert trained.info["pairs"] == "given, from a log"
@@ -49,8 +49,8 @@ def test_pairs_from_a_log_never_ask_the_reward(copywriter, pairs):
 
 def test_the_log_s_better_text_becomes_more_likely_than_its_worse(copywriter, pairs):
     rows, better, worse = pairs
-    trained = DPO(pairs=pairs, tasks=12, batch=6, passes=4, learning_rate=5e-3).train(
-        copywriter, rows, never, samples=1, seed=0
+    trained = DPO(pairs=pairs, tasks=12, batch=6, learning_rate=5e-3).train(
+        copywriter, rows, never, samples=8 * len(better), seed=0
     )
 
     def margin(writer):
@@ -62,7 +62,7 @@ def test_the_log_s_better_text_becomes_more_likely_than_its_worse(copywriter, pa
 
 def test_the_first_loss_is_that_of_a_fair_coin(copywriter, pairs):
     trained = DPO(pairs=pairs, tasks=4, batch=4).train(
-        copywriter, pairs[0].take(range(4)), never, samples=1, seed=0
+        copywriter, pairs[0].take(range(4)), never, samples=8, seed=0
     )
 
     assert trained.history[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
@@ -71,7 +71,9 @@ def test_the_first_loss_is_that_of_a_fair_coin(copywriter, pairs):
 
 def test_the_log_s_texts_are_our_tokens_and_keep_their_rows(rounds, copywriter, pairs):
     rows, better, worse = pairs
-    DPO(pairs=pairs, tasks=5, passes=2).train(copywriter, rows, never, samples=1, seed=0)
+    DPO(pairs=pairs, tasks=5).train(
+        copywriter, rows, never, samples=4 * len(better), seed=0
+    )
     found = [
         (prompt, tuple(good), tuple(bad))
         for part in rounds
