@@ -41,6 +41,7 @@ class CopySetting:
         log: the click log.
         data: its checksum and rows.
         rows_seen: what each part of the log holds.
+        proxy_log: the part that the reward model and the copywriter may learn from.
         readers: simulated readers whose answer to free text is the proxy; Copywriting-v0's users.
         model: the proxy CTR model.
         train: tasks to train on.
@@ -62,6 +63,7 @@ class CopySetting:
     log: ClickLog
     data: dict[str, Any]
     rows_seen: dict[str, Any]
+    proxy_log: ClickLog
     readers: UserModel
     model: Any
     train: CopyRows

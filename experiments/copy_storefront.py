@@ -66,6 +66,7 @@ def storefront_setting(
         log=log,
         data=data,
         rows_seen=rows_seen,
+        proxy_log=parts["proxy"],
         readers=readers,
         model=model,
         train=train,

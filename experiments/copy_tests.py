@@ -75,6 +75,7 @@ def headline_setting(
         log=log,
         data=data,
         rows_seen=rows_seen,
+        proxy_log=parts["proxy"],
         readers=readers,
         model=model,
         train=tasks["proxy"],

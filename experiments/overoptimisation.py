@@ -1,0 +1,358 @@
+"""Experiment: when does optimising the proxy start to hurt? (E4)
+
+One copywriter, tuned on the log's better copy, is optimised against proxies that differ in how
+much of the log they saw and in their head: a single CTR model, or an ensemble's mean, worst case
+(WCO) or uncertainty-weighted score (UWO; Coste et al. 2023, arXiv 2310.02743). Best-of-n moves it
+by an exact number of nats, PPO by many small steps; gold, which no proxy saw, is followed all the
+way and Gao et al.'s laws are fitted (arXiv 2210.10760).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from copygym.envs.copyrows import CopyReward, CopyRows, score_copy
+from copygym.envs.errors import UserError, unknown_name
+from copygym.experiments import copywriting
+from copygym.experiments.bootstrap import mean_estimate
+from copygym.experiments.copy_setting import CopySetting, fit_ctr_model, make_setting
+from copygym.experiments.folder import Record, RunFolder
+from copygym.experiments.overopt_fit import BestOfCurve, best_of_curve, fit_law
+from copygym.experiments.overopt_report import main_table, sections
+from copygym.experiments.stages import ONE_SEED, derived_seed, file_name
+from copygym.experiments.tracking import Trackers
+
+if TYPE_CHECKING:
+    from copygym.agents.copywriter.writer import Copywriter
+    from copygym.rewards.ctr_ensemble import CtrEnsemble
+
+__all__ = ["main_table", "run", "sections"]
+
+#: Proxies by the name that tables show: the first member alone, and the ensemble's heads.
+HEADS = ("single", "mean", "wco", "uwo")
+#: Texts scored together: bounds memory.
+_CHUNK = 4096
+
+
+def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
+    """Follow gold under best-of-n and PPO; return the result (JSON types).
+
+    Config keys: those of `make_setting` (``reward_model.members`` > 1), ``copywriter``, and
+    ``overopt``: ``heads``, ``sizes`` (shares of the proxy's part of the log), ``beta`` (of UWO),
+    ``n`` (draws per task), ``temperature``, ``resamples`` and ``ppo`` (``kl_coefs``, ``heads``,
+    ``samples``, ``window`` and settings of PPO).
+    """
+    options = _checked(config)
+    copywriting.check_writers(config)
+    setting = make_setting(config, folder)
+    seed = int(config["seed"])
+    with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
+        based = copywriting.with_base(config, folder, setting)
+        start = copywriting.sft_writer(based, folder, trackers, setting, seed)
+        proxies = {
+            size: _proxy(config, folder, setting, size) for size in map(float, options["sizes"])
+        }
+        drawn = _draw(config, folder, setting, start, proxies)
+        curves = {
+            (size, head): best_of_curve(drawn.proxy(size, head, float(options["beta"])), drawn.gold)
+            for size in proxies
+            for head in options["heads"]
+        }
+        learned = {
+            (head, float(price)): _learn(
+                config, folder, trackers, setting, start, proxies, drawn, head, float(price)
+            )
+            for head in options["ppo"]["heads"]
+            for price in options["ppo"]["kl_coefs"]
+        }
+    return _result(config, setting, curves, learned)
+
+
+def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``overopt`` of the config, or say what is wrong with it."""
+    options: dict[str, Any] = dict(config["overopt"])
+    for head in [*options["heads"], *options["ppo"]["heads"]]:
+        if head not in HEADS:
+            raise unknown_name("overopt head", str(head), list(HEADS))
+    if int(config["reward_model"].get("members", 1)) < 2:
+        raise UserError("reward_model.members is below 2; an ensemble's heads need more.")
+    for size in options["sizes"]:
+        if not 0 < float(size) <= 1:
+            raise UserError(f"overopt.sizes has {size}; a share of the log lies in (0, 1].")
+    if int(options["n"]) < 8:
+        raise UserError(f"overopt.n is {options['n']}; a law needs the best of at least 8 draws.")
+    return options
+
+
+# ------------------------------------------------------------------ proxies
+
+
+def _proxy(
+    config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, size: float
+) -> CtrEnsemble:
+    """Return the ensemble fitted on a share of what a proxy may see."""
+    log = setting.proxy_log
+    if size < 1:
+        parts = {"kept": size, "rest": 1 - size}
+        seed = derived_seed(int(config["seed"]), "size", str(size))
+        split = log.split_by_test if log.has("test_id") else log.split_by_user
+        log = split(parts, seed)["kept"]
+    model: CtrEnsemble = fit_ctr_model(folder, f"proxy-{size:g}", log, config, "reward_model")
+    return model
+
+
+def _headed(scores_MN: np.ndarray, head: str, beta: float) -> np.ndarray:
+    """Return a head's scores (N,) from the members' (M, N)."""
+    from copygym.rewards.ctr_ensemble import combine
+
+    return scores_MN[0] if head == "single" else combine(scores_MN, head, beta)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """K draws of the starting writer for each of T tasks, scored by everybody.
+
+    Attributes:
+        gold: (T, K) gold click logits.
+        members: size -> (M, T, K) click logits of the ensemble's members.
+    """
+
+    gold: np.ndarray
+    members: dict[float, np.ndarray]
+
+    def proxy(self, size: float, head: str, beta: float) -> np.ndarray:
+        """Return (T, K) scores of a head."""
+        scores_MTK = self.members[size]
+        flat = _headed(scores_MTK.reshape(len(scores_MTK), -1), head, beta)
+        return flat.reshape(self.gold.shape)
+
+
+def _draw(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    setting: CopySetting,
+    start: Copywriter,
+    proxies: Mapping[float, CtrEnsemble],
+) -> Drawn:
+    """Draw and score all texts of the best-of-n curves, task by task."""
+    options, rows = config["overopt"], setting.test
+    n, seed = int(options["n"]), derived_seed(int(config["seed"]), "draw")
+
+    def compute() -> Record:
+        from tqdm import trange
+
+        from copygym.agents.copywriter.drawing import draw
+
+        gold = np.zeros((len(rows), n))
+        members = {size: np.zeros((len(p.members), len(rows), n)) for size, p in proxies.items()}
+        for task in trange(len(rows), desc="best of n", unit="task", disable=None, leave=False):
+            row = rows.take([task])
+            texts = draw(
+                start, row, n=n, seed=seed + task, temperature=float(options["temperature"])
+            ).texts
+            for first in range(0, n, _CHUNK):
+                part = texts[first : first + _CHUNK]
+                repeated = row.take(np.zeros(len(part), np.int64))
+                gold[task, first : first + _CHUNK] = _gold(setting, part, repeated)
+                for size, proxy in proxies.items():
+                    scores = proxy.member_scores(part)
+                    members[size][:, task, first : first + _CHUNK] = scores
+        return Record({}, {"gold": gold, **{f"members-{s:g}": m for s, m in members.items()}})
+
+    arrays = folder.stage("best-of-n/draw", compute).arrays
+    return Drawn(arrays["gold"], {size: arrays[f"members-{size:g}"] for size in proxies})
+
+
+def _gold(setting: CopySetting, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
+    """Return gold click logits (N,)."""
+    chance = score_copy(setting.gold, texts, rows)[0]
+    return np.log(chance) - np.log1p(-chance)
+
+
+# ------------------------------------------------------------------ learning
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """A head as a training reward, with gold as a term that weighs nothing.
+
+    Scores are standardised by the starting writer's draws for the same task, so that a price of KL
+    means the same for every head and a line of history does not depend on its tasks.
+
+    Attributes:
+        proxy: the ensemble.
+        head: of `HEADS`.
+        beta: of UWO.
+        setting: has gold.
+        start: task -> (mean proxy, mean gold) of the starting writer.
+        scale: standard deviations of proxy and gold within tasks.
+    """
+
+    proxy: CtrEnsemble
+    head: str
+    beta: float
+    setting: CopySetting
+    start: Mapping[tuple[int, ...], tuple[float, float]]
+    scale: tuple[float, float]
+
+    def __call__(
+        self, texts: Sequence[str], rows: CopyRows
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        at = np.array([self.start[key] for key in _keys(rows)])
+        scores = _headed(self.proxy.member_scores(list(texts)), self.head, self.beta)
+        gold = _gold(self.setting, texts, rows)
+        return (scores - at[:, 0]) / self.scale[0], {"gold": (gold - at[:, 1]) / self.scale[1]}
+
+
+def _keys(rows: CopyRows) -> list[tuple[int, ...]]:
+    parts = (rows.user, rows.creative, rows.channel, rows.slot)
+    return [tuple(int(x) for x in key) for key in zip(*parts, strict=True)]
+
+
+def _within(scores_TK: np.ndarray) -> float:
+    """Return the standard deviation of draws within tasks; 1 where they do not differ."""
+    return float(np.sqrt(scores_TK.var(axis=1).mean())) or 1.0
+
+
+def _learn(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    start: Copywriter,
+    proxies: Mapping[float, CtrEnsemble],
+    drawn: Drawn,
+    head: str,
+    price: float,
+) -> list[dict[str, float]]:
+    """Train PPO against a head at a price of KL; return one line per ``window`` updates."""
+    from copygym.agents.copywriter.algorithm import make_algorithm
+
+    options = dict(config["overopt"]["ppo"])
+    window, samples = int(options.pop("window")), int(options.pop("samples"))
+    for key in ("kl_coefs", "heads"):
+        options.pop(key)
+    size, beta = max(proxies), float(config["overopt"]["beta"])
+    scores = drawn.proxy(size, head, beta)
+    means = zip(scores.mean(axis=1), drawn.gold.mean(axis=1), strict=True)
+    reward: CopyReward = _Followed(
+        proxy=proxies[size],
+        head=head,
+        beta=beta,
+        setting=setting,
+        start=dict(zip(_keys(setting.test), means, strict=True)),
+        scale=(_within(scores), _within(drawn.gold)),
+    )
+    stage = f"ppo/{file_name(f'{head}-{price:g}')}"
+
+    def compute() -> Record:
+        algorithm = make_algorithm("ppo", kl_coef=price, **options)
+        trackers.begin(stage)
+        trained = algorithm.train(
+            start,
+            setting.test,
+            reward,
+            samples=samples,
+            seed=derived_seed(int(config["seed"]), "ppo", head, str(price)),
+            folder=folder.file("checkpoints", file_name(f"{head}-{price:g}")),
+            on_progress=lambda step, metrics: trackers.log(stage, metrics, step),
+        )
+        return Record({"history": trained.history, "stopped": trained.stopped})
+
+    history = folder.stage(stage, compute).values["history"]
+    lines = []
+    for first in range(0, len(history), window):
+        part = history[first : first + window]
+        lines.append(
+            {
+                name: float(np.mean([line[key] for line in part]))
+                for name, key in (
+                    ("samples", "samples"),
+                    ("kl", "kl"),
+                    ("proxy", "reward"),
+                    ("gold", "reward/gold"),
+                )
+            }
+        )
+    return lines
+
+
+# ------------------------------------------------------------------ the result
+
+
+def _result(
+    config: Mapping[str, Any],
+    setting: CopySetting,
+    curves: Mapping[tuple[float, str], BestOfCurve],
+    learned: Mapping[tuple[str, float], list[dict[str, float]]],
+) -> dict[str, Any]:
+    options = config["overopt"]
+    resamples, seed = int(options["resamples"]), derived_seed(0, "bootstrap")
+    best_of = [
+        {"size": size, "head": head, **_curve(curve, resamples, seed)}
+        for (size, head), curve in curves.items()
+    ]
+    ppo = [
+        {"head": head, "kl_coef": price, "lines": lines, "law": _learning_law(lines)}
+        for (head, price), lines in learned.items()
+    ]
+    kind = "a synthetic log" if setting.log.synthetic else "a real log"
+    writer = config["copywriter"]["model"]["name"]
+    largest = max(float(size) for size in options["sizes"])
+    full = [entry for entry in best_of if entry["size"] == largest]
+    words = "; ".join(
+        f"{entry['head']} {entry['gold'][-1]['value']:+.2f} "
+        f"[{entry['gold'][-1]['low']:+.2f}, {entry['gold'][-1]['high']:+.2f}]"
+        for entry in full
+    )
+    return {
+        "title": f"Gold against proxy on {setting.log.name}",
+        "synthetic": setting.log.synthetic,
+        "summary": (
+            f"On {kind} ({setting.log.name}), copy of a tuned copywriter ({writer}) was optimised "
+            f"against CTR models. Gold click logit gained by the best of "
+            f"{int(options['n']):,} draws over one draw, {len(setting.test)} tasks: {words}. "
+            f"{setting.gold_text}"
+        ),
+        "best_of_n": best_of,
+        "ppo": ppo,
+        "tasks": len(setting.test),
+        "n": int(options["n"]),
+        "gold": setting.gold_text,
+        "data": {setting.log.name: setting.data},
+        "rows_seen": setting.rows_seen,
+        "notes": list(setting.log.notes),
+        "assumptions": list(
+            dict.fromkeys([*setting.readers.assumptions, "every text is judged once.", ONE_SEED])
+        ),
+    }
+
+
+def _curve(curve: BestOfCurve, resamples: int, seed: int) -> dict[str, Any]:
+    """Return a curve with intervals over tasks, and its law."""
+
+    def points(values_TC: np.ndarray) -> list[dict[str, float]]:
+        return [mean_estimate(column, resamples, seed).to_dict() for column in values_TC.T]
+
+    gold = curve.gold_TC.mean(axis=0)
+    return {
+        "k": curve.k.tolist(),
+        "d": curve.d.tolist(),
+        "proxy": points(curve.proxy_TC),
+        "gold": points(curve.gold_TC),
+        "law": fit_law("best_of_n", curve.d.tolist(), gold.tolist()).to_dict(),
+        "best_k": int(curve.k[gold.argmax()]),
+    }
+
+
+def _learning_law(lines: Sequence[Mapping[str, float]]) -> dict[str, Any] | None:
+    """Return the law of a PPO run, None where too few of its points have left the start."""
+    far = [line for line in lines if line["kl"] > 0]
+    if len(far) < 3:
+        return None
+    d = np.sqrt([line["kl"] for line in far])
+    return fit_law("rl", d.tolist(), [line["gold"] for line in far]).to_dict()
