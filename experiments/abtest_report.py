@@ -1,0 +1,99 @@
+"""Tables and words for the result of `abtest_analysis.analyse`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from copygym.experiments.abtest import METHODS
+from copygym.experiments.abtest_multiple import ADJUSTMENTS
+from copygym.experiments.tables import Table, interval
+
+
+def p_text(p: float) -> str:
+    """Format a p-value."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
+
+
+def arms_table(result: Mapping[str, Any]) -> Table:
+    """Return the arms with units, shares and means."""
+    unit = "%" if result["rate"] else ""
+    total = sum(row["units"] for row in result["arms"])
+    rows = tuple(
+        (
+            row["arm"],
+            f"{row['units']:,}",
+            f"{100 * row['units'] / total:.2f}%",
+            interval(row["mean"], unit),
+        )
+        for row in result["arms"]
+    )
+    heading = "click rate, %" if result["rate"] else "mean"
+    return Table(("arm", result["unit"], "share", heading), rows)
+
+
+def effects_table(result: Mapping[str, Any]) -> Table:
+    """Return the comparisons with the control."""
+    scale, name = ("%", "difference, points") if result["rate"] else ("", "difference")
+    several = len(result["comparisons"]) > 1
+    columns = ("arm", name, "lift, %", "p", *(("p, adjusted",) if several else ()), "verdict")
+    rows = tuple(
+        (
+            f"{entry['arm']} against {result['control']}",
+            interval(entry["difference"], scale),
+            "-" if entry["lift"] is None else interval(entry["lift"], "%"),
+            p_text(entry["p"]),
+            *((p_text(entry["p_adjusted"]),) if several else ()),
+            entry["verdict"],
+        )
+        for entry in result["comparisons"]
+    )
+    return Table(columns, rows)
+
+
+def looks_table(result: Mapping[str, Any]) -> Table:
+    """Return the differences at every look."""
+    scale = "%" if result["rate"] else ""
+    rows = tuple(
+        (
+            look["look"],
+            f"{look['units']:,}",
+            *(interval(entry["difference"], scale) for entry in look["comparisons"]),
+        )
+        for look in result["looks"]
+    )
+    names = tuple(entry["arm"] for entry in result["comparisons"])
+    return Table(("look", result["unit"], *names), rows)
+
+
+def ratio_text(ratio: Mapping[str, Any] | None) -> str:
+    """Return the sample ratio's verdict in words."""
+    if ratio is None:
+        return "Sample ratio: not checked, as a bandit's shares are not planned."
+    if ratio["mismatch"]:
+        return (
+            f"SAMPLE-RATIO MISMATCH (p {p_text(ratio['p'])}): units did not arrive in the planned "
+            "shares, so something other than chance decided who was counted. Find out what before "
+            "you believe any effect."
+        )
+    return f"Sample ratio: as planned (p {p_text(ratio['p'])})."
+
+
+def to_text(result: Mapping[str, Any]) -> str:
+    """Return the whole answer for a terminal."""
+    parts = [arms_table(result).to_text(), ratio_text(result["sample_ratio"])]
+    parts.append(effects_table(result).to_text())
+    if result["looks"]:
+        parts.append("Differences at every look:\n\n" + looks_table(result).to_text())
+    level = f"{100 * result['level']:g}%"
+    lines = [f"{level} intervals; {METHODS[result['method']]}."]
+    if result["planned"]:
+        lines.append(
+            f"The intervals are narrowest at {result['planned']:,} {result['unit']} (--planned; "
+            "fix it before the test)."
+        )
+    if len(result["comparisons"]) > 1:
+        lines.append(f"Several arms share the error level by {ADJUSTMENTS[result['adjust']]}.")
+    lines += [f"Note: {e['arm']}: {e['note']}." for e in result["comparisons"] if e["note"]]
+    lines += [f"Note: {note}" for note in result["notes"]]
+    return "\n\n".join([*parts, "\n".join(lines)]) + "\n"

@@ -1,0 +1,112 @@
+"""Audit of sample ratios: of one test, or of all tests in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from copygym.envs.errors import UserError
+from copygym.experiments.abtest_file import read_counts
+from copygym.experiments.abtest_ratio import SRM_THRESHOLD, sample_ratio
+from copygym.experiments.abtest_report import p_text
+from copygym.experiments.abtest_table import Columns
+from copygym.experiments.tables import Table
+
+#: Mismatches that a terminal shows.
+_SHOWN = 20
+
+
+def audited_file(
+    path: Path,
+    arm: str | None,
+    test: str | None,
+    impressions: str | None,
+    user: str | None,
+    separator: str | None = None,
+) -> dict[str, dict[str, float]]:
+    """Return units by arm by test of a file; one nameless test where ``test`` is None.
+
+    Without ``arm`` the column "arm" is taken; in a file that has none, every row is an arm.
+    """
+    columns = Columns(arm=arm or "", test=test, impressions=impressions, user=user)
+    tests: dict[str, dict[str, float]] = {}
+    for name, arm_name, units in read_counts(path, columns, separator).iter_rows():
+        tests.setdefault(name, {})[arm_name] = float(units)
+    return tests
+
+
+def audit(
+    tests: Mapping[str, Mapping[str, float]],
+    weights: Sequence[float] | None = None,
+    threshold: float = SRM_THRESHOLD,
+) -> dict[str, Any]:
+    """Check every test with two arms or more; return JSON types.
+
+    Args:
+        tests: test -> arm -> units.
+        weights: planned ratio in the order of the arms; None means even.
+        threshold: p-value under which a test has a mismatch.
+
+    Raises:
+        UserError: no test has two arms, or one that cannot be checked.
+    """
+    checked: list[dict[str, Any]] = []
+    alone = 0
+    for name, arms in tests.items():
+        if len(arms) < 2:
+            alone += 1
+            continue
+        try:
+            found = sample_ratio(list(arms.values()), weights, threshold)
+        except UserError as error:
+            raise UserError(f"test {name!r}: {error}" if name else str(error)) from None
+        checked.append(
+            {"test": name, "units": dict(arms), "p": found.p, "mismatch": found.mismatch}
+        )
+    if not checked:
+        raise UserError("no test has two arms, so there is no ratio to check.")
+    flagged = sum(entry["mismatch"] for entry in checked)
+    return {
+        "tests": checked,
+        "checked": len(checked),
+        "mismatches": flagged,
+        "one_arm_only": alone,
+        "threshold": threshold,
+    }
+
+
+def audit_text(result: Mapping[str, Any]) -> str:
+    """Return an audit for a terminal: one test in full, of many the mismatches."""
+    if result["checked"] == 1:
+        (entry,) = result["tests"]
+        total = sum(entry["units"].values())
+        rows = tuple(
+            (arm, f"{units:,.0f}", f"{100 * units / total:.2f}%")
+            for arm, units in entry["units"].items()
+        )
+        said = (
+            "a sample-ratio mismatch: do not believe this test before you know why"
+            if entry["mismatch"]
+            else "no sample-ratio mismatch"
+        )
+        table = Table(("arm", "units", "share"), rows).to_text()
+        return f"{table}\n\np {p_text(entry['p'])}: {said}.\n"
+    worst = sorted((e for e in result["tests"] if e["mismatch"]), key=lambda e: e["p"])
+    expected = result["checked"] * result["threshold"]
+    lines = [
+        f"{result['mismatches']:,} of {result['checked']:,} tests "
+        f"({result['mismatches'] / result['checked']:.2%}) have a sample-ratio mismatch at p < "
+        f"{result['threshold']:g}; chance alone would give about {expected:.2g}."
+    ]
+    if result["one_arm_only"]:
+        lines.append(f"{result['one_arm_only']:,} tests with one arm were left out.")
+    if worst:
+        rows = tuple(
+            (e["test"], " : ".join(f"{n:,.0f}" for n in e["units"].values()), p_text(e["p"]))
+            for e in worst[:_SHOWN]
+        )
+        lines.append(f"\n{Table(('test', 'units', 'p'), rows).to_text()}")
+        if len(worst) > _SHOWN:
+            lines.append(f"... and {len(worst) - _SHOWN:,} more; --json prints all.")
+    return "\n".join(lines) + "\n"
