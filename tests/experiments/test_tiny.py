@@ -22,8 +22,9 @@ CONF = Path(__file__).parents[2] / "conf"
 NAMES = {"group": "g", "job_type": "j", "name": "n"}
 #: Real logs by experiment.
 REAL = {
+    "e8": "hillstrom/hillstrom.csv",
     "hillstrom": "hillstrom/hillstrom.csv",
-    "upworthy_headlines": "upworthy/content_experiments.csv.gz",
+    "e7": "upworthy/content_experiments.csv.gz",
     "upworthy_reward": "upworthy",
     "upworthy_rlpf": "upworthy/exploratory.parquet",
 }
