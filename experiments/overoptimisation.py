@@ -27,6 +27,7 @@ from copygym.experiments.stages import ONE_SEED, derived_seed, file_name
 from copygym.experiments.tracking import Trackers
 
 if TYPE_CHECKING:
+    from copygym.agents.copywriter.algorithm import CopyAlgorithm
     from copygym.agents.copywriter.writer import Copywriter
     from copygym.rewards.ctr_ensemble import CtrEnsemble
 
@@ -78,14 +79,29 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
     for head in [*options["heads"], *options["ppo"]["heads"]]:
         if head not in HEADS:
             raise unknown_name("overopt head", str(head), list(HEADS))
-    if int(config["reward_model"].get("members", 1)) < 2:
-        raise UserError("reward_model.members is below 2; an ensemble's heads need more.")
+    members = int(config["reward_model"].get("members", 1))
+    if members < 2:
+        raise UserError(f"reward_model.members is {members}; an ensemble's heads need more.")
     for size in options["sizes"]:
         if not 0 < float(size) <= 1:
             raise UserError(f"overopt.sizes has {size}; a share of the log lies in (0, 1].")
     if int(options["n"]) < 8:
         raise UserError(f"overopt.n is {options['n']}; a law needs the best of at least 8 draws.")
+    for price in options["ppo"]["kl_coefs"]:
+        _ppo(options, float(price))
     return options
+
+
+def _ppo(options: Mapping[str, Any], price: float) -> CopyAlgorithm:
+    """Return PPO at a price of KL."""
+    from copygym.agents.copywriter.algorithm import make_algorithm
+
+    settings = {
+        key: value
+        for key, value in options["ppo"].items()
+        if key not in ("kl_coefs", "heads", "samples", "window")
+    }
+    return make_algorithm("ppo", kl_coef=price, **settings)
 
 
 # ------------------------------------------------------------------ proxies
@@ -230,12 +246,7 @@ def _learn(
     price: float,
 ) -> list[dict[str, float]]:
     """Train PPO against a head at a price of KL; return one line per ``window`` updates."""
-    from copygym.agents.copywriter.algorithm import make_algorithm
-
-    options = dict(config["overopt"]["ppo"])
-    window, samples = int(options.pop("window")), int(options.pop("samples"))
-    for key in ("kl_coefs", "heads"):
-        options.pop(key)
+    options = config["overopt"]["ppo"]
     size, beta = max(proxies), float(config["overopt"]["beta"])
     scores = drawn.proxy(size, head, beta)
     means = zip(scores.mean(axis=1), drawn.gold.mean(axis=1), strict=True)
@@ -250,13 +261,12 @@ def _learn(
     stage = f"ppo/{file_name(f'{head}-{price:g}')}"
 
     def compute() -> Record:
-        algorithm = make_algorithm("ppo", kl_coef=price, **options)
         trackers.begin(stage)
-        trained = algorithm.train(
+        trained = _ppo(config["overopt"], price).train(
             start,
             setting.test,
             reward,
-            samples=samples,
+            samples=int(options["samples"]),
             seed=derived_seed(int(config["seed"]), "ppo", head, str(price)),
             folder=folder.file("checkpoints", file_name(f"{head}-{price:g}")),
             on_progress=lambda step, metrics: trackers.log(stage, metrics, step),
@@ -264,7 +274,7 @@ def _learn(
         return Record({"history": trained.history, "stopped": trained.stopped})
 
     history = folder.stage(stage, compute).values["history"]
-    lines = []
+    lines, window = [], int(options["window"])
     for first in range(0, len(history), window):
         part = history[first : first + window]
         lines.append(

@@ -71,9 +71,7 @@ def test_the_first_loss_is_that_of_a_fair_coin(copywriter, pairs):
 
 def test_the_log_s_texts_are_our_tokens_and_keep_their_rows(rounds, copywriter, pairs):
     rows, better, worse = pairs
-    DPO(pairs=pairs, tasks=5).train(
-        copywriter, rows, never, samples=4 * len(better), seed=0
-    )
+    DPO(pairs=pairs, tasks=5).train(copywriter, rows, never, samples=4 * len(better), seed=0)
     found = [
         (prompt, tuple(good), tuple(bad))
         for part in rounds
