@@ -9,7 +9,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import biglog, copywriter, environments, learning, report, scoring, startup
+from benchmarks import (
+    biglog,
+    copywriter,
+    environments,
+    headlines,
+    learning,
+    ope,
+    report,
+    scoring,
+    startup,
+)
 from benchmarks.measure import ROOT, Row
 
 BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
@@ -19,6 +29,8 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "biglog": biglog.biglog_rows,
     "copywriter": copywriter.ppo_copy_rows,
     "scoring": scoring.scoring_rows,
+    "headlines": headlines.headline_rows,
+    "ope": ope.ope_rows,
     "help": startup.help_rows,
 }
 

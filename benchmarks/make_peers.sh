@@ -5,7 +5,8 @@
 #     benchmarks/make_peers.sh recsim-ng          some of them
 #
 # Needs Python 3.8 for recsim, any of 3.8 to 3.10 for recsim-ng, 3.11 for scope-rl and 3.11 or 3.12
-# for sentence-transformers; they are looked for on PATH and among pyenv's versions. A peer that cannot be made says why, the script
+# for sentence-transformers, 3.9 to 3.11 for obp; they are looked for on PATH and among pyenv's
+# versions. A peer that cannot be made says why, the script
 # goes on with the next and ends with exit code 1; `python -m benchmarks` then says so in its row.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -96,13 +97,21 @@ sentence-transformers() {
         "-c constraints.txt sentence-transformers torch transformers"
 }
 
+# Its estimators name torch in annotations only, so benchmarks/peers/ope_obp.py puts an empty module
+# in its place.
+obp() {
+    make_env obp "3.11 3.10 3.9" \
+        "numpy==1.26.4 scipy==1.11.4 scikit-learn==1.3.2 pandas==2.1.4 matplotlib==3.8.4 seaborn==0.13.2 pyyaml==6.0.2 tqdm mypy-extensions" \
+        "--no-deps obp==0.4.1"
+}
+
 status=0
-for peer in "${@:-recsim recsim-ng scope-rl sentence-transformers}"; do
+for peer in "${@:-recsim recsim-ng scope-rl sentence-transformers obp}"; do
     for name in $peer; do
         case $name in
-            recsim | recsim-ng | scope-rl | sentence-transformers) "$name" || status=1 ;;
+            recsim | recsim-ng | scope-rl | sentence-transformers | obp) "$name" || status=1 ;;
             *)
-                echo "no peer $name: recsim, recsim-ng, scope-rl and sentence-transformers are known" >&2
+                echo "no peer $name: recsim, recsim-ng, scope-rl, sentence-transformers and obp are known" >&2
                 status=2
                 ;;
         esac

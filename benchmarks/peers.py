@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measure import ROOT, run_json
 
 #: Environment of each peer script.
 ENVIRONMENT = {
+    "ope_obp": "obp",
     "recsim_interest_evolution": "recsim",
     "recsim_ng_graph": "recsim-ng",
     "scope_rl_rec": "scope-rl",
@@ -34,6 +36,26 @@ def _python(script: str, home: Path | None) -> tuple[str, Path, str]:
     if failed.exists():
         return name, python, f"{name} could not be installed: {failed.read_text().strip()}"
     return name, python, f"{name} is not installed: run benchmarks/make_peers.sh {name}"
+
+
+def peer_answer(
+    script: str, *arguments: object, home: Path | None = None
+) -> tuple[dict[str, Any] | None, str]:
+    """Return what ``benchmarks/peers/<script>.py`` answers, or None and why there is nothing.
+
+    Args:
+        script: a key of `ENVIRONMENT`.
+        arguments: of the script.
+        home: folder of the environments; None is ``.venv-peers``.
+    """
+    name, python, missing = _python(script, home)
+    if missing:
+        return None, missing
+    path = ROOT / "benchmarks" / "peers" / f"{script}.py"
+    try:
+        return run_json([python, path, *(str(a) for a in arguments)]), ""
+    except RuntimeError as error:
+        return None, f"{name} failed: {error}"
 
 
 def peer_texts(script: str, file: Path, repeats: int, home: Path | None = None) -> PeerRate:

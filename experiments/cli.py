@@ -18,8 +18,10 @@ commands:
   report FOLDER           rebuild report.html from a run's saved results
   data list|card|get|check   datasets: what there is, how to get it, whether a file is fit
   fidelity NAME[=FILE] ...   how far simulated users are from the log's real ones
+  ope --log LOG --policy FILE   what other policies would have earned, from a log
   score --model RUN --input FILE.csv --output OUT.csv   click scores from a reward model
   write --model RUN --briefs FILE.csv   copy for any briefs from a trained copywriter
+  abtest FILE | srm | plan   judge an A/B test, check its sample ratio, plan its size
 
 examples:
   copygym run experiment=quickstart
@@ -78,8 +80,10 @@ def _dispatch(arguments: list[str]) -> int:
         "report": _report,
         "data": _data,
         "fidelity": _fidelity,
+        "ope": _ope,
         "score": _score,
         "write": _write,
+        "abtest": _abtest,
     }
     command = commands.get(arguments[0])
     if command is None:
@@ -127,6 +131,13 @@ def _fidelity(arguments: list[str]) -> int:
     return fidelity_main(arguments)
 
 
+def _ope(arguments: list[str]) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from copygym.experiments.ope_cli import main as ope_main
+
+    return ope_main(arguments)
+
+
 def _score(arguments: list[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from copygym.experiments.score_cli import main as score_main
@@ -139,6 +150,13 @@ def _write(arguments: list[str]) -> int:
     from copygym.experiments.write_cli import main as write_main
 
     return write_main(arguments)
+
+
+def _abtest(arguments: list[str]) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from copygym.experiments.abtest_cli import main as abtest_main
+
+    return abtest_main(arguments)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,106 @@
-"""Off-policy estimates from a one-step log with propensities.
+"""Off-policy estimates with intervals, and how much of a log speaks for a policy.
 
-Pure functions on arrays. Axes: N logged decisions, A actions. A decision i has action a_i,
-propensity e_i = P(a_i | x_i) under the logging policy, outcome r_i, and the target policy's
-probabilities pi(. | x_i). The estimator's name is part of every result.
-
-References: IPS, Horvitz and Thompson (1952); SNIPS, Swaminathan and Joachims (2015, "The
-self-normalized estimator for counterfactual learning"), eq. 9; DM and DR, Dudik, Langford and Li
-(2011, "Doubly robust policy evaluation and learning"), eq. 2.
+The estimators themselves are in `ope_estimators`. Axes: N logged decisions, A actions, G groups of
+decisions that a policy treats alike. Nothing is ever as large as decisions x actions x positions:
+a policy that knows groups only (position, segment) is a (G, A) table, and one that knows each
+decision is asked for a few thousand rows at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 
 from copygym.envs.errors import UserError
-from copygym.experiments.bootstrap import RESAMPLES, Estimate, ratio, resample_sums, with_interval
+from copygym.experiments.bootstrap import RESAMPLES, Estimate
+from copygym.experiments.ope_estimators import (
+    ESTIMATORS,
+    Terms,
+    clipped_ips,
+    dm,
+    dr,
+    dr_os,
+    dr_terms,
+    ips,
+    sndr,
+    snips,
+    switch_dr,
+)
+from copygym.experiments.ope_intervals import Bootstrap, Valued, difference, value_terms
 
-#: Estimators by the name that results carry.
-ESTIMATORS = ("ips", "snips", "dm", "dr")
+__all__ = [
+    "ESTIMATORS", "Actions", "Bootstrap", "Grouped", "OffPolicyLog", "OffPolicyTable", "PerRow",
+    "Support", "Terms", "Valued", "check_log", "check_table", "clipped_ips", "difference", "dm",
+    "dr", "dr_os", "dr_terms", "effective_events", "evaluate_off_policy", "importance_weights",
+    "ips", "model_terms", "sndr", "snips", "support", "switch_dr", "terms_of", "value_terms",
+]  # fmt: skip
+
+#: Entries of a decisions x actions block that are in memory at once.
+_BLOCK = 1 << 18
+
+
+class Actions(Protocol):
+    """Numbers for each decision and action: a policy's probabilities, or a model's answers."""
+
+    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return the numbers of the actions taken, (N,) float64.
+
+        Args:
+            actions: (N,) int64, or (M,) of some decisions.
+            rows: (M,) int64 increasing places of these decisions; None: all of them.
+        """
+        ...
+
+    def block(self, rows: slice) -> np.ndarray:
+        """Return the numbers of some consecutive decisions, (n, A)."""
+        ...
+
+
+@dataclass(frozen=True)
+class PerRow:
+    """Numbers that differ from decision to decision: (N, A)."""
+
+    values_NA: np.ndarray
+
+    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return (N,) float64, or (M,) of some rows."""
+        n, a = self.values_NA.shape
+        if not self.values_NA.flags.c_contiguous:
+            index = np.arange(n) if rows is None else rows
+            return self.values_NA[index, actions].astype(np.float64, copy=False)
+        places = np.arange(0, n * a, a) if rows is None else rows * a
+        places += actions
+        return self.values_NA.reshape(-1).take(places).astype(np.float64, copy=False)
+
+    def block(self, rows: slice) -> np.ndarray:
+        """Return (n, A)."""
+        return self.values_NA[rows]
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Numbers that are the same within a group of decisions.
+
+    Attributes:
+        values_GA: (G, A) float64.
+        group: (N,) int64 group of each decision; None: all decisions are of group 0.
+    """
+
+    values_GA: np.ndarray
+    group: np.ndarray | None = None
+
+    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return (N,) float64, or (M,) of some rows."""
+        if self.group is None:
+            return self.values_GA[0, actions]
+        return self.values_GA[self.group if rows is None else self.group[rows], actions]
+
+    def block(self, rows: slice) -> np.ndarray:
+        """Return (n, A), or (1, A) where all decisions are alike."""
+        return self.values_GA[:1] if self.group is None else self.values_GA[self.group[rows]]
 
 
 @dataclass(frozen=True)
@@ -32,34 +112,56 @@ class Support:
         max_weight: the largest importance weight.
         mean_weight: near 1 where the logging policy covers the target policy.
         n: logged decisions.
+        mean_weight_error: standard error of ``mean_weight``.
+        used: share of the decisions with a weight above 0.
+        top_share: share of the weights that the heaviest 1% of the decisions carry.
     """
 
     ess: float
     max_weight: float
     mean_weight: float
     n: int
+    mean_weight_error: float
+    used: float
+    top_share: float
 
 
-def check_log(actions: np.ndarray, propensities: np.ndarray, target_NA: np.ndarray) -> None:
+def check_log(
+    actions: np.ndarray,
+    propensities: np.ndarray,
+    target_NA: np.ndarray | None = None,
+    outcomes: np.ndarray | None = None,
+) -> None:
     """Raise `UserError` where an importance weight would be undefined or silently wrong.
 
     Args:
         actions: (N,) int64 in [0, A).
         propensities: (N,) float64 in (0, 1].
-        target_NA: (N, A) float64 rows that sum to 1.
+        target_NA: (N, A) float64 rows that sum to 1, or None.
+        outcomes: (N,) float64, finite, or None.
     """
+    for name, array in (("propensities", propensities), ("outcomes", outcomes)):
+        if array is not None and len(array) != len(actions):
+            raise UserError(
+                f"off-policy log: {len(actions)} actions but {len(array)} {name}; give one of each "
+                "per row."
+            )
+    if not len(actions):
+        raise UserError("off-policy log: there is no row; give a log with decisions.")
     bad = np.flatnonzero(~((propensities > 0) & (propensities <= 1)))
     if len(bad):
         raise UserError(
             f"off-policy log: row {bad[0]}: propensity is {propensities[bad[0]]}; it must lie in "
             "(0, 1], so drop such rows or give the logging policy's probabilities."
         )
-    off = np.flatnonzero(np.abs(target_NA.sum(axis=1) - 1) > 1e-6)
-    if len(off):
+    if outcomes is not None and not np.isfinite(outcomes).all():
+        row = int(np.flatnonzero(~np.isfinite(outcomes))[0])
         raise UserError(
-            f"target policy: row {off[0]}: probabilities sum to {target_NA[off[0]].sum():.6g}, "
-            "not 1; normalise them."
+            f"off-policy log: row {row}: the outcome is {outcomes[row]}; give a number or drop it."
         )
+    if target_NA is None:
+        return
+    check_table(target_NA, "target policy: row")
     if len(actions) != len(target_NA) or actions.min() < 0 or actions.max() >= target_NA.shape[1]:
         raise UserError(
             f"off-policy log: actions must be {len(target_NA)} indices below "
@@ -67,59 +169,104 @@ def check_log(actions: np.ndarray, propensities: np.ndarray, target_NA: np.ndarr
         )
 
 
+def check_table(values_GA: np.ndarray, where: str = "target policy: group") -> None:
+    """Raise `UserError` unless every row of (G, A) is a distribution.
+
+    Args:
+        values_GA: probabilities.
+        where: names a row in the message, to be followed by its number.
+    """
+    totals = values_GA.sum(axis=1)
+    wrong = ~np.isfinite(totals) | (values_GA < 0).any(axis=1)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise UserError(
+            f"{where} {row}: a probability is negative or no number; give numbers in [0, 1]."
+        )
+    off = np.flatnonzero(np.abs(totals - 1) > 1e-6)
+    if len(off):
+        raise UserError(
+            f"{where} {off[0]}: probabilities sum to {totals[off[0]]:.6g}, not 1; normalise them."
+        )
+
+
 def importance_weights(
-    actions: np.ndarray, propensities: np.ndarray, target_NA: np.ndarray
+    actions: np.ndarray, propensities: np.ndarray, target: Actions | np.ndarray
 ) -> np.ndarray:
-    """Return w_i = pi(a_i | x_i) / e_i, (N,) float64; arguments as in `check_log`."""
-    return target_NA[np.arange(len(actions)), actions] / propensities
+    """Return w_i = pi(a_i | x_i) / e_i, (N,) float64; ``target`` may be (N, A) probabilities."""
+    return _actions(target).chosen(actions) / propensities
+
+
+def model_terms(
+    actions: np.ndarray, target: Actions | np.ndarray, model: Actions | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return q(x_i, a_i) and sum_a pi(a | x_i) q(x_i, a), each (N,) float64.
+
+    Args:
+        actions: (N,) int64.
+        target: the policy's probabilities; (N, A) or anything that gives blocks of it.
+        model: the response model's expectations, likewise.
+    """
+    target, model = _actions(target), _actions(model)
+    n = len(actions)
+    logged, expected = np.empty(n), np.empty(n)
+    width = max(1, model.block(slice(0, 1)).shape[1])
+    step = max(1, _BLOCK // width)
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        answers = model.block(rows)
+        answers = np.broadcast_to(answers, (rows.stop - start, width))
+        chances = np.broadcast_to(target.block(rows), answers.shape)
+        logged[rows] = answers[np.arange(len(answers)), actions[rows]]
+        np.einsum("na,na->n", chances, answers, out=expected[rows])
+    return logged, expected
+
+
+def terms_of(
+    actions: np.ndarray,
+    propensities: np.ndarray,
+    rewards: np.ndarray,
+    target: Actions | np.ndarray,
+    model: Actions | np.ndarray | None = None,
+    trials: np.ndarray | None = None,
+) -> Terms:
+    """Return what the estimators need of a log under one policy; arguments as elsewhere here."""
+    weights = importance_weights(actions, propensities, target)
+    logged, expected = (None, None) if model is None else model_terms(actions, target, model)
+    return Terms(rewards, weights, logged, expected, trials)
+
+
+def _actions(values: Actions | np.ndarray) -> Actions:
+    return PerRow(values) if isinstance(values, np.ndarray) else values
 
 
 def support(weights: np.ndarray) -> Support:
-    """Return effective sample size and extremes of importance weights (N,)."""
-    squares = float((weights**2).sum())
-    ess = float(weights.sum()) ** 2 / squares if squares > 0 else 0.0
-    return Support(ess, float(weights.max()), float(weights.mean()), len(weights))
+    """Return effective sample size, overlap and extremes of importance weights (N,)."""
+    n, total, squares = len(weights), float(weights.sum()), float((weights**2).sum())
+    heaviest = max(1, n // 100)
+    top = float(np.partition(weights, n - heaviest)[n - heaviest :].sum())
+    return Support(
+        ess=total**2 / squares if squares > 0 else 0.0,
+        max_weight=float(weights.max()),
+        mean_weight=total / n,
+        n=n,
+        mean_weight_error=float(weights.std(ddof=1)) / np.sqrt(n) if n > 1 else 0.0,
+        used=float(np.count_nonzero(weights)) / n,
+        top_share=top / total if total > 0 else 0.0,
+    )
 
 
-def ips(rewards: np.ndarray, weights: np.ndarray) -> float:
-    """Return (1/N) sum w_i r_i: unbiased, of high variance. Arguments (N,)."""
-    return float(np.mean(weights * rewards))
+def effective_events(terms: Terms) -> float:
+    """Return (sum w r)^2 / sum (w r)^2: how many equally heavy clicks speak for a value.
 
-
-def snips(rewards: np.ndarray, weights: np.ndarray) -> float:
-    """Return sum w_i r_i / sum w_i: slightly biased, bounded by the rewards. Arguments (N,)."""
-    return float(ratio(np.sum(weights * rewards), np.sum(weights)))
-
-
-def dm(target_NA: np.ndarray, model_NA: np.ndarray) -> float:
-    """Return (1/N) sum_a pi(a|x_i) q(x_i, a): as good as the response model q. Arguments (N, A)."""
-    return float(np.mean((target_NA * model_NA).sum(axis=1)))
-
-
-def dr(
-    rewards: np.ndarray,
-    weights: np.ndarray,
-    actions: np.ndarray,
-    target_NA: np.ndarray,
-    model_NA: np.ndarray,
-) -> float:
-    """Return DM plus the weighted residual: unbiased if propensities or model are right.
-
-    (1/N) sum [ sum_a pi(a|x_i) q(x_i, a) + w_i (r_i - q(x_i, a_i)) ].
+    With rare clicks it tells what the effective sample size hides: how skewed an estimate is, and
+    so how far an interval can be trusted. 0 where no row with a weight has an outcome above 0.
     """
-    return float(np.mean(dr_terms(rewards, weights, actions, target_NA, model_NA)))
-
-
-def dr_terms(
-    rewards: np.ndarray,
-    weights: np.ndarray,
-    actions: np.ndarray,
-    target_NA: np.ndarray,
-    model_NA: np.ndarray,
-) -> np.ndarray:
-    """Return the N summands of `dr`, (N,) float64."""
-    residual = rewards - model_NA[np.arange(len(actions)), actions]
-    return (target_NA * model_NA).sum(axis=1) + weights * residual
+    gained = terms.weights * terms.rewards
+    if terms.trials is not None:
+        gained = gained * terms.trials
+    squares = float((gained**2).sum())
+    return float(gained.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -130,14 +277,14 @@ class OffPolicyLog:
         actions: (N,) int64.
         propensities: (N,) float64 in (0, 1].
         outcomes: named (N,) float64 outcomes, e.g. visit and spend.
-        models: for each outcome (N, A) float64, the response model's expectation, fitted on rows
-            that are not in this log.
+        models: for each outcome the response model's expectation for every action, (N, A) float64
+            or an `Actions`, fitted on rows that are not in this log.
     """
 
     actions: np.ndarray
     propensities: np.ndarray
     outcomes: Mapping[str, np.ndarray]
-    models: Mapping[str, np.ndarray]
+    models: Mapping[str, np.ndarray | Actions]
 
 
 @dataclass(frozen=True)
@@ -177,7 +324,7 @@ def evaluate_off_policy(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> OffPolicyTable:
-    """Estimate each policy's value by IPS, SNIPS, DM and DR with paired bootstrap intervals.
+    """Estimate each policy's value by every estimator with paired bootstrap intervals.
 
     Args:
         log: N held-out decisions; one row per independent unit (customer).
@@ -186,57 +333,33 @@ def evaluate_off_policy(
         resamples: bootstrap resamples, shared by all policies, outcomes and estimators.
         seed: of the resamples.
     """
-    columns: list[np.ndarray] = []
-    places: dict[tuple[str, str, str], tuple[int, int | None]] = {}
+    terms: dict[Hashable, Terms] = {}
     supports: dict[str, Support] = {}
-
-    def add(column: np.ndarray) -> int:
-        columns.append(column)
-        return len(columns) - 1
-
     for policy, target_NA in policies.items():
         check_log(log.actions, log.propensities, target_NA)
-        weights = importance_weights(log.actions, log.propensities, target_NA)
-        supports[policy] = support(weights)
-        weight_column = add(weights)
+        supports[policy] = support(importance_weights(log.actions, log.propensities, target_NA))
         for outcome, rewards in log.outcomes.items():
-            model_NA = log.models[outcome]
-            weighted = add(weights * rewards)
-            places[policy, outcome, "ips"] = (weighted, None)
-            places[policy, outcome, "snips"] = (weighted, weight_column)
-            direct = add((target_NA * model_NA).sum(axis=1))
-            places[policy, outcome, "dm"] = (direct, None)
-            terms = dr_terms(rewards, weights, log.actions, target_NA, model_NA)
-            places[policy, outcome, "dr"] = (add(terms), None)
+            check_log(log.actions, log.propensities, outcomes=rewards)
+            terms[policy, outcome] = terms_of(
+                log.actions, log.propensities, rewards, target_NA, log.models[outcome]
+            )
+    valued = value_terms(terms, Bootstrap(None, resamples, seed))
 
-    matrix = np.column_stack(columns)
-    sums = resample_sums(matrix, resamples, seed)
-    total = np.append(matrix.sum(axis=0), len(matrix))[None]
-
-    def both(key: tuple[str, str, str]) -> tuple[float, np.ndarray]:
-        top, bottom = places[key]
-        bottom = -1 if bottom is None else bottom
-        return (
-            float(ratio(total[:, top], total[:, bottom])[0]),
-            ratio(sums[:, top], sums[:, bottom]),
-        )
-
-    def estimates(policy: str, baseline: str | None) -> dict[str, dict[str, Estimate]]:
-        tree: dict[str, dict[str, Estimate]] = {}
-        for outcome in log.outcomes:
-            tree[outcome] = {}
-            for name in ESTIMATORS:
-                value, draws = both((policy, outcome, name))
-                if baseline is not None:
-                    other, other_draws = both((baseline, outcome, name))
-                    value, draws = value - other, draws - other_draws
-                tree[outcome][name] = with_interval(value, draws)
-        return tree
+    def tree(policy: str, baseline: str | None) -> dict[str, dict[str, Estimate]]:
+        return {
+            outcome: {
+                name: found.bootstrap
+                if baseline is None
+                else difference(found, valued[baseline, outcome][name])
+                for name, found in valued[policy, outcome].items()
+            }
+            for outcome in log.outcomes
+        }
 
     return OffPolicyTable(
-        values={policy: estimates(policy, None) for policy in policies},
+        values={policy: tree(policy, None) for policy in policies},
         differences={
-            (policy, baseline): estimates(policy, baseline)
+            (policy, baseline): tree(policy, baseline)
             for baseline in baselines
             for policy in policies
             if policy != baseline

@@ -54,7 +54,8 @@ def test_version_and_unknown_command(capsys):
     assert capsys.readouterr().out.startswith("copygym ")
     assert cli.main(["fly"]) == 2
     assert capsys.readouterr().err == (
-        "copygym: unknown command 'fly': choose one of data, fidelity, report, run, score, write.\n"
+        "copygym: unknown command 'fly': choose one of abtest, data, fidelity, ope, report, run, "
+        "score, write.\n"
     )
 
 

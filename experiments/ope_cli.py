@@ -1,0 +1,263 @@
+"""``copygym ope``: what other policies would have earned, from a log with propensities."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from copygym.envs.errors import UserError
+from copygym.experiments.ope_log import OUTCOMES, decisions
+from copygym.experiments.ope_policies import BUILT_IN, Target, built_in, policy_file
+from copygym.experiments.parser import Parser
+
+if TYPE_CHECKING:
+    from copygym.envs.clicklog import ClickLog
+    from copygym.experiments.ope_log import Decisions
+
+#: Files that --output gets.
+FILES = ("result.json", "estimates.csv", "table.md", "report.html")
+
+_DESCRIPTION = (
+    "Estimates what policies would have earned from a log that another policy wrote "
+    "(off-policy evaluation), with intervals, and says where the log cannot tell. The log needs "
+    "creative_id and propensity, the probability with which each logged choice was made."
+)
+_EXAMPLES = f"""policies (--policy, repeatable):
+  {", ".join(BUILT_IN)}; or [NAME=]FILE.csv, which says how likely each arm is:
+    arm,probability                      the same for everybody
+    arm,user_segment,probability         by any columns of the log
+    hold,mens_email,womens_email         row by row, one column per arm
+    probability                          row by row, of the logged arm alone
+
+examples:
+  copygym ope --log hillstrom=hillstrom.csv --policy uniform --policy arms
+  copygym ope --log clicks.csv --map creative_id=mail --map clicks=opened --set impressions=1 \\
+      --policy new=new_policy.csv --output ope
+  copygym ope --log hillstrom=hillstrom.csv --agent outputs/hillstrom/RUN:bandit_visit
+  copygym ope --log open_bandit --set campaign=men --policy best_fixed
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code.
+
+    Raises:
+        UserError: wrong arguments, a log or a policy that cannot be judged.
+    """
+    options = _parser().parse_args(arguments)
+    if options.resamples < 2:
+        raise UserError(f"--resamples={options.resamples}: give a whole number of 2 or more.")
+    if options.output is not None:
+        _check_output(options.output)
+    log = read_log(options.log, options.map, options.set)
+    runs = [_agent_of(text) for text in options.agent]
+    past, remarks = log, []
+    for run, _ in runs[:1]:
+        from copygym.experiments.ope_agents import held_out
+
+        log, past, remark = held_out(log, run)
+        remarks.append(remark)
+    rows = decisions(
+        log, options.outcome, estimate=options.estimate_propensities, seed=options.seed
+    )
+    targets = _targets(rows, options.policy or ["uniform", "best_fixed"], runs, past)
+    model = None
+    if not options.no_model:
+        from copygym.experiments.ope_log import response_model
+
+        model = response_model(rows)
+    from copygym.experiments.ope_judge import evaluate
+
+    result = evaluate(rows, targets, model, options.resamples, options.seed)
+    result["remarks"] = remarks
+    sys.stdout.write(text(result, brief=options.brief))
+    if options.output is not None:
+        write(result, options.output)
+        sys.stdout.write(f"\nwritten: {options.output}/ ({', '.join(FILES)})\n")
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="copygym ope",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--log",
+        required=True,
+        metavar="FILE|NAME[=PATH]",
+        help="a CSV or Parquet log, or a dataset of `copygym data list`",
+    )
+    parser.add_argument(
+        "--map", action="append", default=[], metavar="CANONICAL=COLUMN", help="as in `data check`"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one value for all rows of a file (impressions=1), or an option of a dataset",
+    )
+    parser.add_argument(
+        "--policy",
+        action="append",
+        default=[],
+        metavar="POLICY",
+        help="what to judge, see below; without any: uniform and best_fixed",
+    )
+    parser.add_argument(
+        "--agent",
+        action="append",
+        default=[],
+        metavar="RUN[:NAME]",
+        help="an agent in the folder of a finished run",
+    )
+    parser.add_argument(
+        "--outcome", default="clicks", help=f"{', '.join(OUTCOMES)} (default clicks)"
+    )
+    parser.add_argument(
+        "--estimate-propensities",
+        action="store_true",
+        help="fit the logging policy on the log's features; an assumption, which the result names",
+    )
+    parser.add_argument(
+        "--no-model", action="store_true", help="only estimators that need no response model"
+    )
+    parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap (1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of folds and resamples")
+    parser.add_argument("--brief", action="store_true", help="print the first table only")
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help=f"write {', '.join(FILES)} there"
+    )
+    return parser
+
+
+def read_log(text: str, mapped: list[str], fixed: list[str]) -> ClickLog:
+    """Return the log that ``--log`` names.
+
+    Args:
+        text: a file, or ``NAME`` or ``NAME=PATH`` of a dataset.
+        mapped: ``CANONICAL=COLUMN`` for a file.
+        fixed: ``KEY=VALUE``: constants of a file, or options of a dataset.
+    """
+    from copygym.envs import datasets
+    from copygym.envs.clicklog import ClickLog
+
+    name, _, path = text.partition("=")
+    if name in datasets.available() and name != "table":
+        if mapped:
+            raise UserError(f"--map={mapped[0]}: dataset {name} maps its columns itself.")
+        options = {key: _value(value) for key, value in _pairs(fixed, "--set").items()}
+        return datasets.load(name, path or None, **options)
+    if not Path(text).exists() and "." not in Path(text).name:
+        raise UserError(
+            f"--log={text}: there is no such file, and no such dataset among "
+            f"{', '.join(datasets.available())}."
+        )
+    return ClickLog.read(
+        text, columns=_pairs(mapped, "--map"), constants=dict(_pairs(fixed, "--set"))
+    )
+
+
+def _pairs(values: list[str], option: str) -> dict[str, str]:
+    pairs = {}
+    for value in values:
+        name, mark, right = value.partition("=")
+        if not mark or not name or not right:
+            raise UserError(f"{option} {value!r}: write NAME=VALUE.")
+        pairs[name] = right
+    return pairs
+
+
+def _value(text: str) -> Any:
+    """Return a loader's option as the type that it stands for."""
+    words: dict[str, Any] = {"true": True, "false": False, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _agent_of(text: str) -> tuple[Path, str | None]:
+    if Path(text).is_dir():
+        return Path(text), None
+    run, _, name = text.rpartition(":")
+    if not run or not Path(run).is_dir():
+        raise UserError(f"--agent={text}: there is no such folder; give that of a finished run.")
+    return Path(run), name
+
+
+def _targets(
+    rows: Decisions, names: list[str], runs: list[tuple[Path, str | None]], past: ClickLog
+) -> list[Target]:
+    """Return the policies to judge, the logging policy first."""
+    found = built_in(rows, "logging")
+    for name in names:
+        if name in BUILT_IN:
+            found += built_in(rows, name) if name != "logging" else []
+            continue
+        label, mark, path = name.partition("=")
+        if not mark:
+            label, path = Path(name).name.split(".")[0], name
+        found.append(policy_file(rows, Path(path), label))
+    for run, agent in runs:
+        from copygym.experiments.ope_agents import agent_policy
+
+        found.append(agent_policy(rows, run, agent, past))
+    for index, one in enumerate(found):
+        if one.name in [other.name for other in found[:index]]:
+            raise UserError(f"two policies are called {one.name!r}; write NAME=FILE for one.")
+    return found
+
+
+def text(result: dict[str, Any], *, brief: bool = False) -> str:
+    """Return what is printed: tables, then warnings."""
+    from copygym.experiments import ope_report
+
+    kind = " (synthetic)" if result["synthetic"] else ""
+    table = ope_report.main_table(result)
+    parts = [f"{result['log']}{kind}", table.to_text(), table.caption]
+    if not brief:
+        support = ope_report.support_table(result)
+        parts += ["Support", support.to_text(), support.caption]
+        for name in result["policies"]:
+            estimates = ope_report.estimator_table(result, name)
+            parts.append("\n".join(x for x in (estimates.to_text(), estimates.caption) if x))
+    lines = ope_report.warning_lines(result)
+    parts.append("\n".join(f"note: {line}" for line in result["remarks"]))
+    parts.append("\n".join(f"warning: {line}" for line in lines))
+    return "\n" + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def write(result: dict[str, Any], folder: Path) -> None:
+    """Write `FILES` to ``folder``, each atomically."""
+    import polars as pl
+
+    from copygym.envs.storage import write_bytes, write_text
+    from copygym.experiments import ope_report
+    from copygym.experiments.files import write_result
+    from copygym.experiments.report import render
+
+    write_result(folder / "result.json", result)
+    rows = pl.DataFrame(ope_report.csv_rows(result), infer_schema_length=None)
+    write_bytes(folder / "estimates.csv", rows.write_csv().encode())
+    table = ope_report.main_table(result)
+    write_text(folder / "table.md", f"{table.caption}\n\n{table.to_markdown()}\n")
+    page = {
+        "title": f"Off-policy evaluation: {result['log']}",
+        "synthetic": result["synthetic"],
+        "summary": f"What {len(result['policies'])} policies would have earned in the decisions "
+        "of the log, estimated from what its own policy did and earned.",
+    }
+    write_text(folder / "report.html", render(page, table, ope_report.sections(result)))
+
+
+def _check_output(folder: Path) -> None:
+    """Refuse, before any work, a folder that holds something else."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output={folder} is a file; name a folder.")
+    if folder.is_dir() and any(path.name not in FILES for path in folder.iterdir()):
+        raise UserError(f"--output={folder} holds other files; name a new or empty folder.")

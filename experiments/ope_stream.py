@@ -1,0 +1,132 @@
+"""Point estimates in one pass: sums over blocks of decisions, for logs of many rows.
+
+Nothing of the size of the log is made, and a policy or model in a file is read block by block. For
+intervals take `ope.value_terms`. Axes as there: N decisions, A actions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from copygym.envs.errors import UserError
+from copygym.experiments.bootstrap import ratio
+from copygym.experiments.ope import Actions
+
+#: Entries of a decisions x actions block: two of them fit a processor's second cache.
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """Numbers for each decision and action in a ``.npy`` file, (N, A), read block by block.
+
+    Attributes:
+        path: written by `numpy.save` from a C-ordered float array.
+        shape: (N, A).
+        dtype: of the file.
+        offset: where the numbers begin.
+    """
+
+    path: Path
+    shape: tuple[int, int]
+    dtype: np.dtype
+    offset: int
+
+    @classmethod
+    def open(cls, path: str | Path) -> OnDisk:
+        """Read the file's header.
+
+        Raises:
+            UserError: it is no such file.
+        """
+        try:
+            stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read as .npy: {error}.") from error
+        good = isinstance(stored, np.memmap) and stored.ndim == 2 and stored.dtype.kind == "f"
+        if not good or not stored.flags.c_contiguous:
+            raise UserError(f"{path}: save a C-ordered (decisions, actions) array of floats.")
+        return cls(Path(path), stored.shape, stored.dtype, int(stored.offset))
+
+    def block(self, rows: slice) -> np.ndarray:
+        """Return (n, A)."""
+        a = self.shape[1]
+        at = self.offset + rows.start * a * self.dtype.itemsize
+        count = (rows.stop - rows.start) * a
+        return np.fromfile(self.path, self.dtype, count, offset=at).reshape(-1, a)
+
+    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return the numbers of the actions taken, (N,) float64, or of some rows'."""
+        n, a = self.shape
+        index = np.arange(n) if rows is None else rows
+        out = np.empty(len(index))
+        step = max(1, _BLOCK // a)
+        for start in range(0, n, step):
+            stop = min(start + step, n)
+            low, high = np.searchsorted(index, [start, stop])
+            if low < high:
+                values = self.block(slice(start, stop))
+                out[low:high] = values[index[low:high] - start, actions[low:high]]
+        return out
+
+
+def ips_point(
+    actions: np.ndarray, propensities: np.ndarray, rewards: np.ndarray, target: Actions
+) -> float:
+    """Return `ope.ips`; only rows with an outcome are looked at, which are few.
+
+    Args:
+        actions: (N,) int64.
+        propensities: (N,) float64 in (0, 1].
+        rewards: (N,) float64.
+        target: the policy.
+    """
+    rows = (rewards != 0).nonzero()[0]
+    chances = target.chosen(actions.take(rows), rows)
+    return float(chances @ (rewards.take(rows) / propensities.take(rows))) / len(rewards)
+
+
+def points(
+    actions: np.ndarray,
+    propensities: np.ndarray,
+    rewards: np.ndarray,
+    target: Actions,
+    model: Actions,
+) -> dict[str, float]:
+    """Return IPS, SNIPS, DM, DR and SNDR, by name, from one pass over policy and model.
+
+    Args:
+        actions: (N,) int64 in [0, A); `ope.check_log` finds others, this does not.
+        propensities: (N,) float64 in (0, 1].
+        rewards: (N,) float64.
+        target: the policy.
+        model: the response model.
+    """
+    n, a = len(actions), model.block(slice(0, 1)).shape[1]
+    step = min(n, max(1, _BLOCK // a))
+    first, place, w = np.arange(0, step * a, a), np.empty(step, np.int64), np.empty(step)
+    weight = gained = expected = missed = 0.0
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        m = rows.stop - start
+        # A policy or model that is the same for all decisions gives one row.
+        chances = np.ascontiguousarray(np.broadcast_to(target.block(rows), (m, a))).reshape(-1)
+        answers = np.ascontiguousarray(np.broadcast_to(model.block(rows), (m, a))).reshape(-1)
+        expected += float(chances @ answers)
+        np.add(first[:m], actions[rows], out=place[:m])
+        # The places are right by construction; mode="raise" would copy.
+        np.divide(chances.take(place[:m], mode="clip"), propensities[rows], out=w[:m])
+        weight += float(w[:m].sum())
+        gained += float(w[:m] @ rewards[rows])
+        missed += float(w[:m] @ answers.take(place[:m], mode="clip"))
+    direct, residual = expected / n, gained - missed
+    return {
+        "ips": gained / n,
+        "snips": float(ratio(np.array(gained), np.array(weight))),
+        "dm": direct,
+        "dr": direct + residual / n,
+        "sndr": direct + float(ratio(np.array(residual), np.array(weight))),
+    }
