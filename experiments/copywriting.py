@@ -340,6 +340,9 @@ def _write_improved(
 
     def compute() -> Record:
         writer, facts = improved_writer(config, folder, trackers, setting, seed, name)
+        if not isinstance(writer, Copywriter):
+            # Its reward is for the people of the training tasks; those of the test are others.
+            writer = writer.with_reward(setting.proxy)
         values = _write(config, writer, setting, seed)
         if isinstance(writer, Copywriter):
             # A Monte Carlo estimate of KL(writer || SFT), from the writer's own texts.

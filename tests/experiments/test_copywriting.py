@@ -14,7 +14,7 @@ from copygym.experiments import run as app
 from copygym.experiments.copywriting import ANY, BASE, BEST, SFT
 
 NAMES = {"group": "g", "job_type": "j", "name": "n"}
-SMALL = ["copywriter=tiny", "reward_model=tfidf", "data.n_users=150"]
+SMALL = ["copywriter=tiny", "reward_model=tfidf", "data.n_users=200"]
 CAMPAIGN = [
     "learn.steps=600",
     "env.num_envs=16",
@@ -45,7 +45,10 @@ def execute(experiment: str, folder: Path, *overrides: str) -> dict:
 def compared(tmp_path_factory):
     """A finished comparison of two algorithms over two seeds."""
     folder = tmp_path_factory.mktemp("copy") / "run"
+    # Fewer simulated readers than people of the test part: best-of-n must not ask for the first's
+    # opinion on tasks of the others.
     overrides = ["seeds=[0,1]", "+algorithm@algorithms.best=best_of_n", "+algorithms.best.n=4"]
+    overrides += ["users.n_users=32"]
     return folder, execute("storefront_rlpf", folder, *overrides)
 
 
@@ -71,7 +74,7 @@ def test_the_parts_of_the_log_are_disjoint_people(compared):
     _, result = compared
     seen = result["rows_seen"]
     assert set(seen) == {"proxy", "judge", "test"}
-    assert sum(part["users"] for part in seen.values()) == 150
+    assert sum(part["users"] for part in seen.values()) == 200
 
 
 def test_a_finished_comparison_is_reported_and_a_second_one_is_equal(compared, tmp_path):

@@ -80,6 +80,17 @@ def test_the_reward_sees_the_row_of_each_draw(copywriter, rows):
     assert seen == [prompt for prompt in rows.prompts for _ in range(3)]
 
 
+def test_other_readers_tasks_have_another_reward(copywriter, rows):
+    writer = BestOfNWriter(copywriter, count_e, n=4)
+    writer.write(rows, seed=0)
+    other = writer.with_reward(lambda texts, rows: -count_e(texts, rows))
+
+    assert other.spent.samples == 0
+    draws = copywriter.write(rows, seed=3, samples=4)
+    groups = [draws[i : i + 4] for i in range(0, len(draws), 4)]
+    assert other.write(rows, seed=3) == [min(g, key=lambda text: text.count("e")) for g in groups]
+
+
 def test_writing_is_billed(copywriter, rows):
     writer = BestOfNWriter(copywriter, count_e, n=4)
     writer.write(rows, seed=0)
