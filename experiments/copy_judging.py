@@ -231,11 +231,23 @@ def _summary(
         f"copy (SFT), then trained on {int(config['samples']):,} scored samples, {number}. Change "
         f"of the gold click rate from SFT on {len(setting.test):,} held-out tasks: "
         f"{'; '.join(words)}. {setting.gold_text}"
+        + "".join(f" Warning: {sentence}" for sentence in warnings(setting))
     )
 
 
+def warnings(setting: CopySetting) -> list[str]:
+    """Return a sentence for every model of clicks that found nothing to learn from."""
+    models = {"reward model": setting.model, "judge": getattr(setting.judge, "model", None)}
+    return [
+        f"the {name} found no signal: on held-out copy, better scores did not mean more clicks, so "
+        "that nothing can be learned of clicks from it; give it a longer log or a larger part."
+        for name, model in models.items()
+        if model is not None and model.no_signal
+    ]
+
+
 def _assumptions(setting: CopySetting, seeds: Sequence[int]) -> list[str]:
-    sentences = list(setting.readers.assumptions)
+    sentences = [*warnings(setting), *setting.readers.assumptions]
     sentences.append("every text is judged once, for a rested reader.")
     if len(seeds) == 1:
         sentences.append(ONE_SEED)

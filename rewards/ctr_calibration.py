@@ -43,6 +43,11 @@ class Calibration:
         if self.method == "isotonic":
             self.knots = _isotonic(raw, counts.clicks, counts.impressions)
 
+    @property
+    def flat(self) -> bool:
+        """True where better scores did not mean more clicks: the slope met its floor."""
+        return self.slope <= _MIN_SLOPE * (1 + 1e-6)
+
     def logit(self, raw: np.ndarray) -> np.ndarray:
         """Return the calibrated logits (N,) float64; strictly increasing in ``raw``."""
         raw = np.asarray(raw, dtype=np.float64)

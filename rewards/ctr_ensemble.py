@@ -69,6 +69,11 @@ class CtrEnsemble:
         self._folder: Path | None = None
 
     @property
+    def no_signal(self) -> bool:
+        """True where no member found a signal; see `CtrModel.no_signal`."""
+        return all(member.no_signal for member in self.members)
+
+    @property
     def profile_dims(self) -> int | None:
         """P of the members; None before training."""
         return self.members[0].profile_dims

@@ -78,6 +78,11 @@ class CtrModel:
         self._cache: VectorCache | None = None
         self._folder: Path | None = None
 
+    @property
+    def no_signal(self) -> bool:
+        """True where held-out tests showed no more clicks for better scores."""
+        return self.calibration.flat
+
     def fit(self, train: CopyCounts, validation: CopyCounts, *, seed: int) -> CtrModel:
         """Learn from tests and return the model.
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from copygym.experiments.copy_judging import draw_weights, lift_with_interval, mean_with_interval
+from copygym.experiments.copy_judging import (
+    draw_weights,
+    lift_with_interval,
+    mean_with_interval,
+    warnings,
+)
 
 
 def test_a_constant_has_no_width_and_a_constant_factor_is_an_exact_lift():
@@ -18,6 +25,17 @@ def test_a_constant_has_no_width_and_a_constant_factor_is_an_exact_lift():
     assert lift_with_interval(1.1 * values, values, weights) == pytest.approx(
         {"value": 0.1, "low": 0.1, "high": 0.1}
     )
+
+
+def test_a_model_without_signal_is_named():
+    def setting(model, judge):
+        judge = SimpleNamespace(model=SimpleNamespace(no_signal=judge))
+        return SimpleNamespace(model=SimpleNamespace(no_signal=model), judge=judge)
+
+    assert warnings(setting(False, False)) == []
+    (one,) = warnings(setting(False, True))
+    assert one.startswith("the judge found no signal")
+    assert len(warnings(setting(True, True))) == 2
 
 
 def test_one_seed_gives_the_width_of_the_mean_over_tasks():

@@ -194,6 +194,8 @@ def test_calibration_does_not_turn_the_order_round():
     calibration = Calibration()
     calibration.fit(raw, counts)
     assert calibration.slope > 0
+    # And it says that better scores meant no more clicks.
+    assert calibration.flat
 
 
 def test_the_slope_is_that_within_tests():
@@ -208,6 +210,7 @@ def test_the_slope_is_that_within_tests():
     calibration = Calibration("temperature")
     calibration.fit(raw, counts)
     assert calibration.slope == pytest.approx(1.0, abs=0.02)
+    assert not calibration.flat
     expected = (shown / (1 + np.exp(-calibration.logit(raw)))).sum()
     assert expected == pytest.approx(counts.clicks.sum(), rel=1e-4)
 
