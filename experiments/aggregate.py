@@ -17,8 +17,6 @@ import numpy as np
 
 from copygym.envs.errors import UserError, unknown_name
 from copygym.experiments.bootstrap import RESAMPLES, Estimate, with_interval
-from copygym.experiments.figures import Picture, lines_figure
-from copygym.experiments.tables import Table, interval
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 #: Scores in memory at a time.
@@ -135,12 +133,6 @@ STATISTICS: dict[str, Statistic] = {
     "mean": mean,
     "median": median,
     "optimality_gap": optimality_gap,
-}
-_HEADINGS = {
-    "iqm": "IQM",
-    "mean": "mean",
-    "median": "median of tasks",
-    "optimality_gap": "optimality gap",
 }
 
 
@@ -281,121 +273,7 @@ def improvement(
     return with_interval(float(probability_of_improvement(first, second)), drawn, level)
 
 
-def aggregate_table(
-    scores: Mapping[str, np.ndarray],
-    statistics: Sequence[str] = tuple(STATISTICS),
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Table:
-    """Return a row per learner with its statistics, ``value [low, high]``.
-
-    Args:
-        scores: learner -> (R, T) scores on a common scale, the same tasks for all.
-        statistics: names in `STATISTICS`.
-        resamples: of the bootstrap.
-        seed: of the draws.
-    """
-    _same_tasks(scores)
-    rows = tuple(
-        (
-            name,
-            str(len(matrix)),
-            *(
-                interval(found.to_dict())
-                for found in aggregate(matrix, statistics, resamples=resamples, seed=seed).values()
-            ),
-        )
-        for name, matrix in scores.items()
-    )
-    tasks = next(iter(scores.values())).shape[1]
-    caption = (
-        f"Scores over seeds of {_counted(tasks)}, with 95% stratified bootstrap intervals over "
-        "seeds. IQM is the mean of the middle half of the runs; the optimality gap is what is "
-        "missing to a score of 1 on average, lower is better."
-    )
-    return Table(("learner", "seeds", *(_HEADINGS[s] for s in statistics)), rows, caption)
-
-
-def improvement_table(
-    scores: Mapping[str, np.ndarray],
-    baseline: str,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Table:
-    """Return a row per learner with its probability of improvement over ``baseline``.
-
-    Raises:
-        UserError: ``baseline`` is not among the learners.
-    """
-    if baseline not in scores:
-        raise unknown_name("baseline", baseline, list(scores))
-    _same_tasks(scores)
-    rows = tuple(
-        (
-            name,
-            interval(
-                improvement(matrix, scores[baseline], resamples=resamples, seed=seed).to_dict(),
-                "%",
-            ),
-        )
-        for name, matrix in scores.items()
-        if name != baseline
-    )
-    tasks = scores[baseline].shape[1]
-    caption = (
-        f"Probability that a run beats one of {baseline} on the same task, mean over "
-        f"{_counted(tasks)}, with 95% stratified bootstrap intervals over seeds; 50% is no "
-        "difference."
-    )
-    return Table(("learner", f"beats {baseline}, %"), rows, caption)
-
-
-def profile_figure(
-    scores: Mapping[str, np.ndarray],
-    name: str = "profiles",
-    *,
-    thresholds_K: np.ndarray | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Picture:
-    """Draw the share of runs above each score, with pointwise 95% bands over seeds.
-
-    Args:
-        scores: learner -> (R, T).
-        name: of the file.
-        thresholds_K: scores to draw at; None spreads 101 over what is there.
-        resamples: of the bootstrap.
-        seed: of the draws.
-    """
-    _same_tasks(scores)
-    matrices = {learner: check_scores(matrix, learner) for learner, matrix in scores.items()}
-    if thresholds_K is None:
-        low = min(float(matrix.min()) for matrix in matrices.values())
-        high = max(float(matrix.max()) for matrix in matrices.values())
-        thresholds_K = np.linspace(low, high, 101)
-    at = np.asarray(thresholds_K, dtype=np.float64)
-    lines = {}
-    for learner, matrix in matrices.items():
-        drawn = bootstrap(
-            lambda samples: performance_profile(samples, at), matrix, resamples=resamples, seed=seed
-        )
-        low_K, high_K = np.quantile(drawn, [0.025, 0.975], axis=0)
-        lines[learner] = {
-            "x": at.tolist(),
-            "y": performance_profile(matrix, at).tolist(),
-            "low": low_K.tolist(),
-            "high": high_K.tolist(),
-        }
-    caption = (
-        "Share of runs (seeds and tasks) above a score, with pointwise 95% stratified bootstrap "
-        "bands over seeds; a curve above another is the better one."
-    )
-    return lines_figure(name, caption, lines, "score", "share of runs above it")
-
-
-def _same_tasks(scores: Mapping[str, np.ndarray]) -> None:
+def same_tasks(scores: Mapping[str, np.ndarray]) -> None:
     """Refuse learners that were not run on the same number of tasks.
 
     Raises:
@@ -411,7 +289,3 @@ def _same_tasks(scores: Mapping[str, np.ndarray]) -> None:
                 f"{first} has {tasks[first]} tasks and {name} has {count}; compare on the same "
                 "tasks."
             )
-
-
-def _counted(tasks: int) -> str:
-    return "1 task" if tasks == 1 else f"{tasks:,} tasks"

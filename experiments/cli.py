@@ -16,6 +16,7 @@ commands:
   run [KEY=VALUE ...]     run an experiment; `copygym run --help` lists groups and keys
   run -m KEY=A,B ...      run every combination (a Hydra multirun)
   report FOLDER           rebuild report.html from a run's saved results
+  evaluate RUN ...        play a run's saved agents again: other luck, more users, several runs
   data list|card|get|check   datasets: what there is, how to get it, whether a file is fit
   fidelity NAME[=FILE] ...   how far simulated users are from the log's real ones
   ope --log LOG --policy FILE   what other policies would have earned, from a log
@@ -78,6 +79,7 @@ def _dispatch(arguments: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "run": _run,
         "report": _report,
+        "evaluate": _evaluate,
         "data": _data,
         "fidelity": _fidelity,
         "ope": _ope,
@@ -116,6 +118,13 @@ def _report(arguments: list[str]) -> int:
     path, _ = write_report(Path(arguments[0]))
     sys.stdout.write(f"{path}\n")
     return 0
+
+
+def _evaluate(arguments: list[str]) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from copygym.experiments.evaluate_cli import main as evaluate_main
+
+    return evaluate_main(arguments)
 
 
 def _data(arguments: list[str]) -> int:

@@ -8,13 +8,15 @@ schedule. Synthetic throughout.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from copygym.envs.errors import UserError
+from copygym.experiments import aggregate_report
+from copygym.experiments.bootstrap import RESAMPLES
 from copygym.experiments.delivery import GOLD, check, compare
 from copygym.experiments.delivery_report import MAIN, policy_table
 from copygym.experiments.figures import interval_figure
@@ -63,6 +65,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         )["metrics"]
         for seed, run in zip(worlds, runs, strict=True)
     }
+    baseline = str(config["evaluation"]["baseline"])
     users = len(next(iter(pooled.values())).users)
     horizon = int(config["env"]["horizon"])
     return {
@@ -76,12 +79,13 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         **numbers,
         "policies": names,
         "learned": learned,
-        "baseline": config["evaluation"]["baseline"],
+        "baseline": baseline,
         "upper": "upper",
         "users": users,
         "horizon": horizon,
         "judge": GOLD,
         "worlds": by_world,
+        "aggregates": over_worlds(by_world, names, baseline, resamples),
         "steps": steps,
         "data": {f"storefront, seed {s}": r.data for s, r in zip(worlds, runs, strict=True)},
         "rows_seen": {
@@ -95,6 +99,27 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
             f"{name}/{_KEY}": numbers["metrics"][name][_KEY]["value"] for name in names
         },
     }
+
+
+def over_worlds(
+    by_world: Mapping[str, Any], names: Sequence[str], baseline: str, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """Return the aggregates of policies over worlds, of which each has its own scale.
+
+    Args:
+        by_world: world -> policy -> metric -> ``{value, low, high}``.
+        names: policies, "upper" among them.
+        baseline: policy that counts as 0 in each world.
+        resamples: of the bootstrap over worlds.
+    """
+    runs = [
+        {name: float(metrics[name][_KEY]["value"]) for name in names}
+        for metrics in by_world.values()
+    ]
+    label = METRICS[_KEY].label
+    return aggregate_report.over_runs(
+        runs, [""] * len(runs), baseline, "upper", what=label, unit="worlds", resamples=resamples
+    )
 
 
 def _pooled(parts: list[Episodes]) -> Episodes:
@@ -204,9 +229,14 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
         ),
         "Clicks per user in each world.",
     )
+    # Results of earlier versions hold the worlds' values, from which aggregates follow.
+    found = result.get("aggregates") or over_worlds(
+        result["worlds"], result["policies"], result["baseline"]
+    )
     return [
         Section("The ladder", (), (steps,), (picture,)),
         Section("World by world", (), (worlds,)),
+        aggregate_report.section(found),
     ]
 
 

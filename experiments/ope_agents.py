@@ -107,6 +107,35 @@ def agent_policy(
     fitted = FittedUsers.load(users)
     agent = load_agent(run / "agents" / name)
     horizon = int(config.get("env", {}).get("horizon", 1))
+    # The log has a policy of this name already.
+    shown = f"{name} of the run" if name == "logging" else name
+    note = f"agent {name} of {run.name}, shown the log's own history"
+    return agent_target(log, fitted, agent, horizon, past, shown, note)
+
+
+def agent_target(
+    log: Decisions,
+    fitted: FittedUsers,
+    agent: Agent,
+    horizon: int,
+    past: ClickLog | None,
+    name: str,
+    note: str = "",
+) -> Target:
+    """Return what an agent would have done in each decision of a log.
+
+    Args:
+        log: decisions on the creatives and channels of the fit.
+        fitted: the simulated users that the agent learned on.
+        agent: any delivery agent.
+        horizon: of the environment that it learned in.
+        past: what profiles may be made from, up to the fit's cut; None: the log of the decisions.
+        name: for tables.
+        note: how it came about.
+
+    Raises:
+        UserError: the log does not fit the agent.
+    """
     chances, arms = propensities(log, fitted, agent, horizon, past)
     place = {arm: index for index, arm in enumerate(log.arms)}
     wide = np.zeros((len(log), len(log.arms)))
@@ -117,9 +146,6 @@ def agent_policy(
         elif chances[:, index].any():
             strange.append(arm)
     outside = float(np.average(np.maximum(1.0 - wide.sum(axis=1), 0.0), weights=log.sizes))
-    note = f"agent {name} of {run.name}, shown the log's own history"
-    # The log has a policy of this name already.
-    name = f"{name} of the run" if name == "logging" else name
     return target(log, name, PerRow(wide), outside if strange else 0.0, tuple(strange[:3]), note)
 
 

@@ -78,7 +78,9 @@ def _digits(value: float, width: float | None) -> int:
     """Return the decimals at which an interval of ``width`` shows two significant digits."""
     import math
 
-    size = width if width else abs(value)
+    # Equal numbers whose sums were rounded differently have no width.
+    noise = max(1e-9 * abs(value), 1e-12)
+    size = width if width and width > noise else abs(value)
     if not size or not math.isfinite(size):
         return 2
     return min(6, max(0, 1 - math.floor(math.log10(size))))

@@ -8,10 +8,7 @@ from copygym.agents.bandit_rules import (
     add_pulls,
     argmax_probabilities,
     epsilon_greedy_probabilities,
-    explore_then_commit_probabilities,
     mean_reward,
-    thompson_beta_probabilities,
-    thompson_beta_scores,
     ucb1_index,
     ucb1_probabilities,
 )
@@ -57,42 +54,6 @@ def test_ucb1_tries_each_arm_once_then_prefers_the_uncertain():
     np.testing.assert_array_equal(equal_means, [[1, 0]])
 
 
-def test_explore_then_commit():
-    etc = explore_then_commit_probabilities(COUNTS, REWARDS, ALL, pulls_per_arm=5)
-    np.testing.assert_allclose(etc, [[0, 0, 1], [0.5, 0, 0.5]])
-    masked = ALL.copy()
-    masked[0, 2] = False
-    etc = explore_then_commit_probabilities(COUNTS, REWARDS, masked, pulls_per_arm=5)
-    np.testing.assert_allclose(etc[0], [0, 1, 0])
-    etc = explore_then_commit_probabilities(COUNTS, REWARDS, masked, pulls_per_arm=11)
-    np.testing.assert_allclose(etc[0], [1, 0, 0])
-
-
-def test_thompson_scores_have_the_posterior_mean_and_variance():
-    counts, clicks = np.full((20_000, 1), 8.0), np.full((20_000, 1), 2.0)
-    scores = thompson_beta_scores(counts, clicks, np.random.default_rng(0))
-    a, b = 3.0, 7.0
-    assert scores.mean() == pytest.approx(a / (a + b), abs=0.004)
-    assert scores.var() == pytest.approx(a * b / ((a + b) ** 2 * (a + b + 1)), rel=0.05)
-
-
-def test_thompson_probability_of_two_uniform_arms_is_one_half():
-    zeros = np.zeros((1, 2))
-    got = thompson_beta_probabilities(
-        zeros, zeros, np.ones((1, 2), dtype=bool), np.random.default_rng(0), draws=4000
-    )
-    np.testing.assert_allclose(got, 0.5, atol=0.03)
-
-
-def test_thompson_prefers_evidence():
-    """P(Beta(1, 11) > Beta(6, 6)) is small; a masked arm never wins."""
-    counts, clicks = np.array([[10.0, 10.0, 10.0]]), np.array([[0.0, 5.0, 9.0]])
-    mask = np.array([[True, True, False]])
-    got = thompson_beta_probabilities(counts, clicks, mask, np.random.default_rng(1), draws=2000)
-    assert got[0, 2] == 0
-    assert got[0, 0] < 0.02
-
-
 def test_add_pulls():
     counts, rewards = add_pulls(
         np.array([1.0, 0.0, 2.0]), np.array([0.5, 0.0, 1.0]), np.array([2, 2, 0]), np.ones(3)
@@ -108,13 +69,10 @@ def test_add_pulls():
 )
 def test_rules_give_probabilities_on_the_mask(counts, mask, seed):
     mask[:, 0] = True
-    rng = np.random.default_rng(seed)
-    clicks = rng.binomial(counts, 0.3)
+    clicks = np.random.default_rng(seed).binomial(counts, 0.3)
     for probabilities in (
         epsilon_greedy_probabilities(counts, clicks, mask, 0.1),
         ucb1_probabilities(counts, clicks, mask),
-        thompson_beta_probabilities(counts, clicks, mask, rng, draws=3),
-        explore_then_commit_probabilities(counts, clicks, mask, 10),
     ):
         np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
         assert (probabilities[~mask] == 0).all()

@@ -201,12 +201,8 @@ def test_normalised_scores_are_0_and_1_at_the_references():
         (lambda: ag.aggregate(np.ones((1, 3))), "needs at least 2 seeds and there is 1"),
         (lambda: ag.aggregate(X, ["mode"]), "unknown statistic 'mode': choose one of iqm, mean"),
         (lambda: ag.improvement(X, Y[:, :2]), "the first has 3 tasks and the second 2"),
-        (lambda: ag.aggregate_table({"x": X, "y": Y[:, :2]}), "x has 3 tasks and y has 2"),
-        (lambda: ag.aggregate_table({}), "there is no learner to aggregate"),
-        (
-            lambda: ag.improvement_table({"x": X}, "uniform"),
-            "unknown baseline 'uniform': choose one of x.",
-        ),
+        (lambda: ag.same_tasks({"x": X, "y": Y[:, :2]}), "x has 3 tasks and y has 2"),
+        (lambda: ag.same_tasks({}), "there is no learner to aggregate"),
         (
             lambda: ag.normalised(X, np.zeros(3), np.array([1, 0, 1])),
             "task 1: the scores that count as 0 and 1 are equal",
@@ -216,23 +212,3 @@ def test_normalised_scores_are_0_and_1_at_the_references():
 def test_mistakes_are_told_in_a_sentence(call, sentence):
     with pytest.raises(UserError, match=re.escape(sentence)):
         call()
-
-
-def test_tables_and_figure_show_each_learner():
-    scores = {"x": X, "y": Y}
-    table = ag.aggregate_table(scores, resamples=100)
-    assert table.columns == (
-        "learner", "seeds", "IQM", "mean", "median of tasks", "optimality gap",
-    )  # fmt: skip
-    assert [row[:2] for row in table.rows] == [("x", "5"), ("y", "4")]
-    assert table.rows[0][2].startswith("0.86 [")
-    assert "3 tasks" in table.caption
-    beats = ag.improvement_table(scores, "y", resamples=100)
-    assert [row[0] for row in beats.rows] == ["x"]
-    assert beats.rows[0][1].startswith("53 [")
-    picture = ag.profile_figure(scores, resamples=50)
-    assert picture.svg.startswith("<svg") and "share of runs above it" in picture.svg
-
-
-def test_one_task_is_one_task():
-    assert "of 1 task," in ag.aggregate_table({"x": X[:, :1]}, ["mean"], resamples=50).caption

@@ -22,6 +22,8 @@ def test_text_is_aligned_and_markdown_escapes_bars():
         ({"value": 1234.0, "low": 1200.0, "high": 1260.0}, "", "1234 [1200, 1260]"),
         ({"value": None, "low": None, "high": None}, "", "-"),
         ({"value": 1.0, "low": 1.0, "high": 1.0}, "", "1.0 [1.0, 1.0]"),
+        ({"value": 0.5, "low": 0.5, "high": 0.5 + 2e-16}, "%", "50 [50, 50]"),
+        ({"value": 0.0, "low": 0.0, "high": 1e-17}, "", "0.00 [0.00, 0.00]"),
     ],
 )
 def test_intervals_show_two_digits_of_their_width(estimate, unit, expected):
