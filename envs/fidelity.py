@@ -376,6 +376,10 @@ def write_fidelity_page(cards: Sequence[FidelityCard], path: str | Path, command
         "How far fitted users are from real ones, on users that the fit never saw. Every number "
         f"comes from one command: `{command}`.",
         "",
+        "What a card cannot tell is measured by `copygym run experiment=e1`: whether policies keep "
+        "what a simulator promises, whether simulators rank policies rightly, and whose clicks "
+        "they get wrong.",
+        "",
         "| simulator | log | log loss skill | AUC | ECE | arms inside | segments inside |",
         "|---|---|---|---|---|---|---|",
     ]

@@ -54,8 +54,8 @@ def test_version_and_unknown_command(capsys):
     assert capsys.readouterr().out.startswith("copygym ")
     assert cli.main(["fly"]) == 2
     assert capsys.readouterr().err == (
-        "copygym: unknown command 'fly': choose one of abtest, data, fidelity, ope, report, run, "
-        "score, write.\n"
+        "copygym: unknown command 'fly': choose one of abtest, data, evaluate, fidelity, ope, "
+        "report, run, score, write.\n"
     )
 
 
@@ -106,7 +106,10 @@ def test_run_help_lists_groups_and_experiments():
     ("arguments", "expected"),
     [
         (["agent=alphazero"], "unknown agent 'alphazero': choose one of a2c, best_fixed,"),
-        (["experiment=nope"], "unknown experiment 'nope': choose one of delivery, e3_storefront,"),
+        (
+            ["experiment=nope"],
+            "unknown experiment 'nope': choose one of delivery, e1, e1_hillstrom,",
+        ),
         (["learn.stepz=3"], "there is no config key or group 'learn.stepz'"),
         (["colour=red"], "there is no config key or group 'colour'"),
         (["seed=abc"], "seed=abc: give a whole number of 0 or more"),

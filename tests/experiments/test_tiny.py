@@ -22,6 +22,7 @@ CONF = Path(__file__).parents[2] / "conf"
 NAMES = {"group": "g", "job_type": "j", "name": "n"}
 #: Real logs by experiment.
 REAL = {
+    "e1_hillstrom": "hillstrom/hillstrom.csv",
     "e8": "hillstrom/hillstrom.csv",
     "hillstrom": "hillstrom/hillstrom.csv",
     "e7": "upworthy/content_experiments.csv.gz",
