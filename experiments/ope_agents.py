@@ -8,6 +8,7 @@ agent of the protocol can be judged, whatever library it comes from.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -191,12 +192,14 @@ def propensities(
             rows = slice(start, min(start + _CHUNK, len(log)))
             observation = _observations(profiles, person, history, fitted, horizon, rows)
             mask = np.ones((len(observation), catalogue.n_actions), dtype=bool)
-            state = None
+            state, asked = None, agent
             if agent.privileged:
                 people, local = np.unique(person[rows], return_inverse=True)
-                agent.bind(simulate(fitted, profiles.take(people)))
+                # A copy for each part: an agent may keep the people that it was bound to first.
+                asked = copy(agent)
+                asked.bind(simulate(fitted, profiles.take(people)))
                 state = _state(history, catalogue, local, rows, mask)
-            chances[rows] = agent.propensities(observation, mask, state)
+            chances[rows] = asked.propensities(observation, mask, state)
             bar.update(len(observation))
     return chances, arms
 

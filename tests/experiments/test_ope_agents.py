@@ -92,6 +92,34 @@ def test_uniform_has_the_weights_of_the_uniform_policy(world, log):
     assert set(log.arms) <= set(arms)
 
 
+class KeepsItsPeople(UniformAgent):
+    """A privileged agent that, as a planner with keep_model, binds to the first people only."""
+
+    privileged = True
+    people = None
+
+    def bind(self, users):
+        self.people = users if self.people is None else self.people
+
+    def propensities(self, observation, mask, state=None):
+        assert len(self.people.profiles) == state["user"].max() + 1
+        return super().propensities(observation, mask, state)
+
+
+def test_each_part_of_a_log_is_asked_of_its_own_people(world, log, monkeypatch):
+    users = world.user_model()
+
+    def profiles_of(past, users):
+        return world.user_model(users=world.rows_of(np.asarray(users, dtype=np.str_))).profiles
+
+    fitted = SimpleNamespace(users=users, settings={}, cut=5, profiles_of=profiles_of)
+    monkeypatch.setattr(ope_agents, "_CHUNK", 300)
+    monkeypatch.setattr(ope_agents, "simulate", lambda _, people: SimpleNamespace(profiles=people))
+    chances, _ = ope_agents.propensities(log, fitted, KeepsItsPeople(), SLOTS)
+    assert len(log) > 900
+    np.testing.assert_allclose(chances.sum(axis=1), 1.0)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished tiny run of a Stable-Baselines3 agent, with the planner as upper reference."""
