@@ -41,15 +41,21 @@ def execute(experiment: str, folder: Path, *overrides: str) -> dict:
     return json.loads((folder / "result.json").read_text())
 
 
+COMPARED = [
+    "seeds=[0,1]",
+    "+algorithm@algorithms.best=best_of_n",
+    "+algorithms.best.n=4",
+    # Fewer simulated readers than people of the test part: best-of-n must not ask for the first's
+    # opinion on tasks of the others.
+    "users.n_users=32",
+]
+
+
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     """A finished comparison of two algorithms over two seeds."""
     folder = tmp_path_factory.mktemp("copy") / "run"
-    # Fewer simulated readers than people of the test part: best-of-n must not ask for the first's
-    # opinion on tasks of the others.
-    overrides = ["seeds=[0,1]", "+algorithm@algorithms.best=best_of_n", "+algorithms.best.n=4"]
-    overrides += ["users.n_users=32"]
-    return folder, execute("storefront_rlpf", folder, *overrides)
+    return folder, execute("storefront_rlpf", folder, *COMPARED)
 
 
 def test_every_writer_is_judged_with_intervals_and_its_bill(compared):
@@ -79,13 +85,7 @@ def test_the_parts_of_the_log_are_disjoint_people(compared):
 
 def test_a_finished_comparison_is_reported_and_a_second_one_is_equal(compared, tmp_path):
     _, result = compared
-    again = execute(
-        "storefront_rlpf",
-        tmp_path / "again",
-        "seeds=[0,1]",
-        "+algorithm@algorithms.best=best_of_n",
-        "+algorithms.best.n=4",
-    )
+    again = execute("storefront_rlpf", tmp_path / "again", *COMPARED)
 
     def without_time(document):
         if isinstance(document, dict):
