@@ -264,7 +264,9 @@ class SentenceEncoder:
         from tqdm import tqdm
 
         tokenizer, network = self._load()
-        tokens = tokenizer(texts, truncation=True, max_length=self.max_tokens)
+        # Half a surrogate pair, which JSON can carry, is no text to a tokenizer.
+        whole = [text.encode("utf-8", "replace").decode() for text in texts]
+        tokens = tokenizer(whole, truncation=True, max_length=self.max_tokens)
         batches = length_batches([len(ids) for ids in tokens["input_ids"]], self._batch_size)
         out = np.zeros((len(texts), self.dims), dtype=np.float32)
         bar = tqdm(batches, desc="encode texts", disable=None if len(batches) > 8 else True)

@@ -231,11 +231,11 @@ def _summary(
         f"copy (SFT), then trained on {int(config['samples']):,} scored samples, {number}. Change "
         f"of the gold click rate from SFT on {len(setting.test):,} held-out tasks: "
         f"{'; '.join(words)}. {setting.gold_text}"
-        + "".join(f" Warning: {sentence}" for sentence in warnings(setting))
+        + "".join(f" Warning: {sentence}" for sentence in no_signal_warnings(setting))
     )
 
 
-def warnings(setting: CopySetting) -> list[str]:
+def no_signal_warnings(setting: CopySetting) -> list[str]:
     """Return a sentence for every model of clicks that found nothing to learn from."""
     models = {"reward model": setting.model, "judge": getattr(setting.judge, "model", None)}
     return [
@@ -247,7 +247,7 @@ def warnings(setting: CopySetting) -> list[str]:
 
 
 def _assumptions(setting: CopySetting, seeds: Sequence[int]) -> list[str]:
-    sentences = [*warnings(setting), *setting.readers.assumptions]
+    sentences = [*no_signal_warnings(setting), *setting.readers.assumptions]
     sentences.append("every text is judged once, for a rested reader.")
     if len(seeds) == 1:
         sentences.append(ONE_SEED)

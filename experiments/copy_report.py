@@ -17,6 +17,7 @@ MEASURES = {
     "exact_duplicates": "duplicates",
     "near_duplicates": "near duplicates",
     "compliance_rate": "compliant",
+    "on_brief": "on brief",
     "gibberish": "gibberish",
 }
 
@@ -98,7 +99,8 @@ def _quality(result: Mapping[str, Any]) -> Section:
     caption = (
         "Signs of a hacked reward stand beside the click rate. Perplexity: median under the "
         "untuned model, text alone; distinct-n: share of distinct n-grams; self-BLEU: likeness of "
-        "the texts to each other; duplicates: of the training log's copy."
+        "the texts to each other; duplicates: of the training log's copy; on brief: share of texts "
+        "by whose words their own brief is found among the test tasks'."
     )
     terms = list(dict.fromkeys(key for e in result["writers"].values() for key in e["terms"]))
     of_terms = Table(

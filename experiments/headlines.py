@@ -33,7 +33,7 @@ from copygym.experiments.headline_replay import (
 )
 from copygym.experiments.stages import derived_seed, instantiated, load_log, same_data
 from copygym.experiments.tracking import Trackers
-from copygym.rewards.ctr_data import CopyCounts, split_counts
+from copygym.rewards.ctr_data import CopyCounts, counted, some_tests, split_counts
 from copygym.rewards.ctr_model import load_ctr_model
 from copygym.rewards.ranking import ranking_metrics
 
@@ -94,7 +94,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     log.require("test_id", "text")
     data = same_data(folder, log)
     parts = split_parts(CopyCounts.from_log(log), config)
-    rows_seen = folder.stage("split", lambda: Record(_described(parts))).values
+    rows_seen = folder.stage("split", lambda: Record(counted(parts))).values
     prior = fit_prior(_tests(parts["train"], None))
     predicted = _predictions(parts, config, folder)
     tune, tests = (_tests(parts[name], predicted[name]) for name in ("tune", "replay"))
@@ -162,29 +162,13 @@ def split_parts(counts: CopyCounts, config: Mapping[str, Any]) -> dict[str, Copy
     if missing:
         raise UserError(f"parts lacks {missing[0]}; give each of {', '.join(PARTS)} a share.")
     _tests(counts, None)  # refuses a log without clicks before anything is learned from it
-    limit = config.get("tests")
-    if limit is not None and limit < counts.n_tests:
-        rng = np.random.default_rng(derived_seed(config["seed"], "tests"))
-        chosen = rng.choice(np.unique(counts.test), size=int(limit), replace=False)
-        counts = counts.take(np.isin(counts.test, chosen))
+    counts = some_tests(counts, config.get("tests"), derived_seed(config["seed"], "tests"))
     shares = {name: float(config["parts"][name]) for name in PARTS}
     return split_counts(counts, shares, derived_seed(config["seed"], "split"))
 
 
 def _tests(counts: CopyCounts, prediction_N: np.ndarray | None) -> Tests:
     return pad_tests(counts.test, counts.impressions, counts.clicks, prediction_N)
-
-
-def _described(parts: Mapping[str, CopyCounts]) -> dict[str, Any]:
-    return {
-        name: {
-            "tests": part.n_tests,
-            "rows": len(part),
-            "impressions": int(part.impressions.sum()),
-            "clicks": int(part.clicks.sum()),
-        }
-        for name, part in parts.items()
-    }
 
 
 def _predictions(

@@ -82,11 +82,6 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
     members = int(config["reward_model"].get("members", 1))
     if members < 2:
         raise UserError(f"reward_model.members is {members}; an ensemble's heads need more.")
-    for size in options["sizes"]:
-        if not 0 < float(size) <= 1:
-            raise UserError(f"overopt.sizes has {size}; a share of the log lies in (0, 1].")
-    if int(options["n"]) < 8:
-        raise UserError(f"overopt.n is {options['n']}; a law needs the best of at least 8 draws.")
     for price in options["ppo"]["kl_coefs"]:
         _ppo(options, float(price))
     return options

@@ -93,7 +93,11 @@ def write_report(folder: Path) -> tuple[Path, list[Section]]:
 def markdown(result: Mapping[str, Any], table: Table, sections: list[Section]) -> str:
     """Return the page as Markdown; it expects its pictures beside it as SVG."""
     label = "**Synthetic data.** " if result.get("synthetic") else ""
-    blocks = [f"# {result['title']}", f"{label}{_inert(result['summary'])}", *_blocks(table)]
+    blocks = [
+        f"# {_inert(result['title'])}",
+        f"{label}{_inert(result['summary'])}",
+        *_blocks(table),
+    ]
     for section in sections:
         blocks.append(f"## {section.heading}")
         blocks += [_inert(text) for text in section.text]

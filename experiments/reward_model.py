@@ -27,7 +27,14 @@ from copygym.experiments.stages import (
 )
 from copygym.experiments.tracking import Trackers
 from copygym.rewards.ctr_calibration import calibration_curve, expected_calibration_error
-from copygym.rewards.ctr_data import CopyCounts, merge_counts, overlap, split_counts
+from copygym.rewards.ctr_data import (
+    CopyCounts,
+    counted,
+    merge_counts,
+    overlap,
+    some_tests,
+    split_counts,
+)
 from copygym.rewards.ctr_model import load_ctr_model
 from copygym.rewards.ranking import ranking_metrics
 
@@ -57,7 +64,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     files = _same_files(folder, logs)
     counts = merge_counts([CopyCounts.from_log(log) for log in logs.values()])
     parts = split_parts(counts, config)
-    seen = folder.stage("split", lambda: Record(_described(parts))).values
+    seen = folder.stage("split", lambda: Record(counted(parts))).values
     models = {MAIN: config["reward_model"], **(config.get("baselines") or {})}
     models = {name: entry for name, entry in models.items() if entry is not None}
     metrics: dict[str, Any] = {}
@@ -137,30 +144,13 @@ def _same_files(folder: RunFolder, logs: Mapping[str, ClickLog]) -> dict[str, An
 
 def split_parts(counts: CopyCounts, config: Mapping[str, Any]) -> dict[str, CopyCounts]:
     """Return the tests' parts; a headline, even by a chain of tests, is in one part only."""
-    limit = config.get("tests")
-    if limit is not None and limit < counts.n_tests:
-        rng = np.random.default_rng(derived_seed(config["seed"], "tests"))
-        chosen = rng.choice(np.unique(counts.test), size=int(limit), replace=False)
-        counts = counts.take(np.isin(counts.test, chosen))
+    counts = some_tests(counts, config.get("tests"), derived_seed(config["seed"], "tests"))
     shares = {name: float(config["parts"][name]) for name in PARTS}
     parts = split_counts(counts, shares, int(config["seed"]))
     for first, second in (("test", "train"), ("test", "validation"), ("validation", "train")):
         # The split makes this impossible; a figure on shared headlines would be worthless.
         assert overlap(parts[first], parts[second]) == 0
     return parts
-
-
-def _described(parts: Mapping[str, CopyCounts]) -> dict[str, Any]:
-    return {
-        name: {
-            "tests": part.n_tests,
-            "rows": len(part),
-            "headlines": len(set(part.texts)),
-            "impressions": int(part.impressions.sum()),
-            "clicks": int(part.clicks.sum()),
-        }
-        for name, part in parts.items()
-    }
 
 
 def _place(name: str) -> tuple[str, ...]:

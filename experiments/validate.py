@@ -51,11 +51,18 @@ def _number(words: str, inside: Callable[[float], bool], null: bool = False) -> 
     return Rule(words, allows, null)
 
 
+_ABOVE_0 = _number("a number above 0", lambda value: 0 < value < math.inf)
+_FROM_0 = _number("a number of 0 or more", lambda value: 0 <= value < math.inf)
+_NAMES = Rule("a list of names", lambda value: isinstance(value, str), each=True)
+_LIFTS = Rule(
+    "a list of numbers above -1",
+    lambda value: isinstance(value, int | float) and -1 < value < math.inf,
+    each=True,
+)
 _FLAG = Rule("true or false", lambda value: isinstance(value, bool))
-_SHARE = _number("a number above 0", lambda value: 0 < value < math.inf)
 _INSIDE = _number("a number between 0 and 1, neither of them", lambda value: 0 < value < 1)
 
-#: Config key -> what it may hold; ``*`` stands for any last part. Absent keys are not checked.
+#: Config key -> what it may hold; ``*`` stands for any part. Absent keys are not checked.
 RULES: dict[str, Rule] = {
     "seed": _whole(0),
     "tiny": _FLAG,
@@ -65,10 +72,10 @@ RULES: dict[str, Rule] = {
     "data.n_users": _whole(1),
     "data.n_slots": _whole(1),
     "data.n_variants": _whole(0),
-    "split.train": _SHARE,
-    "split.test": _SHARE,
+    "split.train": _ABOVE_0,
+    "split.test": _ABOVE_0,
     # 0 where nobody has to judge; `delivery.check` wants more where somebody has.
-    "split.judge": _number("a number of 0 or more", lambda value: 0 <= value < math.inf),
+    "split.judge": _FROM_0,
     "users.n_users": _whole(1),
     "users.ensemble": _whole(1),
     "users.text_dims": _whole(1),
@@ -83,10 +90,10 @@ RULES: dict[str, Rule] = {
     "evaluation.num_envs": _whole(1),
     "evaluation.resamples": _whole(2),
     "evaluation.timelines": _whole(0),
-    "evaluation.temperature": _number("a number above 0", lambda value: 0 < value < math.inf),
+    "evaluation.temperature": _ABOVE_0,
     "evaluation.top_p": _number("a number above 0, 1 at most", lambda value: 0 < value <= 1),
     "evaluation.examples": _whole(0),
-    "parts.*": _SHARE,
+    "parts.*": _ABOVE_0,
     "tasks.*": _whole(1),
     "samples": _whole(1),
     "seeds": _whole(0, each=True),
@@ -94,7 +101,7 @@ RULES: dict[str, Rule] = {
     "copywriter.threads": _whole(1),
     "copywriter.sft.steps": _whole(1),
     "copywriter.sft.batch_size": _whole(1),
-    "copywriter.sft.lr": _number("a number above 0", lambda value: 0 < value < math.inf),
+    "copywriter.sft.lr": _ABOVE_0,
     "worlds": _whole(0, each=True),
     "tests": _whole(3, null=True),
     "resamples": _whole(2),
@@ -102,13 +109,32 @@ RULES: dict[str, Rule] = {
     "rows.*": _whole(100),
     "storefront.seed": _whole(0),
     "storefront.n_users": _whole(1),
-    "truths": Rule("a list of names", lambda value: isinstance(value, str), each=True),
+    "learners.*.steps": _whole(1, null=True),
+    "overopt.heads": _NAMES,
+    "overopt.sizes": Rule(
+        "a list of shares above 0, 1 at most",
+        lambda value: isinstance(value, int | float) and 0 < value <= 1,
+        each=True,
+    ),
+    "overopt.beta": _FROM_0,
+    "overopt.n": _whole(8),
+    "overopt.temperature": _ABOVE_0,
+    "overopt.resamples": _whole(2),
+    "overopt.ppo.heads": _NAMES,
+    "overopt.ppo.kl_coefs": Rule(
+        "a list of numbers of 0 or more",
+        lambda value: isinstance(value, int | float) and 0 <= value < math.inf,
+        each=True,
+    ),
+    "overopt.ppo.samples": _whole(1),
+    "overopt.ppo.window": _whole(1),
+    "truths": _NAMES,
     "cells": Rule("a list of features", lambda value: isinstance(value, str), each=True),
     "replay.horizons": _whole(1, each=True),
-    "replay.policies": Rule("a list of names", lambda value: isinstance(value, str), each=True),
-    "replay.z": _number("a number of 0 or more", lambda value: 0 <= value < math.inf),
-    "replay.n_aux": _number("a number of 0 or more", lambda value: 0 <= value < math.inf),
-    "replay.n_aux_thompson": _number("a number of 0 or more", lambda value: 0 <= value < math.inf),
+    "replay.policies": _NAMES,
+    "replay.z": _FROM_0,
+    "replay.n_aux": _FROM_0,
+    "replay.n_aux_thompson": _FROM_0,
     "replay.tuning": _whole(0, each=True),
     "replay.epsilon": _number("a number from 0 to 1", lambda value: 0 <= value <= 1),
     "replay.explore": _INSIDE,
@@ -127,6 +153,9 @@ RULES: dict[str, Rule] = {
         lambda value: isinstance(value, int | float) and -1 < value < 1,
         each=True,
     ),
+    "power.planned_lift": _ABOVE_0,
+    "power.lifts": _LIFTS,
+    "bandit.lifts": _LIFTS,
     "bandit.replications": _whole(2),
     "bandit.batches": _whole(1),
     "bandit.size": _whole(1),
@@ -141,7 +170,7 @@ def validate(config: Mapping[str, Any]) -> None:
         UserError: names the first wrong key, its value and what is allowed.
     """
     for pattern, rule in RULES.items():
-        for key, value in _found(config, pattern):
+        for key, value in found(config, pattern):
             if not _allowed(rule, value):
                 shown = "null" if value is None else value
                 raise UserError(f"{key}={shown}: give {rule.words}.")
@@ -155,14 +184,15 @@ def _allowed(rule: Rule, value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(rule.allows(entry) for entry in value)
 
 
-def _found(config: Mapping[str, Any], pattern: str) -> Iterator[tuple[str, Any]]:
+def found(config: Mapping[str, Any], pattern: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the keys of a config that a pattern names, with their values."""
-    *groups, last = pattern.split(".")
-    part: Any = config
-    for group in groups:
-        part = part.get(group) if isinstance(part, Mapping) else None
-    if not isinstance(part, Mapping):
+    first, _, rest = pattern.partition(".")
+    if not isinstance(config, Mapping):
         return
-    for name in part if last == "*" else [last]:
-        if name in part:
-            yield ".".join((*groups, str(name))), part[name]
+    for name in config if first == "*" else [first]:
+        if name not in config:
+            continue
+        if rest:
+            yield from found(config[name], rest, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", config[name]

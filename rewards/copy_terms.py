@@ -27,6 +27,7 @@ from copygym.rewards.copy_text import (
     length,
     near_duplicate,
     needed,
+    off_brief,
     repetition,
 )
 from copygym.rewards.ctr_response import CtrResponse, answered_by
@@ -159,6 +160,7 @@ TERMS: dict[str, Callable[..., Term]] = {
         repetition,
         near_duplicate,
         compliance,
+        off_brief,
         diversity,
         gibberish,
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.text import SentenceEncoder, default_cache
 from copygym.envs.users import UserModel
 from copygym.rewards.compliance import unsupported_claims
 from copygym.rewards.ngrams import NearestText, ngrams, pairwise_jaccard, words
@@ -197,6 +198,34 @@ def compliance(resources: Resources, worst: int = 3) -> Term:
     if isinstance(worst, bool) or not isinstance(worst, int) or worst < 1:
         raise UserError(f"copy term 'compliance' has worst={worst!r}; give a whole number from 1.")
     return _Compliance(worst)
+
+
+@dataclass(frozen=True)
+class _OffBrief:
+    encoder: SentenceEncoder
+    enough: float
+
+    def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
+        text_NE, brief_NE = (self.encoder.encode(list(t)) for t in (texts, rows.briefs))
+        cosine = np.einsum("ne,ne->n", text_NE, brief_NE, dtype=np.float64)
+        return np.clip(1.0 - cosine / self.enough, 0.0, 1.0)
+
+
+def off_brief(resources: Resources, encoder: str = "minilm", enough: float = 0.35) -> Term:
+    """Return in [0, 1] how little of its brief's meaning a text has.
+
+    1 minus the cosine of their sentence vectors over ``enough``; from there on nothing is gained by
+    coming closer, so that reciting the brief is worth no more than keeping to it. Half of Upworthy's
+    headlines reach the default; with another story's brief 1 in 100 does.
+
+    Args:
+        resources: nothing of them.
+        encoder: ``minilm``, a folder, or a Hugging Face id.
+        enough: cosine that costs nothing, in (0, 1].
+    """
+    if isinstance(enough, bool) or not isinstance(enough, int | float) or not 0.0 < enough <= 1.0:
+        raise UserError(f"copy term 'off_brief' has enough={enough!r}; it must lie in (0, 1].")
+    return _OffBrief(SentenceEncoder(encoder, cache=default_cache()), float(enough))
 
 
 def diversity(resources: Resources) -> Term:

@@ -92,10 +92,8 @@ def _platt(raw: np.ndarray, counts: CopyCounts) -> tuple[float, float]:
     centred = raw - (np.bincount(test, impressions * raw) / shown)[test]
     offset = logit((np.bincount(test, clicks) + 0.5) / (shown + 1.0))[test]
     if float(np.abs(centred).max()) < 1e-12:
-        centred, offset = (
-            raw - raw.mean(),
-            np.full(len(raw), logit((clicks.sum() + 0.5) / (total + 1))),
-        )
+        centred = raw - raw.mean()
+        offset = np.full(len(raw), logit((clicks.sum() + 0.5) / (total + 1)))
     spread = float(centred.std()) or 1.0
     z = centred / spread
 

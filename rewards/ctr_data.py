@@ -246,6 +246,29 @@ def split_counts(
     return {name: counts.take(part[component] == k) for k, name in enumerate(fractions)}
 
 
+def some_tests(counts: CopyCounts, number: int | None, seed: int) -> CopyCounts:
+    """Return ``number`` random tests of ``counts``; all where it is None or there are no more."""
+    if number is None or number >= counts.n_tests:
+        return counts
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(np.unique(counts.test), size=int(number), replace=False)
+    return counts.take(np.isin(counts.test, chosen))
+
+
+def counted(parts: Mapping[str, CopyCounts]) -> dict[str, dict[str, int]]:
+    """Return the numbers of tests, rows, headlines, impressions and clicks of each part."""
+    return {
+        name: {
+            "tests": part.n_tests,
+            "rows": len(part),
+            "headlines": len(set(part.texts)),
+            "impressions": int(part.impressions.sum()),
+            "clicks": int(part.clicks.sum()),
+        }
+        for name, part in parts.items()
+    }
+
+
 def overlap(counts: CopyCounts, other: CopyCounts) -> int:
     """Return how many arms of ``counts`` have a headline that ``other`` holds too."""
 

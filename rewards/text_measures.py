@@ -118,6 +118,36 @@ def duplication(texts: Sequence[str], training_texts: Sequence[str]) -> dict[str
     }
 
 
+def on_brief(texts: Sequence[str], briefs: Sequence[str]) -> float:
+    """Return the share of texts by whose words their own brief is found among all N briefs.
+
+    The brief of the highest TF-IDF cosine (words and their beginnings) is taken as found; where m
+    distinct briefs share the first place, its own counts 1 / m. Chance is one over the number of
+    distinct briefs. No model that a reward could know is asked. nan where there is one brief only,
+    or no brief has a word.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    distinct = sorted(set(briefs))
+    if len(distinct) < 2:
+        return math.nan
+    vectoriser = TfidfVectorizer(tokenizer=_stems, token_pattern=None, lowercase=False)
+    try:
+        known = vectoriser.fit_transform(distinct)
+    except ValueError:  # sklearn's word for texts without a term
+        return math.nan
+    similarity = (vectoriser.transform(list(texts)) @ known.T).toarray()
+    own = np.searchsorted(np.array(distinct), np.array(briefs))
+    first = similarity >= similarity.max(axis=1, keepdims=True) - 1e-12
+    hit = first[np.arange(len(own)), own] / first.sum(axis=1)
+    return float(hit.mean())
+
+
+def _stems(text: str) -> list[str]:
+    """Return words cut to six letters: "teachers" and "teaching" are one."""
+    return [word[:6] for word in words(text)]
+
+
 def measure_copy(
     texts: Sequence[str], rows: CopyRows, training_texts: Sequence[str] = ()
 ) -> dict[str, float]:
@@ -133,7 +163,8 @@ def measure_copy(
         texts), ``words_mean``, ``words_p5``, ``words_p95``, ``characters_mean``, ``misfit`` (mean
         of the copy term length), ``repetition`` and ``gibberish`` (means of those terms),
         ``exact_duplicates``, ``near_duplicates`` (`duplication`), ``compliance_rate`` (share of
-        texts without an unsupported claim) and ``claims_mean`` (their number per text).
+        texts without an unsupported claim), ``claims_mean`` (their number per text) and,
+        where the tasks have several briefs, ``on_brief`` (`on_brief`).
     """
     if len(texts) != len(rows):
         raise ValueError(f"got {len(texts)} texts for {len(rows)} tasks")
@@ -141,7 +172,7 @@ def measure_copy(
         raise ValueError("measure_copy needs at least one text")
     size = np.array([len(text.split()) for text in texts], np.float64)
     claims = np.array([len(unsupported_claims(*p)) for p in zip(texts, rows.briefs, strict=True)])
-    nothing = Resources()
+    nothing, kept = Resources(), on_brief(texts, rows.briefs)
     faults = {"misfit": length, "repetition": repetition, "gibberish": gibberish}
     return {
         "distinct_1": distinct_n(texts, 1),
@@ -156,4 +187,5 @@ def measure_copy(
         **duplication(texts, training_texts),
         "compliance_rate": float((claims == 0).mean()),
         "claims_mean": float(claims.mean()),
+        **({} if math.isnan(kept) else {"on_brief": kept}),
     }

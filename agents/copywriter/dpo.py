@@ -155,7 +155,7 @@ class DPO(RunAlgorithm):
 
     def _rounds(self, samples: int) -> int:
         if self.pairs is not None:
-            return math.ceil(max(1, samples // 2) / self.tasks)
+            return math.ceil(_pairs_for(samples) / self.tasks)
         if samples < self.group:
             raise UserError(
                 f"the budget of {samples} samples is smaller than one group of {self.group}; "
@@ -171,7 +171,7 @@ class DPO(RunAlgorithm):
             index = task_order(len(run.rows), first + size, seed)[first:]
             return self._draw(run, writer, run.rows.take(index), seed * 100_003 + run.updates)
         rows, better, worse = self.pairs
-        total = min(first + self.tasks, max(1, run.samples // 2))
+        total = min(first + self.tasks, _pairs_for(run.samples))
         index = task_order(len(rows), total, seed)[first:]
         better_ids, worse_ids = (
             [writer.style.response_ids(texts[i], writer.max_new_tokens) for i in index]
@@ -257,6 +257,11 @@ _NUMBERS = {
     "accuracy": "rewards/accuracies",
     "margin": "rewards/margins",
 }
+
+
+def _pairs_for(samples: int) -> int:
+    """Return how many of the log's pairs, of two texts each, a budget of samples buys."""
+    return max(1, samples // 2)
 
 
 def check_pairs(pairs: Pairs) -> None:

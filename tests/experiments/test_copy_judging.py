@@ -11,7 +11,7 @@ from copygym.experiments.copy_judging import (
     draw_weights,
     lift_with_interval,
     mean_with_interval,
-    warnings,
+    no_signal_warnings,
 )
 
 
@@ -32,10 +32,10 @@ def test_a_model_without_signal_is_named():
         judge = SimpleNamespace(model=SimpleNamespace(no_signal=judge))
         return SimpleNamespace(model=SimpleNamespace(no_signal=model), judge=judge)
 
-    assert warnings(setting(False, False)) == []
-    (one,) = warnings(setting(False, True))
+    assert no_signal_warnings(setting(False, False)) == []
+    (one,) = no_signal_warnings(setting(False, True))
     assert one.startswith("the judge found no signal")
-    assert len(warnings(setting(True, True))) == 2
+    assert len(no_signal_warnings(setting(True, True))) == 2
 
 
 def test_one_seed_gives_the_width_of_the_mean_over_tasks():

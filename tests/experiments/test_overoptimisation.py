@@ -88,8 +88,6 @@ def test_gold_is_watched_and_never_rewarded():
     [
         ("overopt.heads=[best]", "unknown overopt head 'best'"),
         ("reward_model.members=1", "reward_model.members is 1; an ensemble's heads need more"),
-        ("overopt.sizes=[0.5,2]", "overopt.sizes has 2; a share of the log lies in (0, 1]"),
-        ("overopt.n=4", "overopt.n is 4; a law needs the best of at least 8 draws"),
         ("overopt.ppo.kl_coefs=[-1]", "kl_coef is -1.0; it must be 0 or more"),
     ],
 )

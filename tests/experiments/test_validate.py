@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_module
 
 from copygym.envs.errors import UserError
 from copygym.experiments.run import register_resolvers, resolved
-from copygym.experiments.validate import RULES, validate
+from copygym.experiments.validate import RULES, found, validate
 
 EXPERIMENTS = sorted(p.stem for p in (Path(__file__).parents[2] / "conf/experiment").glob("*.yaml"))
 WHOLE = "a whole number of {} or more"
@@ -33,17 +33,28 @@ def test_every_experiment_is_valid(experiment, tiny):
 
 
 def test_every_rule_is_of_a_key_that_an_experiment_has():
-    known = set()
+    configs = [config(f"experiment={experiment}") for experiment in EXPERIMENTS]
+    for pattern in RULES:
+        assert any(list(found(c, pattern)) for c in configs), pattern
 
-    def collect(part, prefix):
-        for name, value in part.items():
-            known.update({f"{prefix}{name}", f"{prefix}*"})
-            if isinstance(value, dict):
-                collect(value, f"{prefix}{name}.")
 
-    for experiment in EXPERIMENTS:
-        collect(config(f"experiment={experiment}"), "")
-    assert set(RULES) <= known
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("overopt.sizes", [0.5, 2], "a list of shares above 0, 1 at most"),
+        ("overopt.sizes", [], "a list of shares above 0, 1 at most"),
+        ("overopt.n", 4, "a whole number of 8 or more"),
+        ("overopt.ppo.window", 0, "a whole number of 1 or more"),
+        ("overopt.ppo.kl_coefs", [-1], "a list of numbers of 0 or more"),
+        ("overopt.temperature", 0, "a number above 0"),
+        ("overopt.heads", [], "a list of names"),
+        ("power.lifts", [-1], "a list of numbers above -1"),
+        ("learners.ppo.steps", 0, "null or a whole number of 1 or more"),
+    ],
+)
+def test_lists_and_keys_inside_of_named_groups(key, value, words):
+    with pytest.raises(UserError, match=re.escape(f"{key}={value}: give {words}.")):
+        validate(nested(key, value))
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,21 @@ def test_catalogue_copy_is_flagged_where_the_world_says_so(store):
     assert np.flatnonzero(flagged).tolist() == [2, 11, 17, 23]
 
 
+def test_what_keeps_to_the_brief_costs_less_than_what_leaves_it(store):
+    rows = tasks(store, 3)
+    brief = rows.briefs[0]
+    texts = [
+        brief,
+        f"Look: {brief.split('.')[0]}",
+        "They Told Her She Couldn't Sing. Watch Her.",
+    ]
+    recited, kept, left = score_copy(CopyRewardShape({"off_brief": 1.0}), texts, rows)[0]
+    assert recited == 0.0
+    assert left > kept + 0.3
+    strict = CopyRewardShape({"off_brief": {"enough": 1.0}})
+    assert score_copy(strict, texts, rows)[0][1] > kept
+
+
 def test_compliance_counts_up_to_the_worst(store):
     texts = ["The best kettle.", "The best, free and guaranteed miracle."]
     np.testing.assert_allclose(value(store, "compliance", texts), [1 / 3, 1.0])
@@ -265,6 +280,12 @@ def test_a_shape_pickles_and_scores_the_same(store):
 def test_mistakes_are_one_sentence(terms, message):
     with pytest.raises(UserError, match=re.escape(message)):
         CopyRewardShape(terms)
+
+
+@pytest.mark.parametrize("enough", [0, 1.5, True, "much"])
+def test_a_cosine_that_is_none_is_refused(enough):
+    with pytest.raises(UserError, match="copy term 'off_brief' has enough="):
+        CopyRewardShape({"off_brief": {"enough": enough}})
 
 
 def test_mistakes_in_what_was_handed_in(store):

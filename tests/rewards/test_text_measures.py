@@ -8,7 +8,14 @@ import pytest
 
 from copygym.envs.copywriting import draw_tasks
 from copygym.envs.delivery import default_users
-from copygym.rewards.text_measures import bleu, distinct_n, duplication, measure_copy, self_bleu
+from copygym.rewards.text_measures import (
+    bleu,
+    distinct_n,
+    duplication,
+    measure_copy,
+    on_brief,
+    self_bleu,
+)
 
 LONG = "the kettle boils a litre of water in three minutes"
 
@@ -96,3 +103,32 @@ def test_measures_refuse_other_lengths():
         measure_copy(["a"], rows)
     with pytest.raises(ValueError, match="at least one text"):
         measure_copy([], rows.take([]))
+
+
+BRIEFS = [
+    "A teacher tells her class why the river behind the school is poisoned.",
+    "Two brothers build a rocket out of old washing machines.",
+    "What the minimum wage buys in ten American cities.",
+]
+
+
+def test_texts_that_keep_to_their_briefs_are_found_by_them():
+    own = [
+        "The River Behind This School Is Poisoned",
+        "They Built A Rocket From Washing Machines",
+        "See What A Minimum Wage Buys You",
+    ]
+    assert on_brief(own, BRIEFS) == 1.0
+    assert on_brief(own[1:] + own[:1], BRIEFS) == 0.0
+    # Equal briefs are one: a task is not lost because another has the same.
+    assert on_brief(own + own, BRIEFS + BRIEFS) == 1.0
+
+
+def test_texts_without_a_known_word_find_their_brief_by_chance_alone():
+    assert on_brief(["You Will Never Believe This"] * 3, BRIEFS) == pytest.approx(1 / 3)
+    assert on_brief([""] * 3, BRIEFS) == pytest.approx(1 / 3)
+
+
+def test_a_single_brief_cannot_be_told_from_others():
+    assert math.isnan(on_brief(["a", "b"], ["the same brief"] * 2))
+    assert math.isnan(on_brief(["a", "b"], ["...", "!!!"]))
