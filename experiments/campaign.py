@@ -1,7 +1,7 @@
 """Experiment: learn what to say and what to send, and judge both against the log (quickstart).
 
 Log -> simulated users and a CTR reward model -> a copywriter (SFT, then the algorithm) -> its best
-copies as new creatives -> a delivery agent on them -> an A/B comparison of copy and policy on
+copies into the catalogue -> a delivery agent on it -> an A/B comparison of copy and policy on
 people whom nothing was fitted on.
 """
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main_table", "run", "sections"]
 
-#: The two sides of the comparison of copy.
-LOGGED, WRITTEN = "logged copy", "new copy"
+#: The two catalogues that are compared: the log's best creatives, and these with the new ones.
+LOGGED, WRITTEN = "logged copy", "with new copy"
 
 
 def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
@@ -66,7 +66,10 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         new = _new_creatives(based, folder, trackers, setting, algorithm)
     sides = {
         LOGGED: (chosen(setting.readers, kept), chosen(setting.gold_users, kept)),
-        WRITTEN: (with_copy(setting.readers, new), with_copy(setting.gold_users, new)),
+        WRITTEN: (
+            with_copy(setting.readers, new, kept),
+            with_copy(setting.gold_users, new, kept),
+        ),
     }
     played: dict[str, Episodes] = {}
     curves: dict[str, Any] = {}
@@ -205,7 +208,7 @@ def _shown(setting: CopySetting, kept: np.ndarray, new: NewCopy) -> list[dict[st
         for k in kept
     ]
     return logged + [
-        {"product": catalogue.product_ids[k], "side": WRITTEN, "text": text}
+        {"product": catalogue.product_ids[k], "side": "new copy", "text": text}
         for k, text in zip(new.source, new.texts, strict=True)
     ]
 
@@ -248,8 +251,9 @@ def _summary(
 ) -> str:
     return (
         f"{copy['summary']} The best {int(config['creatives']['per_product'])} new copies of each "
-        f"product then took the place of the log's best, and {learned_name(config)} learned to "
-        f"deliver either for {int(config['learn']['steps']):,} decisions on simulated users. "
+        f"product then joined the log's best in the catalogue, and {learned_name(config)} learned "
+        f"to deliver without and with them, for {int(config['learn']['steps']):,} decisions each "
+        "on simulated users. "
         f"{len(played)} combinations of copy and policy met the same held-out people with the "
         "same luck."
     )

@@ -1,4 +1,4 @@
-"""Catalogues for delivery: a choice of logged creatives, or new copy in their place."""
+"""Catalogues for delivery: a choice of logged creatives, and new copy beside them."""
 
 from __future__ import annotations
 
@@ -58,11 +58,16 @@ def chosen(users: UserModel, creatives: np.ndarray | Sequence[int]) -> UserModel
     )
 
 
-def with_copy(users: UserModel, copy: NewCopy) -> UserModel:
-    """Return ``users`` with a catalogue of new copy, answered by their response to free text.
+def with_copy(users: UserModel, copy: NewCopy, kept: np.ndarray | Sequence[int] = ()) -> UserModel:
+    """Return ``users`` with new copy in the catalogue, answered by their response to free text.
 
     The logging policy sends as often, on the same channels and for the same products as before,
-    and chooses evenly among a product's new copies.
+    and chooses evenly among a product's copies.
+
+    Args:
+        users: a population.
+        copy: the new creatives, which come last.
+        kept: creatives of the old catalogue that stay; none by default.
 
     Raises:
         UserError: the users cannot answer free text.
@@ -72,18 +77,23 @@ def with_copy(users: UserModel, copy: NewCopy) -> UserModel:
             f"{users.name} cannot answer free text: fit users with a text encoder "
             "(users.text_encoder=lsa)."
         )
-    kept = chosen(users, copy.source)
-    u, n_slots, n_actions = kept.click_logit.shape
+    old = np.asarray(kept, dtype=np.int64)
+    # New copies take the place of the creatives that their briefs are from.
+    joined = chosen(users, np.concatenate([old, copy.source]))
+    u, n_slots, n_actions = joined.click_logit.shape
     tables: dict[str, Any] = {
-        "click_logit": kept.click_logit.copy(),
-        "conversion_logit": kept.conversion_logit.copy(),
-        "expected_revenue": kept.expected_revenue.copy(),
-        "unsubscribe_offset": kept.unsubscribe_offset.copy(),
+        "click_logit": joined.click_logit.copy(),
+        "conversion_logit": joined.conversion_logit.copy(),
+        "expected_revenue": joined.expected_revenue.copy(),
+        "unsubscribe_offset": joined.unsubscribe_offset.copy(),
     }
     people = np.arange(u)
-    catalogue = kept.catalogue
-    for action in tqdm(range(1, n_actions), desc="answers to new copy", disable=None, leave=False):
-        k, h = int(catalogue.creative_of_action[action]), int(catalogue.channel_of_action[action])
+    catalogue = joined.catalogue
+    first = int(catalogue.action(len(old), 0))
+    actions = range(first, n_actions)
+    for action in tqdm(actions, desc="answers to new copy", disable=None, leave=False):
+        k = int(catalogue.creative_of_action[action]) - len(old)
+        h = int(catalogue.channel_of_action[action])
         for s in range(n_slots):
             response = users.copy_response(
                 [copy.texts[k]] * u,
@@ -97,8 +107,12 @@ def with_copy(users: UserModel, copy: NewCopy) -> UserModel:
         tables["conversion_logit"][:, action] = response.conversion_logit
         tables["expected_revenue"][:, action] = response.expected_revenue
         tables["unsubscribe_offset"][:, action] = response.unsubscribe_logit
-    catalogue = replace(catalogue, creative_ids=copy.names, texts=copy.texts)
-    return replace(kept, catalogue=catalogue, **tables)
+    catalogue = replace(
+        catalogue,
+        creative_ids=catalogue.creative_ids[: len(old)] + copy.names,
+        texts=catalogue.texts[: len(old)] + copy.texts,
+    )
+    return replace(joined, catalogue=catalogue, **tables)
 
 
 def _actions(source: np.ndarray, catalogue: Catalogue) -> np.ndarray:

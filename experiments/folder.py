@@ -48,6 +48,27 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain(relevant), sort_keys=True).encode()).hexdigest()
 
 
+#: Wall and CPU seconds of the stages inside each stage that is being computed, outermost first.
+_inside: list[list[float]] = []
+
+
+@contextmanager
+def _timed() -> Iterator[dict[str, float]]:
+    """Yield a dict that holds, after the block, the seconds that it spent outside inner stages."""
+    own: dict[str, float] = {}
+    start = time.perf_counter(), time.process_time()
+    _inside.append([0.0, 0.0])
+    try:
+        yield own
+    finally:
+        inner = _inside.pop()
+        spent = time.perf_counter() - start[0], time.process_time() - start[1]
+        if _inside:
+            _inside[-1] = [a + b for a, b in zip(_inside[-1], spent, strict=True)]
+    for name, total, part in zip(("wall_seconds", "cpu_seconds"), spent, inner, strict=True):
+        own[name] = round(max(total - part, 0.0), 3)
+
+
 class RunFolder:
     """The folder of one run; make it with `open_run`.
 
@@ -94,27 +115,23 @@ class RunFolder:
         """
         record = self._record(name)
         if not record.exists():
-            wall, cpu = time.perf_counter(), time.process_time()
-            outcome = compute()
+            with _timed() as own:
+                outcome = compute()
             arrays = self.file("stages", f"{name}.npz")
             if outcome.arrays:
                 write_arrays(arrays, outcome.arrays)
             # The JSON file marks the stage as finished, so it is written last.
-            write_result(
-                record,
-                {
-                    "values": outcome.values,
-                    "arrays": bool(outcome.arrays),
-                    "wall_seconds": round(time.perf_counter() - wall, 3),
-                    "cpu_seconds": round(time.process_time() - cpu, 3),
-                },
-            )
+            kept = {"values": outcome.values, "arrays": bool(outcome.arrays)}
+            write_result(record, kept | own)
         stored = read_json(record)
         loaded = read_arrays(record.with_suffix(".npz")) if stored["arrays"] else {}
         return Record(stored["values"], loaded)
 
     def stage_times(self) -> dict[str, dict[str, float]]:
-        """Return wall and CPU seconds of each finished stage, of children too."""
+        """Return wall and CPU seconds of each finished stage, of children too.
+
+        A stage that another one computed is not counted in that one, so that they can be added.
+        """
         times = {}
         for root, path in self._records():
             stored = read_json(path)

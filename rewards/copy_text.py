@@ -215,8 +215,8 @@ def off_brief(resources: Resources, encoder: str = "minilm", enough: float = 0.3
     """Return in [0, 1] how little of its brief's meaning a text has.
 
     1 minus the cosine of their sentence vectors over ``enough``; from there on nothing is gained by
-    coming closer, so that reciting the brief is worth no more than keeping to it. Half of Upworthy's
-    headlines reach the default; with another story's brief 1 in 100 does.
+    coming closer, so that reciting the brief is worth no more than keeping to it. Half of
+    Upworthy's headlines reach the default; with another story's brief 1 in 100 does.
 
     Args:
         resources: nothing of them.

@@ -104,9 +104,9 @@ def test_a_finished_comparison_is_reported_and_a_second_one_is_equal(compared, t
 def test_a_campaign_compares_copy_and_policy(tmp_path):
     result = execute("quickstart", tmp_path / "run", *CAMPAIGN)
     policies = result["policies"]
-    assert {name.split(", ")[0] for name in policies} == {"logged copy", "new copy"}
+    assert {name.split(", ")[0] for name in policies} == {"logged copy", "with new copy"}
     assert result["baseline"] == "logged copy, logging"
-    assert result["learned"].startswith("new copy, maskable_ppo")
+    assert result["learned"].startswith("with new copy, maskable_ppo")
     sides = {entry["side"] for entry in result["creatives"]}
     assert sides == {"logged copy", "new copy"}
     products = {entry["product"] for entry in result["creatives"]}

@@ -48,6 +48,21 @@ def test_new_copy_that_is_old_copy_gets_the_old_answers(world):
         np.testing.assert_allclose(getattr(written, name), getattr(same, name), rtol=1e-6)
 
 
+def test_kept_creatives_stay_as_they_were_before_the_new_ones(world):
+    users = world.user_model()
+    kept, new = [2, 9], NewCopy(("x", "y"), ("Kettles, cheap.", "A loan."), np.array([0, 4]))
+    both, alone = with_copy(users, new, kept), with_copy(users, new)
+    old = chosen(users, kept)
+    assert both.catalogue.texts == (*old.catalogue.texts, *new.texts)
+    assert both.catalogue.creative_ids == (*old.catalogue.creative_ids, "x", "y")
+    n = old.click_logit.shape[2]
+    for name in ("click_logit", "conversion_logit", "expected_revenue", "unsubscribe_offset"):
+        table = getattr(both, name)
+        np.testing.assert_array_equal(table[..., :n], getattr(old, name))
+        np.testing.assert_array_equal(table[..., n:], getattr(alone, name)[..., 1:])
+    np.testing.assert_allclose(both.logging_policy.sum(axis=-1), 1.0, atol=1e-6)
+
+
 def test_new_copy_is_read(world):
     users = world.user_model()
     noise = with_copy(users, NewCopy(("x",), ("zxq wvut kettle kettle kettle",), np.array([0])))

@@ -1,4 +1,5 @@
 import re
+import time
 
 import numpy as np
 import pytest
@@ -31,6 +32,19 @@ def test_a_stage_is_computed_once_and_comes_back_the_same(tmp_path):
     assert first.values == again.values == {"x": 1.5, "nan": None}
     np.testing.assert_array_equal(again.arrays["a"], [0.0, 1.0, 2.0])
     assert set(run.stage_times()) == {"fit/a"}
+
+
+def test_the_time_of_a_stage_inside_another_is_counted_once(tmp_path):
+    run = open_run(tmp_path / "run", CONFIG)
+
+    def outer():
+        run.child("seed-0").stage("learn", lambda: time.sleep(0.05) or Record())
+        return Record()
+
+    run.stage("write", outer)
+    times = run.stage_times()
+    assert times["seed-0/learn"]["wall_seconds"] >= 0.05
+    assert times["write"]["wall_seconds"] < 0.05
 
 
 def test_a_stage_that_fails_leaves_nothing_and_runs_again(tmp_path):
