@@ -27,6 +27,7 @@ REAL = {
     "hillstrom": "hillstrom/hillstrom.csv",
     "e7": "upworthy/content_experiments.csv.gz",
     "upworthy_reward": "upworthy",
+    "e4_upworthy": "upworthy/exploratory.parquet",
     "upworthy_rlpf": "upworthy/exploratory.parquet",
 }
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -59,7 +60,7 @@ def tiny(experiment, out, *overrides):
         small = [o for o in small if o.startswith(("learn", "env"))]
     if experiment == "e3_storefront":
         small = ["reward_model=tfidf", "data.n_users=150"]
-    if experiment == "upworthy_rlpf":
+    if experiment in ("upworthy_rlpf", "e4_upworthy"):
         models = [f"reward_model{part}=tfidf" for part in ("", "@judge_model", "@gold_model")]
         small = ["copywriter=tiny", *models]
     return config(
