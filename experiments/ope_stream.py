@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numba import njit
 
 from copygym.envs.errors import UserError
 from copygym.experiments.bootstrap import ratio
@@ -73,6 +74,51 @@ class OnDisk:
         return out
 
 
+@njit(cache=True)
+def _nonzero(values: np.ndarray) -> np.ndarray:
+    """Return `numpy.flatnonzero`, (M,) int64, without a branch per value: half its time."""
+    count = 0
+    for i in range(len(values)):
+        count += values[i] != 0.0
+    # One place more: what is not kept is written, too, and overwritten.
+    places, kept = np.empty(count + 1, np.int64), 0
+    for i in range(len(values)):
+        places[kept] = i
+        kept += values[i] != 0.0
+    return places[:count]
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _add(
+    chances_MA: np.ndarray,
+    answers_MA: np.ndarray,
+    actions: np.ndarray,
+    propensities: np.ndarray,
+    rewards: np.ndarray,
+    sums: np.ndarray,
+) -> None:
+    """Add sum pi q, sum w, sum w r and sum w q of M decisions to ``sums`` (4,).
+
+    Policy and model have M rows or one.
+    """
+    expected = weight = gained = missed = 0.0
+    own, known = len(chances_MA) > 1, len(answers_MA) > 1
+    for i in range(len(actions)):
+        c, q = i if own else 0, i if known else 0
+        one = 0.0
+        for a in range(chances_MA.shape[1]):
+            one += chances_MA[c, a] * answers_MA[q, a]
+        expected += one
+        w = np.float64(chances_MA[c, actions[i]]) / propensities[i]
+        weight += w
+        gained += w * rewards[i]
+        missed += w * np.float64(answers_MA[q, actions[i]])
+    sums[0] += expected
+    sums[1] += weight
+    sums[2] += gained
+    sums[3] += missed
+
+
 def ips_point(
     actions: np.ndarray, propensities: np.ndarray, rewards: np.ndarray, target: Actions
 ) -> float:
@@ -84,7 +130,7 @@ def ips_point(
         rewards: (N,) float64.
         target: the policy.
     """
-    rows = (rewards != 0).nonzero()[0]
+    rows = _nonzero(rewards)
     chances = target.chosen(actions.take(rows), rows)
     return float(chances @ (rewards.take(rows) / propensities.take(rows))) / len(rewards)
 
@@ -107,21 +153,15 @@ def points(
     """
     n, a = len(actions), model.block(slice(0, 1)).shape[1]
     step = min(n, max(1, _BLOCK // a))
-    first, place, w = np.arange(0, step * a, a), np.empty(step, np.int64), np.empty(step)
-    weight = gained = expected = missed = 0.0
+    sums = np.zeros(4)
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
-        m = rows.stop - start
         # A policy or model that is the same for all decisions gives one row.
-        chances = np.ascontiguousarray(np.broadcast_to(target.block(rows), (m, a))).reshape(-1)
-        answers = np.ascontiguousarray(np.broadcast_to(model.block(rows), (m, a))).reshape(-1)
-        expected += float(chances @ answers)
-        np.add(first[:m], actions[rows], out=place[:m])
-        # The places are right by construction; mode="raise" would copy.
-        np.divide(chances.take(place[:m], mode="clip"), propensities[rows], out=w[:m])
-        weight += float(w[:m].sum())
-        gained += float(w[:m] @ rewards[rows])
-        missed += float(w[:m] @ answers.take(place[:m], mode="clip"))
+        _add(
+            target.block(rows), model.block(rows), actions[rows], propensities[rows],
+            rewards[rows], sums,
+        )  # fmt: skip
+    expected, weight, gained, missed = sums.tolist()
     direct, residual = expected / n, gained - missed
     return {
         "ips": gained / n,
