@@ -60,6 +60,8 @@ def tiny(experiment, out, *overrides):
         small = [o for o in small if o.startswith(("learn", "env"))]
     if experiment == "e3_storefront":
         small = ["reward_model=tfidf", "data.n_users=150"]
+    if experiment == "ppo_options":
+        small = ["copywriter=tiny", "algorithms.fast.layers=1", "reward_model=tfidf"]
     if experiment in ("upworthy_rlpf", "e4_upworthy"):
         models = [f"reward_model{part}=tfidf" for part in ("", "@judge_model", "@gold_model")]
         small = ["copywriter=tiny", *models]
