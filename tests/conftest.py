@@ -6,6 +6,10 @@ import os
 # for each other on busy cores cost many times what they save.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import json
+import math
+import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +94,80 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("real logs are not here: set COPYGYM_DATA to the folder that holds them")
     return Path(folder)
+
+
+# ------------------------------------------------------------------ golden trajectories
+
+_GOLDEN = Path(__file__).parent / "golden"
+_GUARDED = ("agents", "envs", "rewards", "conf")
+_VERSIONS = ("numpy", "scikit-learn", "stable-baselines3", "torch", "transformers", "trl")
+#: Floats may differ by this share, or by the second number near 0: sums in another order on
+#: another processor. What is discrete (counts, actions, texts) must be equal.
+_RELATIVE, _ABSOLUTE = 1e-3, 1e-5
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--record-golden",
+        action="store_true",
+        help="write tests/golden/*.json from this run instead of comparing with them",
+    )
+
+
+def leaves(value, path=""):
+    """Return the numbers and words inside nested dicts and lists, by path."""
+    if isinstance(value, dict):
+        pairs = [(f"{path}.{key}" if path else str(key), part) for key, part in value.items()]
+    elif isinstance(value, list | tuple):
+        pairs = [(f"{path}[{index}]", part) for index, part in enumerate(value)]
+    else:
+        return {path: value}
+    return {key: leaf for name, part in pairs for key, leaf in leaves(part, name).items()}
+
+
+def drift(found, wanted):
+    """Return a line for each leaf of ``found`` that isn't as in ``wanted``."""
+    found, wanted = leaves(found), leaves(wanted)
+    lines = [f"{key} is missing" for key in wanted if key not in found]
+    lines += [f"{key} is new" for key in found if key not in wanted]
+    for key in (key for key in wanted if key in found):
+        was, now = wanted[key], found[key]
+        if not (isinstance(was, float) and isinstance(now, float)):
+            if was != now or type(was) is not type(now):
+                lines.append(f"{key}: {was!r} became {now!r}")
+        elif not math.isclose(was, now, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE):
+            lines.append(f"{key}: {was:.8g} became {now:.8g}, off by {abs(now - was):.3g}")
+    return lines
+
+
+@pytest.fixture
+def golden(request):
+    """Compare a trajectory (nested dicts and lists) with ``tests/golden/NAME.json``."""
+
+    def check(name, trajectory):
+        path = _GOLDEN / f"{name}.json"
+        versions = {package: version(package) for package in _VERSIONS}
+        # As the file will hold it: keys are words, tuples are lists.
+        trajectory = json.loads(json.dumps(trajectory, allow_nan=False))
+        if request.config.getoption("--record-golden"):
+            command = ["git", "status", "--porcelain", "--", *_GUARDED]
+            changed = subprocess.run(
+                command, cwd=_GOLDEN.parents[1], capture_output=True, text=True, check=True
+            ).stdout
+            if changed:
+                pytest.fail(f"commit first what golden trajectories guard:\n{changed}")
+            content = {"versions": versions, "trajectory": trajectory}
+            path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            return
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        lines = drift(trajectory, recorded["trajectory"])
+        if lines:
+            others = drift(versions, recorded["versions"])
+            pytest.fail(
+                f"{len(lines)} values left the golden trajectory {path.name}:\n  "
+                + "\n  ".join(lines[:20])
+                + ("\nother versions: " + "; ".join(others) if others else "")
+                + "\nIf training should have changed: pytest -k golden --record-golden"
+            )
+
+    return check
