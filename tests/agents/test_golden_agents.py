@@ -8,7 +8,16 @@ from copygym.agents import LinUCBAgent, LogisticTSAgent, SB3Agent
 AGENTS = {
     "linucb": (LinUCBAgent, {}, 1536),
     "logistic_ts": (LogisticTSAgent, {"draws": 4}, 1536),
-    "maskable_ppo": (SB3Agent, {"algorithm": "maskable_ppo", "net_arch": [16]}, 2048),
+    "maskable_ppo": (
+        SB3Agent,
+        {
+            "algorithm": "maskable_ppo",
+            "hyperparameters": {"learning_rate": 5e-3},
+            "net_arch": [16],
+            "deterministic": False,
+        },
+        2048,
+    ),
 }
 
 

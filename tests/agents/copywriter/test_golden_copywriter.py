@@ -11,7 +11,7 @@ TEXTS = ["the best offer of the week", "fresh coffee", "see how people save time
 
 def norms(model):
     return {
-        name: float(weight.norm())
+        name: float(weight.detach().norm())
         for name, weight in model.named_parameters()
         if "q_proj" in name or "down_proj" in name
     }
@@ -46,7 +46,8 @@ def coffee(texts, rows):
 
 def test_golden_ppo(golden, make_copywriter, rows):
     options = {"batch": 16, "epochs": 2, "minibatches": 2, "micro_batch": 5, "rank": 2}
-    done = PPO(**options, kl_control="adaptive", decay=True, judge_every=2).train(
+    options |= {"learning_rate": 1e-2, "kl_control": "adaptive", "decay": True, "judge_every": 2}
+    done = PPO(**options).train(
         make_copywriter(), rows, coffee, samples=64, seed=0, judge=coffee, judge_rows=rows
     )
     counts = ("samples", "generated", "trained", "skipped")
