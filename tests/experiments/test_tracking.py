@@ -6,15 +6,14 @@ import time
 import pytest
 
 from copygym.envs.errors import UserError
-from copygym.experiments import tracking
+from copygym.experiments import tracking_wandb
 from copygym.experiments.tables import Table
-from copygym.experiments.tracking import (
-    LocalFiles,
+from copygym.experiments.tracking import LocalFiles, make_trackers
+from copygym.experiments.tracking_wandb import (
     WandbConfig,
     WandbMirror,
     answers,
     has_key,
-    make_trackers,
     resolve_mode,
 )
 
@@ -119,7 +118,7 @@ def test_name_resolution_that_hangs_is_not_waited_for(monkeypatch):
         time.sleep(3)
         raise OSError
 
-    monkeypatch.setattr(tracking.socket, "create_connection", hang)
+    monkeypatch.setattr(tracking_wandb.socket, "create_connection", hang)
     start = time.perf_counter()
     assert not answers("https://api.wandb.ai", 0.2)
     assert time.perf_counter() - start < 2
@@ -137,6 +136,31 @@ def test_online_asked_for_but_not_to_be_had_is_told_once(tmp_path, capfd):
     mirror.finish()
     assert mirror.mode == "offline"
     assert "W&B stays offline: no W&B key was found" in capfd.readouterr().err
+
+
+def test_a_server_that_takes_no_runs_leaves_the_run_offline(tmp_path, monkeypatch, capfd):
+    import wandb
+
+    start, modes = wandb.init, []
+
+    def init(**options):
+        modes.append(options["mode"])
+        if options["mode"] == "online":
+            raise wandb.errors.CommError("timed out; key abc")
+        return start(**options)
+
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        report_everything(make_trackers({"mode": "auto"}, tmp_path, {}, NAMES), tmp_path)
+    assert modes == ["online", "offline"]
+    assert len(list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))) == 1
+    told = capfd.readouterr().err
+    assert told == (
+        "W&B stays offline: the server did not take the run (CommError); upload later with "
+        "`wandb sync`.\n"
+    )
 
 
 def test_a_broken_wandb_never_costs_the_run(tmp_path, monkeypatch, capfd):
