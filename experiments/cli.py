@@ -23,6 +23,7 @@ commands:
   score --model RUN --input FILE.csv --output OUT.csv   click scores from a reward model
   write --model RUN --briefs FILE.csv   copy for any briefs from a trained copywriter
   abtest FILE | srm | plan   judge an A/B test, check its sample ratio, plan its size
+  wandb sweep|workspace   a W&B Sweep from a multirun's arguments, a W&B view as code
 
 examples:
   copygym run experiment=quickstart
@@ -86,6 +87,7 @@ def _dispatch(arguments: list[str]) -> int:
         "score": _score,
         "write": _write,
         "abtest": _abtest,
+        "wandb": _wandb,
     }
     command = commands.get(arguments[0])
     if command is None:
@@ -166,6 +168,12 @@ def _abtest(arguments: list[str]) -> int:
     from copygym.experiments.abtest_cli import main as abtest_main
 
     return abtest_main(arguments)
+
+
+def _wandb(arguments: list[str]) -> int:
+    from copygym.experiments.tracking_cli import main as wandb_main
+
+    return wandb_main(arguments)
 
 
 if __name__ == "__main__":

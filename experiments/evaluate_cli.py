@@ -35,6 +35,7 @@ examples:
   copygym evaluate outputs/delivery/RUN --agents best_fixed maskable_ppo --horizon 14 --json
   copygym run -m experiment=delivery agent=linucb,maskable_ppo seed=0,1,2,3,4 out=sweep
   copygym evaluate sweep --output evaluation
+  copygym evaluate sweep --output evaluation --track offline
 """
 
 
@@ -67,6 +68,8 @@ def main(arguments: list[str]) -> int:
     result = combined(played, options.metric, resamples, remarks(played, changes))
     if options.output is not None:
         write(result, options.output)
+    if options.track is not None:
+        _track(options, [source.config for source in sources.values()], result)
     if options.json:
         sys.stdout.write(_json(result))
     else:
@@ -119,6 +122,12 @@ def _parser() -> Parser:
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help=f"write {', '.join(FILES)} there"
     )
+    parser.add_argument(
+        "--track",
+        metavar="MODE",
+        help="log tables, figures and aggregates as one W&B run of the runs' group: online, "
+        "offline, or auto; W&B's files go to the --output folder",
+    )
     return parser
 
 
@@ -130,12 +139,32 @@ def _check(options: argparse.Namespace) -> None:
         if value is not None and value < low:
             raise UserError(f"--{name}={value}: give a whole number of {low} or more.")
     folder: Path | None = options.output
+    if options.track is not None:
+        from copygym.experiments.tracking_wandb import WandbConfig
+
+        WandbConfig(mode=options.track)
+        if folder is None:
+            raise UserError(
+                "--track needs --output=FOLDER, where W&B's files go beside the result."
+            )
     if folder is None or not folder.exists():
         return
     if not folder.is_dir():
         raise UserError(f"--output={folder} is a file; name a folder.")
-    if any(path.name not in FILES for path in folder.iterdir()):
+    if any(path.name not in (*FILES, "wandb") for path in folder.iterdir()):
         raise UserError(f"--output={folder} holds other files; name a new or empty folder.")
+
+
+def _track(
+    options: argparse.Namespace, configs: list[dict[str, Any]], result: dict[str, Any]
+) -> None:
+    from copygym.experiments.tracking_summary import log_summary, summary_options
+
+    # A multirun's runs have its folder's name as their group, unless they were told another.
+    group = options.run[0].resolve().name
+    mirror = log_summary(result, summary_options(configs, options.track), options.output, group)
+    if mirror.mode == "offline":
+        sys.stderr.write(f"upload the summary by `wandb sync {options.output}/wandb/offline-*`\n")
 
 
 def _play(groups: list[Group], options: Options) -> list[dict[str, Any]]:

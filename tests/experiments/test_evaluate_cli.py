@@ -342,6 +342,43 @@ def test_mistakes_are_told_in_a_sentence(sweep, arguments, sentence):
         main([str(sweep / "a"), *arguments])
 
 
+def test_a_sweeps_summary_is_one_run_of_its_group(sweep, tmp_path, capsys, monkeypatch):
+    from copygym.experiments.tracking_wandb import WandbMirror
+
+    sent = {"tables": [], "images": []}
+    start = WandbMirror.__init__
+    monkeypatch.setattr(
+        WandbMirror,
+        "__init__",
+        lambda self, config, folder, told, names: (
+            sent.update(names=names, told=told, project=config.project),
+            start(self, config, folder, told, names),
+        )[-1],
+    )
+    monkeypatch.setattr(WandbMirror, "table", lambda _, name, table: sent["tables"].append(name))
+    monkeypatch.setattr(WandbMirror, "image", lambda _, name, png: sent["images"].append(name))
+    monkeypatch.setattr(WandbMirror, "summary", lambda _, values: sent.update(values=values))
+    arguments = [str(sweep), "--output", str(tmp_path), "--resamples", "50", "--json"]
+    assert main([*arguments, "--track", "offline"]) == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert sent["names"] == {"group": "runs", "job_type": "summary", "name": "runs-summary"}
+    assert sent["tables"][0] == "main"
+    assert "policies" in sent["images"]
+    values = result["table"][""]["linucb (learned)"]["metrics"]["clicks_per_user"]
+    assert sent["values"]["linucb (learned)/clicks_per_user"] == values["value"]
+    iqm = result["aggregates"]["statistics"]["linucb (learned)"]["iqm"]
+    assert sent["values"]["aggregate/linucb (learned)/iqm_low"] == iqm["low"]
+    assert len(list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))) == 1
+    assert f"wandb sync {tmp_path}/wandb/offline-*" in captured.err
+    # Again over its own output, W&B's folder included.
+    assert main([*arguments, "--track", "disabled"]) == 0
+    with pytest.raises(UserError, match="--track needs --output=FOLDER"):
+        main([str(sweep), "--track", "offline"])
+    with pytest.raises(UserError, match=re.escape("unknown tracker.mode 'on'")):
+        main([*arguments, "--track", "on"])
+
+
 def test_an_output_folder_in_use_is_refused(sweep, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="holds other files"):
