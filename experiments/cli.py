@@ -102,9 +102,18 @@ def _run(arguments: list[str]) -> int:
     # time on two busy cores), and sums that depend on their number change the results. It must
     # be set before numpy and torch are imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from copygym.envs.processes import join, serve
+
+    peers = join()
+    if not peers.first:
+        serve()
+        return 0
     from copygym.experiments.run import run_app
 
-    return run_app(arguments)
+    try:
+        return run_app(arguments)
+    finally:
+        peers.dismiss()
 
 
 def _report(arguments: list[str]) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.processes import peers
 from copygym.envs.storage import read_json, write_json
 from copygym.envs.text import has_amx, length_batches, model_source
 from copygym.rewards.ctr_data import CopyCounts
@@ -36,6 +37,10 @@ class NetworkOptions:
         last_k: layers trained with ``tuning="last_k"``.
         lora_rank: of the adapters with ``tuning="lora"``.
         tokens: per batch, with padding; a batch holds whole tests.
+        accumulate: parts, of whole tests each, that a batch goes through the encoder in. It only
+            bounds memory, unless ``layer_dropout`` draws for each part anew.
+        gradient_checkpointing: compute the encoder's layers again in the backward pass instead of
+            keeping what they put out: less memory, about a third more time.
         max_tokens: longer texts are cut.
         evaluations: per epoch; early stopping keeps the best of them.
         patience: evaluations without a better one before training stops.
@@ -51,6 +56,8 @@ class NetworkOptions:
     last_k: int = 2
     lora_rank: int = 16
     tokens: int = 3000
+    accumulate: int = 1
+    gradient_checkpointing: bool = False
     max_tokens: int = 64
     evaluations: int = 2
     patience: int = 2
@@ -58,7 +65,7 @@ class NetworkOptions:
 
     def __post_init__(self) -> None:
         counts = (self.epochs, self.last_k, self.lora_rank, self.tokens, self.evaluations)
-        if min(counts) < 1 or self.patience < 1 or self.max_tokens < 3:
+        if min(counts) < 1 or min(self.patience, self.accumulate) < 1 or self.max_tokens < 3:
             raise UserError("network: epochs, last_k, lora_rank, tokens, ... must be 1 or more.")
         if min(self.learning_rate, self.head_learning_rate) <= 0 or self.weight_decay < 0:
             raise UserError("network: learning rates must be above 0 and weight_decay 0 or more.")
@@ -142,10 +149,31 @@ class NetworkScorer:
         self._profile = np.zeros((2, 0))
 
     def fit(self, train: CopyCounts, validation: CopyCounts, *, seed: int) -> None:
-        """Fine-tune on ``train``; keep the weights that rank ``validation`` best."""
+        """Fine-tune on ``train``; keep the weights that rank ``validation`` best.
+
+        Under several processes each takes whole tests of every batch, and the result is one
+        process's up to the order of sums.
+
+        Raises:
+            UserError: ``layer_dropout`` under several processes.
+        """
+        if peers().count > 1 and self.options.layer_dropout:
+            raise UserError(
+                f"network.layer_dropout is {self.options.layer_dropout}; under several processes "
+                "it must be 0, because each would leave out others than one process does."
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             start = self._start(train, validation, seed)
+        with peers().together(_fit, self, train, validation, start, seed):
+            _fit(self, train, validation, start, seed)
+
+    def _fit(
+        self, train: CopyCounts, validation: CopyCounts, start: np.ndarray, seed: int
+    ) -> None:
+        """Fine-tune from the ridge's coefficients ``start`` (E,)."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
             if train.profile is not None:
                 spread = np.maximum(train.profile.std(axis=0), 1e-6)
                 self._profile = np.stack([train.profile.mean(axis=0), spread])
@@ -189,6 +217,8 @@ class NetworkScorer:
                 f"the text encoder {self.encoder!r} cannot be loaded for training ({reason}): "
                 "give a folder with a Hugging Face model, or an id that this machine can download."
             ) from None
+        if self.options.gradient_checkpointing:
+            network.gradient_checkpointing_enable({"use_reentrant": False})
         if self.tuning == "lora":
             from peft import LoraConfig, get_peft_model
 
@@ -283,21 +313,39 @@ class NetworkScorer:
         profile_NP: Tensor | None,
         optimiser: torch.optim.Optimizer,
     ) -> None:
-        pooled = self._pool(network, self._batch([train.texts[i] for i in rows.tolist()]))
-        pooled = nn.functional.dropout(pooled, self.options.dropout)
-        scores = self._head(pooled, None if profile_NP is None else profile_NP[rows])
-        loss = ctr_loss(
-            self.loss,
-            scores,
-            self._head.intercept,
-            torch.from_numpy(train.clicks[rows]).float(),
-            torch.from_numpy(train.impressions[rows]).float(),
-            torch.from_numpy(train.test[rows]),
+        # Drawn for the whole batch, so that a part leaves out what the whole would.
+        left = nn.functional.dropout(
+            torch.ones(len(rows), len(self._head.text)), self.options.dropout
         )
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], 1.0)
+        for part in self._parts(train.test[rows]):
+            chosen = rows[part]
+            pooled = self._pool(network, self._batch([train.texts[i] for i in chosen.tolist()]))
+            scores = self._head(
+                pooled * left[part], None if profile_NP is None else profile_NP[chosen]
+            )
+            loss = ctr_loss(
+                self.loss,
+                scores,
+                self._head.intercept,
+                torch.from_numpy(train.clicks[chosen]).float(),
+                torch.from_numpy(train.impressions[chosen]).float(),
+                torch.from_numpy(train.test[chosen]),
+            )
+            # The loss is a mean over arms, so a part weighs as its arms do.
+            (loss * (len(part) / len(rows))).backward()
+        weights = [p for g in optimiser.param_groups for p in g["params"]]
+        peers().add_gradients(weights)
+        nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
+
+    def _parts(self, test_N: np.ndarray) -> list[np.ndarray]:
+        """Return this process's rows of a batch, whole tests together, in parts to accumulate."""
+        _, first = np.unique(test_N, return_index=True)
+        tests = test_N[np.sort(first)]
+        own = tests[list(peers().share(len(tests)))]
+        parts = np.array_split(own, min(self.options.accumulate, max(1, len(own))))
+        return [np.flatnonzero(np.isin(test_N, part)) for part in parts if len(part)]
 
     def _optimiser(self, network: Any, steps: int) -> tuple[torch.optim.AdamW, Any]:
         options = self.options
@@ -319,9 +367,11 @@ class NetworkScorer:
         return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
 
     def _quality(self, network: Any, validation: CopyCounts) -> float:
-        return within_test_fit(
-            self._scores(network, validation.texts, validation.profile), validation
-        )
+        quality = 0.0
+        if peers().first:
+            scores = self._scores(network, validation.texts, validation.profile)
+            quality = within_test_fit(scores, validation)
+        return float(peers().tell(quality))
 
     def raw(self, texts: Sequence[str], profiles: np.ndarray | None = None) -> np.ndarray:
         """Return (N,) float64 scores on the scale of log-odds, up to a constant."""
@@ -354,6 +404,7 @@ class NetworkScorer:
         """Return the plain encoder, its weights rounded to what is saved."""
         if self.tuning == "lora":
             network = network.merge_and_unload()
+        network.gradient_checkpointing_disable()
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.copy_(parameter.bfloat16().float())
@@ -416,6 +467,11 @@ class NetworkScorer:
         scorer._head.load_state_dict(tensors)
         scorer.report = state["report"]
         return scorer
+
+
+def _fit(scorer: NetworkScorer, *arguments: Any) -> None:
+    """Run `NetworkScorer._fit`; a function of the module, so that other processes can call it."""
+    scorer._fit(*arguments)
 
 
 class _Tests:

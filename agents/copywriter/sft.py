@@ -27,12 +27,18 @@ import torch
 
 from copygym.agents.copywriter.budget import Spent
 from copygym.agents.copywriter.checkpoint import read_checkpoint, write_checkpoint
-from copygym.agents.copywriter.sft_trainer import OnProgress, StepCallback, plan_trainer
+from copygym.agents.copywriter.sft_trainer import (
+    OnProgress,
+    Passes,
+    StepCallback,
+    plan_trainer,
+)
 from copygym.agents.copywriter.training_run import isolated_rng, put_weights, trainable
 from copygym.agents.copywriter.trl_support import quiet
 from copygym.agents.copywriter.writer import Copywriter, is_peft
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.processes import peers
 
 KINDS = ("lora", "adalora", "prefix", "full")
 
@@ -81,6 +87,9 @@ def finetune(
     lr: float = 1e-3,
     batch_size: int = 16,
     peft: PeftChoice | None = None,
+    micro_batch: int = 0,
+    bf16: bool = False,
+    gradient_checkpointing: bool = False,
     seed: int,
     folder: str | Path | None = None,
     save_every: int = 10,
@@ -89,7 +98,9 @@ def finetune(
     """Train ``writer`` in place to write ``texts`` for ``rows``.
 
     Adapters are merged at the end, so that ``writer.model`` is a plain model again; with prefix
-    tuning it is a PEFT model. If training fails, the writer is what it was.
+    tuning it is a PEFT model. If training fails, the writer is what it was. Under several
+    processes each takes its share of every batch, and the result is one process's up to the order
+    of sums.
 
     Args:
         writer: without prefix; other adapters that it wears are merged first.
@@ -100,6 +111,11 @@ def finetune(
             About 1e-3 for LoRA and AdaLoRA, 1e-2 for a prefix, 5e-5 for full tuning of SmolLM2.
         batch_size: B, rows of an update.
         peft: which weights; None is LoRA on all layers.
+        micro_batch: rows of a backward pass, whose gradients are added up to the batch's; 0: all
+            of a process's. It only bounds memory.
+        bf16: multiply matrices in bfloat16; what is trained stays float32.
+        gradient_checkpointing: compute the layers again in the backward pass instead of keeping
+            what they put out: less memory, more time.
         seed: of the order of the rows and of the adapter's first weights.
         folder: where a checkpoint goes every ``save_every`` steps; the same call resumes from it
             with the same result. None: no checkpoints, and nothing is written.
@@ -115,18 +131,42 @@ def finetune(
     """
     peft = peft or PeftChoice()
     _check(texts, rows, steps, lr, batch_size, save_every)
+    passes = Passes(batch_size, micro_batch, bf16, gradient_checkpointing)
     wanted = _fingerprint(writer, texts, rows, (steps, lr, batch_size, seed), peft)
+    wanted |= {"bf16": bf16} if bf16 else {}
     path = None if folder is None else Path(folder) / CHECKPOINT
     found = None if path is None else read_checkpoint(path, wanted)
+    shared = (writer, texts, rows, steps, lr, peft, passes, seed, found)
+    with peers().together(_finetune, *shared):
+        return _finetune(*shared, path, wanted, save_every, on_progress)
+
+
+def _finetune(
+    writer: Copywriter,
+    texts: Sequence[str],
+    rows: CopyRows,
+    steps: int,
+    lr: float,
+    peft: PeftChoice,
+    passes: Passes,
+    seed: int,
+    found: tuple[dict[str, torch.Tensor], dict[str, Any]] | None,
+    path: Path | None = None,
+    wanted: Mapping[str, Any] | None = None,
+    save_every: int = 1,
+    on_progress: OnProgress | None = None,
+) -> Spent:
+    """Fine-tune as one of the processes; the first one alone has a ``path`` and tells."""
     tensors, state = found or ({}, {"step": 0, "spent": Spent().to_dict()})
     start = writer.merged()
     with isolated_rng(seed), _adapted(start, peft, steps) as model:
-        job = Job(start, model, path, wanted, save_every, steps, Spent.from_dict(state["spent"]))
+        before = Spent.from_dict(state["spent"])
+        job = Job(start, model, path, wanted or {}, save_every, steps, before)
         job.restore(tensors, int(state["step"]), lr)
         if job.done < steps:
             with tempfile.TemporaryDirectory() as scratch:
-                plan = _plan(start, texts, rows, steps * batch_size, seed)
-                trainer = plan_trainer(job, plan[job.done * batch_size :], batch_size, scratch)
+                plan = _plan(start, texts, rows, steps * passes.batch, seed)
+                trainer = plan_trainer(job, plan[job.done * passes.batch :], passes, scratch)
                 trainer.add_callback(StepCallback(job, trainer, on_progress))
                 quiet(trainer)
                 trainer.train()
@@ -257,7 +297,8 @@ class Job:
 
     def restore(self, tensors: Mapping[str, torch.Tensor], done: int, lr: float) -> None:
         """Put a checkpoint's tensors back (none at the start) and make optimiser and schedule."""
-        self.done, self.trained, self.clock = done, 0, time.process_time()
+        self.done, self.trained = done, 0
+        self.seconds, self._clock = 0.0, time.process_time()
         put_weights(self.model, _under(tensors, "weight/"))
         weights = {n: w for n, w in self.model.named_parameters() if w.requires_grad}
         self.weights = weights
@@ -280,8 +321,12 @@ class Job:
     @property
     def spent(self) -> Spent:
         """The bill so far."""
-        seconds = time.process_time() - self.clock
-        return self.before + Spent(trained=self.trained, cpu_seconds=seconds)
+        return self.before + Spent(trained=self.trained, cpu_seconds=self.seconds)
+
+    def clock(self) -> float:
+        """Return this process's CPU seconds since the last call."""
+        last, self._clock = self._clock, time.process_time()
+        return self._clock - last
 
     @property
     def adalora(self) -> Any | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,7 @@ from copygym.agents.copywriter.trl_support import QuietTrainer
 from copygym.agents.copywriter.trunk import LlamaTrunk
 from copygym.agents.copywriter.writer import is_peft
 from copygym.envs.errors import UserError
+from copygym.envs.processes import peers
 
 if TYPE_CHECKING:
     from copygym.agents.copywriter.sft import Job
@@ -29,21 +31,69 @@ if TYPE_CHECKING:
 OnProgress = Callable[[int, dict[str, float]], None]
 
 
+@dataclass(frozen=True)
+class Passes:
+    """How a batch goes through the model.
+
+    Attributes:
+        batch: B, rows of an update, over all processes.
+        micro: rows of a backward pass; 0: all of a process's share.
+        bf16: multiply matrices in bfloat16.
+        gradient_checkpointing: compute layers again in the backward pass.
+    """
+
+    batch: int
+    micro: int = 0
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.micro < 0 or (self.batch // peers().count) % (self.micro or 1):
+            raise UserError(
+                f"sft.micro_batch is {self.micro}; it must divide the {self.batch // peers().count}"
+                " rows of a process's batch, or be 0."
+            )
+        if self.batch % peers().count:
+            raise UserError(
+                f"sft.batch_size is {self.batch}; it must be a multiple of the {peers().count} "
+                "processes."
+            )
+
+    @property
+    def share(self) -> int:
+        """Rows of a process's part of a batch."""
+        return self.batch // peers().count
+
+    @property
+    def rows(self) -> int:
+        """Rows of a backward pass."""
+        return self.micro or self.share
+
+    @property
+    def own_forward(self) -> bool:
+        """True where the model's own forward is needed, which alone knows these options."""
+        return self.bf16 or self.gradient_checkpointing
+
+
 def plan_trainer(
-    job: Job, plan: list[dict[str, list[int]]], batch_size: int, scratch: str
+    job: Job, plan: list[dict[str, list[int]]], passes: Passes, scratch: str
 ) -> PlanTrainer:
     """Return the trainer of what is left of a job; ``scratch`` is a folder that may go."""
     device = job.start.device
     half = job.start.model.dtype == torch.bfloat16
+    batches = [plan[at : at + passes.batch] for at in range(0, len(plan), passes.batch)]
+    own = peers().share(passes.batch)
     arguments = SFTConfig(
         output_dir=scratch,
         max_steps=job.steps - job.done,
-        per_device_train_batch_size=batch_size,
+        per_device_train_batch_size=passes.rows,
+        gradient_accumulation_steps=passes.share // passes.rows,
         max_grad_norm=1.0,
         # Only full tuning has weights in more than the writer's precision.
-        bf16=half and job.model is not job.start.model and not is_peft(job.model),
+        bf16=passes.bf16 or (half and job.model is not job.start.model and not is_peft(job.model)),
         use_cpu=device.type == "cpu",
-        gradient_checkpointing=False,
+        gradient_checkpointing=passes.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_pin_memory=False,
@@ -55,20 +105,30 @@ def plan_trainer(
     )
     return PlanTrainer(
         job,
+        tokens=[sum(label != -100 for row in batch for label in row["labels"]) for batch in batches],
+        packed=not passes.own_forward,
         model=job.model,
         args=arguments,
-        train_dataset=Dataset.from_list(plan),
+        train_dataset=Dataset.from_list([batch[row] for batch in batches for row in own]),
         processing_class=job.start.tokenizer,
         optimizers=(job.adamw, job.schedule),
     )
 
 
 class PlanTrainer(QuietTrainer, SFTTrainer):
-    """SFTTrainer over rows in the plan's order, with the packed loss where the model allows it."""
+    """SFTTrainer over rows in the plan's order, with the packed loss where the model allows it.
 
-    def __init__(self, job: Job, **arguments: Any) -> None:
-        self._job = job
-        lm = fast_path(job.model) if is_peft(job.model) else None
+    Args:
+        job: what is trained.
+        tokens: labelled tokens of each batch that is left, over all processes.
+        packed: use the packed loss.
+        arguments: of TRL's trainer.
+    """
+
+    def __init__(self, job: Job, *, tokens: list[int], packed: bool, **arguments: Any) -> None:
+        self._job, self._tokens, self._first = job, tokens, job.done
+        self._partial = torch.zeros((), dtype=torch.float64)
+        lm = fast_path(job.model) if packed and is_peft(job.model) else None
         self._trunk = None if lm is None else LlamaTrunk(lm)
         self._lm = lm
         self.last_loss = math.nan
@@ -76,6 +136,8 @@ class PlanTrainer(QuietTrainer, SFTTrainer):
         self._rows = len(arguments["train_dataset"])
         self._unwrapped = base_model(job.model).__dict__.get("forward")
         super().__init__(**arguments)
+        # `compute_loss` divides by the whole batch's tokens itself.
+        self.loss_is_scaled_for_ga = True
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train; the model's own forward is put back at the end, whatever happened."""
@@ -98,21 +160,35 @@ class PlanTrainer(QuietTrainer, SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Return the mean cross-entropy of the response tokens.
+        """Return these rows' part of the batch's mean cross-entropy over response tokens."""
+        labels = inputs["labels"]
+        total = self._tokens[self._job.done - self._first]
+        if self._trunk is None:
+            count = torch.tensor(total, device=labels.device)
+            return super().compute_loss(model, inputs, num_items_in_batch=count)
+        loss = packed_loss(self._trunk, self._lm, inputs["input_ids"], labels)
+        return loss * (int((labels != -100).sum()) / total)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Add up gradients: of micro batches, then of processes.
 
         Raises:
-            UserError: it is not a number.
+            UserError: the batch's loss is not a number.
         """
-        labels = inputs["labels"]
-        self._job.trained += int((labels != -100).sum())
-        if self._trunk is None:
-            loss = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
-        else:
-            loss = packed_loss(self._trunk, self._lm, inputs["input_ids"], labels)
-        self.last_loss = float(loss.detach())
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        self._partial += loss.detach().double().cpu()
+        if not self.accelerator.sync_gradients:
+            return loss
+        job, seconds = self._job, torch.tensor(self._job.clock(), dtype=torch.float64)
+        peers().add([self._partial, seconds])
+        peers().add_gradients(list(job.weights.values()))
+        self.last_loss = float(self._partial)
+        self._partial = torch.zeros_like(self._partial)
+        job.seconds += float(seconds)
+        job.trained += self._tokens[job.done - self._first]
         if not math.isfinite(self.last_loss):
             raise UserError(
-                f"sft: the loss of step {self._job.done + 1} is {self.last_loss}; lower sft.lr."
+                f"sft: the loss of step {job.done + 1} is {self.last_loss}; lower sft.lr."
             )
         return loss
 
@@ -187,4 +263,4 @@ class StepCallback(TrainerCallback):
         self._bar.close()
 
 
-__all__ = ["OnProgress", "PlanTrainer", "StepCallback", "packed_loss", "plan_trainer"]
+__all__ = ["OnProgress", "Passes", "PlanTrainer", "StepCallback", "packed_loss", "plan_trainer"]
