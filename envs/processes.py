@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -189,7 +190,8 @@ def _started_by_accelerate() -> None:
 
 def serve() -> None:
     """Take part in the first process's training until it dismisses the others or ends."""
-    os.environ["TQDM_DISABLE"] = "1"  # the first one has the bars
+    os.environ["TQDM_DISABLE"] = "1"  # bars and warnings are the first one's
+    warnings.simplefilter("ignore")
     while True:
         try:
             task = _peers.tell(None)

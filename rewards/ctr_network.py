@@ -168,9 +168,7 @@ class NetworkScorer:
         with peers().together(_fit, self, train, validation, start, seed):
             _fit(self, train, validation, start, seed)
 
-    def _fit(
-        self, train: CopyCounts, validation: CopyCounts, start: np.ndarray, seed: int
-    ) -> None:
+    def _fit(self, train: CopyCounts, validation: CopyCounts, start: np.ndarray, seed: int) -> None:
         """Fine-tune from the ridge's coefficients ``start`` (E,)."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -404,7 +402,8 @@ class NetworkScorer:
         """Return the plain encoder, its weights rounded to what is saved."""
         if self.tuning == "lora":
             network = network.merge_and_unload()
-        network.gradient_checkpointing_disable()
+        if self.options.gradient_checkpointing:
+            network.gradient_checkpointing_disable()
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.copy_(parameter.bfloat16().float())

@@ -175,11 +175,18 @@ class LlamaBackend(Backend):
         lm: the Llama, adapters in place.
         frozen: how many of the bottom layers carry nothing in training; they run once per rollout.
         masters: trained weights in float32, by layer and module name; empty with adapters.
+        gradient_checkpointing: keep no layer's output for the backward pass.
     """
 
-    def __init__(self, lm: Any, frozen: int, masters: dict[str, nn.Parameter]) -> None:
+    def __init__(
+        self,
+        lm: Any,
+        frozen: int,
+        masters: dict[str, nn.Parameter],
+        gradient_checkpointing: bool = False,
+    ) -> None:
         self._lm, self._frozen, self._masters = lm, frozen, masters
-        self.trunk = LlamaTrunk(lm)
+        self.trunk = LlamaTrunk(lm, gradient_checkpointing)
         self.head, self.device = self.trunk.head, self.trunk.device
         self.hidden_size = int(lm.config.hidden_size)
         self._decoder = LlamaDecoder(self.trunk)
@@ -249,13 +256,19 @@ class HFBackend(Backend):
     Args:
         model: the model, or a PEFT model around it.
         reference: a frozen copy; None where switching the adapters off gives the reference.
+        gradient_checkpointing: keep no layer's output for the backward pass.
 
     Raises:
         UserError: the model's head does more than one product.
     """
 
-    def __init__(self, model: Any, reference: Any | None) -> None:
+    def __init__(
+        self, model: Any, reference: Any | None, gradient_checkpointing: bool = False
+    ) -> None:
         self._model, self._reference = model, reference
+        self._checkpoints = gradient_checkpointing
+        if gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
         self._lm = model.get_base_model() if hasattr(model, "get_base_model") else model
         head = self._lm.get_output_embeddings()
         config = self._lm.config
@@ -291,10 +304,15 @@ class HFBackend(Backend):
         if not trained:
             lm = self._reference or self._lm
             context = nullcontext() if self._reference else self._model.disable_adapter()
+        # transformers saves memory in training mode alone, in which no cache is kept for decoding.
+        if self._checkpoints and trained:
+            lm.train(torch.is_grad_enabled())
         with context:
             out = lm.get_decoder()(
                 input_ids=ids.to(self.device), attention_mask=mask.to(self.device), use_cache=False
             )
+        if self._checkpoints and trained:
+            lm.eval()
         return out.last_hidden_state[read.to(self.device)]
 
     def decoder(self) -> Decoder:
@@ -302,7 +320,9 @@ class HFBackend(Backend):
         return HFDecoder(self._model)
 
     def finish(self) -> None:
-        """Do nothing: the model's own weights were trained."""
+        """Leave the weights, which were trained in place; the model forgets checkpointing."""
+        if self._checkpoints:
+            self._model.gradient_checkpointing_disable()
 
 
 __all__ = ["Backend", "HFBackend", "LlamaBackend", "Prepared", "Texts", "master_name"]

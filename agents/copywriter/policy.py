@@ -83,6 +83,8 @@ class Policy(nn.Module):
             the writer's own limit, or all. Policy and reference are normalised over these.
         temperature: divides the logits of both.
         seed: of the adapters' first weights.
+        bf16: put the frozen weights into bfloat16; the trained writer keeps that.
+        gradient_checkpointing: keep no layer's output for the backward pass.
 
     Raises:
         UserError: an unknown name, a rank below 1, a prefix-tuned writer.
@@ -99,12 +101,16 @@ class Policy(nn.Module):
         vocabulary: Sequence[int] | None = None,
         temperature: float = 1.0,
         seed: int = 0,
+        bf16: bool = False,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if tune not in ("lora", "full"):
             raise unknown_name("way of tuning", tune, ["lora", "full"])
         self.temperature = temperature
         self.writer = writer.merged().copy()
+        if bf16:
+            self.writer.model.to(torch.bfloat16)
         depth = int(self.writer.model.config.num_hidden_layers)
         top = range(depth - layers if 0 < layers < depth else 0, depth)
         reference, masters = None, {}
@@ -118,9 +124,9 @@ class Policy(nn.Module):
             reference = self.writer.copy().model
             _train_layers(self.writer.model, top)
         self.backend: Backend = (
-            HFBackend(self.writer.model, reference)
+            HFBackend(self.writer.model, reference, gradient_checkpointing)
             if lm is None
-            else LlamaBackend(lm, top.start, masters)
+            else LlamaBackend(lm, top.start, masters, gradient_checkpointing)
         )
         self.lm = self.writer.model
         self.masters = nn.ParameterDict(masters)

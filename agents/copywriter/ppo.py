@@ -22,11 +22,14 @@ from copygym.agents.copywriter.training_run import (
     RunAlgorithm,
     TrainingRun,
     isolated_rng,
+    put_weights,
     task_order,
+    trainable,
 )
 from copygym.agents.copywriter.writer import Copywriter
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
+from copygym.envs.processes import peers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,28 +51,40 @@ class PPO(PPOSettings, RunAlgorithm):
                 f"the budget of {samples} samples is smaller than one batch of {self.batch}; raise "
                 "samples or lower batch."
             )
-        policy = Policy(
+        if batch < peers().count:
+            raise UserError(
+                f"a batch of {batch} is smaller than the {peers().count} processes; raise batch "
+                "and samples, or start fewer."
+            )
+        vocabulary = self._vocabulary(writer, run.rows)
+        policy = self._policy(writer, vocabulary, seed)
+        live = LiveWriter(policy)
+        with run, isolated_rng(seed):
+            state = run.start(live, policy)
+            if not run.stopped:
+                self._fit(run, writer, policy, live, state, batch, samples // batch, seed)
+            outcome = run.finish(policy.writer, policy)
+            policy.finish()
+            return outcome
+
+    def _policy(self, writer: Copywriter, vocabulary: list[int] | None, seed: int) -> Policy:
+        return Policy(
             writer,
             tune=self.tune,
             rank=self.rank,
             targets=self.targets,
             layers=self.layers,
-            vocabulary=self._vocabulary(writer, run.rows),
+            vocabulary=vocabulary,
             temperature=self.temperature,
             seed=seed,
+            bf16=self.bf16,
+            gradient_checkpointing=self.gradient_checkpointing,
         )
-        live = LiveWriter(policy)
-        with run, isolated_rng(seed):
-            state = run.start(live, policy)
-            if not run.stopped:
-                self._fit(run, policy, live, state, batch, samples // batch, seed)
-            outcome = run.finish(policy.writer, policy)
-            policy.finish()
-            return outcome
 
     def _fit(
         self,
         run: TrainingRun,
+        writer: Copywriter,
         policy: Policy,
         live: LiveWriter,
         state: Mapping[str, Tensor],
@@ -84,23 +99,30 @@ class PPO(PPOSettings, RunAlgorithm):
 
         def end_update(metrics: dict[str, float], last: bool) -> bool:
             n_tokens = round(metrics["length"] * batch)
-            run.meter.add(Spent(generated=n_tokens, trained=n_tokens * self.epochs))
+            others = trainer.others_seconds
+            run.meter.add(
+                Spent(generated=n_tokens, trained=n_tokens * self.epochs, cpu_seconds=others)
+            )
             return run.end_update(live, policy, state=trainer.state_tensors, last=last, **metrics)
 
-        with tempfile.TemporaryDirectory() as scratch:
+        common = {
+            "settings": self,
+            "prompts": policy.writer.prompts(run.rows),
+            "tasks": task_order(len(run.rows), updates * batch, seed),
+            "batch": batch,
+            "seed": seed,
+            "done": run.updates,
+            "state": state,
+        }
+        shared = (self, writer, policy.allowed, dict(trainable(policy)), common)
+        with tempfile.TemporaryDirectory() as scratch, peers().together(_take_part, *shared):
             trainer = CopyPPOTrainer(
                 policy=policy,
-                settings=self,
-                prompts=policy.writer.prompts(run.rows),
-                tasks=task_order(len(run.rows), updates * batch, seed),
                 score=score,
-                batch=batch,
-                seed=seed,
-                done=run.updates,
-                state=state,
                 end_update=end_update,
                 stop=run.stop,
                 output_dir=Path(scratch),
+                **common,
             )
             trainer.train()
 
@@ -124,6 +146,32 @@ class PPO(PPOSettings, RunAlgorithm):
                 )
             return copy_vocabulary(writer, [*self.copy_texts, *rows.briefs])
         return [int(token) for token in self.vocabulary]
+
+
+def _take_part(
+    algorithm: PPO,
+    writer: Copywriter,
+    vocabulary: list[int] | None,
+    weights: Mapping[str, Tensor],
+    common: Mapping[str, Any],
+) -> None:
+    """Train as one of the processes beside the first, which has reward, judge and files."""
+    policy = algorithm._policy(writer, vocabulary, common["seed"])
+    put_weights(policy, weights)
+
+    def elsewhere(*_: Any) -> Any:
+        raise RuntimeError("the first process alone scores, judges and decides")
+
+    with isolated_rng(common["seed"]), tempfile.TemporaryDirectory() as scratch:
+        CopyPPOTrainer(
+            policy=policy,
+            score=elsewhere,
+            end_update=elsewhere,
+            # The first one comes to the same end by the same numbers.
+            stop=lambda _: None,
+            output_dir=Path(scratch),
+            **common,
+        ).train()
 
 
 def copy_vocabulary(writer: Copywriter, texts: Sequence[str]) -> list[int]:

@@ -20,6 +20,9 @@ class PPOSettings(Watch):
         epochs: passes over each batch.
         micro_batch: texts per backward pass; 0: the whole minibatch. It only bounds memory: the
             loss is that of the minibatch whatever it is.
+        bf16: hold and multiply the frozen weights in bfloat16; what is trained stays float32.
+        gradient_checkpointing: compute the layers again in the backward pass instead of keeping
+            what they put out: less memory, more time.
         learning_rate: of AdamW on the language model, at the start.
         value_learning_rate: of AdamW on the value head, at the start.
         decay: True: the rates fall linearly to 0 over the budget.
@@ -58,6 +61,8 @@ class PPOSettings(Watch):
     minibatches: int = 1
     epochs: int = 4
     micro_batch: int = 32
+    bf16: bool = False
+    gradient_checkpointing: bool = False
     learning_rate: float = 1e-3
     value_learning_rate: float = 1e-2
     decay: bool = False

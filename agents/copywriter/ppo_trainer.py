@@ -16,6 +16,11 @@ the texts' tokens, padding left out (trl issue 6809); ``max_grad_norm`` is appli
 it); a dataset smaller than a batch is used again instead of looping for ever; with several micro
 batches the loss is the minibatch's mean over tokens, not the mean of the micro batches' means.
 
+Under several processes each writes and evaluates its share of every batch; what is small (tokens,
+log probabilities, values) is shared, so that rewards, advantages and figures are worked out on the
+whole batch everywhere, and gradients are added up before each optimiser step. Text i of the run has
+a random stream of its own, whoever writes it.
+
 Shapes: B texts of a batch, T response steps.
 """
 
@@ -54,11 +59,23 @@ from copygym.agents.copywriter.ppo_optimizer import PolicyOptimizer
 from copygym.agents.copywriter.ppo_records import METRICS, Experience, Rollout
 from copygym.agents.copywriter.ppo_settings import PPOSettings
 from copygym.agents.copywriter.sampling import sample
+from copygym.envs.processes import peers
 
 with warnings.catch_warnings():
     # TRL warns at import that its experimental part may change; the version is pinned.
     warnings.simplefilter("ignore")
     from trl.experimental.ppo import PPOConfig, PPOTrainer
+
+
+#: Figures of an optimiser step that are sums over the minibatch.
+_SUMS = (
+    "policy_loss",
+    "value_loss",
+    "clip_fraction",
+    "value_clip_fraction",
+    "approx_kl",
+    "ratio",
+)
 
 
 class _Critic(nn.Module):
@@ -118,6 +135,8 @@ class CopyPPOTrainer(PPOTrainer):
         self._bad_steps = Streak(settings.max_bad_steps, int(state.get("bad_steps", 0)))
         self._collapsed = Streak(settings.collapse_patience, int(state.get("collapsed", 0)))
         self.seconds: dict[str, float] = defaultdict(float)
+        #: CPU seconds of the other processes in the last update.
+        self.others_seconds, self._since = 0.0, time.process_time()
         # Stock's constructor is typed for models it will never be asked to run here.
         parts: dict[str, Any] = {
             "args": self._config(output_dir),
@@ -209,9 +228,19 @@ class CopyPPOTrainer(PPOTrainer):
             self.state.global_step = update + 1
             metrics |= {f"seconds/{part}": spent for part, spent in self.seconds.items()}
             self.control = self.callback_handler.on_step_end(self.args, self.state, self.control)
-            if not self._end_update(metrics, update + 1 == self._updates):
+            self._count_others()
+            # The first process alone has a judge and a budget.
+            last = update + 1 == self._updates
+            if not peers().tell(peers().first and self._end_update(metrics, last)):
                 break
         self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
+
+    def _count_others(self) -> None:
+        """Note what the other processes spent on an update."""
+        now = time.process_time()
+        spent = torch.tensor(0.0 if peers().first else now - self._since, dtype=torch.float64)
+        peers().add([spent])
+        self._since, self.others_seconds = now, float(spent)
 
     def rollout(self, update: int) -> Rollout:
         """Write a batch of texts and have them scored, each with its own task."""
@@ -219,10 +248,11 @@ class CopyPPOTrainer(PPOTrainer):
         rows = self.tasks[first : first + self.batch_rows]
         prompts = [self.prompts[row] for row in rows]
         writer, s = self.policy.writer, self.settings
+        own = peers().share(len(rows))
         with self.clock("generate"):
             samples = sample(
                 self.policy.decoder(),
-                prompts,
+                prompts[own.start : own.stop],
                 max_new_tokens=writer.max_new_tokens,
                 temperature=s.temperature,
                 top_p=s.top_p,
@@ -230,16 +260,18 @@ class CopyPPOTrainer(PPOTrainer):
                 pad_id=writer.style.pad_id,
                 seed=self.copy_seed,
                 allowed_tokens=self.policy.allowed,
-                rows=range(first, first + len(rows)),
+                rows=range(first + own.start, first + own.stop),
             )
-        responses = [
+        written = [
             row[:length]
             for row, length in zip(samples.tokens.tolist(), samples.lengths.tolist(), strict=True)
         ]
+        responses = [response for part in peers().gather(written) for response in part]
         words = [writer.style.decode(response) for response in responses]
         ended = torch.tensor([response[-1] == writer.style.eos_id for response in responses])
         with self.clock("reward"):
-            scores = torch.from_numpy(np.asarray(self._score(words, rows), np.float32))
+            found = peers().tell(self._score(words, rows) if peers().first else None)
+            scores = torch.from_numpy(np.asarray(found, np.float32))
         scores = scores - s.missing_eos_penalty * (~ended).float()
         texts = Texts(prompts, responses, writer.max_new_tokens)
         return Rollout(rows, texts, words, scores, ended)
@@ -247,8 +279,9 @@ class CopyPPOTrainer(PPOTrainer):
     def experience(self, rollout: Rollout) -> Experience:
         """Work out old log probabilities, values, token rewards, advantages and returns."""
         s, device = self.settings, self.policy.device
+        texts, own = rollout.texts, peers().share(len(rollout.texts))
         with self.clock("reference"):
-            prepared = self.policy.prepare(rollout.texts)
+            prepared = self.policy.prepare(texts if peers().count == 1 else texts.take(own))
             ref = self._joined(
                 [(rows, self.policy.reference(part)) for rows, part in self._parts(prepared)]
             )
@@ -284,7 +317,7 @@ class CopyPPOTrainer(PPOTrainer):
     ) -> Iterator[tuple[list[int], Prepared]]:
         """Yield micro batches of these rows (all by default) with their row numbers."""
         chosen = list(range(len(prepared.texts)) if rows is None else rows)
-        size = self.settings.micro_batch or len(chosen)
+        size = self.settings.micro_batch or max(1, len(chosen))
         if rows is None and size >= len(chosen):
             yield chosen, prepared
             return
@@ -294,13 +327,17 @@ class CopyPPOTrainer(PPOTrainer):
 
     @staticmethod
     def _joined(parts: list[tuple[list[int], Tensor]]) -> Tensor:
-        """Return (B, T) of micro batches in the order of the rows."""
-        return torch.cat([values for _, values in parts])
+        """Return (B, T) of every process's micro batches in the order of the rows."""
+        joined = torch.cat([values for _, values in parts])
+        if peers().count == 1:
+            return joined
+        return torch.cat(peers().gather(joined.cpu())).to(joined.device)
 
     def optimise(self, update: int, experience: Experience) -> dict[str, float]:
         """Take the optimiser's steps on a batch; return the means over them."""
         sums: dict[str, float] = defaultdict(float)
-        s, n_rows = self.settings, len(experience.prepared.texts)
+        s, n_rows = self.settings, len(experience.old_BT)
+        own = peers().share(n_rows)
         with self.clock("epochs"):
             for epoch in range(s.epochs):
                 for rows in self._minibatches(update, epoch, n_rows):
@@ -308,12 +345,15 @@ class CopyPPOTrainer(PPOTrainer):
                     if epoch == 0 and experience.first:
                         passes = _drain(experience.first)
                     else:
-                        whole = None if s.minibatches == 1 else rows
+                        mine = [row - own.start for row in rows if row in own]
+                        whole = None if s.minibatches == 1 else mine
                         passes = (
                             (chosen, self.policy.evaluate(part))
                             for chosen, part in self._parts(experience.prepared, whole)
                         )
-                    self._step(experience, rows, passes, sums)
+                    # Rows of this process's share, as rows of the batch.
+                    shifted = (([row + own.start for row in part], out) for part, out in passes)
+                    self._step(experience, rows, shifted, sums)
         taken = max(1.0, s.epochs * s.minibatches - sums["skipped"])
         means = {k: value / (1.0 if k == "skipped" else taken) for k, value in sums.items()}
         return means | {"learning_rate": self.steps.rate}
@@ -362,6 +402,11 @@ class CopyPPOTrainer(PPOTrainer):
             step_sums["value_clip_fraction"] += float(critic.clipped / states)
             step_sums["approx_kl"] += float(actor.squared / tokens)
             step_sums["ratio"] += float(actor.ratio / tokens)
+        if peers().count > 1:
+            figures = torch.tensor([step_sums[key] for key in _SUMS], dtype=torch.float64)
+            peers().add([total, figures])
+            peers().add_gradients(self.steps.weights)
+            step_sums.update(zip(_SUMS, figures.tolist(), strict=True))
         norm, good = self.steps.step(total)
         if good:
             for key, value in {**step_sums, "grad_norm": norm}.items():

@@ -48,15 +48,15 @@ class Passes:
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        if self.micro < 0 or (self.batch // peers().count) % (self.micro or 1):
-            raise UserError(
-                f"sft.micro_batch is {self.micro}; it must divide the {self.batch // peers().count}"
-                " rows of a process's batch, or be 0."
-            )
         if self.batch % peers().count:
             raise UserError(
                 f"sft.batch_size is {self.batch}; it must be a multiple of the {peers().count} "
                 "processes."
+            )
+        if self.micro < 0 or self.share % (self.micro or 1):
+            raise UserError(
+                f"sft.micro_batch is {self.micro}; it must divide the {self.share} rows that a "
+                "process has of a batch, or be 0."
             )
 
     @property
@@ -83,6 +83,7 @@ def plan_trainer(
     half = job.start.model.dtype == torch.bfloat16
     batches = [plan[at : at + passes.batch] for at in range(0, len(plan), passes.batch)]
     own = peers().share(passes.batch)
+    labels = [[label for row in batch for label in row["labels"]] for batch in batches]
     arguments = SFTConfig(
         output_dir=scratch,
         max_steps=job.steps - job.done,
@@ -105,7 +106,9 @@ def plan_trainer(
     )
     return PlanTrainer(
         job,
-        tokens=[sum(label != -100 for row in batch for label in row["labels"]) for batch in batches],
+        tokens=[
+            sum(label != -100 for row in batch for label in row["labels"]) for batch in batches
+        ],
         packed=not passes.own_forward,
         model=job.model,
         args=arguments,

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from copygym.agents.copywriter.kernels import (
     Frozen,
@@ -81,9 +82,12 @@ class LlamaTrunk:
         lm: a `LlamaForCausalLM`; adapters that PEFT put into it are left out, see
             `adapters.peft_changes`. On a CPU in bfloat16 a second, rearranged copy of the
             weights is held.
+        gradient_checkpointing: compute the layers again in the backward pass instead of keeping
+            what they put out (Chen et al. 2016, arXiv 1604.06174).
     """
 
-    def __init__(self, lm: Any) -> None:
+    def __init__(self, lm: Any, gradient_checkpointing: bool = False) -> None:
+        self._checkpoints = gradient_checkpointing
         config, model = lm.config, lm.model
         self.n_layers = config.num_hidden_layers
         self.heads, self.key_heads = config.num_attention_heads, config.num_key_value_heads
@@ -131,21 +135,43 @@ class LlamaTrunk:
                 ``layers``; None returns all.
             cache: takes the keys and values.
         """
-        cos, sin = self.angles(packed.positions)
+        angles = self.angles(packed.positions)
         biases = _biases(packed, self, x.dtype)
+        again = self._checkpoints and torch.is_grad_enabled() and cache is None
         for number in layers:
-            layer, change = self._layers[number], changes[number] if changes else {}
-            hidden = rms_norm(x, layer.norm_in, self.eps)
-            qkv = _product(hidden, layer, change, "qkv").view(len(hidden), -1, self.size)
-            qk, v = qkv.split([self.heads + self.key_heads, self.key_heads], dim=1)
-            attended = self._attend(rotate(qk, cos, sin), v, packed, biases, cache)
-            if keep is not None and number == self.n_layers - 1:
-                attended, x = take(attended, keep), take(x, keep)
-            x = x + _product(attended, layer, change, "out")
-            hidden = rms_norm(x, layer.norm_mid, self.eps)
-            inner = swiglu(_product(hidden, layer, change, "gate_up"))
-            x = x + _product(inner, layer, change, "down")
+            change = changes[number] if changes else {}
+            kept = keep if number == self.n_layers - 1 else None
+            parts = (x, number, change, packed, angles, biases, kept, cache)
+            x = (
+                checkpoint(self._through, *parts, use_reentrant=False)
+                if again
+                else self._through(*parts)
+            )
         return x
+
+    def _through(
+        self,
+        x: Tensor,
+        number: int,
+        change: Change,
+        packed: Packed,
+        angles: tuple[Tensor, Tensor],
+        biases: tuple[Tensor | None, Tensor],
+        keep: Tensor | None,
+        cache: Cache | None,
+    ) -> Tensor:
+        """Return ``x`` (n, d) after a layer; of the tokens ``keep`` alone, if given."""
+        layer = self._layers[number]
+        hidden = rms_norm(x, layer.norm_in, self.eps)
+        qkv = _product(hidden, layer, change, "qkv").view(len(hidden), -1, self.size)
+        qk, v = qkv.split([self.heads + self.key_heads, self.key_heads], dim=1)
+        attended = self._attend(rotate(qk, *angles), v, packed, biases, cache)
+        if keep is not None:
+            attended, x = take(attended, keep), take(x, keep)
+        x = x + _product(attended, layer, change, "out")
+        hidden = rms_norm(x, layer.norm_mid, self.eps)
+        inner = swiglu(_product(hidden, layer, change, "gate_up"))
+        return x + _product(inner, layer, change, "down")
 
     def _attend(
         self,

@@ -42,10 +42,13 @@ def made_up():
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory):
     """Folder of a BERT of two layers with random weights, as the Hugging Face hub lays it out."""
+    return _tiny_encoder(tmp_path_factory.mktemp("bert"))
+
+
+def _tiny_encoder(folder):
     import torch
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    folder = tmp_path_factory.mktemp("bert")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *GOOD, *BAD, *PLAIN]
     (folder / "vocab.txt").write_text("\n".join(words))
     BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)

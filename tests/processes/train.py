@@ -1,0 +1,115 @@
+"""Train a little of everything and print what came out; run alone and by two processes."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from copygym.agents.copywriter.ppo import PPO
+from copygym.agents.copywriter.sft import PeftChoice, finetune
+from copygym.envs.copyrows import copy_rows
+from copygym.envs.errors import UserError
+from copygym.envs.processes import join, peers, serve
+
+TESTS = Path(__file__).parents[1]
+TEXTS = ["the best offer of the week", "fresh coffee", "see how people save time"] * 4
+
+
+def made_by(path):
+    """Return the module of a conftest, whose makers the tests share."""
+    spec = importlib.util.spec_from_file_location(path.parent.name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def coffee(texts, rows):
+    assert peers().first, "the first process alone scores"
+    share = np.array([text.split().count("coffee") / max(1, len(text.split())) for text in texts])
+    return share * (1 + rows.user / 12), {"word": share}
+
+
+def norms(writer):
+    return [float(w.detach().norm()) for _, w in sorted(writer.model.named_parameters())]
+
+
+def tasks():
+    users = made_by(TESTS / "conftest.py").make_users()
+    n = np.arange(12)
+    return copy_rows(users, n, n % 3, n % 2, n % 2)
+
+
+def sft(make, rows, folder, **options):
+    writer, steps = make(seed=1), []
+    spent = finetune(
+        writer, TEXTS, rows, steps=4, batch_size=6, lr=1e-2, seed=3, folder=folder, save_every=2,
+        on_progress=lambda step, m: steps.append([step, m["loss"], m["lr"]]), **options,
+    )  # fmt: skip
+    return {"steps": steps, "trained": spent.trained, "norms": norms(writer)}
+
+
+def ppo(make, rows, folder, **options):
+    settings = {"batch": 10, "epochs": 2, "rank": 2, "learning_rate": 1e-2, "judge_every": 2}
+    done = PPO(**settings, **options).train(
+        make(), rows, coffee, samples=30, seed=0, folder=folder, judge=coffee, judge_rows=rows
+    )
+    timed = ("seconds", "cpu_")
+    history = [{k: v for k, v in line.items() if not k.startswith(timed)} for line in done.history]
+    texts = [example["text"] for example in done.examples]
+    return {"history": history, "texts": texts, "norms": norms(done.writer)}
+
+
+def ctr(tuning, encoder, **network):
+    from copygym.rewards.ctr_model import make_ctr_model
+
+    made_up = made_by(TESTS / "rewards" / "conftest.py")._made_up
+    options = {"epochs": 1, "learning_rate": 2e-3, "head_learning_rate": 5e-2, "tokens": 400}
+    model = make_ctr_model(
+        encoder, tuning, bf16=False, cache=False, network={**options, "last_k": 1, **network}
+    )
+    train, held = (made_up(tests=30, seed=seed, profile=True) for seed in (0, 1))
+    model.fit(train, held, seed=0)
+    report = model.report["scorers"][0]
+    return {"history": report["validation_fit"], "steps": report["steps"]}
+
+
+def failure():
+    """A mistake that every process meets ends in one sentence."""
+    try:
+        finetune(made().random_copywriter(), TEXTS, tasks(), batch_size=5, seed=0)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def made():
+    return made_by(TESTS / "agents" / "copywriter" / "conftest.py")
+
+
+def main(out):
+    make, rows, folder = made().random_copywriter, tasks(), Path(out).with_suffix("")
+    place = folder.with_name(f"{folder.name}-encoder")
+    place.mkdir()
+    encoder = made_by(TESTS / "rewards" / "conftest.py")._tiny_encoder(place)
+    found = {
+        "sft": sft(make, rows, folder / "sft", peft=PeftChoice("lora", rank=4)),
+        "sft in parts": sft(make, rows, None, peft=PeftChoice("full"), micro_batch=3),
+        "ppo": ppo(make, rows, folder / "ppo", whiten_rewards=True),
+        "ppo in parts": ppo(make, rows, None, minibatches=2, micro_batch=2, kl_control="adaptive"),
+        "ctr": ctr("last_k", encoder, dropout=0.2),
+        "ctr in parts": ctr("lora", encoder, accumulate=2),
+        "processes": peers().count,
+        "refused": failure(),
+        "files": sorted(path.name for path in folder.rglob("*") if path.is_file()),
+    }
+    Path(out).write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    if join().first:
+        main(*sys.argv[1:])
+        peers().dismiss()
+    else:
+        serve()
