@@ -106,9 +106,7 @@ def plan_trainer(
     )
     return PlanTrainer(
         job,
-        tokens=[
-            sum(label != -100 for row in batch for label in row["labels"]) for batch in batches
-        ],
+        tokens=[sum(label != -100 for label in batch) for batch in labels],
         packed=not passes.own_forward,
         model=job.model,
         args=arguments,
@@ -148,6 +146,9 @@ class PlanTrainer(QuietTrainer, SFTTrainer):
         try:
             return super().train(*args, **kwargs)
         finally:
+            if self.args.gradient_checkpointing:
+                base.gradient_checkpointing_disable()
+                base.disable_input_require_grads()
             if self._unwrapped is None:
                 base.__dict__.pop("forward", None)
             else:

@@ -108,10 +108,26 @@ def test_batches_hold_whole_tests_and_every_arm_once(made_up):
         assert len(tests) == 1 or len(rows) * lengths[rows].max() <= 200
 
 
+@pytest.mark.parametrize("tuning", ["last_k", "lora"])
+def test_parts_and_checkpointing_change_memory_and_not_the_result(tiny_encoder, parts, tuning):
+    def fitted(**options):
+        scorer = network(tiny_encoder, tuning, epochs=1, dropout=0.3, **options)
+        scorer.fit(parts[0], parts[1], seed=0)
+        assert not scorer._network.is_gradient_checkpointing
+        return scorer.report["validation_fit"]
+
+    whole = fitted()
+    assert len(set(whole.values())) > 1
+    for options in ({"accumulate": 3}, {"accumulate": 100, "gradient_checkpointing": True}):
+        assert fitted(**options) == pytest.approx(whole, rel=1e-4)
+
+
 def test_wrong_options_are_named(tiny_encoder):
     with pytest.raises(UserError, match=re.escape("unknown network option 'lr'")):
         NetworkScorer(tiny_encoder, "full", lr=1)
     with pytest.raises(UserError, match=re.escape("must be in [0, 1)")):
         NetworkScorer(tiny_encoder, "full", dropout=1.0)
+    with pytest.raises(UserError, match=re.escape("must be 1 or more")):
+        NetworkScorer(tiny_encoder, "full", accumulate=0)
     with pytest.raises(UserError, match=re.escape("unknown tuning of a network 'frozen'")):
         NetworkScorer(tiny_encoder, "frozen")

@@ -115,6 +115,42 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(copywriter, rows, tm
     assert not list(tmp_path.glob("*.bin"))
 
 
+@pytest.mark.parametrize("tune", ["lora", "full"])
+def test_gradient_checkpointing_changes_memory_and_not_the_result(copywriter, rows, tune):
+    options = {"tune": tune, "layers": 1} if tune == "full" else {}
+    whole, again = (
+        train(copywriter, rows, options={**options, "gradient_checkpointing": on})
+        for on in (False, True)
+    )
+    for one, other in zip(timeless(whole.history), timeless(again.history), strict=True):
+        assert other == pytest.approx(one, rel=1e-4, abs=1e-6)
+
+
+def test_gradient_checkpointing_computes_layers_twice(copywriter, rows, monkeypatch):
+    from copygym.agents.copywriter.trunk import LlamaTrunk
+
+    through, calls = LlamaTrunk._through, []
+
+    def count(self, *parts):
+        calls.append(parts[1])
+        return through(self, *parts)
+
+    monkeypatch.setattr(LlamaTrunk, "_through", count)
+    train(copywriter, rows, samples=8)
+    once = len(calls)
+    train(copywriter, rows, samples=8, options={"gradient_checkpointing": True})
+    # Two epochs through two layers, again in each backward pass.
+    assert len(calls) - once == once + 4
+
+
+def test_bf16_halves_what_is_frozen(copywriter, rows):
+    plain, coarse = train(copywriter, rows), train(copywriter, rows, options={"bf16": True})
+    assert copywriter.model.dtype == torch.float32
+    assert coarse.writer.model.get_base_model().model.embed_tokens.weight.dtype == torch.bfloat16
+    first, other = plain.history[0], coarse.history[0]
+    assert other["entropy"] == pytest.approx(first["entropy"], rel=2e-2)
+
+
 def test_a_checkpoint_of_other_settings_is_refused(copywriter, rows, tmp_path):
     train(copywriter, rows, folder=tmp_path)
     with pytest.raises(UserError, match=re.escape("clip was 0.2 and is now 0.1")):

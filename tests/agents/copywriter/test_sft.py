@@ -167,6 +167,8 @@ def test_a_failure_leaves_the_writer_as_it_was(make_copywriter, rows, peft):
 
 def test_a_checkpoint_of_other_settings_is_refused(make_copywriter, rows, tmp_path):
     tune(make_copywriter(seed=1), rows, folder=tmp_path)
+    with pytest.raises(UserError, match=re.escape("bf16 was None and is now True")):
+        tune(make_copywriter(seed=1), rows, folder=tmp_path, bf16=True)
     with pytest.raises(UserError, match=re.escape("lr was 0.01 and is now 0.02")):
         tune(make_copywriter(seed=1), rows, folder=tmp_path, lr=2e-2)
     with pytest.raises(UserError, match=re.escape("texts was")):
@@ -195,6 +197,31 @@ def test_global_generators_are_left_alone(make_copywriter, rows):
     np.random.seed(0)  # noqa: NPY002
     tune(make_copywriter(seed=1), rows, steps=1)
     assert (torch.rand(1), np.random.rand()) == expected  # noqa: NPY002
+
+
+@pytest.mark.parametrize("peft", [PeftChoice("lora", rank=4), PeftChoice("full")])
+def test_micro_batches_and_checkpointing_change_memory_and_not_the_result(
+    make_copywriter, rows, peft
+):
+    # Rows of unlike length: a mean of the parts' means would be another number.
+    whole = make_copywriter(seed=1)
+    _, losses = tune(whole, rows, peft=peft)
+    for options in ({"micro_batch": 1}, {"micro_batch": 2, "gradient_checkpointing": True}):
+        other = make_copywriter(seed=1)
+        _, found = tune(other, rows, peft=peft, **options)
+        assert found == pytest.approx(losses, rel=1e-5)
+        for name, weight in weights(whole).items():
+            torch.testing.assert_close(weights(other)[name], weight, atol=1e-4, rtol=1e-3)
+    assert not other.model.is_gradient_checkpointing
+
+
+def test_bf16_computes_coarser_and_trains_float32(make_copywriter, rows):
+    plain, coarse = make_copywriter(seed=1), make_copywriter(seed=1)
+    _, losses = tune(plain, rows)
+    _, found = tune(coarse, rows, bf16=True)
+    assert found == pytest.approx(losses, rel=2e-2)
+    assert found != losses
+    assert coarse.model.dtype == torch.float32
 
 
 def test_a_bf16_writer_keeps_its_dtype_and_learns_small_steps(make_copywriter, rows):
@@ -231,6 +258,7 @@ def test_a_prefix_keeps_its_base(make_copywriter, rows, tmp_path):
         ({"batch_size": 0}, "sft.batch_size is 0"),
         ({"lr": -1.0}, "sft.lr is -1.0"),
         ({"save_every": 0}, "sft.save_every is 0"),
+        ({"micro_batch": 3}, "sft.micro_batch is 3; it must divide the 4 rows"),
     ],
 )
 def test_settings_out_of_range_are_named(copywriter, rows, options, message):
