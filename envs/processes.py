@@ -151,7 +151,8 @@ def join() -> Peers:
     Call it before anything touches a GPU: each process keeps sight of one device alone.
 
     Raises:
-        UserError: accelerate was asked for several processes and started one.
+        UserError: accelerate was asked for several processes and started one, or there are fewer
+            GPUs than processes.
     """
     global _peers
     if "WORLD_SIZE" not in os.environ:
@@ -160,8 +161,15 @@ def join() -> Peers:
         return _peers
     local = os.environ.get("LOCAL_RANK", "0")
     devices = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]
+    import torch
     import torch.distributed as dist
 
+    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if 0 < gpus < here:
+        raise UserError(
+            f"{here} processes were started on a machine with {gpus} GPU{'s' if gpus > 1 else ''}; "
+            "start as many as there are, or set CUDA_VISIBLE_DEVICES to nothing for the CPU."
+        )
     store, rank, count = next(dist.rendezvous("env://", timeout=timedelta(minutes=5)))
     group = dist.ProcessGroupGloo(store, rank, count, _PATIENCE)
     for name in _LAUNCHER:

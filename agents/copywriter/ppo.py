@@ -105,7 +105,7 @@ class PPO(PPOSettings, RunAlgorithm):
             )
             return run.end_update(live, policy, state=trainer.state_tensors, last=last, **metrics)
 
-        common = {
+        common: dict[str, Any] = {
             "settings": self,
             "prompts": policy.writer.prompts(run.rows),
             "tasks": task_order(len(run.rows), updates * batch, seed),

@@ -1,7 +1,6 @@
 """Several processes: the sums that they share, and training that gives what one process gives."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -82,9 +81,18 @@ def test_accelerate_that_starts_one_process_is_told(monkeypatch):
     assert join().count == 1
 
 
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    for name, value in (("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    message = "2 processes were started on a machine with 1 GPU; start as many as there are"
+    with pytest.raises(UserError, match=re.escape(message)):
+        join()
+
+
 def trained(out, *launcher):
     command = [sys.executable, *launcher, str(SCRIPT), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(out.read_text())
 
