@@ -76,7 +76,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     timelines: dict[str, Any] = {}
     for side, (proxy, gold) in sides.items():
         child = folder.child(file_name(side))
-        learned = delivery.teach(child, trackers, proxy, config)
+        learned = delivery.teach(child, trackers, delivery.learning_env(proxy, config), config)
         of_users = delivery.evaluation_setting(gold, config)
         for name in policies(config):
             label = f"{side}, {name}"

@@ -15,6 +15,7 @@ usage: copygym COMMAND [ARGUMENTS]
 commands:
   run [KEY=VALUE ...]     run an experiment; `copygym run --help` lists groups and keys
   run -m KEY=A,B ...      run every combination (a Hydra multirun)
+  reproduce [NAME]        a paper experiment, expected against obtained; without a name the list
   report FOLDER           rebuild report.html from a run's saved results
   evaluate RUN ...        play a run's saved agents again: other luck, more users, several runs
   data list|card|get|check   datasets: what there is, how to get it, whether a file is fit
@@ -79,6 +80,7 @@ def _dispatch(arguments: list[str]) -> int:
 
     commands: dict[str, Callable[[list[str]], int]] = {
         "run": _run,
+        "reproduce": _reproduce,
         "report": _report,
         "evaluate": _evaluate,
         "data": _data,
@@ -114,6 +116,13 @@ def _run(arguments: list[str]) -> int:
         return run_app(arguments)
     finally:
         peers.dismiss()
+
+
+def _reproduce(arguments: list[str]) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from copygym.experiments.reproduce import main as reproduce_main
+
+    return reproduce_main(arguments)
 
 
 def _report(arguments: list[str]) -> int:

@@ -36,6 +36,7 @@ from copygym.experiments.tracking import Trackers
 if TYPE_CHECKING:
     from copygym.envs.catalogue import Catalogue
     from copygym.envs.clicklog import ClickLog
+    from copygym.envs.delivery import DeliveryVectorEnv
     from copygym.envs.fitted import FittedUsers
     from copygym.envs.users import UserModel
     from copygym.experiments.metrics import Episodes
@@ -114,9 +115,31 @@ class Comparison:
     timelines: list[list[Any]]
 
 
-def compare(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Comparison:
-    """Fit the proxy, let all policies learn in it and evaluate them; skips finished stages."""
-    check(config)
+@dataclass(frozen=True)
+class Prepared:
+    """A log, the simulated users that agents learn on, and the people who judge them.
+
+    Attributes:
+        log: the click log.
+        data: its checksum and rows.
+        rows_seen: rows, users and clicks of each part of the log.
+        fitted: the proxy.
+        judge: who judges.
+        env: where agents learn.
+        setting: of the evaluation.
+    """
+
+    log: ClickLog
+    data: dict[str, Any]
+    rows_seen: dict[str, Any]
+    fitted: FittedUsers
+    judge: Judge
+    env: DeliveryVectorEnv
+    setting: Setting
+
+
+def prepare(config: dict[str, Any], folder: RunFolder) -> Prepared:
+    """Fit the proxy and find who judges; skips finished stages."""
     log = load_log(config["data"])
     data = same_data(folder, log)
     parts = split_users(log, config)
@@ -124,16 +147,35 @@ def compare(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Co
     catalogue = whole_catalogue(log, config)
     fitted = fit(folder, "proxy", parts["train"], parts["test"], config, catalogue)
     judge = make_judge(folder, fitted, parts, config)
-    curves = teach(folder, trackers, fitted.users, config)
-    setting = evaluation_setting(judge.users, config)
+    env = learning_env(fitted.users, config)
+    return Prepared(
+        log, data, rows_seen, fitted, judge, env, evaluation_setting(judge.users, config)
+    )
+
+
+def compare(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Comparison:
+    """Fit the proxy, let all policies learn in it and evaluate them; skips finished stages."""
+    check(config)
+    made = prepare(config, folder)
+    curves = teach(folder, trackers, made.env, config)
     played: dict[str, Episodes] = {}
     timelines: list[list[Any]] = []
     learned = learned_name(config)
     for name in policies(config):
         wanted = int(config["evaluation"]["timelines"]) if name == learned else 0
-        played[name], events = play(name, setting, folder, "evaluate", wanted)
+        played[name], events = play(name, made.setting, folder, "evaluate", wanted)
         timelines = events or timelines
-    return Comparison(log, data, rows_seen, fitted, judge, setting, played, curves, timelines)
+    return Comparison(
+        made.log,
+        made.data,
+        made.rows_seen,
+        made.fitted,
+        made.judge,
+        made.setting,
+        played,
+        curves,
+        timelines,
+    )
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -273,20 +315,24 @@ def storefront_world(config: Mapping[str, Any]) -> Any:
     )
 
 
-def teach(
-    folder: RunFolder, trackers: Trackers, users: UserModel, config: Mapping[str, Any]
-) -> dict[str, list[dict[str, float]]]:
-    """Let every policy of the config learn on ``users``; return the learning curves."""
+def learning_env(users: UserModel, config: Mapping[str, Any]) -> DeliveryVectorEnv:
+    """Return the environment of a config in which agents learn on ``users``."""
     from copygym.envs.delivery import DeliveryVectorEnv
 
-    env_options = config["env"]
-    env = DeliveryVectorEnv(
-        int(env_options["num_envs"]),
+    options = config["env"]
+    return DeliveryVectorEnv(
+        int(options["num_envs"]),
         users=users,
-        horizon=int(env_options["horizon"]),
+        horizon=int(options["horizon"]),
         reward=instantiated(config["reward"], "reward"),
-        budget=env_options["budget"],
+        budget=options["budget"],
     )
+
+
+def teach(
+    folder: RunFolder, trackers: Trackers, env: DeliveryVectorEnv, config: Mapping[str, Any]
+) -> dict[str, list[dict[str, float]]]:
+    """Let every policy of the config learn in ``env``, then close it; return the curves."""
     curves = {
         name: learn(
             policy,

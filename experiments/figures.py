@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from copygym.envs.render import Event
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+_DASHES = ("-", "--", ":")
 _INK = "#010203"
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": _INK,
@@ -141,7 +142,7 @@ def lines_figure(
     y_label: str,
     log_x: bool = False,
 ) -> Picture:
-    """Draw lines, each with an optional band.
+    """Draw lines, each with an optional band; beyond the palette they are dashed.
 
     Args:
         name: file name.
@@ -156,8 +157,10 @@ def lines_figure(
         axes = figure.subplots()
         for index, (label, line) in enumerate(lines.items()):
             colour = PALETTE[index % len(PALETTE)]
+            dashes = _DASHES[index // len(PALETTE) % len(_DASHES)]
             x, y = _floats(line["x"]), _floats(line["y"])
-            axes.plot(x, y, color=colour, lw=1.8, label=label, marker="o" if len(x) < 12 else None)
+            marker = "o" if len(x) < 12 else None
+            axes.plot(x, y, dashes, color=colour, lw=1.8, label=label, marker=marker)
             if "low" in line:
                 low, high = _floats(line["low"]), _floats(line["high"])
                 axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
@@ -166,7 +169,10 @@ def lines_figure(
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.grid(alpha=0.25)
-        if len(lines) > 1:
+        if len(lines) > len(PALETTE):
+            # So many names would hide the lines.
+            figure.legend(loc="outside right upper")
+        elif len(lines) > 1:
             axes.legend(loc="best")
 
     return draw(name, caption, (7.2, 3.4), plot)

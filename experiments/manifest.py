@@ -92,6 +92,9 @@ def machine() -> dict[str, Any]:
     }
 
 
+#: What can change a result: all but results that were published before, which nothing reads.
+_CODE = (".", ":(exclude)docs/results")
+
 #: An absolute path: what is before its last part says where somebody keeps files.
 _ABSOLUTE = re.compile(
     r"""(^|[\s='"(\[,])(?:~|[A-Za-z]:)?(?:[/\\][^/\\\s'",\])]+)*[/\\]([^/\\\s'",\])]+)"""
@@ -119,8 +122,8 @@ def _code(folder: RunFolder) -> dict[str, Any]:
     if commit is None or not (checkout / "pyproject.toml").exists():
         return code
     code["commit"] = commit.strip()
-    diff = _git(checkout, "diff", "HEAD") or ""
-    untracked = _git(checkout, "ls-files", "--others", "--exclude-standard") or ""
+    diff = _git(checkout, "diff", "HEAD", "--", *_CODE) or ""
+    untracked = _git(checkout, "ls-files", "--others", "--exclude-standard", "--", *_CODE) or ""
     code["dirty"] = bool(diff or untracked.strip())
     if code["dirty"]:
         code["diff_sha256"] = hashlib.sha256(diff.encode()).hexdigest()

@@ -310,8 +310,9 @@ def _present(job: Any, folder: RunFolder) -> Path:
 
 def _publish(folder: RunFolder, target: Path) -> None:
     names = dict(_PUBLISHED)
-    for path in sorted((folder.path / "figures").glob("*.svg")):
-        names[f"figures/{path.name}"] = path.name
+    for ending in ("svg", "png"):
+        for path in sorted((folder.path / "figures").glob(f"*.{ending}")):
+            names[f"figures/{path.name}"] = path.name
     publish(folder.path, target, names)
     sys.stdout.write(f"published: {target}\n")
 

@@ -50,8 +50,8 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     """Run the whole experiment; return the result (JSON types).
 
     Config keys: ``split`` (train, test), ``users``, ``env``, ``learn.steps``, ``learners`` (name
-    -> ``agent`` and ``reward``), ``outcomes`` (name -> log column: clicks or revenue),
-    ``evaluation`` (``estimator``, ``resamples``, ``customers``).
+    -> ``agent``, ``reward`` and optionally ``steps``), ``outcomes`` (name -> log column: clicks or
+    revenue), ``evaluation`` (``estimator``, ``resamples``, ``customers``).
     """
     _check(config)
     log = load_log(config["data"])
@@ -127,7 +127,8 @@ def _teach(
         )
         seed = derived_seed(config["seed"], "learn", name)
         policy = Policy(name, parts["agent"])
-        curves[name] = learn(policy, env, int(config["learn"]["steps"]), seed, folder, trackers)
+        steps = int(parts.get("steps") or config["learn"]["steps"])
+        curves[name] = learn(policy, env, steps, seed, folder, trackers)
         env.close()
     return curves
 

@@ -23,6 +23,7 @@ NAMES = {"group": "g", "job_type": "j", "name": "n"}
 #: Real logs by experiment.
 REAL = {
     "e1_hillstrom": "hillstrom/hillstrom.csv",
+    "e5_hillstrom": "hillstrom/hillstrom.csv",
     "e8": "hillstrom/hillstrom.csv",
     "hillstrom": "hillstrom/hillstrom.csv",
     "e7": "upworthy/content_experiments.csv.gz",
@@ -195,7 +196,8 @@ def test_results_can_be_published(delivered, tmp_path):
         tiny("delivery", delivered, f"publish={tmp_path / 'docs'}"), delivered, ["run"], NAMES
     )
     found = {path.name for path in (tmp_path / "docs").iterdir()}
-    assert {"results.json", "manifest.json", "table.md", "report.md", "policies.svg"} <= found
+    assert {"results.json", "manifest.json", "table.md", "report.md"} <= found
+    assert {"policies.svg", "policies.png"} <= found
 
 
 @pytest.mark.parametrize("experiment", [e for e in EXPERIMENTS if e not in ELSEWHERE])

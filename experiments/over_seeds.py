@@ -1,0 +1,41 @@
+"""Values of policies over seeds: the interquartile mean of each, with its bootstrap interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from copygym.experiments.aggregate import aggregate
+from copygym.experiments.bootstrap import RESAMPLES
+
+#: policy -> metric -> value, of one seed.
+Values = Mapping[str, Mapping[str, float]]
+
+
+def estimates(
+    runs: Sequence[Values], resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return policy -> metric -> ``{value, low, high}``: the IQM over seeds (`aggregate`).
+
+    Args:
+        runs: one mapping per seed, R >= 2, all with the same policies and metrics; a metric that
+            is no number in one of them (the CTR of a policy that sent nothing) is None.
+        resamples: of the bootstrap over seeds.
+        seed: of the draws.
+
+    Raises:
+        UserError: there is one seed only.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for policy, metrics in runs[0].items():
+        found[policy] = {}
+        for metric in metrics:
+            scores = [run[policy][metric] for run in runs]
+            if any(value is None or not np.isfinite(value) for value in scores):
+                found[policy][metric] = dict.fromkeys(("value", "low", "high"))  # type: ignore[arg-type]
+                continue
+            scores_R1 = np.array(scores, dtype=np.float64)[:, None]
+            entry = aggregate(scores_R1, ("iqm",), resamples=resamples, seed=seed)["iqm"]
+            found[policy][metric] = entry.to_dict()
+    return found
