@@ -17,17 +17,12 @@ from tqdm import tqdm
 from copygym.envs.errors import UserError, unknown_name
 from copygym.experiments import aggregate_report, uplift
 from copygym.experiments.agents_compared_report import main_table, sections, summary
+from copygym.experiments.cells import Cell, played_cells
 from copygym.experiments.delivery import GOLD, prepare
 from copygym.experiments.folder import Record, RunFolder
-from copygym.experiments.metrics import METRICS, policy_metrics
+from copygym.experiments.metrics import METRICS
 from copygym.experiments.over_seeds import estimates
-from copygym.experiments.stages import (
-    Policy,
-    derived_seed,
-    instantiated,
-    learn,
-    play,
-)
+from copygym.experiments.stages import Policy, derived_seed, instantiated
 from copygym.experiments.tracking import Trackers
 
 __all__ = ["main_table", "run", "sections"]
@@ -166,36 +161,25 @@ def _budgets(config: Mapping[str, Any]) -> list[int]:
     return sorted({max(1, round(float(share) * steps)) for share in config["learn"]["shares"]})
 
 
-def _cells(config: Mapping[str, Any]) -> dict[str, tuple[str, int, Any]]:
-    """Return cell -> (agent, decisions, its config) of what is learned in one seed."""
-    return {
-        f"{name} {steps}": (name, steps, agent)
+def _cells(config: Mapping[str, Any]) -> list[Cell]:
+    """Return what is learned in one seed: every agent with every number of decisions."""
+    return [
+        Cell(f"{name} {steps}", agent, steps, name)
         for name, agent in _given(config, "agents").items()
         for steps in _budgets(config)
-    }
+    ]
 
 
 def _in_world(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Return one storefront world's values; a cell (agent and decisions) is a stage."""
+    """Return one storefront world's values."""
     child = folder.child(f"seeds/{config['seed']}")
     if child.has_stage("values"):
         return child.stage("values", Record).values
     world = prepare(config, child)
     references = _given(config, "references")
-    cells = {name: (name, int(config["learn"]["steps"]), part) for name, part in references.items()}
-    cells |= _cells(config)
-    env, played = world.env, {}
-    for cell, (name, steps, part) in cells.items():
-        # One seed whatever the decisions: more of them are more of the same.
-        seed = derived_seed(config["seed"], "learn", name)
-        learn(Policy(cell, part), env, steps, seed, child, trackers)
-        played[cell], _ = play(cell, world.setting, child, "evaluate")
-    env.close()
-    table = policy_metrics(played, str(config["evaluation"]["baseline"]), None, 2)["metrics"]
-    by_cell = {
-        cell: {key: entry["value"] for key, entry in entries.items()}
-        for cell, entries in table.items()
-    }
+    steps = int(config["learn"]["steps"])
+    cells = [Cell(name, agent, steps, name) for name, agent in references.items()]
+    by_cell = played_cells([*cells, *_cells(config)], world, config, child, trackers)
     values = _values(config, by_cell, list(references))
     values.update(
         users=len(world.setting.rows),
@@ -214,8 +198,8 @@ def _on_log(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> di
         return child.stage("values", Record).values
     references = _given(config, "references")
     learners = {name: {"agent": part, "steps": None} for name, part in references.items()}
-    for cell, (_, steps, part) in _cells(config).items():
-        learners[cell] = {"agent": part, "steps": steps}
+    for cell in _cells(config):
+        learners[cell.name] = {"agent": cell.agent, "steps": cell.steps}
     own = {
         **config,
         "learners": {
@@ -247,8 +231,8 @@ def _values(
 ) -> dict[str, Any]:
     """Return the values by policy, and by agent and decisions."""
     budgets: dict[str, dict[str, Any]] = {}
-    for cell, (name, steps, _) in _cells(config).items():
-        budgets.setdefault(name, {})[str(steps)] = by_cell[cell]
+    for cell in _cells(config):
+        budgets.setdefault(cell.seed, {})[str(cell.steps)] = by_cell[cell.name]
     last = str(_budgets(config)[-1])
     policies = {name: by_cell[name] for name in references if name != "upper"}
     policies |= {name: found[last] for name, found in budgets.items()}

@@ -61,9 +61,9 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     based = copywriting.with_base(config, folder, setting)
     written = copywriting.write_all(based, folder, trackers, setting, seed)
     copy = summarise(config, setting, {seed: written})
-    kept = _logged_creatives(setting, int(config["creatives"]["per_product"]))
+    kept = logged_creatives(setting, int(config["creatives"]["per_product"]))
     with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
-        new = _new_creatives(based, folder, trackers, setting, algorithm)
+        new = new_creatives(based, folder, trackers, setting, algorithm)
     sides = {
         LOGGED: (chosen(setting.readers, kept), chosen(setting.gold_users, kept)),
         WRITTEN: (
@@ -76,7 +76,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     timelines: dict[str, Any] = {}
     for side, (proxy, gold) in sides.items():
         child = folder.child(file_name(side))
-        learned = delivery.teach(child, trackers, delivery.learning_env(proxy, config), config)
+        learned = delivery.teach(child, trackers, proxy, config)
         of_users = delivery.evaluation_setting(gold, config)
         for name in policies(config):
             label = f"{side}, {name}"
@@ -117,7 +117,7 @@ def _algorithm(config: Mapping[str, Any]) -> str:
 # ------------------------------------------------------------------ creatives
 
 
-def _logged_creatives(setting: CopySetting, per_product: int) -> np.ndarray:
+def logged_creatives(setting: CopySetting, per_product: int) -> np.ndarray:
     """Return the logged creatives that the proxy's people clicked most often, by product."""
     catalogue = setting.readers.catalogue
     tables = 1.0 / (1.0 + np.exp(-setting.readers.click_logit[:, :, 1:].astype(np.float64)))
@@ -125,14 +125,24 @@ def _logged_creatives(setting: CopySetting, per_product: int) -> np.ndarray:
     return _best_by_product(np.array(catalogue.product_ids), by_creative, per_product)
 
 
-def _new_creatives(
+def new_creatives(
     config: Mapping[str, Any],
     folder: RunFolder,
     trackers: Trackers,
     setting: CopySetting,
     algorithm: str,
+    stage: str = "creatives",
 ) -> NewCopy:
-    """Return the written copies that the training reward likes best, by product."""
+    """Return the written copies that the training reward likes best, by product.
+
+    Args:
+        config: as for `run`, with a base copywriter.
+        folder: of the copywriter's stages.
+        trackers: get the learning curve.
+        setting: tasks and rewards.
+        algorithm: who writes, a key of the config's ``algorithms``.
+        stage: that keeps the choice; one for each algorithm.
+    """
     options = config["creatives"]
     seed = int(config["seed"])
 
@@ -164,7 +174,7 @@ def _new_creatives(
             {"texts": [texts[i] for i in best]}, {"source": rows.creative[best].astype(np.int64)}
         )
 
-    record = folder.stage("creatives", compute)
+    record = folder.stage(stage, compute)
     source = record.arrays["source"]
     products = [setting.readers.catalogue.product_ids[k] for k in source]
     names = tuple(f"{product}-new-{i}" for i, product in enumerate(products, 1))

@@ -117,7 +117,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A log, the simulated users that agents learn on, and the people who judge them.
+    """A log, the users simulated from it, and the people who judge.
 
     Attributes:
         log: the click log.
@@ -125,7 +125,6 @@ class Prepared:
         rows_seen: rows, users and clicks of each part of the log.
         fitted: the proxy.
         judge: who judges.
-        env: where agents learn.
         setting: of the evaluation.
     """
 
@@ -134,7 +133,6 @@ class Prepared:
     rows_seen: dict[str, Any]
     fitted: FittedUsers
     judge: Judge
-    env: DeliveryVectorEnv
     setting: Setting
 
 
@@ -147,17 +145,14 @@ def prepare(config: dict[str, Any], folder: RunFolder) -> Prepared:
     catalogue = whole_catalogue(log, config)
     fitted = fit(folder, "proxy", parts["train"], parts["test"], config, catalogue)
     judge = make_judge(folder, fitted, parts, config)
-    env = learning_env(fitted.users, config)
-    return Prepared(
-        log, data, rows_seen, fitted, judge, env, evaluation_setting(judge.users, config)
-    )
+    return Prepared(log, data, rows_seen, fitted, judge, evaluation_setting(judge.users, config))
 
 
 def compare(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Comparison:
     """Fit the proxy, let all policies learn in it and evaluate them; skips finished stages."""
     check(config)
     made = prepare(config, folder)
-    curves = teach(folder, trackers, made.env, config)
+    curves = teach(folder, trackers, made.fitted.users, config)
     played: dict[str, Episodes] = {}
     timelines: list[list[Any]] = []
     learned = learned_name(config)
@@ -330,9 +325,10 @@ def learning_env(users: UserModel, config: Mapping[str, Any]) -> DeliveryVectorE
 
 
 def teach(
-    folder: RunFolder, trackers: Trackers, env: DeliveryVectorEnv, config: Mapping[str, Any]
+    folder: RunFolder, trackers: Trackers, users: UserModel, config: Mapping[str, Any]
 ) -> dict[str, list[dict[str, float]]]:
-    """Let every policy of the config learn in ``env``, then close it; return the curves."""
+    """Let every policy of the config learn on ``users``; return the learning curves."""
+    env = learning_env(users, config)
     curves = {
         name: learn(
             policy,

@@ -1,4 +1,4 @@
-"""Values of policies over seeds: the interquartile mean of each, with its bootstrap interval."""
+"""Values of policies over seeds: one number of each, with its bootstrap interval."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ Values = Mapping[str, Mapping[str, float]]
 
 
 def estimates(
-    runs: Sequence[Values], resamples: int = RESAMPLES, seed: int = 0
+    runs: Sequence[Values], resamples: int = RESAMPLES, seed: int = 0, statistic: str = "iqm"
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Return policy -> metric -> ``{value, low, high}``: the IQM over seeds (`aggregate`).
+    """Return policy -> metric -> ``{value, low, high}`` over seeds.
 
     Args:
         runs: one mapping per seed, R >= 2, all with the same policies and metrics; a metric that
             is no number in one of them (the CTR of a policy that sent nothing) is None.
         resamples: of the bootstrap over seeds.
         seed: of the draws.
+        statistic: of `aggregate`; "mean" for shares of seeds, whose middle half says little.
 
     Raises:
         UserError: there is one seed only.
@@ -36,6 +37,8 @@ def estimates(
                 found[policy][metric] = dict.fromkeys(("value", "low", "high"))  # type: ignore[arg-type]
                 continue
             scores_R1 = np.array(scores, dtype=np.float64)[:, None]
-            entry = aggregate(scores_R1, ("iqm",), resamples=resamples, seed=seed)["iqm"]
-            found[policy][metric] = entry.to_dict()
+            options: dict[str, int] = {"resamples": resamples, "seed": seed}
+            found[policy][metric] = aggregate(scores_R1, (statistic,), **options)[
+                statistic
+            ].to_dict()
     return found
