@@ -19,6 +19,7 @@ from benchmarks import (
     report,
     scoring,
     startup,
+    sweep,
 )
 from benchmarks.measure import ROOT, Row
 
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "scoring": scoring.scoring_rows,
     "headlines": headlines.headline_rows,
     "ope": ope.ope_rows,
+    "sweep": sweep.sweep_rows,
     "help": startup.help_rows,
 }
 

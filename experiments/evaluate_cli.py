@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError, unknown_name
+from copygym.experiments.bootstrap import RESAMPLES
 from copygym.experiments.parser import Parser
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ examples:
   copygym run -m experiment=delivery agent=linucb,maskable_ppo seed=0,1,2,3,4 out=sweep
   copygym evaluate sweep --output evaluation
   copygym evaluate sweep --output evaluation --track offline
+  copygym evaluate sweep --saved           what the runs themselves have found
 """
 
 
@@ -53,6 +55,8 @@ def main(arguments: list[str]) -> int:
 
     if options.metric not in SCORES:
         raise unknown_name("metric", options.metric, list(SCORES))
+    if options.saved:
+        return _saved(options)
     sources = {source.path.resolve(): source for run in options.run for source in sources_of(run)}
     groups = chosen(groups_of(list(sources.values())), options.agents, options.baseline)
     changes = Options(
@@ -76,6 +80,22 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(text(result))
         if options.output is not None:
             sys.stdout.write(f"\nwritten: {options.output}/ ({', '.join(FILES)})\n")
+    return 0
+
+
+def _saved(options: argparse.Namespace) -> int:
+    """Print the aggregates over the results that the runs have saved."""
+    from copygym.experiments import evaluate_saved
+
+    for name in ("users", "seed", "horizon", "episodes", "output"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name} is for playing again; leave it out, or leave --saved out.")
+    if options.agents:
+        raise UserError("--agents is for playing again; leave it out, or leave --saved out.")
+    found = evaluate_saved.aggregated(
+        options.run, options.metric, options.resamples or RESAMPLES, options.baseline
+    )
+    sys.stdout.write(_json(found) if options.json else evaluate_saved.text(found))
     return 0
 
 
@@ -116,6 +136,11 @@ def _parser() -> Parser:
         default="clicks_per_user",
         help="of the aggregates over runs: clicks_per_user (default), profit_per_user, "
         "revenue_per_user or reward_per_user",
+    )
+    parser.add_argument(
+        "--saved",
+        action="store_true",
+        help="play nothing: aggregates over the results that the runs have saved, in seconds",
     )
     parser.add_argument("--resamples", type=int, help="of the bootstrap (default: as the run)")
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")

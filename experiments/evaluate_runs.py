@@ -139,7 +139,7 @@ def groups_of(sources: Sequence[Source]) -> list[Group]:
     tasks = _tasks(sources)
     members: dict[str, list[Source]] = {}
     for source in sources:
-        key = json.dumps([_setting(source.config), source.seed], sort_keys=True)
+        key = json.dumps([setting_of(source.config), source.seed], sort_keys=True)
         members.setdefault(key, []).append(source)
     groups = []
     for group in members.values():
@@ -169,7 +169,8 @@ def _agent_folder(source: Source, name: str) -> Path:
     return folder
 
 
-def _setting(config: Mapping[str, Any]) -> dict[str, Any]:
+def setting_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides what is simulated and what the references are."""
     found = {key: config.get(key) for key in _SETTING}
     found["evaluation"] = {k: v for k, v in config["evaluation"].items() if k not in _SHOWN}
     return found
@@ -177,7 +178,7 @@ def _setting(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _task(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what stays the same over the seeds and the worlds of one task."""
-    found = _setting(config)
+    found = setting_of(config)
     found["data"] = {key: value for key, value in found["data"].items() if key != "seed"}
     return found
 
@@ -189,6 +190,18 @@ def _key(value: Any) -> str:
 def _tasks(sources: Sequence[Source]) -> dict[str, str]:
     """Return a name for each task among the sources: the keys in which it differs."""
     return _told_apart([_task(source.config) for source in sources])
+
+
+def labels_of(sources: Sequence[Source]) -> list[str]:
+    """Return a name for each source's own agent; what differs is added where two share a name."""
+    labels = _labels(sources)
+    return [labels[_key(source.config["agent"])] for source in sources]
+
+
+def tasks_of(sources: Sequence[Source]) -> list[str]:
+    """Return each source's task: the keys in which it differs from other tasks."""
+    tasks = _tasks(sources)
+    return [tasks[_key(_task(source.config))] for source in sources]
 
 
 def _labels(sources: Sequence[Source]) -> dict[str, str]:

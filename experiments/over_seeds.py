@@ -15,7 +15,7 @@ Values = Mapping[str, Mapping[str, float]]
 
 def estimates(
     runs: Sequence[Values], resamples: int = RESAMPLES, seed: int = 0, statistic: str = "iqm"
-) -> dict[str, dict[str, dict[str, float]]]:
+) -> dict[str, dict[str, dict[str, float | None]]]:
     """Return policy -> metric -> ``{value, low, high}`` over seeds.
 
     Args:
@@ -28,17 +28,15 @@ def estimates(
     Raises:
         UserError: there is one seed only.
     """
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
     for policy, metrics in runs[0].items():
         found[policy] = {}
         for metric in metrics:
             scores = [run[policy][metric] for run in runs]
             if any(value is None or not np.isfinite(value) for value in scores):
-                found[policy][metric] = dict.fromkeys(("value", "low", "high"))  # type: ignore[arg-type]
+                found[policy][metric] = {"value": None, "low": None, "high": None}
                 continue
             scores_R1 = np.array(scores, dtype=np.float64)[:, None]
-            options: dict[str, int] = {"resamples": resamples, "seed": seed}
-            found[policy][metric] = aggregate(scores_R1, (statistic,), **options)[
-                statistic
-            ].to_dict()
+            (entry,) = aggregate(scores_R1, (statistic,), resamples=resamples, seed=seed).values()
+            found[policy][metric] = dict(entry.to_dict())
     return found

@@ -11,9 +11,9 @@ import numpy as np
 def dominated(points_PD: np.ndarray) -> np.ndarray:
     """Return (P,) bool: another point is no worse in any aim and better in one."""
     points = np.asarray(points_PD, dtype=np.float64)
-    no_worse = (points[None] >= points[:, None]).all(axis=-1)
-    better = (points[None] > points[:, None]).any(axis=-1)
-    return np.asarray((no_worse & better).any(axis=1))
+    no_worse = np.all(points[None] >= points[:, None], axis=-1)
+    better = np.any(points[None] > points[:, None], axis=-1)
+    return np.asarray(np.any(no_worse & better, axis=1))
 
 
 def hypervolume(points_PD: np.ndarray) -> float:

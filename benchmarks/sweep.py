@@ -1,0 +1,105 @@
+"""Aggregates over a thousand finished runs: seconds of CPU time for `copygym evaluate --saved`.
+
+The runs are made up, twenty agents by fifty seeds, with results as large as those of
+`experiment=delivery`: five policies with all metrics and intervals, their differences and regret,
+metrics by segment, and a learning curve of a hundred points.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import Goal, Row
+
+GOAL = Goal("ours", "<", 5.0)
+_POLICIES = ("random", "logging", "best_fixed", "AGENT (learned)", "upper")
+
+
+def sweep_rows(tiny: bool) -> list[Row]:
+    """Return the row of aggregation over runs."""
+    from copygym.experiments.evaluate_saved import aggregated
+
+    agents, seeds, repeats = (2, 3, 1) if tiny else (20, 50, 3)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        size = write_sweep(folder, agents, seeds)
+        times = []
+        for _ in range(repeats):
+            start = time.process_time()
+            found = aggregated([folder], "clicks_per_user", 2000)
+            times.append(time.process_time() - start)
+    assert len(found["scores"]["agent-0 (learned)"]) == seeds
+    return [
+        Row(
+            f"aggregates over {agents * seeds:,} finished runs",
+            "CPU seconds",
+            min(times),
+            goal=GOAL,
+            note=f"{agents} agents, {seeds} seeds, {size / 1e6:.0f} MB of results; IQM, mean, "
+            "optimality gap and probabilities of improvement with 2,000 bootstrap resamples.",
+        )
+    ]
+
+
+def write_sweep(folder: Path, agents: int, seeds: int) -> int:
+    """Write made-up finished runs; return the bytes of their results."""
+    rng = np.random.default_rng(0)
+    size = 0
+    for agent in range(agents):
+        for seed in range(seeds):
+            run = folder / f"agent={agent},seed={seed}"
+            run.mkdir()
+            config = _config(f"agent-{agent}", seed)
+            state = {"state": "finished", "code": "made up", "config": config}
+            (run / "run.json").write_text(json.dumps(state))
+            text = json.dumps(_result(f"agent-{agent}", rng), indent=2, sort_keys=True)
+            size += (run / "result.json").write_text(text)
+    return size
+
+
+def _config(agent: str, seed: int) -> dict[str, Any]:
+    target = "copygym.agents.bandits.UniformAgent"
+    return {
+        "name": "delivery",
+        "job": "copygym.experiments.delivery",
+        "seed": seed,
+        "agent": {"_target_": target, "name": agent},
+        "references": {n: {"_target_": target} for n in _POLICIES if n.islower()},
+        "data": {"name": "storefront", "seed": 1},
+        "evaluation": {"baseline": "logging", "users": 1500},
+    }
+
+
+def _result(agent: str, rng: np.random.Generator) -> dict[str, Any]:
+    from copygym.experiments.metrics import METRICS
+
+    policies = [name.replace("AGENT", agent) for name in _POLICIES]
+
+    def table(names: list[str], keys: list[str]) -> dict[str, Any]:
+        return {
+            name: {
+                key: dict(
+                    zip(("low", "value", "high"), np.sort(rng.random(3)) + 2 * i, strict=True)
+                )
+                for key in keys
+            }
+            for i, name in enumerate(names)
+        }
+
+    keys, few = list(METRICS), ["clicks_per_user", "profit_per_user"]
+    segments = {f"segment {i}": {"users": 100, "metrics": table(policies, few)} for i in range(12)}
+    curve = [{"step": i, "reward": float(rng.random())} for i in range(100)]
+    return {
+        "policies": policies,
+        "metrics": table(policies, keys),
+        "differences": table(policies[1:], keys),
+        "regret": table(policies[:-1], keys),
+        "segments": segments,
+        "curves": dict.fromkeys(policies, curve),
+    }

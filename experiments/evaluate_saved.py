@@ -1,0 +1,110 @@
+"""``copygym evaluate --saved``: aggregates over many runs from the results that they have saved.
+
+Nothing is played and no log is read, so that a sweep of a thousand runs is summed up in seconds.
+Runs that differ in their agent alone are one run of several agents, as in `evaluate_runs`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from copygym.envs.errors import UserError
+from copygym.envs.storage import read_json
+from copygym.experiments import aggregate_report
+from copygym.experiments.evaluate_runs import Source, labels_of, setting_of, tasks_of
+from copygym.experiments.metrics import METRICS
+from copygym.experiments.stages import derived_seed, learned_name
+
+
+def aggregated(
+    folders: Sequence[Path], metric: str, resamples: int, baseline: str | None = None
+) -> dict[str, Any]:
+    """Return the aggregates over finished runs, as `aggregate_report.over_runs` does.
+
+    Args:
+        folders: of runs or of multiruns.
+        metric: that policies are compared by.
+        resamples: of the bootstrap over runs.
+        baseline: that counts as 0; None: the runs' own.
+
+    Raises:
+        UserError: no such folder, a run that has not finished, or one without policies.
+    """
+    found = [
+        (source, values) for path in _runs(folders) for source, values in [_read(path, metric)]
+    ]
+    sources = [source for source, _ in found]
+    labels, tasks = labels_of(sources), tasks_of(sources)
+    merged: dict[str, dict[str, float]] = {}
+    task_of: dict[str, str] = {}
+    path_of: dict[str, Path] = {}
+    for (source, values), label, task in zip(found, labels, tasks, strict=True):
+        key = json.dumps([setting_of(source.config), source.seed], sort_keys=True)
+        own = learned_name(source.config)
+        run = merged.setdefault(key, {k: v for k, v in values.items() if k != own})
+        run[label] = values[own]
+        task_of[key], path_of[key] = task, source.path
+    bases = {str(source.config["evaluation"]["baseline"]) for source in sources}
+    if baseline is None and len(bases) > 1:
+        raise UserError(
+            f"the runs have different baselines ({', '.join(sorted(bases))}); name one of them by "
+            "--baseline."
+        )
+    base = baseline or bases.pop()
+    for key, run in merged.items():
+        if base not in run:
+            raise UserError(
+                f"{path_of[key]} has no policy {base!r}: choose a baseline among {', '.join(run)}."
+            )
+    return aggregate_report.over_runs(
+        list(merged.values()),
+        [task_of[key] for key in merged],
+        base,
+        "upper" if all("upper" in run for run in merged.values()) else None,
+        what=METRICS[metric].label,
+        resamples=resamples,
+        seed=derived_seed(0, "bootstrap"),
+    )
+
+
+def _runs(folders: Sequence[Path]) -> list[Path]:
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        own = [folder] if (folder / "run.json").exists() else []
+        runs = own or sorted(path.parent for path in folder.glob("*/run.json"))
+        if not runs:
+            raise UserError(f"{folder} holds no copygym run; give the folder that it printed.")
+        found.update({run.resolve(): run for run in runs})
+    return list(found.values())
+
+
+def _read(folder: Path, metric: str) -> tuple[Source, dict[str, float]]:
+    """Return a finished run and the value of each of its policies."""
+    state = read_json(folder / "run.json")
+    if state.get("state") != "finished" or not (folder / "result.json").exists():
+        raise UserError(
+            f"the run in {folder} has not finished; go on with it by the same `copygym run` "
+            f"command with out={folder}."
+        )
+    config, result = state["config"], read_json(folder / "result.json")
+    if str(config["job"]).rpartition(".")[2] != "delivery":
+        raise UserError(
+            f"{folder} is a run of {config['name']}; --saved sums up runs of the job delivery."
+        )
+    values = {name: entry[metric]["value"] for name, entry in result["metrics"].items()}
+    order = tuple(result["policies"])
+    return Source(folder.name, folder, config, str(state["code"]), order), values
+
+
+def text(found: dict[str, Any]) -> str:
+    """Return what is printed: the tables of `aggregate_report`, without its figure."""
+    if "missing" in found:
+        return f"\n{found['missing']}\n"
+    section = aggregate_report.section(found)
+    parts = [section.heading, *section.text]
+    for table in section.tables:
+        parts += [table.to_text(), table.caption]
+    return "\n" + "\n\n".join(parts) + "\n"
