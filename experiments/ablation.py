@@ -203,7 +203,10 @@ def _sides(
         part = {**based, "algorithms": {own: spec}, "samples": samples}
         stage = f"creatives/{samples}"
         new = new_creatives(part, folder, trackers, setting, own, stage)
-        sides[samples] = (with_copy(setting.readers, new), with_copy(setting.gold_users, new))
+        sides[samples] = (
+            with_copy(setting.readers, new, kept),
+            with_copy(setting.gold_users, new, kept),
+        )
         texts[str(samples)] = list(new.texts)
     return sides, texts
 
