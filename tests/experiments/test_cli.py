@@ -55,7 +55,8 @@ def test_version_and_unknown_command(capsys):
     assert cli.main(["fly"]) == 2
     assert capsys.readouterr().err == (
         "copygym: unknown command 'fly': choose one of abtest, data, evaluate, fidelity, ope, "
-        "report, run, score, wandb, write.\n"
+        "report, reproduce, run, score, wandb, write.
+"
     )
 
 
@@ -108,7 +109,7 @@ def test_run_help_lists_groups_and_experiments():
         (["agent=alphazero"], "unknown agent 'alphazero': choose one of a2c, best_fixed,"),
         (
             ["experiment=nope"],
-            "unknown experiment 'nope': choose one of delivery, e1, e1_hillstrom,",
+            "unknown experiment 'nope': choose one of delivery, e1, e12,",
         ),
         (["learn.stepz=3"], "there is no config key or group 'learn.stepz'"),
         (["colour=red"], "there is no config key or group 'colour'"),
