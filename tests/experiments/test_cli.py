@@ -55,8 +55,7 @@ def test_version_and_unknown_command(capsys):
     assert cli.main(["fly"]) == 2
     assert capsys.readouterr().err == (
         "copygym: unknown command 'fly': choose one of abtest, data, evaluate, fidelity, ope, "
-        "report, reproduce, run, score, wandb, write.
-"
+        "report, reproduce, run, score, wandb, write.\n"
     )
 
 
