@@ -34,6 +34,14 @@ _CHEAP = ("data", "split", "fit")
 _UNHASHED = ("out", "tracker", "resume", "overwrite", "publish", "paper")
 
 
+class Busy(UserError):
+    """Another process works in the run's folder."""
+
+
+class OtherRun(UserError):
+    """The folder holds a run of another config, or of another version of the code."""
+
+
 @dataclass(frozen=True)
 class Record:
     """What a stage leaves behind: plain values and named arrays."""
@@ -238,7 +246,7 @@ def open_run(
     state = read_json(target / _STATE)
     difference = _difference(state, config)
     if difference is not None:
-        raise UserError(
+        raise OtherRun(
             f"out={target} holds a run with {difference}; choose another out=, or add "
             "overwrite=true to replace it."
         )
@@ -325,7 +333,7 @@ def locked(target: Path) -> Iterator[None]:
     """Keep a second process out of the same run folder while the block runs.
 
     Raises:
-        UserError: another process holds the folder.
+        Busy: another process holds the folder.
     """
     try:
         import fcntl
@@ -339,7 +347,7 @@ def locked(target: Path) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
+            raise Busy(
                 f"another copygym process is running in {target}; wait for it or choose another "
                 "out=."
             ) from None

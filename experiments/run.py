@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from copygym.experiments.folder import RunFolder, locked, open_run, publish
 from copygym.experiments.manifest import write_manifest
 from copygym.experiments.report import load_job, write_report
 from copygym.experiments.stages import check_data
+from copygym.experiments.sweep import attempt
 from copygym.experiments.tables import Table
 from copygym.experiments.tracking import Trackers, make_trackers
 from copygym.experiments.validate import validate
@@ -64,12 +66,26 @@ _PUBLISHED = {
 
 
 def register_resolvers() -> None:
-    """Register ``${tiny:SMALL,FULL}``: SMALL when ``tiny=true``, else FULL; idempotent."""
+    """Register what the config tree uses; idempotent.
+
+    ``${tiny:SMALL,FULL}`` is SMALL when ``tiny=true``, else FULL; ``${fresh:NAME,TIME}`` is the
+    default folder of a run or a sweep.
+    """
 
     def pick(small: Any, full: Any, *, _root_: DictConfig) -> Any:
         return small if _root_.tiny else full
 
+    def fresh(name: str, time: str, *, _root_: DictConfig) -> str:
+        hydra_config = _root_.get("hydra") or (
+            HydraConfig.get() if HydraConfig.initialized() else None
+        )
+        if hydra_config is not None and hydra_config.mode == RunMode.MULTIRUN:
+            return f"multirun/{name}"
+        return f"outputs/{name}/{time}"
+
     OmegaConf.register_new_resolver("tiny", pick, replace=True)
+    # A sweep goes on in the folder of the same call before; a run without out= begins anew.
+    OmegaConf.register_new_resolver("fresh", fresh, replace=True)
 
 
 register_resolvers()
@@ -90,7 +106,12 @@ def run_app(arguments: list[str]) -> int:
     _began.append(time.time())
     try:
         _one_option_each(arguments)
-        app()
+        from hydra_plugins.copygym_sweeps import register
+
+        register()
+        hydra.main(version_base="1.3", config_path="pkg://copygym.conf", config_name="config")(
+            app
+        )()
     except (HydraException, OmegaConfBaseException) as error:
         raise config_error(error) from error
     except OSError as error:
@@ -153,9 +174,8 @@ def _in_the_way(error: OSError, arguments: list[str]) -> bool:
     return False
 
 
-@hydra.main(version_base="1.3", config_path="pkg://copygym.conf", config_name="config")
-def app(config: DictConfig) -> None:
-    """Run one job of a composed config."""
+def app(config: DictConfig) -> dict[str, str] | None:
+    """Run one job of a composed config; returns the `Outcome` of a sweep's job as a dict."""
     hydra_config = HydraConfig.get()
     multirun = hydra_config.mode == RunMode.MULTIRUN
     target = Path(hydra_config.runtime.output_dir)
@@ -166,14 +186,22 @@ def app(config: DictConfig) -> None:
         "name": f"{target.name}" if multirun else f"{config.name}-{config.seed}",
     }
     argv = ["run", *_overrides(hydra_config)]
+
+    def work() -> None:
+        # A sweep's jobs run in folders of their own name, so that an empty one is nobody else's.
+        fresh = _just_made(target) or (multirun and not any(target.iterdir()))
+        try:
+            execute(resolved(config), target, argv, names, fresh=fresh)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise config_error(error) from error
+
+    if multirun:
+        return asdict(attempt(work, target))
     try:
-        execute(resolved(config), target, argv, names, fresh=_just_made(target))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise config_error(error) from error
+        work()
     except UserError as error:
-        if multirun:
-            raise  # Hydra runs the other jobs first, then raises this one's error
         raise _Refused from error
+    return None
 
 
 def _just_made(target: Path) -> bool:

@@ -1,0 +1,48 @@
+"""A job for tests of sweeps: quick, and breaks as its config says. Named by ``job=sweep_job``."""
+
+import errno
+import os
+import signal
+import time
+from pathlib import Path
+
+from copygym.envs.errors import UserError
+from copygym.experiments.folder import Record
+from copygym.experiments.tables import Table
+
+
+def run(config, folder, trackers):
+    how = config.get("breaks")
+    folder.stage("learn/one", lambda: _work(config, folder.path.parent))
+    switch = Path(config["switch"]) if config.get("switch") else None
+    if how and (switch is None or switch.exists()):
+        if how == "user":
+            raise UserError("the log has no clicks; give another.")
+        if how == "bug":
+            raise RuntimeError("two\nlines")
+        if how == "disk":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.path / "x.npz"))
+        if how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+    value = float(config.get("x", 0.0)) + 0.001 * config["seed"]
+    return {
+        "title": "Sweep job",
+        "learned": "ours (learned)",
+        "pid": os.getpid(),
+        "summary_numbers": {"ours (learned)/score": value, "other": 1.0},
+    }
+
+
+def _work(config, place):
+    with (place / "worked").open("a") as stream:
+        stream.write(f"{config['seed']}\n")
+    time.sleep(float(config.get("seconds", 0.0)))
+    return Record({"x": 1})
+
+
+def sections(result):
+    return []
+
+
+def main_table(result):
+    return Table(("score",), ((str(result["summary_numbers"]["other"]),),))
