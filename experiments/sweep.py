@@ -89,8 +89,8 @@ def quoted(value: str) -> str:
     """Return ``value`` as Hydra's grammar takes it, quoted only where it must be."""
     if re.fullmatch(r"[\w./+-]+", value):
         return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def job_name(overrides: Sequence[str], swept: Sequence[str]) -> str:
@@ -145,8 +145,9 @@ def _bug(error: BaseException) -> str:
 
 
 def one_line(error: object) -> str:
-    """Return an error's text as one line."""
-    return " ".join(str(error).split())
+    """Return an error's text as one line, of a length that a list can bear."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 500 else f"{text[:500]} ..."
 
 
 def write_fault(error: OSError) -> str | None:

@@ -27,6 +27,9 @@ def run(config, folder, trackers):
     value = float(config.get("x", 0.0)) + 0.001 * config["seed"]
     return {
         "title": "Sweep job",
+        "summary": "A test.",
+        "notes": [],
+        "assumptions": [],
         "learned": "ours (learned)",
         "pid": os.getpid(),
         "summary_numbers": {"ours (learned)/score": value, "other": 1.0},
