@@ -18,6 +18,8 @@ BIN := .venv/bin
 .typing/stamp: .venv/stamp
 	mkdir -p .typing/copygym
 	for d in envs agents rewards conf experiments; do ln -sfn ../../$$d .typing/copygym/$$d; done
+	mkdir -p .typing/hydra_plugins
+	ln -sfn ../../hydra_plugins/copygym_sweeps .typing/hydra_plugins/copygym_sweeps
 	touch .typing/stamp
 
 run: .venv/stamp

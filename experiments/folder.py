@@ -243,7 +243,13 @@ def open_run(
             return RunFolder(draft, target, config, finished=False)
         shutil.rmtree(draft, ignore_errors=True)
         return _start(draft, target, config)
-    state = read_json(target / _STATE)
+    try:
+        state = read_json(target / _STATE)
+    except UserError:
+        raise UserError(
+            f"{target / _STATE} is damaged, so that nobody can tell whose run this is: remove "
+            f"{target} and run it again."
+        ) from None
     difference = _difference(state, config)
     if difference is not None:
         raise OtherRun(

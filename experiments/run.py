@@ -37,7 +37,7 @@ from copygym.experiments.folder import RunFolder, locked, open_run, publish
 from copygym.experiments.manifest import write_manifest
 from copygym.experiments.report import load_job, write_report
 from copygym.experiments.stages import check_data
-from copygym.experiments.sweep import attempt
+from copygym.experiments.sweep import attempt, write_fault
 from copygym.experiments.tables import Table
 from copygym.experiments.tracking import Trackers, make_trackers
 from copygym.experiments.validate import validate
@@ -118,7 +118,8 @@ def run_app(arguments: list[str]) -> int:
         if error.errno not in _FOLDER_FAULTS and not _in_the_way(error, arguments):
             raise
         raise UserError(
-            f"cannot write to {error.filename or 'the output folder'}: {error.strerror}; choose "
+            write_fault(error)
+            or f"cannot write to {error.filename or 'the output folder'}: {error.strerror}; choose "
             "another out= or publish=."
         ) from error
     except _Refused as refused:
@@ -280,7 +281,7 @@ def _finished(
     names: Mapping[str, str],
 ) -> Path:
     """Run the job unless it is finished; show its result and return the report's path."""
-    if folder.finished:
+    if folder.finished and _readable(folder):
         check_data(folder, config)
         sys.stderr.write(f"copygym: this run is finished; its result is in {folder.path}\n")
     else:
@@ -289,6 +290,17 @@ def _finished(
     if config["publish"]:
         _publish(folder, Path(config["publish"]))
     return report
+
+
+def _readable(folder: RunFolder) -> bool:
+    """Return whether a finished run's files can be read; else they are made of its stages again."""
+    for name in ("result.json", "manifest.json"):
+        try:
+            read_json(folder.path / name)
+        except UserError as error:
+            sys.stderr.write(f"copygym: {error} It is made again from the run's stages.\n")
+            return False
+    return True
 
 
 def _run_job(

@@ -249,7 +249,8 @@ class SweepRunner:
             "failed": "failed",
         }
         told = ", ".join(f"{counts[key]} {word}" for key, word in words.items() if counts[key])
-        lines = [f"\ncopygym: {len(self.outcomes)} jobs in {self.folder}: {told}"]
+        many = "1 job" if len(self.outcomes) == 1 else f"{len(self.outcomes)} jobs"
+        lines = [f"\ncopygym: {many} in {self.folder}: {told or 'nothing was missing'}"]
         for job, outcome in self.outcomes.items():
             if outcome.status == "failed":
                 lines += [f"failed: {outcome.error}", f"    {job.command}"]

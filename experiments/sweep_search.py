@@ -82,7 +82,7 @@ def search(runner: SweepRunner, overrides: Sequence[Override], raw: Mapping[str,
         import optuna
     except ImportError:
         raise UserError(
-            "hydra/sweeper=optuna needs Optuna: pip install 'copygym[optuna]', or sweep over a "
+            "hydra/sweeper=optuna needs Optuna: pip install 'copygym[sweeps]', or sweep over a "
             "grid."
         ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -157,10 +157,11 @@ class _Search:
             load_if_exists=True,
         )
         before = study.user_attrs.get("about")
-        if before is None:
+        if before is None or not self._values(study):
+            before = about  # nothing is lost when a first mistake is mended
             study.set_user_attr("about", about)
         for key, value in about.items():
-            if before is not None and before.get(key) != value:
+            if before.get(key) != value:
                 raise UserError(
                     f"the study {self.options.study_name!r} in {self.runner.folder} has another "
                     f"{key} ({before.get(key)}, now {value}); choose another out= or "
@@ -203,23 +204,36 @@ class _Search:
             try:
                 with held(self._trial_lock(trial.number)):
                     study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-                    study.enqueue_trial(trial.params)
+                    if trial.params.keys() == self.space.keys():
+                        study.enqueue_trial(trial.params)
             except Busy:
                 continue
 
-    def _taken(self, study: Study) -> int:
-        """Return how many trials have ended well, or are at work in any process."""
+    def _values(self, study: Study) -> int:
+        """Return how many trials have ended with a value."""
         from optuna.trial import TrialState
 
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        states = (TrialState.COMPLETE, TrialState.PRUNED)
         return len(study.get_trials(deepcopy=False, states=states))
 
+    def _taken(self, study: Study) -> int:
+        """Return how many trials have ended with a value, or are at work in any process."""
+        from optuna.trial import TrialState
+
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return self._values(study) + len(running)
+
     def _batch(self, study: Study, size: int) -> None:
+        from optuna.trial import TrialState
+
         with ExitStack() as locks:
             trials = []
             for _ in range(size):
-                trials.append(self._ask(study))
-                locks.enter_context(held(self._trial_lock(trials[-1].number)))
+                trial = self._ask(study)
+                locks.enter_context(held(self._trial_lock(trial.number), wait=True))
+                # Another process that began just now may have taken it for a killed one's.
+                if study.get_trials(deepcopy=False)[trial.number].state == TrialState.RUNNING:
+                    trials.append(trial)
             scores: dict[int, list[float]] = {trial.number: [] for trial in trials}
             for step, rung in enumerate(self.rungs):
                 trials = self._rung(study, trials, scores, step, rung)

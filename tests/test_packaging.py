@@ -33,7 +33,7 @@ def test_every_package_is_in_the_wheel():
         for top in TOP
         for path in (ROOT / top).rglob("__init__.py")
     }
-    assert folders == _packages()
+    assert folders | {"hydra_plugins.copygym_sweeps"} == _packages()
 
 
 def _imported_folders(path: Path) -> set[str]:
@@ -74,6 +74,8 @@ def test_the_wheel_holds_code_configs_and_templates(tmp_path):
         "copygym/experiments/report.html.j2",
         "copygym/envs/kernel.py",
         "copygym/envs/py.typed",
+        "copygym/conf/hydra/sweeper/optuna.yaml",
+        "hydra_plugins/copygym_sweeps/grid_sweeper.py",
     ):
         assert name in names
     assert not [name for name in names if name.split("/")[0] in TOP]
