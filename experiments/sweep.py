@@ -89,8 +89,9 @@ def quoted(value: str) -> str:
     """Return ``value`` as Hydra's grammar takes it, quoted only where it must be."""
     if re.fullmatch(r"[\w./+-]+", value):
         return value
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(value, Quote.double).with_quotes()
 
 
 def job_name(overrides: Sequence[str], swept: Sequence[str]) -> str:

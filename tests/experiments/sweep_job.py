@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -31,9 +32,17 @@ def run(config, folder, trackers):
         "notes": [],
         "assumptions": [],
         "learned": "ours (learned)",
-        "pid": os.getpid(),
+        "node": _node(),
         "summary_numbers": {"ours (learned)/score": value, "other": 1.0},
     }
+
+
+def _node():
+    """Return the Ray node on which this runs; None elsewhere."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return None
+    return ray.get_runtime_context().get_node_id()
 
 
 def _work(config, place):
