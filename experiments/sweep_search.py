@@ -118,8 +118,10 @@ class _Search:
     def run(self) -> None:
         self._check_values()
         self.runner.begin()
-        study = self._study()
-        self._adopt(study)
+        # One at a time, because two processes that make a database's tables collide.
+        with held(self.runner.folder / NOTES / "study.lock", wait=True):
+            study = self._study()
+            self._adopt(study)
         try:
             # Each failed trial leaves a gap; it is not filled in the same call, or a broken
             # config would be tried for ever.
@@ -358,10 +360,12 @@ def distribution(override: Override) -> BaseDistribution:
             steps = list(value.range())
             whole = all(isinstance(step, int) for step in steps)
             if whole and not log:
-                return IntDistribution(steps[0], steps[-1], step=abs(int(value.step)))
+                return IntDistribution(min(steps), max(steps), step=abs(int(value.step)))
             if not log:
-                low, high = float(steps[0]), float(steps[-1])
-                return FloatDistribution(low, high, step=abs(float(value.step)))
+                step = abs(float(value.step))
+                low = float(min(steps))
+                high = round(low + step * (len(steps) - 1), 12)  # free of the sum's rounding
+                return FloatDistribution(low, high, step=step)
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     except (ValueError, IndexError) as error:
         said = " ".join(str(error).split()) or "it is empty"

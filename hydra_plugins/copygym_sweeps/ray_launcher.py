@@ -5,6 +5,7 @@ The published launcher holds cloudpickle below 3, and with it half of the enviro
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +47,10 @@ class RayLauncher(Launcher):
 
         from copygym.envs.errors import UserError
 
+        if self.init.get("address") == "local":
+            # Ray listens on every interface, whatever address it is given, unless it takes this
+            # for a machine that cannot join a cluster; it reads the variable when imported.
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         try:
             import ray
         except ImportError:

@@ -32,17 +32,18 @@ def run(config, folder, trackers):
         "notes": [],
         "assumptions": [],
         "learned": "ours (learned)",
-        "node": _node(),
+        **_node(),
         "summary_numbers": {"ours (learned)/score": value, "other": 1.0},
     }
 
 
 def _node():
-    """Return the Ray node on which this runs; None elsewhere."""
+    """Return the Ray node on which this runs and its address; nothing elsewhere."""
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
-        return None
-    return ray.get_runtime_context().get_node_id()
+        return {}
+    address = ray.util.get_node_ip_address()
+    return {"node": ray.get_runtime_context().get_node_id(), "address": address}
 
 
 def _work(config, place):
