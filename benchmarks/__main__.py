@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks import (
+    aggregation,
     biglog,
     copywriter,
     environments,
@@ -19,7 +20,7 @@ from benchmarks import (
     report,
     scoring,
     startup,
-    sweep,
+    sweeps,
 )
 from benchmarks.measure import ROOT, Row
 
@@ -32,7 +33,8 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "scoring": scoring.scoring_rows,
     "headlines": headlines.headline_rows,
     "ope": ope.ope_rows,
-    "sweep": sweep.sweep_rows,
+    "sweeps": sweeps.sweep_rows,
+    "aggregation": aggregation.aggregation_rows,
     "help": startup.help_rows,
 }
 

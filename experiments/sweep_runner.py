@@ -33,6 +33,7 @@ from copygym.experiments.sweep import (
 from copygym.experiments.validate import validate
 
 if TYPE_CHECKING:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Override
     from hydra.plugins.launcher import Launcher
     from hydra.types import HydraContext, TaskFunction
@@ -70,20 +71,23 @@ class SweepRunner:
         Raises:
             UserError: a value is a list or nothing, or ``out`` is swept over.
         """
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-
         for key, value in (params or {}).items():
             if value is None or isinstance(value, list | tuple | dict) or not str(value).strip():
                 raise UserError(
                     f"hydra.sweeper.params.{key}={value}: write the values in a row, such as "
                     f"{key}: 0,1,2."
                 )
-        parser = OverridesParser.create(config_loader=self._context.config_loader)
         lines = [f"{key}={value}" for key, value in (params or {}).items()]
-        found = {o.get_key_element(): o for o in parser.parse_overrides([*lines, *arguments])}
+        overrides = self._parser().parse_overrides([*lines, *arguments])
+        found = {o.get_key_element(): o for o in overrides}
         if "out" in found and found["out"].is_sweep_override():
             raise UserError("out has several values, but a sweep has one folder: name one.")
         return list(found.values())
+
+    def _parser(self) -> OverridesParser:
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        return OverridesParser.create(config_loader=self._context.config_loader)
 
     def job(self, overrides: Sequence[str], swept: Sequence[str]) -> Job:
         """Return the job with these overrides; ``swept`` are the keys that the sweep goes over."""
@@ -116,6 +120,30 @@ class SweepRunner:
         config = self.compose(overrides)
         validate(config)
         load_job(str(config["job"]))
+
+    def check_value(self, override: Override, option: str) -> bool:
+        """Check one value of a swept key by itself, which takes no time.
+
+        Args:
+            override: the sweep's.
+            option: the key with one of its values.
+
+        Returns:
+            False where only `check` can tell: another option of a group makes another config.
+
+        Raises:
+            UserError: the value is wrong.
+        """
+        key = override.key_or_group
+        if key == "job" or self._context.config_loader.get_group_options(key):
+            return False
+        (single,) = self._parser().parse_overrides([option])
+        value: Any = single.value()
+        if not (isinstance(value, str) and "${" in value):
+            for part in reversed(key.split(".")):
+                value = {part: value}
+            validate(value)
+        return True
 
     def begin(self) -> None:
         """Make the folder of the sweep and leave its config there."""

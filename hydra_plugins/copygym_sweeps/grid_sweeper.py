@@ -52,9 +52,10 @@ class GridSweeper(Sweeper):
         # Each value once, not each combination: composing a config takes a fifth of a second.
         first = [options[0] for options in values]
         self.runner.check(first)
-        for place, options in enumerate(values):
+        for place, (override, options) in enumerate(zip(overrides, values, strict=True)):
             for option in options[1:]:
-                self.runner.check([*first[:place], option, *first[place + 1 :]])
+                if not self.runner.check_value(override, option):
+                    self.runner.check([*first[:place], option, *first[place + 1 :]])
         swept = swept_keys(overrides)
         jobs = [self.runner.job(chosen, swept) for chosen in itertools.product(*values)]
         self.runner.begin()

@@ -21,7 +21,7 @@ GOAL = Goal("ours", "<", 5.0)
 _POLICIES = ("random", "logging", "best_fixed", "AGENT (learned)", "upper")
 
 
-def sweep_rows(tiny: bool) -> list[Row]:
+def aggregation_rows(tiny: bool) -> list[Row]:
     """Return the row of aggregation over runs."""
     from copygym.experiments.evaluate_saved import aggregated
 
