@@ -14,7 +14,7 @@ usage: copygym COMMAND [ARGUMENTS]
 
 commands:
   run [KEY=VALUE ...]     run an experiment; `copygym run --help` lists groups and keys
-  run -m KEY=A,B ...      run every combination (a Hydra multirun)
+  run -m KEY=A,B ...      run every combination; the same command again runs what is missing
   reproduce [NAME]        a paper experiment, expected against obtained; without a name the list
   report FOLDER           rebuild report.html from a run's saved results
   evaluate RUN ...        play a run's saved agents again: other luck, more users, several runs
