@@ -147,6 +147,7 @@ class _Search:
 
     def _study(self) -> Study:
         import optuna
+        from optuna.study import StudyDirection
 
         space = {key: repr(values) for key, values in self.space.items()}
         about = {"space": space, "fixed": self.fixed, "seeds": self.options.seeds or []}
@@ -154,7 +155,7 @@ class _Search:
         study = optuna.create_study(
             storage=self._storage(),
             study_name=self.options.study_name,
-            direction=self.options.direction,
+            direction=StudyDirection[self.options.direction.upper()],
             pruner=instantiated(self.options.pruner, "hydra.sweeper.pruner"),
             load_if_exists=True,
         )
@@ -300,7 +301,7 @@ class _Search:
 
         trials = study.get_trials(deepcopy=False)
         counts = {s.name.lower(): sum(t.state == s for t in trials) for s in TrialState}
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "number": t.number,
                 "state": t.state.name.lower(),

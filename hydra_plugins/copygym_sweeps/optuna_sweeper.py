@@ -26,9 +26,12 @@ class OptunaSweeper(Sweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Take what Hydra hands to every sweeper."""
+        from copygym.experiments.sweep_runner import SweepRunner
+
         self.hydra_context = hydra_context
-        self.task_function = task_function
         self.config = config
+
+        self.runner = SweepRunner(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the trials that the study still lacks.
@@ -36,8 +39,6 @@ class OptunaSweeper(Sweeper):
         Raises:
             UserError: Optuna is missing, an option is wrong, or a job failed.
         """
-        from copygym.experiments.sweep_runner import SweepRunner
         from copygym.experiments.sweep_search import search
 
-        runner = SweepRunner(self.hydra_context, self.task_function, self.config)
-        search(runner, runner.parsed(self.params, arguments), self.options)
+        search(self.runner, self.runner.parsed(self.params, arguments), self.options)
