@@ -197,7 +197,11 @@ def app(config: DictConfig) -> dict[str, str] | None:
             raise config_error(error) from error
 
     if multirun:
-        return asdict(attempt(work, target))
+        outcome = attempt(work, target)
+        ours = str(hydra_config.sweeper.get("_target_")).startswith("hydra_plugins.copygym_sweeps.")
+        if outcome.status == "failed" and not ours:
+            raise UserError(outcome.error)  # other sweepers know of no outcomes
+        return asdict(outcome)
     try:
         work()
     except UserError as error:

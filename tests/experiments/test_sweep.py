@@ -141,6 +141,11 @@ def test_a_mistake_is_one_sentence_before_any_job_starts(arguments, expected, ca
     assert list(tmp_path.iterdir()) == []
 
 
+def test_hydras_own_sweeper_hides_no_failure(capsys):
+    assert call("-m", "hydra/sweeper=basic", "+breaks=null,user") == cli.USER_ERROR
+    assert "the log has no clicks" in capsys.readouterr().err
+
+
 def test_a_folder_of_another_version_stops_the_sweep_before_it_begins(capsys):
     assert call("-m", "seed=0,1") == 0
     (state,) = Path("multirun/quick").glob("*seed=1*/run.json")
@@ -314,7 +319,8 @@ def test_a_bandits_job_imports_no_torch():
         "import sys; from copygym.experiments.cli import main;"
         "code = main(sys.argv[1:]);"
         "heavy = {'torch', 'transformers', 'stable_baselines3', 'trl', 'ray', 'optuna'};"
-        "sys.exit(code or repr(heavy & set(sys.modules)) * bool(heavy & set(sys.modules)))"
+        "found = heavy & set(sys.modules);"
+        "sys.exit(code or (repr(found) if found else 0))"
     )
     done = subprocess.run(
         [

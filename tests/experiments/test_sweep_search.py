@@ -199,6 +199,18 @@ def test_an_unknown_objective_names_those_there_are_and_may_be_mended(capsys):
     assert (Path("s") / "worked").read_text().split() == ["0"]
 
 
+def test_a_file_describes_a_search(capsys):
+    search = [a for a in SEARCH if a not in ("-m", "hydra/sweeper=optuna", "out=s")]
+    arguments = ["sweep=alpha", "hydra.sweeper.n_trials=1", "hydra.sweeper.seeds=[0,1]"]
+    assert cli.main(["run", *search, *arguments]) == 0
+    assert "best of 1 complete trials" in capsys.readouterr().err
+    assert set(study("multirun/alpha")["best"]["params"]) == {
+        "agent.alpha",
+        "agent.ridge",
+        "agent.gamma",
+    }
+
+
 def test_a_study_of_another_space_is_left_alone(capsys):
     assert call("+x=interval(0,1)", "hydra.sweeper.n_trials=1") == 0
     assert call("+x=interval(0,2)", "hydra.sweeper.n_trials=1") == cli.USER_ERROR

@@ -294,7 +294,7 @@ def test_a_multirun_shares_a_group_and_keeps_its_jobs_apart(tmp_path):
         capture_output=True, text=True, timeout=250, env={**os.environ}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    jobs = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    jobs = sorted(path.parent for path in (tmp_path / "sweep").glob("*/result.json"))
     assert len(jobs) == 2
     for job, agent in zip(jobs, ("linucb", "uniform"), strict=True):
         assert f"agent={agent}" in job.name
