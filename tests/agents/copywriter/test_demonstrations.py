@@ -17,7 +17,7 @@ from copygym.envs.clicklog import ClickLog
 from copygym.envs.errors import UserError
 
 
-def tests_log(**extra):
+def log_of_tests(**extra):
     """Return three tests: one with a clear winner, one with none, one with a single arm."""
     frame = {
         "test_id": ["a", "a", "a", "b", "b", "c"],
@@ -60,38 +60,38 @@ def users_log(users, n=6000, taste=3.0, seed=0):
 
 
 def test_the_winner_of_a_test_is_better_copy():
-    texts, rows = better_copy(tests_log(), min_z=1.96)
+    texts, rows = better_copy(log_of_tests(), min_z=1.96)
     assert texts == ["good"]
     assert rows.briefs == ("brief a",)
     assert rows.prompts[0] == "Brief: brief a\nReader: segment everyone\nChannel: any, any"
 
 
 def test_weaker_evidence_gives_more_copy_and_never_single_arms():
-    texts, rows = better_copy(tests_log(), min_z=0.0)
+    texts, rows = better_copy(log_of_tests(), min_z=0.0)
     assert sorted(texts) == ["good", "this"]
     assert sorted(rows.briefs) == ["brief a", "brief b"]
 
 
 def test_arms_with_another_picture_are_another_test():
-    log = tests_log(context_eyecatcher=["x", "y", "y", "x", "x", "x"])
+    log = log_of_tests(context_eyecatcher=["x", "y", "y", "x", "x", "x"])
     texts, _ = better_copy(log, min_z=1.0)
     assert texts == ["bad"]
 
 
 def test_rows_without_brief_or_text_are_left_out():
     briefs = [None, "brief a", "brief a", "brief b", "brief b", "brief c"]
-    texts, _ = better_copy(tests_log(brief=briefs), min_z=1.0)
+    texts, _ = better_copy(log_of_tests(brief=briefs), min_z=1.0)
     assert texts == ["bad"]
 
 
 def test_pairs_of_tests_differ_significantly():
-    rows, chosen, rejected = preference_pairs(tests_log())
+    rows, chosen, rejected = preference_pairs(log_of_tests())
     assert list(zip(chosen, rejected, strict=True)) == [("good", "bad"), ("good", "worse")]
     assert set(rows.briefs) == {"brief a"}
 
 
 def test_the_limit_is_kept_and_the_seed_fixes_the_draw():
-    log = tests_log()
+    log = log_of_tests()
     assert len(better_copy(log, min_z=0.0, limit=1)[0]) == 1
     draws = {preference_pairs(log, limit=1, seed=seed)[2][0] for seed in range(20)}
     assert draws == {"bad", "worse"}
@@ -101,9 +101,9 @@ def test_the_limit_is_kept_and_the_seed_fixes_the_draw():
 def test_no_winner_is_refused_with_the_way_out():
     message = "tests: no arm beats the rest of its test by z >= 9, so there is no better copy"
     with pytest.raises(UserError, match=re.escape(message)):
-        better_copy(tests_log(), min_z=9.0)
+        better_copy(log_of_tests(), min_z=9.0)
     with pytest.raises(UserError, match=re.escape("tests: no two texts differ by z >= 9")):
-        preference_pairs(tests_log(), min_z=9.0)
+        preference_pairs(log_of_tests(), min_z=9.0)
 
 
 def test_a_log_without_text_is_refused(users):
