@@ -16,7 +16,7 @@ from tqdm import tqdm
 from copygym.envs.errors import UserError
 from copygym.experiments import copywriting
 from copygym.experiments.ablation_report import main_table, sections, summary
-from copygym.experiments.campaign import logged_creatives, new_creatives
+from copygym.experiments.campaign import best_creatives, logged_creatives
 from copygym.experiments.cells import point_values
 from copygym.experiments.copy_setting import make_setting
 from copygym.experiments.creatives import chosen, with_copy
@@ -194,7 +194,7 @@ def _sides(
     ((name, spec),) = [
         (name, spec) for name, spec in config["algorithms"].items() if spec is not None
     ]
-    kept = logged_creatives(setting, int(config["creatives"]["per_product"]))
+    kept = logged_creatives(config, setting)
     catalogue = setting.readers.catalogue
     sides = {0: (chosen(setting.readers, kept), chosen(setting.gold_users, kept))}
     texts = {"0": [catalogue.texts[k] for k in kept]}
@@ -202,12 +202,12 @@ def _sides(
         own = f"{name} {samples}"
         part = {**based, "algorithms": {own: spec}, "samples": samples}
         stage = f"creatives/{samples}"
-        new = new_creatives(part, folder, trackers, setting, own, stage)
+        stay, new = best_creatives(part, folder, trackers, setting, own, stage)
         sides[samples] = (
-            with_copy(setting.readers, new, kept),
-            with_copy(setting.gold_users, new, kept),
+            with_copy(setting.readers, new, stay),
+            with_copy(setting.gold_users, new, stay),
         )
-        texts[str(samples)] = list(new.texts)
+        texts[str(samples)] = [catalogue.texts[k] for k in stay] + list(new.texts)
     return sides, texts
 
 

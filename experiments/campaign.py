@@ -7,7 +7,7 @@ people whom nothing was fitted on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,13 +32,14 @@ from copygym.experiments.stages import (
 from copygym.experiments.tracking import Trackers
 
 if TYPE_CHECKING:
+    from copygym.envs.copyrows import CopyRows
     from copygym.envs.users import UserModel
     from copygym.experiments.evaluate import Setting
     from copygym.experiments.metrics import Episodes
 
 __all__ = ["main_table", "run", "sections"]
 
-#: The two catalogues that are compared: the log's best creatives, and these with the new ones.
+#: The two catalogues that are compared: the log's best creatives, and the best with new copy.
 LOGGED, WRITTEN = "logged copy", "with new copy"
 
 
@@ -61,14 +62,14 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     based = copywriting.with_base(config, folder, setting)
     written = copywriting.write_all(based, folder, trackers, setting, seed)
     copy = summarise(config, setting, {seed: written})
-    kept = logged_creatives(setting, int(config["creatives"]["per_product"]))
+    kept = logged_creatives(config, setting)
     with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
-        new = new_creatives(based, folder, trackers, setting, algorithm)
+        stay, new = best_creatives(based, folder, trackers, setting, algorithm)
     sides = {
         LOGGED: (chosen(setting.readers, kept), chosen(setting.gold_users, kept)),
         WRITTEN: (
-            with_copy(setting.readers, new, kept),
-            with_copy(setting.gold_users, new, kept),
+            with_copy(setting.readers, new, stay),
+            with_copy(setting.gold_users, new, stay),
         ),
     }
     played: dict[str, Episodes] = {}
@@ -90,9 +91,9 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         **_numbers(config, played, of_users, gold),
         "title": f"Copy and delivery on {setting.log.name}: {algorithm} and {learned_name(config)}",
         "synthetic": setting.log.synthetic,
-        "summary": _summary(config, setting, copy, played),
+        "summary": _summary(config, copy, played, new, stay),
         "copy": copy,
-        "creatives": _shown(setting, kept, new),
+        "creatives": _shown(setting, kept, stay, new),
         "curves": curves,
         "timelines": timelines,
         "fidelity": setting.fitted.fidelity.to_dict(),
@@ -117,23 +118,29 @@ def _algorithm(config: Mapping[str, Any]) -> str:
 # ------------------------------------------------------------------ creatives
 
 
-def logged_creatives(setting: CopySetting, per_product: int) -> np.ndarray:
-    """Return the logged creatives that the proxy's people clicked most often, by product."""
-    catalogue = setting.readers.catalogue
-    tables = 1.0 / (1.0 + np.exp(-setting.readers.click_logit[:, :, 1:].astype(np.float64)))
-    by_creative = tables.mean(axis=(0, 1)).reshape(catalogue.n_creatives, -1).mean(axis=1)
-    return _best_by_product(np.array(catalogue.product_ids), by_creative, per_product)
+def logged_creatives(config: Mapping[str, Any], setting: CopySetting) -> np.ndarray:
+    """Return (K',) int64 logged creatives that the training reward likes best, by product."""
+    rows = _briefs(config, setting)
+    per_product = int(config["creatives"]["per_product"])
+    best = []
+    for product, old in _by_product(setting.readers.catalogue.product_ids).items():
+        texts = [setting.readers.catalogue.texts[k] for k in old]
+        best.append(old[_best(setting, texts, rows, product, per_product)])
+    return np.concatenate(best)
 
 
-def new_creatives(
+def best_creatives(
     config: Mapping[str, Any],
     folder: RunFolder,
     trackers: Trackers,
     setting: CopySetting,
     algorithm: str,
     stage: str = "creatives",
-) -> NewCopy:
-    """Return the written copies that the training reward likes best, by product.
+) -> tuple[np.ndarray, NewCopy]:
+    """Return the copies that the training reward likes best by product, logged or written.
+
+    The catalogue stays as long as `logged_creatives`: what is gained by it is gained by the copy
+    and not by having more of it, and the agent has no more to learn.
 
     Args:
         config: as for `run`, with a base copywriter.
@@ -142,46 +149,69 @@ def new_creatives(
         setting: tasks and rewards.
         algorithm: who writes, a key of the config's ``algorithms``.
         stage: that keeps the choice; one for each algorithm.
+
+    Returns:
+        (K',) int64 logged creatives that stay, and the new ones.
     """
-    options = config["creatives"]
+    catalogue = setting.readers.catalogue
+    per_product = int(config["creatives"]["per_product"])
     seed = int(config["seed"])
 
     def compute() -> Record:
         writer, _ = copywriting.improved_writer(config, folder, trackers, setting, seed, algorithm)
-        rows = _candidate_tasks(setting, int(options["candidates"]), derived_seed(seed, "briefs"))
-        texts = writer.write(
+        rows = _briefs(config, setting)
+        written = writer.write(
             rows,
             seed=derived_seed(seed, "candidates"),
             temperature=float(config["evaluation"]["temperature"]),
             top_p=float(config["evaluation"]["top_p"]),
         )
-        # Every distinct text is asked of the same readers of its product, not of its own only.
-        scores = np.zeros(len(texts))
-        for product in dict.fromkeys(rows.products):
-            own = [i for i, name in enumerate(rows.products) if name == product]
-            distinct = list(dict.fromkeys(texts[i] for i in own))
-            audience = rows.take([own[j % len(own)] for j in range(len(own))])
-            value = {
-                text: float(score_copy(setting.reward, [text] * len(own), audience)[0].mean())
-                for text in distinct
-            }
-            for i in own:
-                scores[i] = value[texts[i]]
-        first = np.array([texts.index(text) == i for i, text in enumerate(texts)])
-        scores[~first] = -np.inf
-        best = _best_by_product(np.array(rows.products), scores, int(options["per_product"]))
-        return Record(
-            {"texts": [texts[i] for i in best]}, {"source": rows.creative[best].astype(np.int64)}
-        )
+        kept, texts, source = [], [], []
+        own = _by_product(rows.products)
+        for product, old in _by_product(catalogue.product_ids).items():
+            pool = [catalogue.texts[k] for k in old]
+            pool += [t for t in dict.fromkeys(written[i] for i in own[product]) if t not in pool]
+            best = _best(setting, pool, rows, product, per_product)
+            kept += old[best[best < len(old)]].tolist()
+            new = [pool[i] for i in best if i >= len(old)]
+            texts += new
+            source += [int(rows.creative[own[product][0]])] * len(new)
+        arrays = {"kept": np.array(kept, np.int64), "source": np.array(source, np.int64)}
+        return Record({"texts": texts}, arrays)
 
     record = folder.stage(stage, compute)
     source = record.arrays["source"]
-    products = [setting.readers.catalogue.product_ids[k] for k in source]
+    products = [catalogue.product_ids[k] for k in source]
     names = tuple(f"{product}-new-{i}" for i, product in enumerate(products, 1))
-    return NewCopy(names, tuple(record.values["texts"]), source)
+    return record.arrays["kept"], NewCopy(names, tuple(record.values["texts"]), source)
 
 
-def _candidate_tasks(setting: CopySetting, per_product: int, seed: int) -> Any:
+def _by_product(products: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return each product's positions, int64."""
+    names = np.array(products)
+    return {name: np.flatnonzero(names == name) for name in dict.fromkeys(products)}
+
+
+def _best(
+    setting: CopySetting, texts: Sequence[str], rows: CopyRows, product: str, count: int
+) -> np.ndarray:
+    """Return int64 indices of the texts that the readers of a product's tasks like best."""
+    audience = rows.take(_by_product(rows.products)[product].tolist())
+    # Every text is asked of the same readers.
+    value = [
+        float(score_copy(setting.reward, [text] * len(audience), audience)[0].mean())
+        for text in texts
+    ]
+    return np.argsort(-np.array(value), kind="stable")[:count]
+
+
+def _briefs(config: Mapping[str, Any], setting: CopySetting) -> CopyRows:
+    """Return tasks of every product, for the copies and as their audience."""
+    seed = derived_seed(config["seed"], "briefs")
+    return _candidate_tasks(setting, int(config["creatives"]["candidates"]), seed)
+
+
+def _candidate_tasks(setting: CopySetting, per_product: int, seed: int) -> CopyRows:
     """Return ``per_product`` tasks of every product for readers drawn at random."""
     from copygym.envs.copyrows import copy_rows
 
@@ -201,24 +231,21 @@ def _candidate_tasks(setting: CopySetting, per_product: int, seed: int) -> Any:
     )
 
 
-def _best_by_product(products: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:
-    """Return (K',) int64 rows with the highest scores of each product, best first."""
-    best = []
-    for product in dict.fromkeys(products.tolist()):
-        own = np.flatnonzero((products == product) & np.isfinite(scores))
-        best.append(own[np.argsort(-scores[own], kind="stable")][:count])
-    return np.concatenate(best)
-
-
-def _shown(setting: CopySetting, kept: np.ndarray, new: NewCopy) -> list[dict[str, str]]:
-    """Return both sides' creatives for the report."""
+def _shown(
+    setting: CopySetting, kept: np.ndarray, stay: np.ndarray, new: NewCopy
+) -> list[dict[str, str]]:
+    """Return both catalogues' creatives for the report."""
     catalogue = setting.readers.catalogue
+    before, after = set(kept.tolist()), set(stay.tolist())
+    side_of = dict.fromkeys(before - after, "before")
+    side_of |= dict.fromkeys(before & after, "before and after")
+    side_of |= dict.fromkeys(after - before, "after")
     logged = [
-        {"product": catalogue.product_ids[k], "side": LOGGED, "text": catalogue.texts[k]}
-        for k in kept
+        {"product": catalogue.product_ids[k], "side": side, "text": catalogue.texts[k]}
+        for k, side in side_of.items()
     ]
     return logged + [
-        {"product": catalogue.product_ids[k], "side": "new copy", "text": text}
+        {"product": catalogue.product_ids[k], "side": "after, new", "text": text}
         for k, text in zip(new.source, new.texts, strict=True)
     ]
 
@@ -255,15 +282,18 @@ def _numbers(
 
 def _summary(
     config: Mapping[str, Any],
-    setting: CopySetting,
     copy: Mapping[str, Any],
     played: Mapping[str, Episodes],
+    new: NewCopy,
+    stay: np.ndarray,
 ) -> str:
+    places = len(new.texts) + len(stay)
     return (
-        f"{copy['summary']} The best {int(config['creatives']['per_product'])} new copies of each "
-        f"product then joined the log's best in the catalogue, and {learned_name(config)} learned "
-        f"to deliver without and with them, for {int(config['learn']['steps']):,} decisions each "
-        "on simulated users. "
+        f"{copy['summary']} New copy then competed with the log's for the "
+        f"{int(config['creatives']['per_product'])} places of each product in the catalogue and "
+        f"won {len(new.texts)} of {places}, by the training reward. {learned_name(config)} learned "
+        f"to deliver the log's best and this catalogue, for {int(config['learn']['steps']):,} "
+        "decisions each on simulated users. "
         f"{len(played)} combinations of copy and policy met the same held-out people with the "
         "same luck."
     )

@@ -8,6 +8,7 @@ of another family fitted on tests that neither of the other two saw.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Parts of a log of copy tests.
 PARTS = ("proxy", "judge", "gold", "test")
+
+#: Folds of the texts of a log of users, and members of a model that learns from one.
+_FOLDS = 5
 
 WORLD = "Gold is the synthetic world's own response, asked of people of the test part."
 MODEL = (
@@ -142,12 +146,14 @@ def fit_ctr_model(
     Args:
         folder: of the run; the model lies in ``models/NAME``.
         name: of the model.
-        log: the part it may see; a share of its tests decides when to stop.
+        log: the part it may see; a share of its tests decides when to stop. Where it holds no
+            tests, the model is a committee, each member of which leaves out a fifth of the texts.
         config: the run's.
         key: ``reward_model``, ``judge_model`` or ``gold_model``.
     """
-    from copygym.rewards.ctr_data import CopyCounts, split_counts
-    from copygym.rewards.ctr_model import load_ctr_model
+    from copygym.rewards.ctr_data import CopyCounts, split_counts, text_folds
+    from copygym.rewards.ctr_ensemble import CtrEnsemble
+    from copygym.rewards.ctr_model import CtrModel, load_ctr_model
 
     seed = derived_seed(config["seed"], "ctr model", name)
 
@@ -157,28 +163,21 @@ def fit_ctr_model(
             from copygym.agents.copywriter.models import smollm2_folder
 
             smollm2_folder()
-        fractions = {"train": 0.85, "validation": 0.15}
+        model = instantiated(config[key], key)
         if log.has("test_id"):
-            parts = split_counts(counts, fractions, seed)
+            parts = split_counts(counts, {"train": 0.85, "validation": 0.15}, seed)
+            model.fit(parts["train"], parts["validation"], seed=seed)
         else:
-            # A log of users has one "test" a product: holding out a whole one would leave few.
-            held_out = _some_texts(counts.texts, fractions["validation"], seed)
-            parts = {"train": counts.take(~held_out), "validation": counts.take(held_out)}
-        model = instantiated(config[key], key).fit(parts["train"], parts["validation"], seed=seed)
+            # A log of users has one "test" a product, so that texts must be held out, and few.
+            if isinstance(model, CtrModel):
+                model = CtrEnsemble([deepcopy(model) for _ in range(_FOLDS)], share=1.0)
+            model.fit_folds(counts, text_folds(counts, _FOLDS, seed), seed=seed)
         with folder.new_folder("models", name) as draft:
             model.save(draft)
         return Record({"arms": len(counts), "tests": counts.n_tests})
 
     folder.stage(f"model/{name}", compute)
     return load_ctr_model(folder.file("models", name))
-
-
-def _some_texts(texts: Sequence[str], share: float, seed: int) -> np.ndarray:
-    """Return (N,) bool: the arms of a random share of the distinct texts, at least one."""
-    distinct = sorted(set(texts))
-    order = np.random.default_rng(seed).permutation(len(distinct))
-    chosen = {distinct[i] for i in order[: max(1, round(share * len(distinct)))]}
-    return np.array([text in chosen for text in texts])
 
 
 def describe_parts(folder: RunFolder, parts: Mapping[str, ClickLog]) -> dict[str, Any]:

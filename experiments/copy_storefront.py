@@ -36,13 +36,13 @@ def storefront_setting(
 ) -> CopySetting:
     """Return the setting of a storefront log; its parts are of users.
 
-    The proxy answers free text with the CTR model, and knows from the fitted users how much more
-    or less than the average user somebody clicks on this product, channel and slot.
+    The proxy knows from the fitted users how often somebody clicks on a product on this channel in
+    this slot, and from the CTR model how much more or less on this text of it than on another.
     """
     from copygym.agents.copywriter.demonstrations import better_copy, preference_pairs
     from copygym.envs.copywriting import draw_tasks
     from copygym.experiments.delivery import fit, storefront_world, whole_catalogue
-    from copygym.rewards.ctr_response import answered_by
+    from copygym.rewards.ctr_response import texts_answered_by
 
     seed = int(config["seed"])
     parts = log.split_by_user(shares(config, _PARTS), derived_seed(seed, "split"))
@@ -51,9 +51,9 @@ def storefront_setting(
     fitted = fit(folder, "proxy", parts["proxy"], parts["judge"], config, catalogue)
     model = fit_ctr_model(folder, "proxy", parts["proxy"], config, "reward_model")
     judge = fit_ctr_model(folder, "judge", parts["judge"], config, "judge_model")
-    readers = answered_by(fitted.users, model, per_user=True)
+    readers = texts_answered_by(fitted.users, model)
     people = fitted.profiles_of(parts["test"])
-    held_out = answered_by(simulate(fitted, people), model, per_user=True)
+    held_out = texts_answered_by(simulate(fitted, people), model)
     gold_users = aligned(storefront_world(config).user_model(profiles=people), catalogue)
     number = {name: int(n) for name, n in config["tasks"].items()}
     train, validation = (

@@ -30,7 +30,6 @@ from copygym.rewards.copy_text import (
     off_brief,
     repetition,
 )
-from copygym.rewards.ctr_response import CtrResponse, answered_by
 
 _LOGIT_BOUND = 15.0
 
@@ -240,4 +239,4 @@ def _scaled(logit: np.ndarray, probability: bool) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-bounded)) if probability else bounded
 
 
-__all__ = ["LENGTHS", "TERMS", "CopyRewardShape", "CtrResponse", "Resources", "answered_by"]
+__all__ = ["LENGTHS", "TERMS", "CopyRewardShape", "Resources"]

@@ -220,6 +220,24 @@ def text_components(counts: CopyCounts) -> np.ndarray:
     return connected_components(graph, directed=False)[1][experiment].astype(np.int64)
 
 
+def text_folds(counts: CopyCounts, n_folds: int, seed: int) -> np.ndarray:
+    """Return (N,) int64 folds of the arms; all arms of a text are in one.
+
+    The texts that share a first test are spread evenly, so that each fold can compare within it.
+
+    Args:
+        counts: arms.
+        n_folds: at most; fewer where there are fewer texts.
+        seed: of the order.
+    """
+    texts, first, back = np.unique(np.array(counts.texts), return_index=True, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(texts))
+    order = order[np.argsort(counts.test[first[order]], kind="stable")]
+    fold = np.empty(len(texts), np.int64)
+    fold[order] = np.arange(len(texts)) % n_folds
+    return fold[back]
+
+
 def split_counts(
     counts: CopyCounts | ClickLog, fractions: Mapping[str, float], seed: int
 ) -> dict[str, CopyCounts]:

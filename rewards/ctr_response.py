@@ -29,14 +29,16 @@ class CtrResponse:
     Args:
         model: a CTR model.
         base: users whose tables give the rest.
-        per_user: add how much more or less than the average user this user's table says of the
-            replaced creative on this channel in this slot; a model of texts alone knows no users.
+        scores: (K,) float64 the model's logits of the catalogue's texts. With them a text is
+            clicked as the table says of the creative that it replaces, for this user, channel and
+            slot, plus the difference that the model sees between the two texts: a model of texts
+            alone knows no users and no channels.
         profiles: hand the users' profile features to the model, which must have learned with them.
     """
 
     model: CtrScorer
     base: UserModel
-    per_user: bool = False
+    scores: np.ndarray | None = None
     profiles: bool = False
 
     def __call__(
@@ -52,8 +54,8 @@ class CtrResponse:
         actions = 1 + creatives * base.catalogue.n_channels + channels
         known: dict[str, Any] = {"profiles": base.profiles.features[users]} if self.profiles else {}
         click = np.asarray(self.model.score(list(texts), **known), np.float64)
-        if self.per_user:
-            click = click + self._offset(users, slots, actions)
+        if self.scores is not None:
+            click = click - self.scores[creatives] + base.click_logit[users, slots, actions]
         return Response(
             click,
             base.conversion_logit[users, actions].astype(np.float64),
@@ -61,18 +63,25 @@ class CtrResponse:
             base.unsubscribe_offset[users, actions].astype(np.float64),
         )
 
-    def _offset(self, users: np.ndarray, slots: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        table = self.base.click_logit
-        cells, back = np.unique(np.stack([slots, actions]), axis=1, return_inverse=True)
-        mean = table[:, cells[0], cells[1]].mean(axis=0, dtype=np.float64)
-        return table[users, slots, actions] - mean[back.ravel()]
+
+def answered_by(users: UserModel, model: CtrScorer, *, profiles: bool = False) -> UserModel:
+    """Return ``users`` whose free text is answered by a CTR model alone; see `CtrResponse`."""
+    return _answered(users, CtrResponse(model, users, profiles=profiles))
 
 
-def answered_by(
-    users: UserModel, model: CtrScorer, *, per_user: bool = False, profiles: bool = False
-) -> UserModel:
-    """Return ``users`` whose free text is answered by a CTR model; see `CtrResponse`."""
-    response = CtrResponse(model, users, per_user=per_user, profiles=profiles)
+def texts_answered_by(users: UserModel, model: CtrScorer) -> UserModel:
+    """Return ``users`` to whom a CTR model says how the texts of one product differ.
+
+    How often a product is clicked, by whom, on which channel and in which slot stays with the
+    users' own tables; what its creatives differ in on average becomes the model's answer. Free
+    text is then answered on the same scale: a text of the catalogue gets what its table says.
+    """
+    scores = np.asarray(model.score(list(users.catalogue.texts)), np.float64)
+    tables = _with_scores(users, scores)
+    return _answered(tables, CtrResponse(model, tables, scores=scores))
+
+
+def _answered(users: UserModel, response: CtrResponse) -> UserModel:
     sentence = (
         "clicks on written copy are those of the CTR model; conversion, revenue and unsubscribe "
         "are those of the creative that it replaces."
@@ -80,4 +89,21 @@ def answered_by(
     return replace(users, copy_response=response, assumptions=(*users.assumptions, sentence))
 
 
-__all__ = ["CtrResponse", "CtrScorer", "answered_by"]
+def _with_scores(users: UserModel, scores: np.ndarray) -> UserModel:
+    """Return ``users`` with the mean differences between a product's creatives from ``scores``."""
+    catalogue = users.catalogue
+    k, h, s = catalogue.n_creatives, catalogue.n_channels, catalogue.n_slots
+    mean_SKH = users.click_logit[:, :, 1:].mean(axis=0, dtype=np.float64).reshape(s, k, h)
+    _, product_K = np.unique(np.array(catalogue.product_ids), return_inverse=True)
+    same = product_K[:, None] == product_K[None, :]
+    # A product that the log never sent has no shares of its own.
+    sent = same * np.maximum(catalogue.popularity, 1e-12)[None, :]
+    share_KK = sent / sent.sum(axis=1, keepdims=True)
+    of_model = (scores - share_KK @ scores)[None, :, None]
+    of_table = mean_SKH - np.einsum("kj,sjh->skh", share_KK, mean_SKH)
+    shift = np.zeros((s, 1 + k * h), np.float32)
+    shift[:, 1:] = (of_model - of_table).reshape(s, k * h)
+    return replace(users, click_logit=users.click_logit + shift)
+
+
+__all__ = ["CtrResponse", "CtrScorer", "answered_by", "texts_answered_by"]

@@ -193,6 +193,13 @@ def _solver(rows: Any, counts: CopyCounts, demean: float) -> Callable[[float], n
             x -= x.mean(axis=0)
         gather = csr_matrix((weights, (group, np.arange(len(group)))), shape=(len(total), len(x)))
         x -= demean * ((gather @ x) / total[:, None])[group]
+        if len(x) < x.shape[1]:
+            # Fewer rows than features: the same coefficients from the smaller Gram matrix.
+            root = np.sqrt(weights)
+            x *= root[:, None]
+            values, vectors = np.linalg.eigh(x @ x.T)
+            answer = vectors.T @ (root * target)
+            return lambda penalty: x.T @ (vectors @ (answer / (np.maximum(values, 0.0) + penalty)))
         values, vectors = np.linalg.eigh((x * weights[:, None]).T @ x)
         answer = vectors.T @ (x.T @ (weights * target))
         return lambda penalty: vectors @ (answer / (np.maximum(values, 0.0) + penalty))

@@ -88,7 +88,10 @@ def test_gold_is_watched_and_never_rewarded():
     [
         ("overopt.heads=[best]", "unknown overopt head 'best'"),
         ("reward_model.members=1", "reward_model.members is 1; an ensemble's heads need more"),
-        ("overopt.ppo.kl_coefs=[-1]", "overopt.ppo.kl_coefs=[-1]: give a list of numbers of 0 or more"),
+        (
+            "overopt.ppo.kl_coefs=[-1]",
+            "overopt.ppo.kl_coefs=[-1]: give a list of numbers of 0 or more",
+        ),
     ],
 )
 def test_mistakes_are_named_before_anything_is_learned(override, message, tmp_path):

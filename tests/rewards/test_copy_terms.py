@@ -16,7 +16,8 @@ from copygym.envs.delivery import default_users
 from copygym.envs.storefront.copy import PRODUCTS
 from copygym.envs.storefront.world import StorefrontWorld
 from copygym.rewards.compliance import unsupported_claims
-from copygym.rewards.copy_terms import TERMS, CopyRewardShape, CtrResponse, answered_by
+from copygym.rewards.copy_terms import TERMS, CopyRewardShape
+from copygym.rewards.ctr_response import CtrResponse, answered_by, texts_answered_by
 from copygym.rewards.ngrams import NearestText, character_grams, pairwise_jaccard
 
 KETTLE = PRODUCTS[0]
@@ -332,14 +333,55 @@ def test_ctr_response_takes_clicks_from_the_model_and_the_rest_from_the_catalogu
     )
 
 
-def test_ctr_response_can_know_the_user(store):
+def test_a_model_of_texts_leaves_users_channels_and_slots_to_the_tables(store):
+    users = texts_answered_by(store, WordModel())
     everybody = np.arange(len(store))
     at = np.zeros(len(store), np.int64)
-    response = CtrResponse(WordModel(), store, per_user=True)
-    click = response(["one two"] * len(store), everybody, at + 4, at + 1, at + 2).click_logit
-    assert click.mean() == pytest.approx(-2, abs=1e-5)
+    index = (everybody, at + 4, at + 1, at + 2)
+    short, long = (
+        users.copy_response([text] * len(store), *index).click_logit
+        for text in ("one two", "one two three")
+    )
+    np.testing.assert_allclose(short - long, 1.0)
     table = store.click_logit[:, 2, 1 + 4 * 3 + 1]
-    np.testing.assert_allclose(click - click[0], table - table[0], atol=1e-5)
+    np.testing.assert_allclose(short - short[0], table - table[0], atol=1e-5)
+
+
+def test_a_text_of_the_catalogue_is_answered_as_its_table_says(store):
+    users = texts_answered_by(store, WordModel())
+    rows = draw_tasks(users, 50, 3)
+    index = (rows.user, rows.creative, rows.channel, rows.slot)
+    texts = [users.catalogue.texts[k] for k in rows.creative]
+    actions = 1 + rows.creative * users.catalogue.n_channels + rows.channel
+    np.testing.assert_allclose(
+        users.copy_response(texts, *index).click_logit,
+        users.click_logit[rows.user, rows.slot, actions],
+        atol=1e-6,
+    )
+
+
+def test_a_product_s_level_stays_and_its_texts_differ_as_the_model_says(store):
+    users = texts_answered_by(store, WordModel())
+    catalogue = users.catalogue
+    words = -np.array([len(text.split()) for text in catalogue.texts], float)
+    shape = (catalogue.n_slots, catalogue.n_creatives, catalogue.n_channels)
+    before, after = (
+        u.click_logit[:, :, 1:].mean(axis=0, dtype=np.float64).reshape(shape)
+        for u in (store, users)
+    )
+    for product in set(catalogue.product_ids):
+        own = np.flatnonzero(np.array(catalogue.product_ids) == product)
+        share = catalogue.popularity[own] / catalogue.popularity[own].sum()
+        np.testing.assert_allclose(
+            np.einsum("k,skh->sh", share, after[:, own]),
+            np.einsum("k,skh->sh", share, before[:, own]),
+            atol=1e-4,
+        )
+        difference = after[:, own] - after[:, own[:1]]
+        expected = (words[own] - words[own[0]])[None, :, None]
+        np.testing.assert_allclose(
+            difference, np.broadcast_to(expected, difference.shape), atol=1e-4
+        )
 
 
 def test_users_answered_by_a_model_say_so(store):

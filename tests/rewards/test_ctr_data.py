@@ -13,6 +13,7 @@ from copygym.rewards.ctr_data import (
     overlap,
     split_counts,
     text_components,
+    text_folds,
 )
 
 
@@ -130,6 +131,21 @@ def test_split_shares_no_headline_and_loses_no_arm():
     again = split_counts(counts, {"train": 0.6, "validation": 0.2, "test": 0.2}, seed=3)
     assert again["test"].texts == parts["test"].texts
     assert split_counts(counts, {"a": 0.5, "b": 0.5}, seed=4)["a"].texts != parts["train"].texts
+
+
+def test_folds_keep_a_text_together_and_spread_a_product_s_texts():
+    shown = [[f"{product} {i}" for i in range(11)] for product in ("kettle", "course")]
+    # Each product on two channels: two tests with the same texts.
+    counts = counts_of(*shown, *shown)
+    fold = text_folds(counts, 5, seed=1)
+    for text in set(counts.texts):
+        assert len({int(f) for f, t in zip(fold, counts.texts, strict=True) if t == text}) == 1
+    for test in range(4):
+        sizes = np.bincount(fold[counts.test == test], minlength=5)
+        assert sizes.sum() == 11 and sizes.min() >= 2 and sizes.max() <= 3
+    assert (fold == text_folds(counts, 5, seed=1)).all()
+    assert (fold != text_folds(counts, 5, seed=2)).any()
+    assert set(text_folds(counts_of(["a", "b"]), 5, seed=0).tolist()) == {0, 1}
 
 
 def test_joined_parts_keep_their_tests_apart():

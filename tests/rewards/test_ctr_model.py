@@ -13,11 +13,11 @@ from copygym.rewards.ctr_calibration import (
     calibration_curve,
     expected_calibration_error,
 )
-from copygym.rewards.ctr_data import CopyCounts
+from copygym.rewards.ctr_data import CopyCounts, text_folds
 from copygym.rewards.ctr_encoders import TfidfFeatures
-from copygym.rewards.ctr_ensemble import combine
+from copygym.rewards.ctr_ensemble import CtrEnsemble, combine
 from copygym.rewards.ctr_model import load_ctr_model, make_ctr_model, stack_weights
-from copygym.rewards.ctr_ridge import RidgeScorer, log_odds, within_test_fit
+from copygym.rewards.ctr_ridge import RidgeScorer, centre, evidence, log_odds, within_test_fit
 from copygym.rewards.ranking import headline_metrics
 
 SMALL = {"words": 500, "characters": 0, "min_count": 2}
@@ -311,3 +311,74 @@ def test_saving_again_replaces_the_model_whole(model, parts, tmp_path):
     assert not (tmp_path / "m" / "part-0-ridge").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m"]
     shutil.rmtree(tmp_path / "m")
+
+
+# ---------------------------------------------------------------- committees and small logs
+
+
+def _few(made_up, seed):
+    """Four products with forty texts each, seldom shown."""
+    return made_up(tests=4, arms=40, impressions=800, seed=seed)
+
+
+def test_each_member_of_a_committee_leaves_out_one_fold(made_up):
+    counts = _few(made_up, 0)
+    fold = text_folds(counts, 5, seed=0)
+    committee = CtrEnsemble([small() for _ in range(5)], share=1.0)
+    committee.fit_folds(counts, fold, seed=0)
+    assert [m.report["arms"] for m in committee.members] == (160 - np.bincount(fold)).tolist()
+    one = small().fit(counts.take(fold != 3), counts.take(fold == 3), seed=9)
+    np.testing.assert_allclose(committee.members[3].score(NEW), one.score(NEW))
+    np.testing.assert_allclose(
+        committee.score(NEW), np.mean([m.score(NEW) for m in committee.members], axis=0)
+    )
+
+
+def test_a_committee_s_scale_depends_less_on_luck_than_one_split_s(made_up):
+    """The planted difference of a good and a bad word is 1, whatever the seed."""
+
+    def gaps(committee):
+        found = []
+        for seed in range(6):
+            counts = _few(made_up, seed)
+            fold = text_folds(counts, 5, seed=seed)
+            if committee:
+                model = CtrEnsemble([small() for _ in range(5)], share=1.0)
+                model.fit_folds(counts, fold, seed=0)
+            else:
+                model = small().fit(counts.take(fold != 0), counts.take(fold == 0), seed=0)
+            good, bad, _ = model.score(NEW)
+            found.append(good - bad)
+        return np.array(found)
+
+    assert gaps(True).std() < gaps(False).std()
+    assert gaps(True).mean() == pytest.approx(1.0, abs=0.4)
+
+
+class Columns:
+    """Made-up dense features: more of them than texts."""
+
+    def fit(self, texts):
+        pass
+
+    def transform(self, texts):
+        return np.array(
+            [np.random.default_rng(len(t) * 97 + ord(t[0])).normal(size=30) for t in texts]
+        )
+
+
+def test_ridge_has_one_solution_whether_rows_or_features_are_more(made_up):
+    counts = made_up(tests=4, arms=3, seed=4)
+    scorer = RidgeScorer(Columns(), penalties=[3.0])
+    scorer.fit(counts, counts, seed=0)
+    weights = evidence(counts)
+    x = np.column_stack(
+        [centre(column, weights, counts.test) for column in Columns().transform(counts.texts).T]
+    )
+    target = centre(
+        log_odds(counts) - np.average(log_odds(counts), weights=weights), weights, counts.test
+    )
+    expected = np.linalg.solve(
+        (x * weights[:, None]).T @ x + 3.0 * np.eye(30), x.T @ (weights * target)
+    )
+    np.testing.assert_allclose(scorer.raw(NEW), Columns().transform(NEW) @ expected, atol=1e-9)
