@@ -35,6 +35,8 @@ _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9.5,
     "legend.frameon": False,
+    # Long enough to tell dashes beside a marker.
+    "legend.handlelength": 3.2,
     "svg.fonttype": "none",
     # Fixed, so that the same results give the same file.
     "svg.hashsalt": "copygym",
