@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from copygym.envs.errors import UserError
 from copygym.experiments.paper import (
@@ -20,6 +19,7 @@ from copygym.experiments.paper import (
     jobs,
 )
 from copygym.experiments.parser import Parser
+from copygym.experiments.sweep import quoted
 from copygym.experiments.tables import Table
 
 #: File with expected against obtained, beside the published results.
@@ -190,14 +190,14 @@ def reproduce(job: Job, options: argparse.Namespace, overrides: list[str]) -> Ta
 
     out = options.out / f"{job.experiment}{'-tiny' if options.tiny else ''}"
     target = _published(job, options)
-    arguments = [f"experiment={job.experiment}", f"out={_quoted(out)}"]
+    arguments = [f"experiment={job.experiment}", f"out={quoted(str(out))}"]
     arguments += [f"{key}={value}" for key, value in job.overrides.items()]
     if options.tiny:
         arguments.append("tiny=true")
     if job.data and options.data is not None:
-        arguments.append(f"data.path={_quoted(_data(job, options.data))}")
+        arguments.append(f"data.path={quoted(str(_data(job, options.data)))}")
     if target is not None:
-        arguments.append(f"publish={_quoted(target)}")
+        arguments.append(f"publish={quoted(str(target))}")
     sys.stdout.write(f"\n{job.id}: {job.question} ({job.experiment})\n")
     run_app([*arguments, *overrides])
     _, result = read_run(out)
@@ -230,9 +230,3 @@ def _data(job: Job, data: Path) -> Path:
         raise UserError(f"--data={data} does not exist; give the file or folder of the logs.")
     own = data / str(job.data)
     return own if own.is_dir() else data
-
-
-def _quoted(value: Any) -> str:
-    """Return a value that Hydra's grammar takes as it is."""
-    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"
