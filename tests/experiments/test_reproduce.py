@@ -52,9 +52,9 @@ def test_a_full_run_is_published_and_judged(calls, tmp_path, capsys):
     assert main(["reproduce", "E9", "--data", str(tmp_path)]) == 0
     (arguments,) = calls
     assert "experiment=e9" in arguments
-    assert "out='outputs/reproduce/e9'" in arguments
-    assert "publish='docs/results/E9'" in arguments
-    assert f"data.path='{tmp_path}'" in arguments
+    assert "out=outputs/reproduce/e9" in arguments
+    assert "publish=docs/results/E9" in arguments
+    assert f"data.path={tmp_path}" in arguments
     text = capsys.readouterr().out
     assert "expected against obtained" in text
     page = (tmp_path / "docs/results/E9/expected.md").read_text()
@@ -68,7 +68,7 @@ def test_a_tiny_run_is_neither_published_nor_judged(calls, tmp_path, capsys):
     (arguments,) = calls
     assert {"tiny=true", "tracker=disabled"} <= set(arguments)
     assert not any(a.startswith("publish") for a in arguments)
-    assert "out='outputs/reproduce/e9-tiny'" in arguments
+    assert "out=outputs/reproduce/e9-tiny" in arguments
     assert "its numbers mean nothing" in capsys.readouterr().out
     assert not (tmp_path / "docs").exists()
 
@@ -76,7 +76,7 @@ def test_a_tiny_run_is_neither_published_nor_judged(calls, tmp_path, capsys):
 def test_each_dataset_is_found_in_the_folder_of_all(calls, tmp_path):
     (tmp_path / "all" / "upworthy").mkdir(parents=True)
     assert main(["reproduce", "E7", "--data", str(tmp_path / "all")]) == 0
-    assert f"data.path='{tmp_path / 'all' / 'upworthy'}'" in calls[0]
+    assert f"data.path={tmp_path / 'all' / 'upworthy'}" in calls[0]
     assert "data.release=content_experiments" in calls[0]
 
 
