@@ -23,7 +23,7 @@ from copygym.experiments.creatives import chosen, with_copy
 from copygym.experiments.delivery import GOLD, check_agents, evaluation_setting, learning_env
 from copygym.experiments.folder import Record, RunFolder
 from copygym.experiments.over_seeds import estimates
-from copygym.experiments.stages import Policy, derived_seed, learn, learned_name, play
+from copygym.experiments.stages import Policy, derived_seed, given, learn, learned_name, play
 from copygym.experiments.tracking import Trackers
 
 if TYPE_CHECKING:
@@ -191,9 +191,7 @@ def _sides(
     """Return (where the agent learns, who judges) by the samples spent on copy, and the copies."""
     assert setting.gold_users is not None
     based = copywriting.with_base(config, folder, setting)
-    ((name, spec),) = [
-        (name, spec) for name, spec in config["algorithms"].items() if spec is not None
-    ]
+    ((name, spec),) = given(config, "algorithms").items()
     kept = logged_creatives(config, setting)
     catalogue = setting.readers.catalogue
     sides = {0: (chosen(setting.readers, kept), chosen(setting.gold_users, kept))}

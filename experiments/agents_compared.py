@@ -22,7 +22,7 @@ from copygym.experiments.delivery import GOLD, prepare
 from copygym.experiments.folder import Record, RunFolder
 from copygym.experiments.metrics import METRICS
 from copygym.experiments.over_seeds import estimates
-from copygym.experiments.stages import Policy, derived_seed, instantiated
+from copygym.experiments.stages import Policy, derived_seed, given, instantiated
 from copygym.experiments.tracking import Trackers
 
 __all__ = ["main_table", "run", "sections"]
@@ -64,7 +64,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         "unit": unit,
         "metric": metric,
         "metrics": [key for key in METRICS if key in next(iter(runs[0].values()))],
-        "agents": list(_given(config, "agents")),
+        "agents": list(given(config, "agents")),
         "policies": _order(config, list(runs[0])),
         "baseline": config["evaluation"]["baseline"],
         "best": best,
@@ -114,7 +114,7 @@ def check(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake in the config that would else be found after minutes."""
     if len(config["seeds"]) < 2:
         raise UserError(f"seeds={config['seeds']}: an interval over seeds needs at least 2.")
-    agents, references = _given(config, "agents"), _given(config, "references")
+    agents, references = given(config, "agents"), given(config, "references")
     if not agents:
         raise UserError("agents is empty: name at least one, such as linucb.")
     for name, agent in {**agents, **references}.items():
@@ -140,11 +140,6 @@ def check(config: Mapping[str, Any]) -> None:
         )
 
 
-def _given(config: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return the named parts of a config that are not switched off by null."""
-    return {name: part for name, part in (config.get(key) or {}).items() if part is not None}
-
-
 def _of_seed(config: dict[str, Any], seed: int) -> dict[str, Any]:
     """Return the config of one seed; in storefront it is the world's, too."""
     data = config["data"]
@@ -165,7 +160,7 @@ def _cells(config: Mapping[str, Any]) -> list[Cell]:
     """Return what is learned in one seed: every agent with every number of decisions."""
     return [
         Cell(f"{name} {steps}", agent, steps, name)
-        for name, agent in _given(config, "agents").items()
+        for name, agent in given(config, "agents").items()
         for steps in _budgets(config)
     ]
 
@@ -176,7 +171,7 @@ def _in_world(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> 
     if child.has_stage("values"):
         return child.stage("values", Record).values
     world = prepare(config, child)
-    references = _given(config, "references")
+    references = given(config, "references")
     steps = int(config["learn"]["steps"])
     cells = [Cell(name, agent, steps, name) for name, agent in references.items()]
     by_cell = played_cells([*cells, *_cells(config)], world, config, child, trackers)
@@ -196,7 +191,7 @@ def _on_log(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> di
     child = folder.child(f"seeds/{config['seed']}")
     if child.has_stage("values"):
         return child.stage("values", Record).values
-    references = _given(config, "references")
+    references = given(config, "references")
     learners = {name: {"agent": part, "steps": None} for name, part in references.items()}
     for cell in _cells(config):
         learners[cell.name] = {"agent": cell.agent, "steps": cell.steps}
@@ -242,7 +237,7 @@ def _values(
 
 def _order(config: Mapping[str, Any], names: list[str]) -> list[str]:
     """Return the policies as tables show them: fixed arms, references, agents, the upper one."""
-    own = [*_given(config, "references"), *_given(config, "agents")]
+    own = [*given(config, "references"), *given(config, "agents")]
     order = [*(name for name in names if name not in own), *own]
     return sorted(order, key=lambda name: name == "upper")
 
@@ -271,5 +266,5 @@ def _curves(
     table = estimates(flat, resamples, seed)
     return {
         agent: {str(steps): table[f"{agent} {steps}"] for steps in _budgets(config)}
-        for agent in _given(config, "agents")
+        for agent in given(config, "agents")
     }

@@ -20,7 +20,7 @@ from copygym.experiments.folder import Record, RunFolder
 from copygym.experiments.over_seeds import estimates
 from copygym.experiments.pareto import contributions, dominated, hypervolume
 from copygym.experiments.shapes_compared_report import main_table, sections, summary
-from copygym.experiments.stages import Policy, derived_seed, instantiated
+from copygym.experiments.stages import Policy, derived_seed, given, instantiated
 from copygym.experiments.tracking import Trackers
 
 __all__ = ["main_table", "run", "sections"]
@@ -52,7 +52,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     resamples = int(config["evaluation"]["resamples"])
     boot = derived_seed(config["seed"], "bootstrap")
     runs = [world["policies"] for world in found]
-    agents, shapes = list(_given(config, "agents")), list(_given(config, "shapes"))
+    agents, shapes = list(given(config, "agents")), list(given(config, "shapes"))
     fronts = [_front(run, agents, shapes) for run in runs]
     policies = [*_references(config), *(_cell(a, s) for a in agents for s in shapes), "upper"]
     result: dict[str, Any] = {
@@ -100,23 +100,18 @@ def check(config: Mapping[str, Any]) -> None:
     if len(config["seeds"]) < 2:
         raise UserError(f"seeds={config['seeds']}: an interval over seeds needs at least 2.")
     for part in ("agents", "shapes"):
-        if not _given(config, part):
+        if not given(config, part):
             raise UserError(f"{part} is empty: name at least one.")
-    if "upper" not in _given(config, "references"):
+    if "upper" not in given(config, "references"):
         raise UserError("references.upper is null: it is what 1 is on the scale of clicks.")
-    for name, agent in {**_given(config, "agents"), **_given(config, "references")}.items():
+    for name, agent in {**given(config, "agents"), **given(config, "references")}.items():
         Policy(name, agent).make()
-    for name, shape in {**_given(config, "shapes"), "reward": config["reward"]}.items():
+    for name, shape in {**given(config, "shapes"), "reward": config["reward"]}.items():
         instantiated(shape, f"shapes.{name}")
 
 
-def _given(config: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return the named parts of a config that are not switched off by null."""
-    return {name: part for name, part in (config.get(key) or {}).items() if part is not None}
-
-
 def _references(config: Mapping[str, Any]) -> list[str]:
-    return [name for name in _given(config, "references") if name != "upper"]
+    return [name for name in given(config, "references") if name != "upper"]
 
 
 def _cell(agent: str, shape: str) -> str:
@@ -135,11 +130,11 @@ def _in_world(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> 
     world = prepare(config, child)
     steps = int(config["learn"]["steps"])
     # References learn for the config's own reward.
-    cells = [Cell(name, part, steps, name) for name, part in _given(config, "references").items()]
+    cells = [Cell(name, part, steps, name) for name, part in given(config, "references").items()]
     cells += [
         Cell(_cell(agent, shape), part, steps, agent, reward)
-        for agent, part in _given(config, "agents").items()
-        for shape, reward in _given(config, "shapes").items()
+        for agent, part in given(config, "agents").items()
+        for shape, reward in given(config, "shapes").items()
     ]
     values = {
         "policies": played_cells(cells, world, config, child, trackers),

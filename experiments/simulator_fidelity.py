@@ -54,6 +54,7 @@ from copygym.experiments.stages import (
     Policy,
     derived_seed,
     file_name,
+    given,
     instantiated,
     learn,
     load_log,
@@ -101,7 +102,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     people = {s.name: s.people for s in (*first, *second)}
     if truth is not None:
         people[TRUTH] = truth
-    agents = {**dict.fromkeys(_given(config, "references"), first[0]), **learned}
+    agents = {**dict.fromkeys(given(config, "references"), first[0]), **learned}
     log_rows = _logged(parts["test"], first, second, config)
     decided, arms, ess, events = _decisions(folder, log_rows, agents, people, parts["test"], config)
     one_decision = int(config["env"]["horizon"]) == 1
@@ -159,26 +160,21 @@ def check(config: Mapping[str, Any]) -> None:
     for part, share in {**dict.fromkeys(PARTS), **split_shares(config)}.items():
         if not share:
             raise UserError(f"split.{part}={share or 0:g}: give a share of users above 0.")
-    if not _given(config, "simulators"):
+    if not given(config, "simulators"):
         raise UserError("simulators is empty: name at least one, such as logistic.")
-    if not _given(config, "learners"):
+    if not given(config, "learners"):
         raise UserError("learners is empty: name at least one agent that learns in a simulator.")
     estimator = config["evaluation"]["estimator"]
     if estimator not in ESTIMATORS or estimator == "dm":
         known = [name for name in ESTIMATORS if name != "dm"]
         raise unknown_name("evaluation.estimator", str(estimator), known)
-    for name, agent in _given(config, "references").items():
+    for name, agent in given(config, "references").items():
         Policy(name, agent).make()
-    for name, parts in _given(config, "learners").items():
+    for name, parts in given(config, "learners").items():
         Policy(name, parts["agent"]).make()
     instantiated(config["reward"], "reward")
-    if config["baseline"] not in _given(config, "references"):
-        raise unknown_name("baseline", str(config["baseline"]), list(_given(config, "references")))
-
-
-def _given(config: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return the named parts of a config that are not switched off by null."""
-    return {name: part for name, part in (config.get(key) or {}).items() if part is not None}
+    if config["baseline"] not in given(config, "references"):
+        raise unknown_name("baseline", str(config["baseline"]), list(given(config, "references")))
 
 
 def _fits(
@@ -190,7 +186,7 @@ def _fits(
     halves: list[list[Simulator]] = []
     for half, part in _HALVES.items():
         halves.append([])
-        for family, options in _given(config, "simulators").items():
+        for family, options in given(config, "simulators").items():
             name = f"{family} {half}"
             own = {**config, "users": options}
             fitted = fit(folder, file_name(name), parts[part], parts["test"], own, catalogue)
@@ -223,8 +219,8 @@ def _teach(
             reward=instantiated(config["reward"], "reward"),
         )
         # References know nothing of a simulator, or only its logging policy: one of each will do.
-        todo = {} if index else {k: (v, None) for k, v in _given(config, "references").items()}
-        for learner, parts in _given(config, "learners").items():
+        todo = {} if index else {k: (v, None) for k, v in given(config, "references").items()}
+        for learner, parts in given(config, "learners").items():
             name = f"{learner} in {home.name}"
             todo[name] = (parts["agent"], parts.get("steps"))
             found[name] = home

@@ -120,6 +120,16 @@ def split_shares(config: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(split[name]) for name in PARTS if name in split}
 
 
+def given(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return the named parts of a config that are not switched off by null.
+
+    Args:
+        config: of a run.
+        key: of a mapping in it, such as ``references``; one that is missing has no parts.
+    """
+    return {name: part for name, part in (config.get(key) or {}).items() if part is not None}
+
+
 @dataclass(frozen=True)
 class Policy:
     """An agent to compare, as the config describes it.
@@ -197,7 +207,7 @@ def policies(config: Mapping[str, Any]) -> dict[str, Policy]:
 
     The upper reference comes last; the learned agent carries its own name.
     """
-    references = {k: v for k, v in (config.get("references") or {}).items() if v is not None}
+    references = given(config, "references")
     upper = references.pop("upper", None)
     found = {name: Policy(name, entry) for name, entry in references.items()}
     learned = learned_name(config)
