@@ -89,33 +89,6 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What the stages of one run left behind.
-
-    Attributes:
-        log: the click log.
-        data: its checksum and rows.
-        rows_seen: rows, users and clicks of each part of the log.
-        fitted: the proxy.
-        judge: who judges.
-        setting: of the evaluation.
-        played: episodes by policy, in the order of tables.
-        curves: learning curve by policy.
-        timelines: events of some users under the learned policy.
-    """
-
-    log: ClickLog
-    data: dict[str, Any]
-    rows_seen: dict[str, Any]
-    fitted: FittedUsers
-    judge: Judge
-    setting: Setting
-    played: dict[str, Episodes]
-    curves: dict[str, list[dict[str, float]]]
-    timelines: list[list[Any]]
-
-
-@dataclass(frozen=True)
 class Prepared:
     """A log, the users simulated from it, and the people who judge.
 
@@ -134,6 +107,21 @@ class Prepared:
     fitted: FittedUsers
     judge: Judge
     setting: Setting
+
+
+@dataclass(frozen=True)
+class Comparison(Prepared):
+    """What the stages of one run left behind, beside what was prepared.
+
+    Attributes:
+        played: episodes by policy, in the order of tables.
+        curves: learning curve by policy.
+        timelines: events of some users under the learned policy.
+    """
+
+    played: dict[str, Episodes]
+    curves: dict[str, list[dict[str, float]]]
+    timelines: list[list[Any]]
 
 
 def prepare(config: dict[str, Any], folder: RunFolder) -> Prepared:
@@ -160,17 +148,7 @@ def compare(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Co
         wanted = int(config["evaluation"]["timelines"]) if name == learned else 0
         played[name], events = play(name, made.setting, folder, "evaluate", wanted)
         timelines = events or timelines
-    return Comparison(
-        made.log,
-        made.data,
-        made.rows_seen,
-        made.fitted,
-        made.judge,
-        made.setting,
-        played,
-        curves,
-        timelines,
-    )
+    return Comparison(**vars(made), played=played, curves=curves, timelines=timelines)
 
 
 def check(config: Mapping[str, Any]) -> None:
