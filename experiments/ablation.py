@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from copygym.envs.errors import UserError
 from copygym.experiments import copywriting
 from copygym.experiments.ablation_report import main_table, sections, summary
@@ -21,8 +19,9 @@ from copygym.experiments.cells import point_values
 from copygym.experiments.copy_setting import make_setting
 from copygym.experiments.creatives import chosen, with_copy
 from copygym.experiments.delivery import GOLD, check_agents, evaluation_setting, learning_env
-from copygym.experiments.folder import Record, RunFolder
+from copygym.experiments.folder import RunFolder
 from copygym.experiments.over_seeds import estimates
+from copygym.experiments.per_seed import check_seeds, origins, values_by_seed
 from copygym.experiments.stages import Policy, derived_seed, given, learn, learned_name, play
 from copygym.experiments.tracking import Trackers
 
@@ -78,10 +77,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     delivers otherwise as ``references.logging``.
     """
     check(config)
-    found = [
-        _in_world(_of_seed(config, seed), folder, trackers)
-        for seed in tqdm(config["seeds"], desc="worlds", unit="world", disable=None)
-    ]
+    found = values_by_seed(config, folder, lambda own, child: _in_world(own, child, trackers))
     resamples = int(config["evaluation"]["resamples"])
     boot = derived_seed(config["seed"], "bootstrap")
     runs = [world["policies"] for world in found]
@@ -101,17 +97,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         "users": int(found[0]["users"]),
         "horizon": int(config["env"]["horizon"]),
         "judge": GOLD,
-        "data": {
-            f"storefront, seed {seed}": world["data"]
-            for seed, world in zip(config["seeds"], found, strict=True)
-        },
-        "rows_seen": {
-            f"world {seed}: {part}": entry
-            for seed, world in zip(config["seeds"], found, strict=True)
-            for part, entry in world["rows_seen"].items()
-        },
-        "notes": found[0]["notes"],
-        "assumptions": [*found[0]["assumptions"], _BUDGET, _SEEDS.format(count=len(found))],
+        **origins(config["seeds"], found, _BUDGET, _SEEDS.format(count=len(found))),
     }
     result["summary"] = summary(result)
     result["summary_numbers"] = {
@@ -128,8 +114,7 @@ def check(config: Mapping[str, Any]) -> None:
             f"dataset={config['data']['name']}: new copy must be judged by people, "
             "which only storefront's truth can."
         )
-    if len(config["seeds"]) < 2:
-        raise UserError(f"seeds={config['seeds']}: an interval over seeds needs at least 2.")
+    check_seeds(config)
     copywriting.check_writers(config)
     if len(copywriting.algorithms(config)) != 1:
         raise UserError(
@@ -146,19 +131,12 @@ def check(config: Mapping[str, Any]) -> None:
         )
 
 
-def _of_seed(config: dict[str, Any], seed: int) -> dict[str, Any]:
-    return {**config, "seed": seed, "data": {**config["data"], "seed": seed}}
-
-
 def _in_world(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
     """Return one world's values; every fit, every writer and every cell is a stage."""
-    child = folder.child(f"seeds/{config['seed']}")
-    if child.has_stage("values"):
-        return child.stage("values", Record).values
-    setting = make_setting(config, child)
+    setting = make_setting(config, folder)
     assert setting.fitted is not None and setting.gold_users is not None
     with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
-        sides, texts = _sides(config, child, trackers, setting)
+        sides, texts = _sides(config, folder, trackers, setting)
     played: dict[str, Episodes] = {}
     users = 0
     for name, arm in arms(config).items():
@@ -169,10 +147,10 @@ def _in_world(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> 
         env = learning_env(proxy, config)
         # One seed for the agent whatever it delivers.
         seed = derived_seed(config["seed"], "learn", "agent")
-        learn(Policy(name, agent), env, arm.steps, seed, child, trackers)
+        learn(Policy(name, agent), env, arm.steps, seed, folder, trackers)
         env.close()
-        played[name], _ = play(name, where, child, "evaluate")
-    values = {
+        played[name], _ = play(name, where, folder, "evaluate")
+    return {
         # Catalogues differ in their creatives, so that each cell is counted by itself.
         "policies": {name: point_values({name: e})[name] for name, e in played.items()},
         "texts": texts,
@@ -182,7 +160,6 @@ def _in_world(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> 
         "notes": list(setting.log.notes),
         "assumptions": list(setting.gold_users.assumptions),
     }
-    return child.stage("values", lambda: Record(values)).values
 
 
 def _sides(

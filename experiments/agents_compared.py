@@ -12,16 +12,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from copygym.envs.errors import UserError, unknown_name
 from copygym.experiments import aggregate_report, uplift
 from copygym.experiments.agents_compared_report import main_table, sections, summary
 from copygym.experiments.cells import Cell, played_cells
 from copygym.experiments.delivery import GOLD, prepare
-from copygym.experiments.folder import Record, RunFolder
+from copygym.experiments.folder import RunFolder
 from copygym.experiments.metrics import METRICS
 from copygym.experiments.over_seeds import estimates
+from copygym.experiments.per_seed import check_seeds, origins, values_by_seed
 from copygym.experiments.stages import Policy, derived_seed, given, instantiated
 from copygym.experiments.tracking import Trackers
 
@@ -49,10 +49,9 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     check(config)
     in_world = config["data"]["name"] == "storefront"
     one = _in_world if in_world else _on_log
-    found = [
-        one(_of_seed(config, seed), folder, trackers)
-        for seed in tqdm(config["seeds"], desc="seeds", unit="seed", disable=None)
-    ]
+    found = values_by_seed(
+        config, folder, lambda own, child: one(own, child, trackers), unit="seed"
+    )
     metric, resamples = str(config["evaluation"]["metric"]), int(config["evaluation"]["resamples"])
     unit = "worlds" if in_world else "seeds"
     boot = derived_seed(config["seed"], "bootstrap")
@@ -85,23 +84,13 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
             seed=boot,
         ),
         "curves": _curves(config, found, metric, best, resamples, boot),
-        "data": found[0]["data"],
-        "rows_seen": {
-            f"{unit[:-1]} {seed}: {part}": entry
-            for seed, one in zip(config["seeds"], found, strict=True)
-            for part, entry in one["rows_seen"].items()
-        },
-        "notes": found[0]["notes"],
-        "assumptions": [
-            *found[0]["assumptions"],
-            _SEEDS.format(count=len(found), unit=unit),
-        ],
+        **origins(
+            config["seeds"], found, _SEEDS.format(count=len(found), unit=unit), unit=unit[:-1]
+        ),
     }
-    if in_world:
-        result["data"] = {
-            f"storefront, seed {seed}": next(iter(one["data"].values()))
-            for seed, one in zip(config["seeds"], found, strict=True)
-        }
+    if not in_world:
+        # Every seed splits the same log.
+        result["data"] = found[0]["data"]
     result["summary"] = summary(result)
     result["summary_numbers"] = {
         f"{name}/{metric}": result["estimates"][name][metric]["value"]
@@ -112,8 +101,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake in the config that would else be found after minutes."""
-    if len(config["seeds"]) < 2:
-        raise UserError(f"seeds={config['seeds']}: an interval over seeds needs at least 2.")
+    check_seeds(config)
     agents, references = given(config, "agents"), given(config, "references")
     if not agents:
         raise UserError("agents is empty: name at least one, such as linucb.")
@@ -140,16 +128,6 @@ def check(config: Mapping[str, Any]) -> None:
         )
 
 
-def _of_seed(config: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Return the config of one seed; in storefront it is the world's, too."""
-    data = config["data"]
-    return {
-        **config,
-        "seed": seed,
-        "data": {**data, "seed": seed} if data["name"] == "storefront" else data,
-    }
-
-
 def _budgets(config: Mapping[str, Any]) -> list[int]:
     """Return the decisions that agents learn with, fewest first."""
     steps = int(config["learn"]["steps"])
@@ -167,30 +145,17 @@ def _cells(config: Mapping[str, Any]) -> list[Cell]:
 
 def _in_world(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
     """Return one storefront world's values."""
-    child = folder.child(f"seeds/{config['seed']}")
-    if child.has_stage("values"):
-        return child.stage("values", Record).values
-    world = prepare(config, child)
+    world = prepare(config, folder)
     references = given(config, "references")
     steps = int(config["learn"]["steps"])
     cells = [Cell(name, agent, steps, name) for name, agent in references.items()]
-    by_cell = played_cells([*cells, *_cells(config)], world, config, child, trackers)
+    by_cell = played_cells([*cells, *_cells(config)], world, config, folder, trackers)
     values = _values(config, by_cell, list(references))
-    values.update(
-        users=len(world.setting.rows),
-        data={world.log.name: world.data},
-        rows_seen=world.rows_seen,
-        notes=list(world.log.notes),
-        assumptions=list(world.judge.users.assumptions),
-    )
-    return child.stage("values", lambda: Record(values)).values
+    return {**values, "users": len(world.setting.rows), **world.origin()}
 
 
 def _on_log(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
     """Return what the held-out customers of one split say; a cell's learning is a stage."""
-    child = folder.child(f"seeds/{config['seed']}")
-    if child.has_stage("values"):
-        return child.stage("values", Record).values
     references = given(config, "references")
     learners = {name: {"agent": part, "steps": None} for name, part in references.items()}
     for cell in _cells(config):
@@ -204,7 +169,7 @@ def _on_log(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> di
         # Intervals are over seeds; those over customers are not used.
         "evaluation": {**config["evaluation"], "resamples": 2},
     }
-    done = uplift.run(own, child, trackers)
+    done = uplift.run(own, folder, trackers)
     by_cell = {
         cell: {key: entry[done["estimator"]]["value"] for key, entry in entries.items()}
         for cell, entries in done["values"].items()
@@ -218,7 +183,7 @@ def _on_log(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> di
         # The last is `ONE_SEED`: here the intervals are over seeds.
         assumptions=done["assumptions"][:-1],
     )
-    return child.stage("values", lambda: Record(values)).values
+    return values
 
 
 def _values(

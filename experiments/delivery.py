@@ -108,6 +108,15 @@ class Prepared:
     judge: Judge
     setting: Setting
 
+    def origin(self) -> dict[str, Any]:
+        """Return what a result over seeds says of where its values come from (JSON types)."""
+        return {
+            "data": self.data,
+            "rows_seen": self.rows_seen,
+            "notes": list(self.log.notes),
+            "assumptions": list(self.judge.users.assumptions),
+        }
+
 
 @dataclass(frozen=True)
 class Comparison(Prepared):

@@ -22,6 +22,7 @@ from copygym.experiments.delivery_report import MAIN, policy_table
 from copygym.experiments.figures import interval_figure
 from copygym.experiments.folder import RunFolder
 from copygym.experiments.metrics import METRICS, Episodes, policy_metrics
+from copygym.experiments.per_seed import of_seed, origins
 from copygym.experiments.report import Section
 from copygym.experiments.stages import derived_seed, learned_name, policies
 from copygym.experiments.tables import Table, interval
@@ -48,8 +49,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     worlds = [int(seed) for seed in config["worlds"]]
     runs = []
     for seed in worlds:
-        own = {**config, "seed": seed, "data": {**config["data"], "seed": seed}}
-        runs.append(compare(own, folder.child(f"worlds/{seed}"), trackers))
+        runs.append(compare(of_seed(config, seed), folder.child(f"worlds/{seed}"), trackers))
     names = _table_order(list(runs[0].played), pairs)
     pooled = {name: _pooled([run.played[name] for run in runs]) for name in names}
     resamples = int(config["evaluation"]["resamples"])
@@ -87,13 +87,8 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         "worlds": by_world,
         "aggregates": over_worlds(by_world, names, baseline, resamples),
         "steps": steps,
-        "data": {f"storefront, seed {s}": r.data for s, r in zip(worlds, runs, strict=True)},
-        "rows_seen": {
-            f"world {seed}: {part}": entry
-            for seed, run in zip(worlds, runs, strict=True)
-            for part, entry in run.rows_seen.items()
-        },
-        "assumptions": [*runs[0].judge.users.assumptions, _SEEDS],
+        **origins(worlds, [run.origin() for run in runs], _SEEDS),
+        # The log's only note stands among the assumptions.
         "notes": [],
         "summary_numbers": {
             f"{name}/{_KEY}": numbers["metrics"][name][_KEY]["value"] for name in names

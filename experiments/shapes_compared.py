@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from copygym.envs.errors import UserError
 from copygym.experiments.cells import Cell, played_cells
 from copygym.experiments.delivery import GOLD, prepare
-from copygym.experiments.folder import Record, RunFolder
+from copygym.experiments.folder import RunFolder
 from copygym.experiments.over_seeds import estimates
 from copygym.experiments.pareto import contributions, dominated, hypervolume
+from copygym.experiments.per_seed import check_seeds, origins, values_by_seed
 from copygym.experiments.shapes_compared_report import main_table, sections, summary
 from copygym.experiments.stages import Policy, derived_seed, given, instantiated
 from copygym.experiments.tracking import Trackers
@@ -45,10 +45,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     (``upper`` among them), and those of `delivery.prepare`.
     """
     check(config)
-    found = [
-        _in_world(_of_seed(config, seed), folder, trackers)
-        for seed in tqdm(config["seeds"], desc="worlds", unit="world", disable=None)
-    ]
+    found = values_by_seed(config, folder, lambda own, child: _in_world(own, child, trackers))
     resamples = int(config["evaluation"]["resamples"])
     boot = derived_seed(config["seed"], "bootstrap")
     runs = [world["policies"] for world in found]
@@ -69,17 +66,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         "users": int(np.mean([world["users"] for world in found])),
         "horizon": int(config["env"]["horizon"]),
         "judge": GOLD,
-        "data": {
-            f"storefront, seed {seed}": world["data"]
-            for seed, world in zip(config["seeds"], found, strict=True)
-        },
-        "rows_seen": {
-            f"world {seed}: {part}": entry
-            for seed, world in zip(config["seeds"], found, strict=True)
-            for part, entry in world["rows_seen"].items()
-        },
-        "notes": found[0]["notes"],
-        "assumptions": [*found[0]["assumptions"], _SEEDS.format(count=len(found))],
+        **origins(config["seeds"], found, _SEEDS.format(count=len(found))),
     }
     result["summary"] = summary(result)
     result["summary_numbers"] = {
@@ -97,8 +84,7 @@ def check(config: Mapping[str, Any]) -> None:
             f"dataset={config['data']['name']}: shapes are compared in storefront, whose truth "
             "knows every aim."
         )
-    if len(config["seeds"]) < 2:
-        raise UserError(f"seeds={config['seeds']}: an interval over seeds needs at least 2.")
+    check_seeds(config)
     for part in ("agents", "shapes"):
         if not given(config, part):
             raise UserError(f"{part} is empty: name at least one.")
@@ -118,16 +104,9 @@ def _cell(agent: str, shape: str) -> str:
     return f"{agent}, {shape}"
 
 
-def _of_seed(config: dict[str, Any], seed: int) -> dict[str, Any]:
-    return {**config, "seed": seed, "data": {**config["data"], "seed": seed}}
-
-
 def _in_world(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
     """Return one world's values; a cell is an agent with a shape."""
-    child = folder.child(f"seeds/{config['seed']}")
-    if child.has_stage("values"):
-        return child.stage("values", Record).values
-    world = prepare(config, child)
+    world = prepare(config, folder)
     steps = int(config["learn"]["steps"])
     # References learn for the config's own reward.
     cells = [Cell(name, part, steps, name) for name, part in given(config, "references").items()]
@@ -136,15 +115,11 @@ def _in_world(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> 
         for agent, part in given(config, "agents").items()
         for shape, reward in given(config, "shapes").items()
     ]
-    values = {
-        "policies": played_cells(cells, world, config, child, trackers),
+    return {
+        "policies": played_cells(cells, world, config, folder, trackers),
         "users": len(world.setting.rows),
-        "data": world.data,
-        "rows_seen": world.rows_seen,
-        "notes": list(world.log.notes),
-        "assumptions": list(world.judge.users.assumptions),
+        **world.origin(),
     }
-    return child.stage("values", lambda: Record(values)).values
 
 
 def aims(values: Mapping[str, float], upper: Mapping[str, float]) -> np.ndarray:
