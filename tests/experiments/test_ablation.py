@@ -1,22 +1,19 @@
 import re
+from functools import partial
 
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.envs.errors import UserError
-from copygym.experiments import ablation, run
+from copygym.experiments import ablation
 from copygym.experiments.ablation import _effects, arms
 
 
-def config(*overrides):
-    run.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        return run.resolved(
-            compose("config", overrides=["experiment=e12", "tiny=true", *overrides])
-        )
+@pytest.fixture(scope="module")
+def config(composed):
+    return partial(composed, "experiment=e12", "tiny=true")
 
 
-def test_copy_delivery_and_both_have_the_same_budget():
+def test_copy_delivery_and_both_have_the_same_budget(config):
     settings = config("budget=1000", "sample_cost=10")
     spent = {name: arm.steps + 10 * arm.samples for name, arm in arms(settings).items()}
     assert spent == {
@@ -44,7 +41,7 @@ def test_effects_are_gains_over_neither():
         ("dataset=coupon", "dataset=coupon: new copy must be judged"),
     ],
 )
-def test_mistakes_are_found_before_anything_is_learned(override, message):
+def test_mistakes_are_found_before_anything_is_learned(config, override, message):
     wrong = config(*([] if override.startswith("dataset") else [override]))
     if override.startswith("dataset"):
         wrong = {**wrong, "data": {"name": "coupon"}}

@@ -1,41 +1,33 @@
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.envs.errors import UserError
-from copygym.experiments import agents_compared, run
+from copygym.experiments import agents_compared
 from copygym.experiments.stages import Policy
 
-NAMES = {"group": "g", "job_type": "j", "name": "n"}
 SLOW = ("epsilon_greedy", "linucb", "linear_ts", "logistic_ts", "a2c", "dqn", "maskable_ppo")
 
 
-def config(*overrides):
-    run.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        return run.resolved(
-            compose(
-                "config",
-                overrides=[
-                    "experiment=e5", "tiny=true", "tracker=disabled", "references.always=null",
-                    "references.best_fixed=null", "env.num_envs=32", "learn.steps=640",
-                    "learn.shares=[0.15,1.0]", "env.horizon=8", "data.n_users=150",
-                    *(f"agents.{name}=null" for name in SLOW), *overrides,
-                ],
-            )
-        )  # fmt: skip
+@pytest.fixture(scope="module")
+def config(small_worlds):
+    """The maker of configs in which two agents learn."""
+    return partial(
+        small_worlds, "experiment=e5", "references.always=null", "learn.shares=[0.15,1.0]",
+        *(f"agents.{name}=null" for name in SLOW),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory):
+def compared(tmp_path_factory, config, execute):
     """A finished tiny run of two agents."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COPYGYM_HOME", str(tmp_path_factory.getbasetemp() / "home"))
         folder = tmp_path_factory.mktemp("e5") / "run"
-        run.execute(config(), folder, ["run"], NAMES)
+        execute(config(), folder)
     return folder
 
 
@@ -80,7 +72,9 @@ def test_the_report_can_be_built_from_the_saved_result(compared):
     assert {"regret.svg", "profiles.svg"} <= {p.name for p in (compared / "figures").iterdir()}
 
 
-def test_a_killed_run_learns_no_finished_cell_again(compared, tmp_path, monkeypatch):
+def test_a_killed_run_learns_no_finished_cell_again(
+    compared, config, execute, tmp_path, monkeypatch
+):
     calls = []
     make = Policy.make
 
@@ -93,11 +87,11 @@ def test_a_killed_run_learns_no_finished_cell_again(compared, tmp_path, monkeypa
     monkeypatch.setattr(Policy, "make", counted)
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        run.execute(config(), folder, ["run"], NAMES)
+        execute(config(), folder)
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("stages/**/*.json")}
     assert before
     monkeypatch.setattr(Policy, "make", make)
-    run.execute(config(), folder, ["run"], NAMES)
+    execute(config(), folder)
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert (folder / "result.json").read_bytes() == (compared / "result.json").read_bytes()
 
@@ -113,11 +107,11 @@ def test_a_killed_run_learns_no_finished_cell_again(compared, tmp_path, monkeypa
         ("+agents.random=${agents.ppo}", "agents.random is a reference, too"),
     ],
 )
-def test_mistakes_are_found_before_anything_is_learned(override, message):
+def test_mistakes_are_found_before_anything_is_learned(config, override, message):
     with pytest.raises(UserError, match=re.escape(message)):
         agents_compared.check(config(override))
 
 
-def test_an_experiment_without_agents_is_refused():
+def test_an_experiment_without_agents_is_refused(config):
     with pytest.raises(UserError, match="agents is empty"):
         agents_compared.check(config("agents.ucb1=null", "agents.ppo=null"))

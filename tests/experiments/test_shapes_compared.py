@@ -1,39 +1,29 @@
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.envs.errors import UserError
-from copygym.experiments import run, shapes_compared
+from copygym.experiments import shapes_compared
 from copygym.experiments.shapes_compared import aims
 
-NAMES = {"group": "g", "job_type": "j", "name": "n"}
 UNUSED = ("conversion", "profit", "fatigue_aware", "diversity", "novelty", "balanced")
 
 
-def config(*overrides):
-    run.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        return run.resolved(
-            compose(
-                "config",
-                overrides=[
-                    "experiment=e6", "tiny=true", "tracker=disabled", "references.best_fixed=null",
-                    "env.num_envs=32", "learn.steps=640", "env.horizon=8", "data.n_users=150",
-                    *(f"shapes.{name}=null" for name in UNUSED), *overrides,
-                ],
-            )
-        )  # fmt: skip
+@pytest.fixture(scope="module")
+def config(small_worlds):
+    """The maker of configs with two shapes."""
+    return partial(small_worlds, "experiment=e6", *(f"shapes.{name}=null" for name in UNUSED))
 
 
 def test_each_agent_learns_with_each_shape_and_has_its_place(
-    tmp_path, monkeypatch, tmp_path_factory
+    config, execute, tmp_path, monkeypatch, tmp_path_factory
 ):
     monkeypatch.setenv("COPYGYM_HOME", str(tmp_path_factory.getbasetemp() / "home"))
     folder = tmp_path / "run"
-    run.execute(config(), folder, ["run"], NAMES)
+    execute(config(), folder)
     result = json.loads((folder / "result.json").read_text())
     learned = {f"{a}, {s}" for a in ("linear_ts", "maskable_ppo") for s in ("click", "retention")}
     assert set(result["front"]) == learned
@@ -52,7 +42,7 @@ def test_each_agent_learns_with_each_shape_and_has_its_place(
     (folder / "result.json").unlink()
     state = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**state, "state": "started"}))
-    run.execute(config(), folder, ["run"], NAMES)
+    execute(config(), folder)
     assert {p: p.stat().st_mtime_ns for p in stages} == stages
     assert json.loads((folder / "result.json").read_text()) == result
 
@@ -81,7 +71,7 @@ def test_aims_are_better_when_larger():
         (["dataset=hillstrom"], "dataset=hillstrom: shapes are compared in storefront"),
     ],
 )
-def test_mistakes_are_found_before_anything_is_learned(overrides, message):
+def test_mistakes_are_found_before_anything_is_learned(config, overrides, message):
     if overrides == ["dataset=hillstrom"]:
         wrong = {**config(), "data": {"name": "hillstrom"}}
     else:
