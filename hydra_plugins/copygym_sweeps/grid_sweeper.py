@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from hydra_plugins.copygym_sweeps.base_sweeper import BaseSweeper
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     from copygym.experiments.sweep_runner import SweepRunner
 
 
-class GridSweeper(Sweeper):
+class GridSweeper(BaseSweeper):
     """Runs the product of all values.
 
     Args:
@@ -24,21 +22,7 @@ class GridSweeper(Sweeper):
             ``range(5)``); the command line wins over them.
     """
 
-    def __init__(self, params: dict[str, Any] | None = None) -> None:
-        self.params = params
-        self.runner: SweepRunner | None = None
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """Take what Hydra hands to every sweeper."""
-        from copygym.experiments.sweep_runner import SweepRunner
-
-        self.hydra_context = hydra_context
-        self.config = config
-        self.runner = SweepRunner(hydra_context, task_function, config)
-
-    def sweep(self, arguments: list[str]) -> None:
+    def run_jobs(self, runner: SweepRunner, overrides: list[Override]) -> None:
         """Run all jobs that have not finished in the sweep's folder.
 
         Raises:
@@ -46,21 +30,19 @@ class GridSweeper(Sweeper):
         """
         from copygym.experiments.sweep_runner import swept_keys
 
-        assert self.runner is not None
-        overrides = self.runner.parsed(self.params, arguments)
         values = [values_of(override) for override in overrides]
         # Each value once, not each combination: composing a config takes a fifth of a second.
         first = [options[0] for options in values]
-        self.runner.check(first)
+        runner.check(first)
         for place, (override, options) in enumerate(zip(overrides, values, strict=True)):
             for option in options[1:]:
-                if not self.runner.check_value(override, option):
-                    self.runner.check([*first[:place], option, *first[place + 1 :]])
+                if not runner.check_value(override, option):
+                    runner.check([*first[:place], option, *first[place + 1 :]])
         swept = swept_keys(overrides)
-        jobs = [self.runner.job(chosen, swept) for chosen in itertools.product(*values)]
-        self.runner.begin()
-        self.runner.run(list(dict.fromkeys(jobs)))
-        self.runner.finish()
+        jobs = [runner.job(chosen, swept) for chosen in itertools.product(*values)]
+        runner.begin()
+        runner.run(list(dict.fromkeys(jobs)))
+        runner.finish()
 
 
 def values_of(override: Override) -> Sequence[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from hydra_plugins.copygym_sweeps.base_sweeper import BaseSweeper
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+    from copygym.experiments.sweep_runner import SweepRunner
 
 
-class OptunaSweeper(Sweeper):
+class OptunaSweeper(BaseSweeper):
     """Searches the space that ``params`` and the command line describe.
 
     Args:
@@ -19,21 +22,10 @@ class OptunaSweeper(Sweeper):
     """
 
     def __init__(self, params: dict[str, Any] | None = None, **options: Any) -> None:
-        self.params = params
+        super().__init__(params)
         self.options = options
 
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """Take what Hydra hands to every sweeper."""
-        from copygym.experiments.sweep_runner import SweepRunner
-
-        self.hydra_context = hydra_context
-        self.config = config
-
-        self.runner = SweepRunner(hydra_context, task_function, config)
-
-    def sweep(self, arguments: list[str]) -> None:
+    def run_jobs(self, runner: SweepRunner, overrides: list[Override]) -> None:
         """Run the trials that the study still lacks.
 
         Raises:
@@ -41,4 +33,4 @@ class OptunaSweeper(Sweeper):
         """
         from copygym.experiments.sweep_search import search
 
-        search(self.runner, self.runner.parsed(self.params, arguments), self.options)
+        search(runner, overrides, self.options)
