@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from copygym.experiments.figures import interval_figure
+from copygym.experiments.figures import interval_figure, metric_panels
 from copygym.experiments.metrics import METRICS
 from copygym.experiments.report import Section
 from copygym.experiments.tables import Table, interval
@@ -59,16 +59,10 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
         "alone: over neither. Interaction: both with twice the budget, less copy alone, less "
         "delivery alone; above 0 the two are worth more together.",
     )
-    panels = {
-        METRICS[key].label: {
-            name: {
-                edge: None if v is None else v * (100 if METRICS[key].unit == "%" else 1)
-                for edge, v in result["estimates"][name][key].items()
-            }
-            for name in result["policies"]
-        }
-        for key in ("clicks_per_user", "profit_per_user", "unsubscribe_rate")
-    }
+    panels = metric_panels(
+        {name: result["estimates"][name] for name in result["policies"]},
+        ("clicks_per_user", "profit_per_user", "unsubscribe_rate"),
+    )
     picture = interval_figure(
         "ablation",
         "Copy, delivery, both or neither in storefront (synthetic), with 95% intervals over "

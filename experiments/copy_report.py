@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from copygym.experiments.figures import interval_figure, lines_figure
+from copygym.experiments.figures import interval_figure, lines_figure, scaled
 from copygym.experiments.report import Section
 from copygym.experiments.tables import Table, interval, number
 
@@ -67,9 +67,9 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
 def _comparison(result: Mapping[str, Any]) -> Section:
     names = result["order"]
     panels = {
-        "gold CTR, %": {name: _percent(result["writers"][name]["gold_ctr"]) for name in names},
+        "gold CTR, %": {name: scaled(result["writers"][name]["gold_ctr"]) for name in names},
         f"lift over {result['baseline']}, %": {
-            name: _percent(result["writers"][name]["lift"]) for name in names
+            name: scaled(result["writers"][name]["lift"]) for name in names
         },
         "proxy reward": {name: result["writers"][name]["proxy"] for name in names},
     }
@@ -161,7 +161,3 @@ def segments_section(result: Mapping[str, Any]) -> Section | None:
     )
     caption = "Gold click rate in percent by the reader's segment (first seed, no intervals)."
     return Section("By segment", (), (Table(("segment", *writers), rows, caption),))
-
-
-def _percent(estimate: Mapping[str, float]) -> dict[str, float]:
-    return {edge: 100.0 * value for edge, value in estimate.items()}

@@ -14,6 +14,7 @@ from copygym.experiments.figures import (
     calibration_figure,
     interval_figure,
     lines_figure,
+    metric_panels,
     timelines_figure,
 )
 from copygym.experiments.metrics import METRICS
@@ -70,16 +71,7 @@ def policy_table(
 
 
 def _comparison(result: Mapping[str, Any]) -> Section:
-    panels = {
-        METRICS[key].label: {
-            name: {
-                edge: _scaled(value, METRICS[key].unit)
-                for edge, value in result["metrics"][name][key].items()
-            }
-            for name in result["policies"]
-        }
-        for key in MAIN
-    }
+    panels = metric_panels({name: result["metrics"][name] for name in result["policies"]}, MAIN)
     picture = interval_figure(
         "policies",
         "Value of each policy with 95% intervals; the learned one in orange.",
@@ -271,7 +263,3 @@ def _group_table(card: Mapping[str, Any], kind: str, largest: int = 8) -> Table:
 def _triple(values: list[float | None], digits: int = 4) -> str:
     shown = ["-" if value is None else f"{value:.{digits}f}" for value in values]
     return f"{shown[0]} [{shown[1]}, {shown[2]}]"
-
-
-def _scaled(value: float | None, unit: str) -> float | None:
-    return None if value is None else value * (100 if unit == "%" else 1)

@@ -12,7 +12,7 @@ from copygym.experiments import aggregate_report
 from copygym.experiments.aggregate import aggregate
 from copygym.experiments.delivery_report import MAIN
 from copygym.experiments.evaluate_play import JUDGE, SIMULATOR
-from copygym.experiments.figures import interval_figure
+from copygym.experiments.figures import interval_figure, metric_panels
 from copygym.experiments.metrics import METRICS
 from copygym.experiments.report import Section
 from copygym.experiments.stages import ONE_SEED
@@ -363,16 +363,6 @@ def _pictures(result: Mapping[str, Any]) -> tuple[Any, ...]:
     if len(result["tasks"]) > 1:
         return ()
     (table,) = result["table"].values()
-    panels = {
-        METRICS[key].label: {
-            name: _shown(entry["metrics"][key], METRICS[key].unit) for name, entry in table.items()
-        }
-        for key in MAIN
-    }
+    panels = metric_panels({name: entry["metrics"] for name, entry in table.items()}, MAIN)
     strong = result["learned"][0] if len(result["learned"]) == 1 else None
     return (interval_figure("policies", _intervals(result), panels, strong),)
-
-
-def _shown(entry: Entry, unit: str) -> Entry:
-    factor = 100 if unit == "%" else 1
-    return {key: None if value is None else factor * value for key, value in entry.items()}

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from copygym.experiments.metrics import METRICS
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -94,6 +96,29 @@ def _inline(svg: str, name: str, caption: str) -> str:
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', svg)
     label = escape(caption, quote=True)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def scaled(estimate: Mapping[str, float | None], unit: str = "%") -> dict[str, float | None]:
+    """Return an estimate as figures show it: a share (unit "%") times 100, None left as it is."""
+    factor = 100.0 if unit == "%" else 1.0
+    return {edge: None if value is None else factor * value for edge, value in estimate.items()}
+
+
+def metric_panels(
+    values: Mapping[str, Mapping[str, Mapping[str, float | None]]], keys: Sequence[str]
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Return a panel of `interval_figure` for each metric.
+
+    Args:
+        values: policy -> metric -> ``{value, low, high}``.
+        keys: metrics to show.
+    """
+    return {
+        METRICS[key].label: {
+            policy: scaled(metrics[key], METRICS[key].unit) for policy, metrics in values.items()
+        }
+        for key in keys
+    }
 
 
 def interval_figure(

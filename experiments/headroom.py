@@ -19,7 +19,7 @@ from copygym.experiments import aggregate_report
 from copygym.experiments.bootstrap import RESAMPLES
 from copygym.experiments.delivery import GOLD, check, compare
 from copygym.experiments.delivery_report import MAIN, policy_table
-from copygym.experiments.figures import interval_figure
+from copygym.experiments.figures import interval_figure, metric_panels
 from copygym.experiments.folder import RunFolder
 from copygym.experiments.metrics import METRICS, Episodes, policy_metrics
 from copygym.experiments.per_seed import of_seed, origins
@@ -203,13 +203,10 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
         "Gains are paired by user; a step is clear where neither value lies in the other's 95% "
         "interval.",
     )
-    panels = {
-        METRICS[key].label: {
-            name: _shown(result["metrics"][name][key], METRICS[key].unit)
-            for name in result["policies"]
-        }
-        for key in (_KEY, "profit_per_user", "unsubscribe_rate")
-    }
+    panels = metric_panels(
+        {name: result["metrics"][name] for name in result["policies"]},
+        (_KEY, "profit_per_user", "unsubscribe_rate"),
+    )
     picture = interval_figure(
         "headroom",
         "Value of each policy in storefront (synthetic) with 95% intervals.",
@@ -233,8 +230,3 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
         Section("World by world", (), (worlds,)),
         aggregate_report.section(found),
     ]
-
-
-def _shown(entry: Mapping[str, float | None], unit: str) -> dict[str, float | None]:
-    factor = 100 if unit == "%" else 1
-    return {key: None if value is None else factor * value for key, value in entry.items()}

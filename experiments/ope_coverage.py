@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from copygym.envs.errors import UserError, unknown_name
-from copygym.experiments.figures import interval_figure
+from copygym.experiments.figures import interval_figure, scaled
 from copygym.experiments.folder import Record, RunFolder
 from copygym.experiments.ope import (
     Bootstrap,
@@ -286,7 +286,7 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
         )
         panels = {
             policy: {
-                r["estimator"]: {k: 100 * v for k, v in r["bootstrap"].items()}
+                r["estimator"]: scaled(r["bootstrap"])
                 for r in ours
                 # Far below the others, it would leave them no room.
                 if r["policy"] == policy and r["estimator"] != "dm"

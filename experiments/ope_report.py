@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from copygym.experiments.figures import interval_figure
+from copygym.experiments.figures import interval_figure, scaled
 from copygym.experiments.ope_estimators import ESTIMATORS
 from copygym.experiments.report import Section
 from copygym.experiments.tables import Table, interval, number
@@ -124,7 +124,7 @@ def warning_lines(result: Mapping[str, Any]) -> list[str]:
 def sections(result: Mapping[str, Any]) -> list[Section]:
     """Return the report's sections."""
     shown = {
-        name: _percent(entry["estimates"][entry["headline"]], result)
+        name: _ends(entry["estimates"][entry["headline"]], result)
         for name, entry in result["policies"].items()
         if entry["headline"]
     }
@@ -156,10 +156,8 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
     ]
 
 
-def _percent(entry: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, float | None]:
-    scale = 100.0 if _unit(result) else 1.0
-    ends = {"value": entry["value"], **entry["bootstrap"]}
-    return {key: scale * value for key, value in ends.items()}
+def _ends(entry: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, float | None]:
+    return scaled({"value": entry["value"], **entry["bootstrap"]}, _unit(result))
 
 
 def csv_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:

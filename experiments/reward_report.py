@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from copygym.experiments.figures import calibration_figure, interval_figure
+from copygym.experiments.figures import calibration_figure, interval_figure, scaled
 from copygym.experiments.report import Section
 from copygym.experiments.tables import Table, interval, number
 
@@ -127,8 +127,4 @@ def _validation(result: Mapping[str, Any]) -> Section:
 
 
 def _percent(entry: Mapping[str, Any]) -> dict[str, float | None]:
-    scaled = {}
-    for key in ("value", "low", "high"):
-        value = entry.get(key)
-        scaled[key] = None if value is None else 100 * value
-    return scaled
+    return scaled({edge: entry.get(edge) for edge in ("value", "low", "high")})

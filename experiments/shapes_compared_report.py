@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from copygym.experiments.figures import PALETTE, Picture, draw
+from copygym.experiments.figures import PALETTE, Picture, draw, scaled
 from copygym.experiments.metrics import METRICS
 from copygym.experiments.report import Section
 from copygym.experiments.tables import Table, interval
@@ -130,19 +130,17 @@ def _points(
     colour: str,
     label: str,
 ) -> None:
-    scale = 100.0 if METRICS[across].unit == "%" else 1.0
     for name in names:
-        x, y = result["estimates"][name][across], result["estimates"][name][up]
+        x, y = (scaled(result["estimates"][name][key], METRICS[key].unit) for key in (across, up))
         if x["value"] is None or y["value"] is None:
             continue
-        left, right = (scale * x["low"], scale * x["high"])
-        place.plot([left, right], [y["value"]] * 2, color=colour, lw=0.8, alpha=0.6)
-        place.plot([scale * x["value"]] * 2, [y["low"], y["high"]], color=colour, lw=0.8, alpha=0.6)
-        place.plot([scale * x["value"]], [y["value"]], "o", color=colour, ms=4.5, label=label)
+        place.plot([x["low"], x["high"]], [y["value"]] * 2, color=colour, lw=0.8, alpha=0.6)
+        place.plot([x["value"]] * 2, [y["low"], y["high"]], color=colour, lw=0.8, alpha=0.6)
+        place.plot([x["value"]], [y["value"]], "o", color=colour, ms=4.5, label=label)
         label = "_"
         place.annotate(
             name.rpartition(", ")[2],
-            (scale * x["value"], y["value"]),
+            (x["value"], y["value"]),
             xytext=(4, 3),
             textcoords="offset points",
             fontsize=7.5,
