@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError
-from copygym.experiments.parser import Parser
+from copygym.experiments.parser import command_parser
 
 if TYPE_CHECKING:
     from copygym.experiments.abtest_planning import Plan
@@ -61,17 +60,8 @@ def main(arguments: list[str]) -> int:
     return _judge(arguments)
 
 
-def _parser(name: str, description: str, examples: str) -> Parser:
-    return Parser(
-        prog=name,
-        description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
 def _judge(arguments: list[str]) -> int:
-    parser = _parser("copygym abtest", _DESCRIPTION, _EXAMPLES)
+    parser = command_parser("copygym abtest", _DESCRIPTION, _EXAMPLES)
     parser.add_argument("file", type=Path, help="CSV, csv.gz or Parquet")
     parser.add_argument("--arm", default="arm", help="column of the arms (default arm)")
     parser.add_argument(
@@ -145,7 +135,7 @@ def _judge(arguments: list[str]) -> int:
 
 
 def _srm(arguments: list[str]) -> int:
-    parser = _parser(
+    parser = command_parser(
         "copygym abtest srm",
         "Check whether units arrived in the planned shares (a sample-ratio mismatch says that the "
         "randomisation or the counting is broken). Count what was randomised: users where users "
@@ -192,7 +182,7 @@ def _srm(arguments: list[str]) -> int:
 
 
 def _plan(arguments: list[str]) -> int:
-    parser = _parser(
+    parser = command_parser(
         "copygym abtest plan",
         "How many users does a test need to find a lift? Or, with --users, what lift can it find?",
         _PLAN_EXAMPLES,

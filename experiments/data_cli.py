@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from copygym.envs.errors import UserError, unknown_name
-from copygym.experiments.parser import Parser
+from copygym.experiments.parser import command_parser
 
 _EXAMPLES = """examples:
   copygym data list
@@ -29,12 +29,11 @@ Choose one with `dataset=NAME`, give its place with `data.path=...`, or fetch it
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="copygym data",
-        description="Datasets: what there is, what is known of it, how to get it, and a check of "
-        "your own log file.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "copygym data",
+        "Datasets: what there is, what is known of it, how to get it, and a check of your own log "
+        "file.",
+        _EXAMPLES,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("list", help="name, title and whether it is on this machine")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError, unknown_name
 from copygym.experiments.bootstrap import RESAMPLES
-from copygym.experiments.parser import Parser
+from copygym.experiments.parser import Parser, command_parser
 
 if TYPE_CHECKING:
     from copygym.experiments.evaluate_play import Options
@@ -100,12 +100,7 @@ def _saved(options: argparse.Namespace) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="copygym evaluate",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("copygym evaluate", _DESCRIPTION, _EXAMPLES)
     parser.add_argument(
         "run",
         nargs="+",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError, unknown_name
-from copygym.experiments.parser import Parser
+from copygym.experiments.parser import command_parser
 
 if TYPE_CHECKING:
     from copygym.envs.fidelity import FidelityCard
@@ -34,12 +33,7 @@ def main(arguments: list[str]) -> int:
         UserError: wrong arguments, an unknown dataset or family, or a log that cannot be read or
             fitted.
     """
-    parser = Parser(
-        prog="copygym fidelity",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("copygym fidelity", _DESCRIPTION, _EXAMPLES)
     parser.add_argument(
         "logs",
         nargs="+",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from copygym.envs.errors import UserError
 from copygym.experiments.ope_log import OUTCOMES, decisions
 from copygym.experiments.ope_policies import BUILT_IN, Target, built_in, policy_file
-from copygym.experiments.parser import Parser
+from copygym.experiments.parser import Parser, command_parser
 
 if TYPE_CHECKING:
     from copygym.envs.clicklog import ClickLog
@@ -80,12 +79,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="copygym ope",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("copygym ope", _DESCRIPTION, _EXAMPLES)
     parser.add_argument(
         "--log",
         required=True,

@@ -18,3 +18,19 @@ class Parser(argparse.ArgumentParser):
             UserError: always.
         """
         raise UserError(f"{self.prog}: {message}; see `{self.prog} --help`.")
+
+
+def command_parser(name: str, description: str, examples: str) -> Parser:
+    """Return the parser of a command, whose help prints its texts line by line as they are.
+
+    Args:
+        name: of the command, such as ``copygym ope``.
+        description: what it does.
+        examples: stand below the arguments.
+    """
+    return Parser(
+        prog=name,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )

@@ -18,7 +18,7 @@ from copygym.experiments.paper import (
     expected_table,
     jobs,
 )
-from copygym.experiments.parser import Parser
+from copygym.experiments.parser import Parser, command_parser
 from copygym.experiments.sweep import quoted
 from copygym.experiments.tables import Table
 
@@ -84,12 +84,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="copygym reproduce",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("copygym reproduce", _DESCRIPTION, _EXAMPLES)
     parser.add_argument(
         "what",
         nargs="*",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ import polars as pl
 from copygym.envs.errors import UserError
 from copygym.envs.logfile import is_csv, is_parquet, readable, scan
 from copygym.envs.storage import atomic
-from copygym.experiments.parser import Parser
+from copygym.experiments.parser import command_parser
 
 if TYPE_CHECKING:
     from copygym.rewards.ctr_ensemble import CtrEnsemble
@@ -42,12 +41,7 @@ def main(arguments: list[str]) -> int:
     Raises:
         UserError: wrong arguments, a table without texts, or a folder without a reward model.
     """
-    parser = Parser(
-        prog="copygym score",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("copygym score", _DESCRIPTION, _EXAMPLES)
     parser.add_argument(
         "--model", required=True, type=Path, help="a run's folder, or that of a reward model"
     )

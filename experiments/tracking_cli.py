@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from copygym.envs.errors import UserError
-from copygym.experiments.parser import Parser
+from copygym.experiments.parser import Parser, command_parser
 
 _EXAMPLES = """examples:
   copygym wandb sweep experiment=delivery agent=linucb,logistic_ts seed=0,1,2 --output sweep.yaml
@@ -32,12 +32,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="copygym wandb",
-        description="Sweeps and workspaces of Weights & Biases as code. None of this is needed "
-        "to track runs: `copygym run tracker=online|offline` does that.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "copygym wandb",
+        "Sweeps and workspaces of Weights & Biases as code. None of this is needed to track runs: "
+        "`copygym run tracker=online|offline` does that.",
+        _EXAMPLES,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="sweep|workspace")
     sweep = commands.add_parser("sweep", help="a W&B Sweep from the arguments of a multirun")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import polars as pl
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
 from copygym.envs.storage import write_text
-from copygym.experiments.parser import Parser
+from copygym.experiments.parser import command_parser
 
 if TYPE_CHECKING:
     from copygym.agents.copywriter.writer import Copywriter
@@ -40,12 +39,7 @@ def main(arguments: list[str]) -> int:
     Raises:
         UserError: wrong arguments, a file without briefs, or a folder without a copywriter.
     """
-    parser = Parser(
-        prog="copygym write",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("copygym write", _DESCRIPTION, _EXAMPLES)
     parser.add_argument(
         "--model", required=True, type=Path, help="a run's folder, or that of a copywriter"
     )
