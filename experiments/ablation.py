@@ -18,9 +18,10 @@ from copygym.experiments.campaign import best_creatives, logged_creatives
 from copygym.experiments.cells import point_values
 from copygym.experiments.copy_setting import make_setting
 from copygym.experiments.creatives import chosen, with_copy
-from copygym.experiments.delivery import GOLD, check_agents, evaluation_setting, learning_env
+from copygym.experiments.delivery import check_agents, evaluation_setting, learning_env
 from copygym.experiments.folder import RunFolder
 from copygym.experiments.over_seeds import estimates
+from copygym.experiments.people import GOLD
 from copygym.experiments.per_seed import check_seeds, origins, values_by_seed
 from copygym.experiments.stages import Policy, derived_seed, given, learn, learned_name, play
 from copygym.experiments.tracking import Trackers

@@ -17,10 +17,11 @@ from copygym.envs.errors import UserError, unknown_name
 from copygym.experiments import aggregate_report, uplift
 from copygym.experiments.agents_compared_report import main_table, sections, summary
 from copygym.experiments.cells import Cell, played_cells
-from copygym.experiments.delivery import GOLD, prepare
+from copygym.experiments.delivery import prepare
 from copygym.experiments.folder import RunFolder
 from copygym.experiments.metrics import METRICS
 from copygym.experiments.over_seeds import estimates
+from copygym.experiments.people import GOLD
 from copygym.experiments.per_seed import check_seeds, origins, values_by_seed
 from copygym.experiments.stages import Policy, derived_seed, given, instantiated
 from copygym.experiments.tracking import Trackers

@@ -41,7 +41,7 @@ def storefront_setting(
     """
     from copygym.agents.copywriter.demonstrations import better_copy, preference_pairs
     from copygym.envs.copywriting import draw_tasks
-    from copygym.experiments.delivery import fit, storefront_world, whole_catalogue
+    from copygym.experiments.people import fit, storefront_world, whole_catalogue
     from copygym.rewards.ctr_response import texts_answered_by
 
     seed = int(config["seed"])

@@ -17,11 +17,12 @@ import polars as pl
 
 from copygym.envs.errors import UserError
 from copygym.envs.storage import read_json
-from copygym.experiments.delivery import Judge, evaluation_setting, make_judge, split_users
+from copygym.experiments.delivery import evaluation_setting
 from copygym.experiments.evaluate_runs import Group, Source, baseline_of
 from copygym.experiments.files import plain
 from copygym.experiments.folder import RunFolder
 from copygym.experiments.metrics import Episodes, policy_metrics
+from copygym.experiments.people import Judge, make_judge, split_users
 from copygym.experiments.stages import derived_seed, describe, load_log
 
 if TYPE_CHECKING:

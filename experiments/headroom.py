@@ -17,11 +17,12 @@ import numpy as np
 from copygym.envs.errors import UserError
 from copygym.experiments import aggregate_report
 from copygym.experiments.bootstrap import RESAMPLES
-from copygym.experiments.delivery import GOLD, check, compare
+from copygym.experiments.delivery import check, compare
 from copygym.experiments.delivery_report import MAIN, policy_table
 from copygym.experiments.figures import interval_figure, metric_panels
 from copygym.experiments.folder import RunFolder
 from copygym.experiments.metrics import METRICS, Episodes, policy_metrics
+from copygym.experiments.people import GOLD
 from copygym.experiments.per_seed import of_seed, origins
 from copygym.experiments.report import Section
 from copygym.experiments.stages import derived_seed, learned_name, policies

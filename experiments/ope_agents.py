@@ -27,11 +27,11 @@ from copygym.envs.response.timeline import (
     steps_between,
     usual_gap_seconds,
 )
-from copygym.experiments.delivery import split_users
 from copygym.experiments.folder import read_run
 from copygym.experiments.ope import PerRow
 from copygym.experiments.ope_log import Decisions
 from copygym.experiments.ope_policies import Target, target
+from copygym.experiments.people import split_users
 from copygym.experiments.population import simulate
 from copygym.experiments.stages import derived_seed, file_name, split_shares
 

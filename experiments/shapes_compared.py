@@ -14,10 +14,11 @@ import numpy as np
 
 from copygym.envs.errors import UserError
 from copygym.experiments.cells import Cell, played_cells
-from copygym.experiments.delivery import GOLD, prepare
+from copygym.experiments.delivery import prepare
 from copygym.experiments.folder import RunFolder
 from copygym.experiments.over_seeds import estimates
 from copygym.experiments.pareto import contributions, dominated, hypervolume
+from copygym.experiments.people import GOLD
 from copygym.experiments.per_seed import check_seeds, origins, values_by_seed
 from copygym.experiments.shapes_compared_report import main_table, sections, summary
 from copygym.experiments.stages import Policy, derived_seed, given, instantiated

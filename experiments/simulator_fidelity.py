@@ -17,7 +17,6 @@ import numpy as np
 from copygym.agents.base import load_agent
 from copygym.envs.catalogue import HOLD
 from copygym.envs.errors import UserError, unknown_name
-from copygym.experiments.delivery import fit, storefront_world, whole_catalogue
 from copygym.experiments.evaluate import Setting, rows_of
 from copygym.experiments.fidelity_agreement import (
     LEAST_POLICIES,
@@ -47,6 +46,7 @@ from copygym.experiments.folder import Record, RunFolder
 from copygym.experiments.ope_agents import propensities
 from copygym.experiments.ope_estimators import ESTIMATORS
 from copygym.experiments.ope_judge import LEAST_ESS, LEAST_EVENTS
+from copygym.experiments.people import fit, storefront_world, whole_catalogue
 from copygym.experiments.population import aligned
 from copygym.experiments.stages import (
     ONE_SEED,

@@ -15,10 +15,10 @@ import numpy as np
 from copygym.envs.catalogue import HOLD, Catalogue
 from copygym.envs.errors import UserError
 from copygym.experiments import ope
-from copygym.experiments.delivery import fit
 from copygym.experiments.delivery_report import fidelity_section, learning_section
 from copygym.experiments.figures import interval_figure
 from copygym.experiments.folder import Record, RunFolder
+from copygym.experiments.people import fit
 from copygym.experiments.population import simulate
 from copygym.experiments.report import Section
 from copygym.experiments.stages import (

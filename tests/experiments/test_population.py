@@ -9,7 +9,7 @@ import pytest
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.errors import UserError
 from copygym.envs.storefront.world import StorefrontWorld
-from copygym.experiments import delivery
+from copygym.experiments import people
 from copygym.experiments.folder import RunFolder
 from copygym.experiments.population import aligned
 
@@ -96,11 +96,11 @@ def test_creatives_that_one_part_never_saw_do_not_stop_the_judge(tmp_path):
         "split": {"train": 0.5, "test": 0.25, "judge": 0.25},
         "users": {"n_users": 20, "text_encoder": None},
     }
-    parts = delivery.split_users(log, config)
+    parts = people.split_users(log, config)
     folder = RunFolder(tmp_path, tmp_path, config, finished=False)
-    catalogue = delivery.whole_catalogue(log, config)
-    proxy = delivery.fit(folder, "proxy", parts["train"], parts["test"], config, catalogue)
-    judge = delivery.make_judge(folder, proxy, parts, config).users
+    catalogue = people.whole_catalogue(log, config)
+    proxy = people.fit(folder, "proxy", parts["train"], parts["test"], config, catalogue)
+    judge = people.make_judge(folder, proxy, parts, config).users
     assert judge.catalogue.creative_ids == tuple(sorted(set(creative.tolist())))
     # The judged people's profiles know as little as those that the agents learned with.
     test = parts["test"].collect()

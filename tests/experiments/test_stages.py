@@ -7,8 +7,8 @@ import pytest
 
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.errors import UserError
-from copygym.experiments.delivery import split_users
 from copygym.experiments.folder import open_run
+from copygym.experiments.people import split_users
 from copygym.experiments.stages import check_data, load_log, same_data, split_shares
 
 
