@@ -45,6 +45,8 @@ CEILINGS = {"clicks": "impressions", "conversions": "clicks", "unsubscribes": "i
 FEATURE_PREFIXES = ("user_", "context_")
 
 _ROW = "__row__"
+#: So many hashes of ids are compared at a time: about half a gigabyte.
+_HASHES = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -269,9 +271,8 @@ def _fail(frame: pl.LazyFrame, check: Check, count: int, source: Source) -> User
     return UserError(f"{where}: {check.problem.format(*values)}; {check.way_out}{more}.")
 
 
-def _refuse_mixed_zones(
-    frame: pl.LazyFrame, plan: TimestampPlan, first: str, source: Source
-) -> None:
+def _refuse_mixed_zones(frame: pl.LazyFrame, plan: TimestampPlan, source: Source) -> None:
+    first = frame.select(plan.offset).head(1).collect(engine="streaming").item()
     rows = [
         first_row(frame, plan.offset == first, ("timestamp",)),
         first_row(frame, plan.offset != first, ("timestamp",)),
@@ -339,18 +340,28 @@ def _casts(
     return out
 
 
-def _refuse_duplicates(frame: pl.LazyFrame, keys: list[str], source: Source) -> None:
-    """Raise when two rows of ``frame`` agree in all ``keys`` (the last one is blamed).
+def _refuse_duplicates(frame: pl.LazyFrame, keys: list[str], rows: int, source: Source) -> None:
+    """Raise when two of the ``rows`` of ``frame`` agree in all ``keys`` (the last one is blamed).
 
-    The first look counts 64-bit hashes, 8 bytes a row; the exact search only follows a clash.
+    The first look counts 64-bit hashes, so many at a time that memory is bounded; the exact search
+    only follows a clash.
     """
     hashed = pl.struct(keys).hash()
-    counted = frame.select(pl.len(), distinct=hashed.n_unique()).collect(engine="streaming")
-    if counted["distinct"][0] == counted["len"][0]:
-        return
+    slices = 1 + rows // _HASHES
+    for number in range(slices):
+        mine = hashed.filter(hashed % slices == number)
+        counted = frame.select(rows=mine.len(), distinct=mine.n_unique()).collect(
+            engine="streaming"
+        )
+        if counted["distinct"][0] < counted["rows"][0]:
+            _refuse_twice(frame, keys, hashed % slices == number, source)
+
+
+def _refuse_twice(frame: pl.LazyFrame, keys: list[str], where: pl.Expr, source: Source) -> None:
     twice = (
         frame.select(keys)
         .with_row_index(_ROW)
+        .filter(where)
         .group_by(keys)
         .agg(pl.col(_ROW).min().alias("first"), pl.col(_ROW).sort().get(1, null_on_oob=True))
         .filter(pl.col(_ROW).is_not_null())
@@ -458,10 +469,10 @@ def validate(
         if measured[f"check:{i}"]:
             raise _fail(frame, check, measured[f"check:{i}"], source)
     if plan and plan.is_text and measured["time:least"] != measured["time:greatest"]:
-        _refuse_mixed_zones(frame, plan, measured["time:first"], source)
+        _refuse_mixed_zones(frame, plan, source)
     typed = frame.select(_casts(schema, plan, measured))
     if keys := _duplicate_keys(kept, measured["largest"]):
-        _refuse_duplicates(typed, keys, source)
+        _refuse_duplicates(typed, keys, measured["rows"], source)
     return typed, _notes(dropped, plan, measured, time_zone)
 
 

@@ -43,7 +43,10 @@ class TimestampPlan:
     def offset(self) -> pl.Expr:
         """The UTC offset written in each value, "none" where there is none."""
         offset = self.text.str.extract(_OFFSET, 1).str.replace(":", "", literal=True)
-        return offset.str.to_uppercase().replace({"Z": "+0000", "-0000": "+0000"}).fill_null("none")
+        upper = offset.str.to_uppercase()
+        # Not `replace`, for which polars would hold the whole column in memory.
+        zero = (upper == "Z") | (upper == "-0000")
+        return pl.when(zero).then(pl.lit("+0000")).otherwise(upper).fill_null("none")
 
     def parse(self, fmt: str) -> pl.Expr:
         """Return the UTC time read by one format; null where it doesn't fit."""
@@ -79,7 +82,6 @@ class TimestampPlan:
             # The least and the greatest, not the distinct ones: constant memory.
             self.offset.min().alias("time:least"),
             self.offset.max().alias("time:greatest"),
-            self.offset.first().alias("time:first"),
         ]
 
     def settle(self, frame: pl.LazyFrame) -> None:
@@ -95,7 +97,7 @@ class TimestampPlan:
         return self.is_text and narrow
 
     def naive(self, found: Mapping[str, Any]) -> bool:
-        """Tell whether the values carry no time zone."""
+        """Tell whether the values, all of one kind, carry no time zone."""
         if self.is_text:
-            return found["time:first"] == "none"
+            return found["time:least"] == "none"
         return getattr(self.dtype, "time_zone", None) is None
