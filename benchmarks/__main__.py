@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "single": environments.single_rows,
     "ppo": learning.ppo_rows,
     "biglog": biglog.biglog_rows,
+    "prepare": biglog.prepare_rows,
     "copywriter": copywriter.ppo_copy_rows,
     "scoring": scoring.scoring_rows,
     "headlines": headlines.headline_rows,

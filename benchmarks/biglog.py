@@ -1,8 +1,8 @@
-"""A log of 10 million rows: how much memory and time until users are fitted to it.
+"""A log of 10 million rows: how much memory and time until it is prepared, or users are fitted.
 
-The file is simulated storefront traffic (synthetic) in a cache folder, written once. Fit and bare
-read run in processes of their own (``python -m benchmarks.biglog fit FILE``), whose peak memory
-the operating system reports.
+The file is simulated storefront traffic (synthetic) in a cache folder, written once. Preparation,
+fit and bare read run in processes of their own (``python -m benchmarks.biglog fit FILE``), whose
+peak memory the operating system reports.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ _VERSION = 1
 
 def biglog_rows(tiny: bool = False) -> list[Row]:
     """Measure peak memory and CPU time of the whole fit, and of polars reading the file."""
-    cache = Path(os.environ.get("COPYGYM_BENCH_CACHE", ROOT / "outputs" / "bench"))
     rows = 20_000 if tiny else ROWS
-    path = cache / f"storefront-{rows}-v{_VERSION}.parquet"
+    path = _cached(rows)
     names = ("log of 10 million rows: peak memory", "log of 10 million rows: time")
     try:
         if not path.exists():
@@ -64,6 +63,39 @@ def biglog_rows(tiny: bool = False) -> list[Row]:
             f"{median(read['wall'] for read in reads):.1f} s.",
         ),
     ]
+
+
+def prepare_rows(tiny: bool = False) -> list[Row]:
+    """Measure the peak memory of preparing a quarter of the log and all of it."""
+    rows = 20_000 if tiny else ROWS
+    path = _cached(rows)
+    name = f"preparing a log of {rows:,} rows against a quarter of it: peak memory"
+    try:
+        if not path.exists():
+            run_module("benchmarks.biglog", "write", path, rows)
+        few, all_of_it = (
+            run_module("benchmarks.biglog", "prepare", path, number) for number in (rows // 4, rows)
+        )
+    except RuntimeError as error:
+        return [Row(name, "", None, missing=str(error))]
+    return [
+        Row(
+            name,
+            "GB",
+            all_of_it["gb"],
+            few["gb"],
+            "the same command on a quarter of the rows",
+            Goal("ratio", "<", 1.25),
+            note="`copygym data prepare` with polars: validated, dealt out to a part for every "
+            f"million rows, each sorted and written; {all_of_it['wall']:.0f} s of wall time and "
+            f"{all_of_it['cpu']:.0f} CPU s against {few['wall']:.0f} and {few['cpu']:.0f}.",
+        )
+    ]
+
+
+def _cached(rows: int) -> Path:
+    cache = Path(os.environ.get("COPYGYM_BENCH_CACHE", ROOT / "outputs" / "bench"))
+    return cache / f"storefront-{rows}-v{_VERSION}.parquet"
 
 
 def write_log(path: Path, rows: int) -> None:
@@ -112,12 +144,37 @@ def fit_log(path: Path) -> dict[str, Any]:
     return {"auc": fitted.fidelity.auc}
 
 
+def prepare_log(path: Path, rows: int) -> dict[str, Any]:
+    """Prepare the first ``rows`` rows of the file, which are copied out of it by another process.
+
+    What the copy takes would count as this process's peak.
+    """
+    from copygym.experiments.prepare import prepare
+
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        source = path
+        if rows < pl.scan_parquet(path).select(pl.len()).collect().item():
+            source = Path(folder) / "log.parquet"
+            run_module("benchmarks.biglog", "copy", path, source, rows)
+        return {"parts": prepare(source, Path(folder) / "prepared")["partitions"]}
+
+
+def copy_log(path: Path, target: Path, rows: int) -> dict[str, Any]:
+    """Copy the first ``rows`` rows to ``target``."""
+    pl.scan_parquet(path).head(rows).sink_parquet(target, row_group_size=250_000)
+    return {}
+
+
 def main(task: str, path: str, *arguments: str) -> None:
     """Do one task and print its CPU and wall seconds, and the peak memory of this process."""
     start, cpu = time.perf_counter(), time.process_time()
     if task == "write":
         write_log(Path(path), int(arguments[0]))
         answer: dict[str, Any] = {}
+    elif task == "prepare":
+        answer = prepare_log(Path(path), int(arguments[0]))
+    elif task == "copy":
+        answer = copy_log(Path(path), Path(arguments[0]), int(arguments[1]))
     else:
         answer = fit_log(Path(path)) if task == "fit" else read_log(Path(path))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

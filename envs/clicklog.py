@@ -20,6 +20,7 @@ from copygym.envs.catalogue import HOLD
 from copygym.envs.errors import UserError
 from copygym.envs.logfile import is_csv, readable, resolve_log_path, scan, write_frame
 from copygym.envs.logschema import SCHEMA, Source, is_feature, require_columns, validate
+from copygym.envs.preparedlog import prepared_parts
 
 __all__ = ["SCHEMA", "ClickLog", "pseudonymise"]
 
@@ -98,7 +99,7 @@ class ClickLog:
         time_zone: str | None = None,
         notes: tuple[str, ...] = (),
     ) -> ClickLog:
-        """Read and validate a CSV, csv.gz, Parquet file or folder of partitioned Parquet.
+        """Read and validate a CSV, csv.gz, Parquet file or folder of Parquet (prepared or not).
 
         Args:
             path: the file, or the folder that holds it.
@@ -121,7 +122,10 @@ class ClickLog:
         frame = _renamed(raw, source, constants or {})
         with readable(file, separator):
             typed, found = validate(frame, source, infer_features=is_csv(file), time_zone=time_zone)
-        return cls(typed, name or file.name.split(".")[0], False, (*notes, *found), str(file))
+        earlier = prepared_parts(file) if file.is_dir() else None
+        told = [*notes, *found, *(earlier[1] if earlier else ())]
+        name = name or file.name.split(".")[0]
+        return cls(typed, name, False, tuple(dict.fromkeys(told)), str(file))
 
     @cached_property
     def columns(self) -> list[str]:

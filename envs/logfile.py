@@ -21,6 +21,7 @@ from typing import IO, BinaryIO, cast
 import polars as pl
 
 from copygym.envs.errors import UserError
+from copygym.envs.preparedlog import prepared_parts
 from copygym.envs.storage import atomic
 
 CSV_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
@@ -43,7 +44,7 @@ def resolve_log_path(path: str | Path) -> Path:
     """Return the log that ``path`` means: a file, or a folder with one log in it.
 
     Raises:
-        UserError: nothing is there, or a folder holds none or several.
+        UserError: nothing is there, or a folder holds none, several or an unfinished one.
     """
     path = Path(path).expanduser()
     if path.is_file():
@@ -54,6 +55,8 @@ def resolve_log_path(path: str | Path) -> Path:
         close = difflib.get_close_matches(path.name, names, n=1)
         hint = f"did you mean {str(parent / close[0])!r}?" if close else "check the path."
         raise UserError(f"{path}: there is no such file; {hint}")
+    if prepared_parts(path) is not None:
+        return path
     parquet = any(_parquet_files(path))
     files = sorted(p for p in path.iterdir() if p.is_file() and is_csv(p))
     if parquet and not files:
@@ -65,6 +68,18 @@ def resolve_log_path(path: str | Path) -> Path:
         f"{path} is a folder with {len(files)} CSV files ({listed}) and "
         f"{'' if parquet else 'no '}Parquet files; name one file."
     )
+
+
+def log_files(path: Path) -> list[Path]:
+    """Return the files of the log that `resolve_log_path` has found, in the order of their rows.
+
+    Raises:
+        UserError: a prepared log of which a part is missing.
+    """
+    if not path.is_dir():
+        return [path]
+    prepared = prepared_parts(path)
+    return _parquet_files(path) if prepared is None else prepared[0]
 
 
 def _parquet_files(folder: Path) -> list[Path]:
@@ -156,7 +171,7 @@ def scan(
     path = resolve_log_path(path)
     with readable(path, separator):
         if path.is_dir():
-            return pl.scan_parquet(_parquet_files(path), hive_partitioning=True)
+            return pl.scan_parquet(log_files(path), hive_partitioning=True)
         if is_parquet(path):
             frame = pl.scan_parquet(path)
             frame.collect_schema()  # a file that is no Parquet fails here, not later

@@ -1,4 +1,4 @@
-"""``copygym data``: list the datasets, show their cards, fetch them, check a log file."""
+"""``copygym data``: list datasets, show their cards, fetch them; check and prepare a log."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _EXAMPLES = """examples:
   copygym data get hillstrom
   copygym data get hillstrom --url https://mirror.example/data
   copygym data check mylog.csv --map clicks=opened --map text=subject --set impressions=1
+  copygym data prepare mylog.csv --out prepared --map clicks=opened --set impressions=1
 """
 _PAGE = """# Datasets
 
@@ -25,6 +26,15 @@ this page.
 Choose one with `dataset=NAME`, give its place with `data.path=...`, or fetch it with
 `copygym data get NAME`. A log of your own needs no code: `dataset=table`, and
 `copygym data check FILE` tells what is wrong with it.
+
+## A log beyond one machine's memory
+
+`copygym data prepare` validates a log in a stream and writes it as Parquet parts, all rows of a
+user in one and in the order of their times; with `--engine ray` several machines do it. The
+folder is read wherever a log is. [large-logs.md](large-logs.md) has the details.
+
+    copygym data prepare mylog.csv --out prepared --map clicks=opened --set impressions=1
+    copygym data check prepared
 """
 
 
@@ -63,24 +73,66 @@ def _parser() -> argparse.ArgumentParser:
         "features. A row in which nothing was sent has the creative_id 'hold'.",
     )
     check.add_argument("file", type=Path, help="CSV, csv.gz, Parquet, or a folder of Parquet files")
-    check.add_argument(
+    _add_reading(check)
+
+    prepare = commands.add_parser(
+        "prepare",
+        help="write a log of any size as Parquet parts, each user's rows in one and in order",
+        description="Validate a log in a stream and write it as a folder of Parquet parts with a "
+        "manifest. The rows of a user (without user_id, of a test) are in one part, in the order "
+        "of their times. The same command again makes the parts that are missing.",
+    )
+    prepare.add_argument(
+        "source", type=Path, help="CSV, csv.gz, Parquet, or a folder of Parquet files"
+    )
+    prepare.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="where to write the parts"
+    )
+    prepare.add_argument(
+        "--partitions", type=int, metavar="N", help="number of parts (default: 1 a million rows)"
+    )
+    prepare.add_argument(
+        "--engine",
+        default="polars",
+        help="polars: a stream on this machine (default); ray: a Ray Data job (copygym[ray])",
+    )
+    prepare.add_argument(
+        "--address", metavar="HOST:PORT", help="of a Ray cluster (default: a Ray on this machine)"
+    )
+    _add_reading(prepare)
+    return parser
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how a file is read."""
+    parser.add_argument(
         "--map",
         action="append",
         default=[],
         metavar="CANONICAL=COLUMN",
         help="read the file's COLUMN as CANONICAL; repeat for more",
     )
-    check.add_argument(
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="CANONICAL=VALUE",
         help="one value for all rows, as in --set impressions=1",
     )
-    check.add_argument("--separator", help="column separator (default: comma, tab for .tsv)")
-    check.add_argument("--encoding", default="utf-8", help="of a CSV (default: utf-8)")
-    check.add_argument("--time-zone", help="IANA zone of timestamps without one (default: UTC)")
-    return parser
+    parser.add_argument("--separator", help="column separator (default: comma, tab for .tsv)")
+    parser.add_argument("--encoding", default="utf-8", help="of a CSV (default: utf-8)")
+    parser.add_argument("--time-zone", help="IANA zone of timestamps without one (default: UTC)")
+
+
+def _reading(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what `_add_reading` was told, as arguments of `ClickLog.read`."""
+    return {
+        "columns": _pairs(args.map, "--map"),
+        "constants": _pairs(args.set, "--set"),
+        "separator": args.separator,
+        "encoding": args.encoding,
+        "time_zone": args.time_zone,
+    }
 
 
 def main(argv: list[str]) -> int:
@@ -90,8 +142,14 @@ def main(argv: list[str]) -> int:
         UserError: for the caller to print; nothing half-written is left.
     """
     args = _parser().parse_args(argv)
-    run = {"list": _list, "card": _card, "get": _get, "check": _check}[args.command]
-    run(args)
+    commands = {
+        "list": _list,
+        "card": _card,
+        "get": _get,
+        "check": _check,
+        "prepare": _prepare,
+    }
+    commands[args.command](args)
     return 0
 
 
@@ -164,15 +222,30 @@ def _pairs(values: list[str], option: str) -> dict[str, str]:
 def _check(args: argparse.Namespace) -> None:
     from copygym.envs.clicklog import ClickLog
 
-    log = ClickLog.read(
-        args.file,
-        columns=_pairs(args.map, "--map"),
-        constants=_pairs(args.set, "--set"),
-        separator=args.separator,
-        encoding=args.encoding,
-        time_zone=args.time_zone,
-    )
+    log = ClickLog.read(args.file, **_reading(args))
     print(summary(log))
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from copygym.experiments.prepare import prepare
+
+    manifest = prepare(
+        args.source,
+        args.out,
+        partitions=args.partitions,
+        engine=args.engine,
+        address=args.address,
+        **_reading(args),
+    )
+    sizes = [part["rows"] for part in manifest["parts"].values()]
+    together = f"by {manifest['key']}" if manifest["key"] else "row by row"
+    print(
+        f"{args.out}: {manifest['rows']:,} rows in {len(sizes)} parts {together} "
+        f"({min(sizes):,} to {max(sizes):,} rows), SHA-256 {manifest['sha256']}"
+    )
+    for note in manifest["notes"]:
+        print(f"  note: {note}")
+    print(f"  read it with dataset=table data.path={args.out}")
 
 
 def summary(log: Any) -> str:

@@ -8,7 +8,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
 import math
+import shutil
 import subprocess
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -94,6 +96,20 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("real logs are not here: set COPYGYM_DATA to the folder that holds them")
     return Path(folder)
+
+
+@pytest.fixture
+def ray_token(tmp_path_factory, monkeypatch):
+    """Keep Ray's token out of the home folder, and its files out of another Ray's."""
+    token = tmp_path_factory.mktemp("ray") / "token"
+    token.write_text("0" * 64)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    # Names of sockets may have a hundred characters, and pytest's folders have most of them.
+    place = tempfile.mkdtemp(prefix="ray-")
+    monkeypatch.setenv("RAY_TMPDIR", place)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    yield
+    shutil.rmtree(place, ignore_errors=True)
 
 
 # ------------------------------------------------------------------ golden trajectories

@@ -5,7 +5,6 @@ The published launcher holds cloudpickle below 3, and with it half of the enviro
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,30 +44,14 @@ class RayLauncher(Launcher):
         """
         from hydra.core.singleton import Singleton
 
-        from copygym.envs.errors import UserError
+        from copygym.experiments.ray_session import ray_session
 
-        if self.init.get("address") == "local":
-            # Ray listens on every interface, whatever address it is given, unless it takes this
-            # for a machine that cannot join a cluster; it reads the variable when imported.
-            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        try:
-            import ray
-        except ImportError:
-            raise UserError(
-                "hydra/launcher=ray needs Ray: pip install 'copygym[ray]', or choose another "
-                "launcher."
-            ) from None
-        ours = not ray.is_initialized()
-        if ours:
-            try:
-                ray.init(**self.init)
-            except ConnectionError as error:
-                address = self.init.get("address")
-                raise UserError(
-                    f"hydra.launcher.init.address={address}: no Ray cluster answers there "
-                    f"({' '.join(str(error).split())[:200]}); start one, or leave it out."
-                ) from error
-        try:
+        with ray_session(
+            self.init,
+            asked="hydra/launcher=ray",
+            instead="choose another launcher",
+            option="hydra.launcher.init.address",
+        ) as ray:
             task = ray.remote(**self.remote)(_execute)
             # Once into the object store, not once a job.
             shared = ray.put(
@@ -79,9 +62,6 @@ class RayLauncher(Launcher):
                 for number, overrides in enumerate(job_overrides)
             ]
             return [_result(ray, reference) for reference in running]
-        finally:
-            if ours:
-                ray.shutdown()
 
 
 def _execute(shared: Any, overrides: list[str], number: int) -> JobReturn:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from copygym.envs import logschema
 from copygym.envs.clicklog import ClickLog, pseudonymise
 from copygym.envs.errors import UserError
 from copygym.envs.logsplits import _part_of, headline_components
@@ -252,6 +253,16 @@ def test_duplicate_arms_of_an_aggregated_log(tmp_path):
     assert ClickLog.read(write(path, per_impression)).height == 4
     by_slot = [lines[0] + ",slot", *(f"{line},s{i}" for i, line in enumerate(lines[1:]))]
     assert ClickLog.read(write(path, by_slot)).height == 4
+
+
+def test_ids_are_compared_in_slices(tmp_path, monkeypatch):
+    monkeypatch.setattr(logschema, "_HASHES", 3)
+    lines = [f"{i},1,0" for i in range(40)]
+    path = write(tmp_path / "log.csv", ["impression_id,impressions,clicks", *lines])
+    assert ClickLog.read(path).height == 40
+    write(path, ["impression_id,impressions,clicks", *lines, "17,1,0"])
+    with pytest.raises(UserError, match=r"row 42, column impression_id: .* already in row 19"):
+        ClickLog.read(path)
 
 
 def test_duplicate_impression_id(tmp_path):

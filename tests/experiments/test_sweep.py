@@ -4,11 +4,9 @@ import errno
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -238,20 +236,6 @@ NEEDS = {
     "submitit_local": "hydra_plugins.hydra_submitit_launcher",
     "ray": "ray",
 }
-
-
-@pytest.fixture
-def ray_token(tmp_path_factory, monkeypatch):
-    """Keep Ray's token out of the home folder, and its files out of another Ray's."""
-    token = tmp_path_factory.mktemp("ray") / "token"
-    token.write_text("0" * 64)
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-    # Names of sockets may have a hundred characters, and pytest's folders have most of them.
-    place = tempfile.mkdtemp(prefix="ray-")
-    monkeypatch.setenv("RAY_TMPDIR", place)
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    yield
-    shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)

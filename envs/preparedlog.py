@@ -1,0 +1,71 @@
+"""A prepared log: a folder of Parquet parts beside the manifest that says what belongs in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from copygym.envs.errors import UserError
+from copygym.envs.storage import read_json
+
+MANIFEST = "preparation.json"
+_FORMAT = 1
+
+
+def read_preparation(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest of a prepared log, finished or not; None where the folder has none.
+
+    Raises:
+        UserError: the manifest is damaged, or was written by a newer copygym.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    manifest = read_json(path)
+    if manifest.get("format") != _FORMAT or not isinstance(manifest.get("parts"), dict):
+        raise UserError(
+            f"{path}: format {manifest.get('format')!r} is not the {_FORMAT} that this copygym "
+            "writes; prepare the log again into another folder."
+        )
+    return manifest
+
+
+def new_preparation(**entries: Any) -> dict[str, Any]:
+    """Return the manifest of a log of which no part is written yet."""
+    return {"format": _FORMAT, "complete": False, **entries, "parts": {}}
+
+
+def part_names(partitions: int) -> list[str]:
+    """Return the file names of the parts, in their order."""
+    return [f"part-{number:05d}.parquet" for number in range(partitions)]
+
+
+def whole(folder: Path, name: str, part: dict[str, Any] | None) -> bool:
+    """Tell whether a part is there, with the size that the manifest notes."""
+    path = folder / name
+    return part is not None and path.is_file() and path.stat().st_size == part["bytes"]
+
+
+def prepared_parts(folder: Path) -> tuple[list[Path], list[str]] | None:
+    """Return a prepared log's parts in order and its notes; None where the folder is no such log.
+
+    Raises:
+        UserError: the preparation was not finished, or a part is missing or has another size.
+    """
+    manifest = read_preparation(folder)
+    if manifest is None:
+        return None
+    again = "run its `copygym data prepare` again, which makes what is missing"
+    names, parts = part_names(manifest["partitions"]), manifest["parts"]
+    if not manifest["complete"]:
+        raise UserError(
+            f"{folder} is a prepared log of which {len(parts)} of {len(names)} parts are written; "
+            f"{again}."
+        )
+    for name in names:
+        if not whole(folder, name, parts.get(name)):
+            raise UserError(
+                f"{folder / name} is missing or not the {parts[name]['bytes']:,} bytes that "
+                f"{MANIFEST} notes; delete it if it is there, and {again}."
+            )
+    return [folder / name for name in names], list(manifest["notes"])
