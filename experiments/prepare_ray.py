@@ -36,15 +36,15 @@ def ray_parts(
         init["include_dashboard"] = False
     with ray_session(init, asked="--engine ray", instead="leave it out", option="--address") as ray:
         try:
-            import ray.data
+            from ray import data as ray_data
         except ImportError as error:
             raise UserError(
                 f"--engine ray needs Ray Data ({error}): pip install 'copygym[ray]'."
             ) from None
-        ray.data.DataContext.get_current().enable_progress_bars = False
+        ray_data.DataContext.get_current().enable_progress_bars = False
         starts = [{"start": start, "rows": rows} for start, rows in pieces]
         parts = (
-            ray.data.from_items(starts, override_num_blocks=len(starts))
+            ray_data.from_items(starts, override_num_blocks=len(starts))
             .map_batches(_rows, batch_format="pyarrow", batch_size=1, fn_kwargs={"deal": deal})
             .groupby(PART, num_partitions=len(deal.missing))
             .map_groups(_written, batch_format="pyarrow", fn_kwargs={"deal": deal})
