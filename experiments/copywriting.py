@@ -7,8 +7,10 @@ nobody trained on, beside the log's own copy. RLPF / AdLlama is arXiv 2507.21983
 
 from __future__ import annotations
 
+import ctypes
+import gc
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,6 +225,7 @@ def sft_writer(
         return Record({"spent": spent.to_dict()})
 
     folder.stage("learn/sft", compute)
+    _release_memory()
     return Copywriter.load(folder.file("writers", SFT))
 
 
@@ -277,6 +280,7 @@ def improved_writer(
         )
 
     facts = folder.stage(stage, compute).values
+    _release_memory()
     writer = Copywriter.load(kept) if kept.exists() else train(None).writer
     return writer, facts
 
@@ -284,6 +288,16 @@ def improved_writer(
 def _keep(writer: Copywriter, folder: RunFolder, name: str) -> None:
     with folder.new_folder("writers", name) as draft:
         writer.save(draft)
+
+
+def _release_memory() -> None:
+    """Give back what a training left: trainers in reference cycles, and glibc's free blocks.
+
+    Without this, a process of several seeds grows by gigabytes that nothing uses.
+    """
+    gc.collect()
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 # ------------------------------------------------------------------ what they write
