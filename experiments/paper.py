@@ -29,7 +29,6 @@ from copygym.experiments.tables import Table, interval
 
 #: Questions of the paper that nothing answers yet.
 NOT_BUILT = {
-    "E10": "what does privacy cost?",
     "E11": "new users, rare products, changing tastes?",
 }
 _RELATIONS = ("above", "below", "within")

@@ -44,7 +44,7 @@ def test_without_a_name_it_lists_questions_costs_and_needs(capsys):
     text = capsys.readouterr().out
     assert "which agent delivers best?" in text
     assert re.search(r"e1_hillstrom +1 CPU minutes +needs hillstrom", text)
-    assert re.search(r"E10 .*not built", text)
+    assert re.search(r"E11 .*not built", text)
     assert text.index("E9 ") < text.index("E10 ")
 
 

@@ -22,6 +22,7 @@ CONF = Path(__file__).parents[2] / "conf"
 NAMES = {"group": "g", "job_type": "j", "name": "n"}
 #: Real logs by experiment.
 REAL = {
+    "e10_hillstrom": "hillstrom/hillstrom.csv",
     "e1_hillstrom": "hillstrom/hillstrom.csv",
     "e5_hillstrom": "hillstrom/hillstrom.csv",
     "e8": "hillstrom/hillstrom.csv",
@@ -61,6 +62,8 @@ def tiny(experiment, out, *overrides):
         small = [o for o in small if o.startswith(("learn", "env"))]
     if experiment == "e3_storefront":
         small = ["reward_model=tfidf", "data.n_users=150"]
+    if experiment.startswith("e10"):
+        small = []
     if experiment == "ppo_options":
         small = ["copywriter=tiny", "algorithms.fast.layers=1", "reward_model=tfidf"]
     if experiment in ("upworthy_rlpf", "e4_upworthy"):
