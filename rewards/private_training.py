@@ -195,6 +195,8 @@ def round_update(
     """
     total_D = torch.zeros_like(vector_D)
     for part in torch.nonzero(chosen)[:, 0].split(_CHUNK):
+        if not len(part):
+            break  # nobody came: the round is noise alone
         total_D += clipped(user_updates(model, vector_D, rows.take(part), options), options).sum(0)
     if options.noise > 0 and options.clip is not None:
         deviation = options.noise * options.clip
