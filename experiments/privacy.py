@@ -51,8 +51,8 @@ BASE = "click rate alone"
 
 _ASSUMPTIONS = (
     "intervals are over {count} {unit}, each with one seed of its split, its rounds and its noise; "
-    "they do not cover other settings of a learner than those of the config file, which were "
-    "chosen on storefront world 0, outside of any budget.",
+    "they do not cover other settings of a learner than those of the config file, which says where "
+    "they were chosen; no budget covers that choice.",
     "the budget protects a person's rows and profile in the weights of one released model. The "
     "number of people, the sender's creatives, channels and slots, and the declared levels of "
     "profiles count as public.",
