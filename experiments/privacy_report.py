@@ -125,7 +125,8 @@ def _by_people(result: Mapping[str, Any]) -> Section:
     rows, lines = [], {}
     for budget in (None, epsilon):
         everybody = "central" if budget is None else f"central, epsilon {budget:g}"
-        names = [*(name for name, s in few.items() if s["epsilon"] == budget), everybody]
+        names = [name for name, s in few.items() if s["epsilon"] == budget]
+        names = [*sorted(names, key=lambda name: int(few[name]["people"])), everybody]
         people = [few[n]["people"] if n in few else result["people"] for n in names]
         label = "no privacy" if budget is None else f"epsilon {budget:g}"
         entries = [result["estimates"][name] for name in names]

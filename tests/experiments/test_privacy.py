@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from copygym.envs.errors import UserError
-from copygym.experiments import privacy
+from copygym.experiments import privacy, privacy_report
 from copygym.experiments.privacy import attack_auc
 
 TINY = ("experiment=e10", "tiny=true", "tracker=disabled")
@@ -51,6 +51,22 @@ def test_the_smallest_form_learns_every_setting_and_goes_on_where_it_was(
     execute(config, folder)
     assert {p: p.stat().st_mtime_ns for p in stages} == stages
     assert json.loads((folder / "result.json").read_text()) == result
+
+
+def test_fewer_people_come_first(composed):
+    """A saved result has its names in alphabetical order, where 1,000 stands before 250."""
+    config = composed("experiment=e10")
+    noise = {str(e): {"noise": 1.0, "spent": e} for e in config["privacy"]["epsilons"]}
+    chosen = privacy.settings(config, noise)
+    entry = {"value": 0.6, "low": 0.5, "high": 0.7}
+    result = {
+        "settings": {s.name: privacy._described(s, noise, 1e-5) for s in reversed(chosen)},
+        "estimates": {s.name: {"auc": entry, "attack_auc": entry} for s in chosen},
+        "people": 6000,
+        "unit": "worlds",
+    }
+    rows = privacy_report._by_people(result).tables[0].rows
+    assert [row[0] for row in rows] == ["250", "1,000", "3,000", "6,000"] * 2
 
 
 def test_the_attack_is_the_auc_of_losses():
