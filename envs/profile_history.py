@@ -30,7 +30,7 @@ INTEREST = "interest_"
 _PREFIX = {"topic": INTEREST, "channel": "channel_", "slot": "slot_", "price": ""}
 
 #: features after the affinities.
-_RFM = ("propensity", "recency", "frequency", "monetary")
+_PROPENSITY, _RFM = "propensity", ("recency", "frequency", "monetary")
 
 _DAY = 86_400_000_000.0  # microseconds, the unit of the log's timestamps
 
@@ -165,8 +165,12 @@ def prior_strength(rho: float) -> float:
 def shrink(
     clicks: np.ndarray, impressions: np.ndarray, mean: np.ndarray, strength: float
 ) -> np.ndarray:
-    """Return the posterior mean rate ``(k + m mu) / (n + m)``, inside (0, 1)."""
-    rate = (clicks + strength * mean) / (impressions + strength)
+    """Return the posterior mean rate ``(k + m mu) / (n + m)``, inside (0, 1).
+
+    Without a prior (m = 0) it is the raw mean ``k / n``, and ``mu`` where nothing was shown.
+    """
+    trials = impressions + strength
+    rate = np.where(trials > 0, (clicks + strength * mean) / np.where(trials > 0, trials, 1), mean)
     return np.clip(rate, 1e-6, 1 - 1e-6)
 
 
@@ -201,6 +205,7 @@ class History:
         revenue_strength: of the prior on a user's revenue per click, pseudo-clicks.
         idle: (G, 2) mean recency and frequency of the segment's users, raw.
         scale: (2, P) mean and standard deviation of the raw features.
+        rfm: whether recency, frequency and monetary are among the features.
     """
 
     facets: dict[str, tuple[str, ...]]
@@ -213,6 +218,7 @@ class History:
     revenue_strength: float
     idle: np.ndarray
     scale: np.ndarray
+    rfm: bool = True
 
     @classmethod
     def fit(
@@ -222,6 +228,8 @@ class History:
         n_segments: int,
         facets: dict[str, tuple[str, ...]],
         revenue_strength: float,
+        own_strength: float | None = None,
+        rfm: bool = True,
     ) -> History:
         """Estimate rates, prior strengths and scales.
 
@@ -231,19 +239,25 @@ class History:
             n_segments: G.
             facets: levels per facet.
             revenue_strength: see the attribute.
+            own_strength: of the priors on a user's rates; None estimates each.
+            rfm: see the attribute.
         """
         n, k = _column(state, "n"), _column(state, "k")
         n_g, k_g = _sum_by(n, g, n_segments), _sum_by(k, g, n_segments)
         overall = float((k.sum() + 0.5) / (n.sum() + 1.0))
         flat = np.full(n_segments, overall)
         rate = _shrunk(k_g, n_g, flat)
-        strength = prior_strength(correlation(k, n, rate[g]))
+        fixed = own_strength
+        strength = prior_strength(correlation(k, n, rate[g])) if fixed is None else fixed
         facet_rate, facet_strength = {}, {}
         for facet, levels in facets.items():
             n_v, k_v = _facet_counts(state, facet, levels)
             facet_rate[facet] = _segment_facet_rate(
                 _sum_by(n_v, g, n_segments), _sum_by(k_v, g, n_segments), rate, overall
             )
+            if fixed is not None:
+                facet_strength[facet] = fixed
+                continue
             # What is on no level (copy that does not talk of money) is a level to compare with.
             rest = np.stack([k - k_v.sum(axis=1), n - n_v.sum(axis=1), rate[g]], axis=0)[..., None]
             levels_and_rest = zip((k_v, n_v, facet_rate[facet][g]), rest, strict=True)
@@ -262,6 +276,7 @@ class History:
             revenue_strength=revenue_strength,
             idle=np.zeros((n_segments, 2)),
             scale=np.zeros((2, 0)),
+            rfm=rfm,
         )
         return draft._scaled(state, g, n > 0)
 
@@ -269,7 +284,7 @@ class History:
     def names(self) -> tuple[str, ...]:
         """P feature names."""
         affinities = [_PREFIX[f] + level for f, levels in self.facets.items() for level in levels]
-        return (*affinities, *_RFM)
+        return (*affinities, _PROPENSITY, *(_RFM if self.rfm else ()))
 
     def features(self, state: pl.DataFrame, g: np.ndarray, now: int | None) -> np.ndarray:
         """Return (U, P) float64, standardised.
@@ -305,11 +320,14 @@ class History:
             mean = _carried(theta, self.segment_rate[g], self.facet_rate[facet][g])
             own = shrink(k_v, n_v, mean, self.facet_strength[facet])
             columns.append(_logit(own) - _logit(theta)[:, None])
+        columns.append(_logit(theta)[:, None])
+        if not self.rfm:
+            return np.concatenate(columns, axis=1)
         money = _column(state, "revenue") + self.revenue_strength * self.segment_revenue[g]
         # A user without an exposure is unknown, not idle: the segment's mean stands in.
         idle = np.where((n > 0)[:, None], np.stack(_idle(state, now), axis=1), self.idle[g])
         monetary = np.log1p(money / (k + self.revenue_strength))
-        columns += [_logit(theta)[:, None], idle, monetary[:, None]]
+        columns += [idle, monetary[:, None]]
         return np.concatenate(columns, axis=1)
 
 

@@ -141,6 +141,11 @@ class ProfileBuilder:
         min_share: levels of a categorical column rarer than this are merged into ``other``.
         max_levels: at most so many levels of a categorical column are kept.
         revenue_strength: pseudo-clicks of the prior on revenue per click.
+        strength: pseudo-impressions of the priors on a user's own rates: None estimates them (m
+            and m_v above), 0 shrinks nothing: raw means, for comparison.
+        rfm: recency, frequency and monetary beside the rates. Shrunk rates are comparable for any
+            length of the past; recency and frequency grow with it, so leave the three out (False)
+            where people are profiled after fewer or more sends than those of the fit had.
     """
 
     def __init__(
@@ -150,14 +155,22 @@ class ProfileBuilder:
         min_share: float = 0.005,
         max_levels: int = 20,
         revenue_strength: float = 5.0,
+        strength: float | None = None,
+        rfm: bool = True,
     ) -> None:
         if history not in (True, False, "auto"):
             raise UserError(f"profiles.history is {history!r}; write true, false or auto.")
+        if strength is not None and not 0 <= strength < np.inf:
+            raise UserError(
+                f"profiles.strength is {strength}; give a number from 0, or null to estimate it."
+            )
         self.segment_by = None if segment_by is None else tuple(segment_by)
         self.history = history
         self.min_share = min_share
         self.max_levels = max_levels
         self.revenue_strength = revenue_strength
+        self.strength = strength
+        self.rfm = rfm
         self._demographics: Demographics | None = None
         self._history: History | None = None
 
@@ -183,7 +196,9 @@ class ProfileBuilder:
         self._history = None
         if facets is not None:
             g, size = self._demographics.segment_index(state), len(self._demographics.segments)
-            self._history = History.fit(state, g, size, facets, self.revenue_strength)
+            self._history = History.fit(
+                state, g, size, facets, self.revenue_strength, self.strength, self.rfm
+            )
         return self
 
     @property
@@ -293,6 +308,8 @@ class ProfileBuilder:
             "min_share": self.min_share,
             "max_levels": self.max_levels,
             "revenue_strength": self.revenue_strength,
+            "strength": self.strength,
+            "rfm": self.rfm,
             "demographics": asdict(self.demographics),
             "learned_history": asdict(self._history) if self._history else None,
         }
@@ -351,7 +368,8 @@ def _plain(value: Any) -> Any:
 
 def _history_from(document: dict[str, Any]) -> History:
     arrays = {"segment_rate", "segment_revenue", "idle", "scale"}
-    values = {f.name: document[f.name] for f in fields(History)}
+    # What an older version wrote lacks the newer options, which have defaults.
+    values = {f.name: document[f.name] for f in fields(History) if f.name in document}
     values |= {name: np.array(values[name], dtype=np.float64) for name in arrays}
     values["facets"] = {name: tuple(levels) for name, levels in values["facets"].items()}
     values["facet_rate"] = {name: np.array(rate) for name, rate in values["facet_rate"].items()}

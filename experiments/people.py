@@ -143,13 +143,9 @@ def make_judge(
 
 def storefront_world(config: Mapping[str, Any]) -> Any:
     """Return the world that wrote the storefront log of a config."""
-    import inspect
+    from inspect import signature
 
-    from copygym.envs.datasets.storefront import load
-    from copygym.envs.storefront.world import StorefrontWorld
+    from copygym.envs.datasets.storefront import make_world
 
-    defaults = {n: p.default for n, p in inspect.signature(load).parameters.items()}
-    data = {**defaults, **config["data"]}
-    return StorefrontWorld(
-        seed=data["seed"], n_users=data["n_users"], n_variants=data["n_variants"]
-    )
+    known = signature(make_world).parameters
+    return make_world(**{key: value for key, value in config["data"].items() if key in known})

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import astuple
+from collections.abc import Mapping
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 
 import polars as pl
 
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.datasets.card import Card, data_home
-from copygym.envs.errors import UserError
+from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.storage import atomic
 from copygym.envs.storefront.copy import PRODUCTS
 from copygym.envs.storefront.log import simulate_log
-from copygym.envs.storefront.world import ASSUMPTION, StorefrontWorld
+from copygym.envs.storefront.world import ASSUMPTION, DYNAMICS, StorefrontWorld
+from copygym.envs.users import Dynamics
 
 CARD = Card(
     name="storefront",
@@ -42,6 +44,9 @@ def load(
     n_users: int = 3000,
     n_slots: int = 56,
     n_variants: int = 0,
+    favourites: float = 1.0,
+    trend: float = 0.0,
+    dynamics: Mapping[str, float] | None = None,
 ) -> ClickLog:
     """Load the log of a storefront world, generating it the first time.
 
@@ -51,14 +56,19 @@ def load(
         n_users: size of the population.
         n_slots: length of the log in slots of six hours.
         n_variants: copies a product beyond its three creatives, for copywriters to learn from.
+        favourites: how much more the marketer sends what she likes; see `StorefrontWorld`.
+        trend: of the population's tastes; see `StorefrontWorld`.
+        dynamics: constants of the state transition that differ from the world's own.
     """
     if n_slots < 1:
         raise UserError(f"storefront: n_slots is {n_slots}; it must be at least 1.")
-    world = StorefrontWorld(seed=seed, n_users=n_users, n_variants=n_variants)
+    world = make_world(seed, n_users, n_variants, favourites, trend, dynamics)
     folder = data_home() / CARD.name if path is None else Path(path)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: data.path of storefront is the folder to keep it in.")
     size = f"users{n_users}-slots{n_slots}" + (f"-variants{n_variants}" if n_variants else "")
+    size += f"-favourites{favourites:g}" if favourites != 1 else ""
+    size += f"-trend{trend:g}" if trend else ""
     name = f"log-seed{seed}-{size}-{_fingerprint(world)}.parquet"
     file = folder / name
     if not file.is_file():
@@ -77,6 +87,34 @@ def load(
         synthetic=True,
         notes=(ASSUMPTION,),
         source=str(file),
+    )
+
+
+def make_world(
+    seed: int = 0,
+    n_users: int = 3000,
+    n_variants: int = 0,
+    favourites: float = 1.0,
+    trend: float = 0.0,
+    dynamics: Mapping[str, float] | None = None,
+) -> StorefrontWorld:
+    """Return the world that writes the log of these options; see `load`.
+
+    Raises:
+        UserError: a bad value, or a constant of the dynamics that there is not.
+    """
+    known = [f.name for f in fields(Dynamics) if f.name != "assumed"]
+    for name in dynamics or {}:
+        if name not in known:
+            raise unknown_name("data.dynamics option", str(name), known)
+    changed = {str(name): float(value) for name, value in (dynamics or {}).items()}
+    return StorefrontWorld(
+        seed=seed,
+        n_users=n_users,
+        dynamics=replace(DYNAMICS, **changed),  # type: ignore[arg-type]
+        n_variants=n_variants,
+        favourites=favourites,
+        trend=trend,
     )
 
 

@@ -18,7 +18,9 @@ START = np.datetime64("2025-01-06T06:00:00", "us")
 SLOT_HOURS = 6
 
 
-def simulate_log(world: StorefrontWorld, n_slots: int = 56, seed: int = 0) -> pl.DataFrame:
+def simulate_log(
+    world: StorefrontWorld, n_slots: int = 56, seed: int = 0, *, truth: bool = False
+) -> pl.DataFrame:
     """Return the log of every user of a world under the logging policy (synthetic).
 
     One row a user and slot until the user unsubscribes, in order of time: ``user_id``,
@@ -31,6 +33,8 @@ def simulate_log(world: StorefrontWorld, n_slots: int = 56, seed: int = 0) -> pl
         world: the truth.
         n_slots: length of the log; 56 slots are two weeks.
         seed: of the policy's draws and the users' luck.
+        truth: add the column ``click_probability`` that no log has: the true chance of a click at
+            that moment, state and drift included; 0 where nothing was sent. For judges only.
     """
     users = world.user_model()
     env = DeliveryVectorEnv(num_envs=len(users), users=users, horizon=n_slots)
@@ -39,14 +43,26 @@ def simulate_log(world: StorefrontWorld, n_slots: int = 56, seed: int = 0) -> pl
     cumulative = users.logging_policy.astype(np.float64).cumsum(axis=-1)
     rng = generator(seed, "log")
     subscribed = np.ones(len(users), dtype=bool)
+    trend_TF = _trend(world, n_slots, seed)
     steps = []
     for t in tqdm(range(n_slots), desc="storefront log", disable=None, leave=False):
         draw = rng.random((len(users), 1)) * cumulative[:, t % world.catalogue.n_slots, -1:]
         actions = (draw >= cumulative[:, t % world.catalogue.n_slots]).sum(axis=1)
         delay = rng.random(len(users))
+        if world.trend:
+            if not (users.dynamics.drift_step or users.dynamics.drift_click):
+                # Nobody drifts by himself, so the kernel does not fade the drift either.
+                env.batch.drift *= users.dynamics.drift_persistence
+            # The drift of a row that starts anew knows no trend; that row is out of the log.
+            env.batch.drift += trend_TF[t]
         _, _, unsubscribed, _, info = env.step(actions)
         # A user who left is out of the log, though the row simulates somebody new.
-        steps.append(_rows(users, t, info["outcome"], info["propensity"], delay, subscribed))
+        step = _rows(users, t, info["outcome"], info["propensity"], delay)
+        if truth:
+            sent = info["outcome"].sent
+            chance = np.where(sent, info["click_probability"], 0.0)
+            step = step.with_columns(click_probability=chance)
+        steps.append(step.filter(subscribed))
         subscribed &= ~unsubscribed
     log = pl.concat(steps).join(world.people.demographics, on="user_id", maintain_order="left")
     return log.sort("timestamp", "user_id")
@@ -58,9 +74,8 @@ def _rows(
     outcome: Outcome,
     propensity: np.ndarray,
     delay: np.ndarray,
-    keep: np.ndarray,
 ) -> pl.DataFrame:
-    """Return the log rows of slot ``t`` for the users in ``keep`` (N,) bool."""
+    """Return the log rows of slot ``t``, one of each user."""
     catalogue, sent = users.catalogue, outcome.sent
     microseconds = ((t + delay) * SLOT_HOURS * 3_600_000_000).astype("timedelta64[us]")
 
@@ -92,4 +107,14 @@ def _rows(
             "unsubscribes": outcome.unsubscribe.astype(np.int64),
         }
     )
-    return frame.with_columns(pl.col("timestamp").dt.replace_time_zone("UTC")).filter(keep)
+    return frame.with_columns(pl.col("timestamp").dt.replace_time_zone("UTC"))
+
+
+def _trend(world: StorefrontWorld, n_slots: int, seed: int) -> np.ndarray:
+    """Return (T, F) float32 what is added to everybody's interest in each field at each slot.
+
+    The population's walk then fades like each person's own: it is added to their drift.
+    """
+    shape = (n_slots, len(world.catalogue.topics))
+    steps = generator(seed, "trend").standard_normal(shape)
+    return (world.trend * steps).astype(np.float32)

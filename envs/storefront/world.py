@@ -104,6 +104,12 @@ class StorefrontWorld:
         dynamics: state transition.
         n_variants: copies a product beyond its three creatives (`variants`), for copywriters to
             learn from; the first 24 creatives stay what they are.
+        favourites: how much more the marketer sends what she likes: above 1 the logits of her
+            favourites are multiplied by it, and what is spread evenly over all sends is divided
+            by it, so that more creatives are rare.
+        trend: standard deviation, logit, of a step per slot by which everybody's interest in a
+            field drifts together in the log, on top of each person's own drift and with its
+            persistence. 0: tastes of the population stand still.
     """
 
     def __init__(
@@ -113,11 +119,18 @@ class StorefrontWorld:
         truth: Truth | None = None,
         dynamics: Dynamics = DYNAMICS,
         n_variants: int = 0,
+        favourites: float = 1.0,
+        trend: float = 0.0,
     ) -> None:
         for name, value, least in (("n_users", n_users, 1), ("n_variants", n_variants, 0)):
             if value < least:
                 raise UserError(f"storefront: {name} is {value}; it must be at least {least}.")
+        if not 1 <= favourites < np.inf:
+            raise UserError(f"storefront: favourites is {favourites}; it must be at least 1.")
+        if not 0 <= trend < np.inf:
+            raise UserError(f"storefront: trend is {trend}; it must be at least 0.")
         self.seed, self.n_users = seed, n_users
+        self.favourites, self.trend = favourites, trend
         self.truth = Truth() if truth is None else truth
         self.dynamics = dynamics
         written = [(p, f"{i}", t) for p in PRODUCTS for i, t in enumerate(p.creatives, 1)]
@@ -152,7 +165,7 @@ class StorefrontWorld:
     def _belief(self) -> np.ndarray:
         """(K,) the marketer's favourites: a weak and noisy idea of what people like."""
         noise = generator(self.seed, "belief").normal(0.0, 0.5, len(self.products))
-        return noise + np.array([p.appeal for p in self.products])
+        return self.favourites * (noise + np.array([p.appeal for p in self.products]))
 
     # ---------------------------------------------------------------- the truth
 
@@ -299,10 +312,11 @@ class StorefrontWorld:
 
         Sends in about a third of the slots. Which creative: her favourites, nudged by a rule of
         thumb on who likes what (age and income only) and by habits of channel and time of day.
-        A share of ``72 * 0.002`` is spread evenly, so that every send can be learned from.
+        A share of ``72 * 0.002 / favourites`` is spread evenly, so that every send can be learned
+        from.
         """
         catalogue = self.catalogue
-        floor = 0.002 * (72 / (catalogue.n_actions - 1))
+        floor = 0.002 * (72 / (catalogue.n_actions - 1)) / self.favourites
         guess = 0.45 * _rule_of_thumb(self.people.demographics)[rows]  # (M, F)
         creative = self._belief + guess[:, catalogue.topic_of_creative]  # (M, K)
         habit = np.array([[0.9, 0.5, -0.2, -0.8], [-0.4, 0.3, 0.6, 0.2], [-1.2, -0.6, -0.5, -1.5]])
