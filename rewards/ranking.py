@@ -146,8 +146,8 @@ def sign_ceiling(counts: CopyCounts, pairs: Pairs) -> np.ndarray:
     return ndtr(np.abs(mean) / deviation)
 
 
-def _ratios(sums: np.ndarray) -> dict[str, np.ndarray]:
-    """Map sums (..., columns) to metrics (...); NaN where there is nothing to divide by."""
+def ratios(sums: np.ndarray) -> dict[str, np.ndarray]:
+    """Map sums of `table_by_test` (..., columns) to metrics (...); NaN where nothing divides."""
     column = {name: sums[..., i] for i, name in enumerate(_COLUMNS)}
 
     def share(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
@@ -190,7 +190,7 @@ def ranking_metrics(
         ``pairs``, ``significant_pairs``, ``tests``: ``{"value"}``.
     """
     table = table_by_test(scores, counts)
-    values = _ratios(table.sum(axis=0))
+    values = ratios(table.sum(axis=0))
     drawn: dict[str, np.ndarray] = {}
     if resamples > 1 and len(table):
         rng = np.random.default_rng(seed)
@@ -198,7 +198,7 @@ def ranking_metrics(
             rng.poisson(1.0, size=(min(100, resamples - start), len(table))) @ table
             for start in range(0, resamples, 100)
         ]
-        drawn = _ratios(np.concatenate(chunks))
+        drawn = ratios(np.concatenate(chunks))
     tail = (1 - level) / 2
     metrics: dict[str, dict[str, float]] = {}
     for name, value in values.items():
