@@ -21,6 +21,7 @@ from copygym.experiments.folder import RunFolder
 from copygym.experiments.known_log import (
     Sends,
     demographics,
+    fit_options,
     known_log,
     predicted,
     scores,
@@ -100,7 +101,8 @@ def _fit(
     A history takes the first rows of everybody for the profiles; without one the response could
     have them, too, and the comparison would be one of data.
     """
-    settings = {k: v for k, v in config["users"].items() if k not in ("_target_", "profiles")}
+    settings = fit_options(config, config["cold_start"])
+    settings.pop("profiles", None)
     share = float(settings["history_fraction"])
     if options.get("history") is False:
         cut = train.frame.select(pl.col("timestamp").quantile(share, "lower")).collect().item()

@@ -20,7 +20,14 @@ from copygym.envs.fit import fit_users
 from copygym.envs.fitted import FittedUsers
 from copygym.envs.profiles import Profiles
 from copygym.experiments.folder import RunFolder
-from copygym.experiments.known_log import demographics, known_log, predicted, scores, sends_of
+from copygym.experiments.known_log import (
+    demographics,
+    fit_options,
+    known_log,
+    predicted,
+    scores,
+    sends_of,
+)
 from copygym.experiments.population import simulate
 from copygym.experiments.stages import derived_seed, seen
 
@@ -135,7 +142,7 @@ class Fits:
     def on(self, begin: int, end: int) -> FittedUsers:
         """Return the fit on periods ``begin`` to ``end``, the last one excluded."""
         if (begin, end) not in self._fitted:
-            settings = {k: v for k, v in self.config["users"].items() if k != "_target_"}
+            settings = fit_options(self.config, self.config["drift"])
             # One seed for all, so that the same periods give the same fit.
             settings["seed"] = derived_seed(int(self.config["seed"]), "drift")
             self._fitted[begin, end] = fit_users(

@@ -132,6 +132,18 @@ def sends_of(known: KnownLog, part: ClickLog, catalogue: Catalogue, decay: float
     )
 
 
+def fit_options(config: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a part's fits: the config's ``users`` and its own ``options``.
+
+    Args:
+        config: of the run.
+        part: of it; its ``options`` of the response family go before those of ``users``.
+    """
+    found = {key: value for key, value in config["users"].items() if key != "_target_"}
+    found["options"] = {**(found.get("options") or {}), **(part.get("options") or {})}
+    return found
+
+
 def demographics(log: ClickLog) -> pl.DataFrame:
     """Return ``user_id`` and the ``user_*`` columns of a log's users, sorted by id."""
     rows = log.frame.group_by("user_id").agg(pl.col(log.user_features()).max())

@@ -19,7 +19,14 @@ from copygym.envs.scores import log_losses
 from copygym.envs.users import UserModel
 from copygym.experiments.copy_setting import fit_ctr_model
 from copygym.experiments.folder import RunFolder
-from copygym.experiments.known_log import Sends, demographics, known_log, predicted, sends_of
+from copygym.experiments.known_log import (
+    Sends,
+    demographics,
+    fit_options,
+    known_log,
+    predicted,
+    sends_of,
+)
 from copygym.experiments.population import simulate
 from copygym.experiments.stages import derived_seed, seen
 from copygym.rewards.ctr_response import texts_answered_by
@@ -88,7 +95,7 @@ def measure(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
     decay = float(config["users"]["dynamics"]["fatigue_decay"])
     sends = sends_of(known, parts["test"], catalogue, decay)
     gold = known.world.user_model(users=known.world.rows_of(sends.ids))
-    settings = {k: v for k, v in config["users"].items() if k != "_target_"}
+    settings = fit_options(config, own)
     base = dict(settings.pop("options", None) or {})
     people = demographics(parts["test"])
     found: dict[str, dict[str, float]] = {}

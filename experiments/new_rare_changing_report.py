@@ -25,7 +25,7 @@ def main_table(result: Mapping[str, Any]) -> Table:
         )
         rows += [
             (f"new users: {name}", *_pair(found, name, f"{name} - demographics"))
-            for name in _cold_rows(found, [reveal[0], reveal[-1]])
+            for name in _cold_rows(result["cold_start"], [reveal[0], reveal[-1]])
         ]
     if "long_tail" in result:
         tail = result["long_tail"]
@@ -82,15 +82,11 @@ def _pair(found: Estimates, name: str, difference: str) -> tuple[str, str]:
     )
 
 
-def _cold_rows(found: Estimates, reveal: Sequence[int]) -> list[str]:
+def _cold_rows(part: Mapping[str, Any], reveal: Sequence[int]) -> list[str]:
     """Return the names of profiles with the numbers of sends in ``reveal``, in table order."""
-    plain = [name for name in found if " - " not in name and name != "truth"]
-    wanted = {str(n) for n in reveal}
-    return [
-        name
-        for name in plain
-        if not name.rpartition(", ")[2].isdigit() or name.rpartition(", ")[2] in wanted
-    ]
+    names = ["population", *part["settings"]["profiles"]]
+    wanted = [entry for name in names for entry in (name, *(f"{name}, {n}" for n in reveal))]
+    return [name for name in wanted if name in part["estimates"]]
 
 
 def summary(result: Mapping[str, Any]) -> str:
@@ -141,7 +137,7 @@ def _cold_start(part: Mapping[str, Any]) -> Section:
                "true clicks per 100 sends")  # fmt: skip
     keys = ("excess", "log_loss", "auc", "calibration", "value")
     rows = [
-        (name, *(interval(found[name][key]) for key in keys)) for name in _cold_rows(found, reveal)
+        (name, *(interval(found[name][key]) for key in keys)) for name in _cold_rows(part, reveal)
     ]
     rows.append(("truth", "0", "-", "-", "1", interval(found["truth"]["value"])))
     whole = Table(
@@ -155,8 +151,11 @@ def _cold_start(part: Mapping[str, Any]) -> Section:
         ("difference", _EXCESS, "AUC", "true clicks per 100 sends"),
         tuple(
             (name, *(interval(found[name][key]) for key in ("excess", "auc", "value")))
-            for name in found
-            if " - " in name
+            for first in _cold_rows(part, reveal)
+            for name in (
+                f"{first} - {other}" for other in ("population", "demographics", "raw means")
+            )
+            if name in found
         ),
         "Differences within a world; negative excess is better.",
     )
