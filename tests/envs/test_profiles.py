@@ -350,3 +350,30 @@ def test_mistakes_are_named(tmp_path):
         Profiles(np.array(["a"]), np.array([[np.nan]]), ("x",), np.array(["all"]))
     with pytest.raises(UserError, match=re.escape("expected (1, 2)")):
         Profiles(np.array(["a"]), np.zeros((1, 1)), ("x", "y"), np.array(["all"]))
+
+
+def test_raw_means_shrink_nothing_and_fall_back_where_nothing_was_shown():
+    clicks, shown = np.array([1.0, 0.0]), np.array([4.0, 0.0])
+    np.testing.assert_allclose(shrink(clicks, shown, np.full(2, 0.1), 0), [0.25, 0.1])
+    # The posterior mean of a beta prior of strength 8 and mean 1/10: (1 + .8) / (4 + 8).
+    np.testing.assert_allclose(shrink(clicks[:1], shown[:1], np.full(1, 0.1), 8), [0.15])
+    log = ClickLog.from_frame(make_frame(), name="small")
+    raw = ProfileBuilder(strength=0.0).fit(log).learned_history
+    assert raw is not None
+    assert raw.strength == 0
+    assert set(raw.facet_strength.values()) == {0}
+    with pytest.raises(UserError, match=re.escape("profiles.strength is -1")):
+        ProfileBuilder(strength=-1)
+
+
+def test_rates_alone_leave_recency_and_frequency_out(tmp_path):
+    log = ClickLog.from_frame(make_frame(), name="small")
+    whole, rates = ProfileBuilder().fit(log), ProfileBuilder(rfm=False).fit(log)
+    assert set(whole.names) - set(rates.names) == {"recency", "frequency", "monetary"}
+    columns = [whole.names.index(name) for name in rates.names]
+    np.testing.assert_array_equal(
+        rates.transform(log).features, whole.transform(log).features[:, columns]
+    )
+    rates.save(tmp_path)
+    again = ProfileBuilder.load(tmp_path)
+    np.testing.assert_array_equal(again.transform(log).features, rates.transform(log).features)

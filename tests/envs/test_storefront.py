@@ -9,12 +9,13 @@ import pytest
 
 from copygym.envs.catalogue import HOLD
 from copygym.envs.datasets import card, load
+from copygym.envs.datasets.storefront import make_world
 from copygym.envs.delivery import DeliveryVectorEnv
 from copygym.envs.errors import UserError
 from copygym.envs.profiles import ProfileBuilder, Profiles
 from copygym.envs.storefront.copy import FIELDS, PRINCIPLES, PRODUCTS
 from copygym.envs.storefront.features import copy_features
-from copygym.envs.storefront.log import simulate_log
+from copygym.envs.storefront.log import START, simulate_log
 from copygym.envs.storefront.world import CHANNELS, SLOTS, StorefrontWorld, default_users
 
 N = 400
@@ -362,3 +363,59 @@ def test_the_ladder_of_policies_has_headroom():
         gain = upper - lower
         # The two runs share their luck: the paired interval is the one that counts.
         assert gain.mean() > 3 * gain.std() / np.sqrt(len(gain))
+
+
+def test_new_options_leave_the_world_as_it_was(world, log):
+    same = make_world(world.seed, world.n_users, favourites=1.0, trend=0.0, dynamics={})
+    assert simulate_log(same, n_slots=28, seed=1).equals(
+        simulate_log(StorefrontWorld(world.seed, world.n_users), n_slots=28, seed=1)
+    )
+    # The truth is a column more, and nothing else.
+    known = simulate_log(same, n_slots=28, seed=1, truth=True)
+    assert known.drop("click_probability").equals(simulate_log(same, n_slots=28, seed=1))
+
+
+def test_a_marketer_with_favourites_makes_a_longer_tail(world):
+    rows = np.arange(50)
+    plain = world.logging_policy(rows)
+    fond = make_world(world.seed, world.n_users, favourites=4.0).logging_policy(rows)
+    np.testing.assert_allclose(fond.sum(axis=-1), 1)
+    assert (fond > 0).all()
+    shares = [np.sort(policy[:, :, 1:].mean(axis=(0, 1))) for policy in (plain, fond)]
+    rare, common = (share[:7].sum() / share.sum() for share in reversed(shares))
+    assert rare < common / 2
+
+
+def test_a_trend_moves_everybody_together():
+    still = {"drift_step": 0.0, "drift_click": 0.0}
+    logs = [
+        simulate_log(make_world(3, 200, trend=trend, dynamics=still), 20, 3, truth=True)
+        for trend in (0.0, 0.3)
+    ]
+    where = ["user_id", "timestamp", "creative_id", "topic"]
+    both = logs[0].join(logs[1], on=where, suffix="_moved").filter(pl.col("creative_id") != HOLD)
+    odds = [
+        (pl.col(name) / (1 - pl.col(name))).log()
+        for name in ("click_probability_moved", "click_probability")
+    ]
+    start = pl.lit(START).dt.replace_time_zone("UTC")
+    slot = (pl.col("timestamp") - start).dt.total_hours() // 6
+    shift = both.select("topic", slot=slot, shift=odds[0] - odds[1])
+    # Fatigue and repetitions are alike in both, so that all of the difference is the trend.
+    each = shift.group_by("topic", "slot").agg(pl.col("shift").median(), n=pl.len())
+    apart = shift.join(each, on=["topic", "slot"], suffix="_of_all")
+    assert (apart["shift"] - apart["shift_of_all"]).abs().median() < 1e-4
+    assert each["shift"].std() > 0.2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"favourites": 0.5}, "favourites is 0.5; it must be at least 1"),
+        ({"trend": -1.0}, "trend is -1.0; it must be at least 0"),
+        ({"dynamics": {"drift": 1.0}}, "data.dynamics option"),
+    ],
+)
+def test_options_that_make_no_world_are_refused(options, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        make_world(1, 10, **options)

@@ -91,7 +91,7 @@ def test_what_needs_data_is_left_out_where_there_are_none(calls, capsys):
 def test_mistakes_are_one_sentence(calls, tmp_path, capsys):
     assert "e9 needs upworthy" in refused("E9", capsys=capsys)
     assert "unknown paper experiment 'E77'" in refused("E77", capsys=capsys)
-    assert "E11" in refused("E11", capsys=capsys)
+    assert "E10" in refused("E10", capsys=capsys)
     assert "is for no experiment" in refused("seed=1", capsys=capsys)
     missing = refused("E9", "--data", str(tmp_path / "no"), capsys=capsys)
     assert "no does not exist" in missing

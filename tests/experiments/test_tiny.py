@@ -27,6 +27,7 @@ REAL = {
     "e5_hillstrom": "hillstrom/hillstrom.csv",
     "e8": "hillstrom/hillstrom.csv",
     "hillstrom": "hillstrom/hillstrom.csv",
+    "e11_upworthy": "upworthy",
     "e7": "upworthy/content_experiments.csv.gz",
     "upworthy_reward": "upworthy",
     "e4_upworthy": "upworthy/exploratory.parquet",
@@ -64,6 +65,8 @@ def tiny(experiment, out, *overrides):
         small = ["reward_model=tfidf", "data.n_users=150"]
     if experiment.startswith("e10"):
         small = []
+    elif experiment == "e11_upworthy":
+        small = ["reward_model=tfidf"]
     if experiment == "ppo_options":
         small = ["copywriter=tiny", "algorithms.fast.layers=1", "reward_model=tfidf"]
     if experiment in ("upworthy_rlpf", "e4_upworthy"):
