@@ -28,7 +28,7 @@ from copygym.experiments.known_log import (
     sends_of,
 )
 from copygym.experiments.population import simulate
-from copygym.experiments.stages import derived_seed, seen
+from copygym.experiments.stages import derived_seed, describe, seen
 
 #: Nobody's profile: one response for all.
 POPULATION = "population"
@@ -45,7 +45,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
-    """Return one world's values: ``rows_seen``, ``people``, ``sends`` and ``profiles``.
+    """Return one world's values: ``data``, ``rows_seen``, ``people``, ``sends``, ``profiles``.
 
     ``profiles`` maps a profile's name and each n, "NAME, N", to scores (`known_log.scores`) and
     ``value``: true clicks per 100 sends if everybody, rested, is sent in each slot what is
@@ -84,6 +84,7 @@ def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
         "profiles": found,
         "people": len(who),
         "sends": len(rest),
+        "data": {"cold_start": describe(known.log)},
         "rows_seen": {name: seen(part) for name, part in parts.items()},
     }
 

@@ -29,7 +29,7 @@ from copygym.experiments.known_log import (
     sends_of,
 )
 from copygym.experiments.population import simulate
-from copygym.experiments.stages import derived_seed, seen
+from copygym.experiments.stages import derived_seed, describe, seen
 
 #: How a model keeps up: never; people's profiles only; fitted anew on everything, or on the last
 #: periods only.
@@ -75,7 +75,7 @@ def edges(log: ClickLog, periods: int) -> np.ndarray:
 
 
 def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
-    """Return one world's values: ``rows_seen`` and ``updates``.
+    """Return one world's values: ``data``, ``rows_seen`` and ``updates``.
 
     ``updates`` maps "TASTES, UPDATE, PERIOD" to scores (`known_log.scores`), and "TASTES, UPDATE,
     all" to their means over the periods. TASTES is a name in ``drift.worlds``.
@@ -83,10 +83,12 @@ def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
     own, seed = config["drift"], int(config["seed"])
     found: dict[str, dict[str, float]] = {}
     rows: dict[str, Any] = {}
+    data: dict[str, Any] = {}
     for tastes, changed in own["worlds"].items():
         known = known_log(seed, {**own["data"], **(changed or {})})
         parts = known.log.split_by_user(dict(own["split"]), derived_seed(seed, "split"))
         rows |= {f"{tastes}, {name}": seen(part) for name, part in parts.items()}
+        data[f"drift, {tastes}"] = describe(known.log)
         catalogue = known.world.catalogue
         decay = float(config["users"]["dynamics"]["fatigue_decay"])
         sends = sends_of(known, parts["test"], catalogue, decay)
@@ -112,7 +114,7 @@ def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
             found[f"{tastes}, {name}, all"] = {
                 key: float(np.mean([entry[key] for entry in each])) for key in each[0]
             }
-    return {"updates": found, "rows_seen": rows}
+    return {"updates": found, "rows_seen": rows, "data": data}
 
 
 class Fits:

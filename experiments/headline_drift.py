@@ -76,7 +76,8 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     check(config)
     logs = load_releases(config["data"])
     releases: dict[str, Any] = {}
-    data, rows = {}, {}
+    data: dict[str, Any] = {}
+    rows: dict[str, Any] = {}
     for source, log in logs.items():
         name = source.rpartition("/")[2].split(".")[0]
         child = folder.child(f"releases/{file_name(name)}")

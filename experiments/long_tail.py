@@ -28,7 +28,7 @@ from copygym.experiments.known_log import (
     sends_of,
 )
 from copygym.experiments.population import simulate
-from copygym.experiments.stages import derived_seed, seen
+from copygym.experiments.stages import derived_seed, describe, seen
 from copygym.rewards.ctr_response import texts_answered_by
 
 #: What a model knows a creative by, and the options of its fit. A fit of more creatives than
@@ -78,7 +78,7 @@ def deciles(sends_K: np.ndarray, groups: int = 10) -> np.ndarray:
 
 
 def measure(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
-    """Return one world's values: ``rows_seen``, ``groups`` and ``models``.
+    """Return one world's values: ``data``, ``rows_seen``, ``creatives``, ``groups``, ``models``.
 
     ``groups`` maps each group to its ``share`` of the training sends and ``sends`` per creative;
     ``models`` maps "MODEL, GROUP" to `group_scores`, and "MODEL, all" to those of all creatives.
@@ -145,6 +145,7 @@ def measure(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
                    for g in (*groups, "all")},
         "groups": groups,
         "creatives": len(group_K),
+        "data": {"long_tail": describe(known.log)},
         "rows_seen": {name: seen(part) for name, part in parts.items()},
     }  # fmt: skip
 

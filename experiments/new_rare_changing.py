@@ -66,7 +66,12 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         for key in ("people", "sends"):
             counts = [world["cold_start"][key] for world in found]
             result["cold_start"][key] = round(sum(counts) / len(counts))
-    result["data"] = {}
+    result["data"] = {
+        f"storefront, seed {seed}: {name}": entry
+        for seed, world in zip(config["seeds"], found, strict=True)
+        for part in _given(config)
+        for name, entry in world[part]["data"].items()
+    }
     result["rows_seen"] = {
         f"{part}, {name}": entry
         for part in _given(config)
