@@ -62,12 +62,13 @@ def summary(result: Mapping[str, Any]) -> str:
     sentences = []
     for name, entry in result["releases"].items():
         gains = ", ".join(
-            f"{WORDS[update].partition(':')[0]} {interval(gain['pairwise'], '%')}"
-            for update, gain in entry["gain"].items()
+            f"{WORDS[update].partition(':')[0]} {interval(entry['gain'][update]['pairwise'], '%')}"
+            for update in result["updates"]
+            if update in entry["gain"]
         )
         once = interval(entry["pooled"]["once"]["pairwise"], "%")
         sentences.append(
-            f"{name}: a model of the tests of {entry['first'][0]} to {entry['first'][1]} ranks "
+            f"{name}: a model of the earliest tests (up to {entry['first'][1]}) ranks "
             f"{once}% of the pairs of headlines in {entry['tests']:,} later tests as their clicks "
             f"did; in percentage points the others differ by: {gains}."
         )
@@ -81,14 +82,20 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
 
 def _release(name: str, entry: Mapping[str, Any], result: Mapping[str, Any]) -> Section:
     updates = result["updates"]
+    # Keys of a saved result stand in the order of the alphabet, so that each is asked by its name.
+    gained = [update for update in updates if update in entry["gain"]]
     by_period = Table(
-        ("period", "tests", *updates, *(f"{u} - once" for u in updates if u in entry["gain"])),
+        ("period", "tests", *updates, *(f"{u} - once" for u in gained)),
         tuple(
             (
                 period["label"],
                 f"{period['tests']:,}",
                 *(interval(period["models"][u]["pairwise"], "%") for u in updates),
-                *(interval(g["pairwise"], "%") for g in period["gain"].values()),
+                *(
+                    interval(period["gain"][u]["pairwise"], "%")
+                    for u in updates
+                    if u in entry["gain"]
+                ),
             )
             for period in entry["periods"]
         ),
@@ -99,7 +106,7 @@ def _release(name: str, entry: Mapping[str, Any], result: Mapping[str, Any]) -> 
         tables.append(
             Table(
                 ("model", "change of pairs right, %"),
-                tuple((WORDS[u], interval(s, "%")) for u, s in entry["slope"].items()),
+                tuple((WORDS[u], interval(entry["slope"][u], "%")) for u in updates),
                 "From the first judged period to the last, by a straight line.",
             )
         )

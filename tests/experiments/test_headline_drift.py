@@ -150,3 +150,28 @@ def test_logs_in_which_nothing_can_change_are_refused(config):
 def test_mistakes_are_found_before_anything_is_trained(config, overrides, message):
     with pytest.raises(UserError, match=re.escape(message)):
         headline_drift.check(config(*overrides))
+
+
+def test_every_column_of_the_table_has_its_own_gain(config):
+    """A result that was read from JSON has its keys in the order of the alphabet."""
+
+    def metrics(value: float) -> dict[str, dict[str, float]]:
+        return {
+            key: {"value": value, "low": value, "high": value} for key in headline_drift.METRICS
+        }
+
+    gains = {"window": 0.02, "everything": 0.01, "hindsight": 0.03}
+    models = {update: metrics(0.6 + gains.get(update, 0.0)) for update in sorted(UPDATES)}
+    gain = {update: metrics(gains[update]) for update in sorted(gains)}
+    period = {"label": "A", "tests": 5, "trained_on": dict.fromkeys(UPDATES, 9)}
+    entry = {
+        "first": ["A", "B"], "tests": 5, "pooled": models, "gain": gain,
+        "periods": [{**period, "models": models, "gain": gain}],
+        "slope": {update: metrics(gains.get(update, 0.0))["lift"] for update in sorted(UPDATES)},
+    }  # fmt: skip
+    result = {"updates": list(UPDATES), "releases": {"log": entry}}
+    by_period, slopes = headline_drift.sections(result)[0].tables
+    row = dict(zip(by_period.columns, by_period.rows[0], strict=True))
+    for update, value in gains.items():
+        assert float(row[f"{update} - once"].split()[0]) == pytest.approx(100 * value)
+    assert [float(cells[1].split()[0]) for cells in slopes.rows] == pytest.approx([0, 2, 1, 3])
