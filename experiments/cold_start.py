@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from copygym.envs.catalogue import Catalogue
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.errors import UserError
 from copygym.envs.fit import fit_users
@@ -62,7 +63,6 @@ def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
     who = np.unique(rest.user)
     people = demographics(parts["test"])
     gold = gold_clicks(known.world.user_model(users=known.world.rows_of(sends.ids[who])))
-    train = {"late": parts["train"], "anonymous": without_features(parts["train"])}
     found: dict[str, dict[str, float]] = {UPPER: {"value": value(gold, gold)}}
 
     def add(name: str, fitted: FittedUsers, shown: ClickLog) -> None:
@@ -73,8 +73,8 @@ def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
 
     nothing = revealed(parts["test"], 0)
     for name, options in {POPULATION: {"history": False}, **own["profiles"]}.items():
-        log = train["anonymous" if name == POPULATION else "late"]
-        fitted = _fit(log, parts["test"], options, catalogue, config, name)
+        train = parts["train"] if name != POPULATION else without_features(parts["train"])
+        fitted = _fit(train, parts["test"], options, catalogue, config, name)
         if options.get("history") is False:
             add(name, fitted, nothing)
             continue
@@ -93,7 +93,7 @@ def _fit(
     train: ClickLog,
     test: ClickLog,
     options: Mapping[str, Any],
-    catalogue: Any,
+    catalogue: Catalogue,
     config: Mapping[str, Any],
     name: str,
 ) -> FittedUsers:

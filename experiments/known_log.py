@@ -13,13 +13,11 @@ from copygym.envs.catalogue import Catalogue
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.datasets.storefront import make_world
 from copygym.envs.fitted import FittedUsers
-from copygym.envs.profiles import Profiles
 from copygym.envs.response.encode import encode, with_state
 from copygym.envs.scores import auc_counts, log_losses
 from copygym.envs.storefront.log import simulate_log
 from copygym.envs.storefront.world import ASSUMPTION, StorefrontWorld
 from copygym.envs.users import UserModel
-from copygym.experiments.population import aligned, simulate
 from copygym.experiments.stages import known_options
 
 _TRUTH = "click_probability"
@@ -148,11 +146,6 @@ def demographics(log: ClickLog) -> pl.DataFrame:
     """Return ``user_id`` and the ``user_*`` columns of a log's users, sorted by id."""
     rows = log.frame.group_by("user_id").agg(pl.col(log.user_features()).max())
     return rows.collect(engine="streaming").sort("user_id")
-
-
-def people(fitted: FittedUsers, profiles: Profiles, catalogue: Catalogue) -> UserModel:
-    """Return how a fit simulates people, its actions numbered as in ``catalogue``."""
-    return aligned(simulate(fitted, profiles), catalogue)
 
 
 def predicted(users: UserModel, fitted: FittedUsers, sends: Sends) -> np.ndarray:

@@ -11,12 +11,13 @@ import pytest
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.errors import UserError
 from copygym.envs.profiles import ProfileBuilder
-from copygym.experiments import drift, new_rare_changing
+from copygym.experiments import cold_start, drift, new_rare_changing
 from copygym.experiments.cold_start import after, revealed, value
 from copygym.experiments.drift import Fits, Updated, between, edges
 from copygym.experiments.known_log import demographics, known_log, scores, sends_of
 from copygym.experiments.long_tail import deciles, group_scores
 from copygym.experiments.new_rare_changing import differences
+from copygym.experiments.stages import derived_seed
 
 STILL = {"drift_step": 0.0, "drift_click": 0.0}
 
@@ -100,6 +101,33 @@ def test_what_is_hidden_changes_no_profile(known):
     np.testing.assert_array_equal(own, builder.transform(revealed(late, 4), users=people).features)
     # The same change is seen as soon as it is revealed.
     assert (own != builder.transform(revealed(late, 6), users=people).features).any()
+
+
+def test_what_is_hidden_changes_no_prediction(config, monkeypatch):
+    settings = config("cold_start.data.n_users=150", "cold_start.reveal=[0,2]")
+    settings["cold_start"]["profiles"] = {"shrunk": {"rfm": False}}
+
+    def found(make):
+        monkeypatch.setattr(cold_start, "known_log", make)
+        values = cold_start.measure({**settings, "seed": 3}, None)["profiles"]
+        # Neither is of the clicks themselves: the truth judges both.
+        return {name: (v.get("excess"), v["value"]) for name, v in values.items()}
+
+    def swapped(seed, options):
+        """The same people and truth, but other clicks of judged people after their second send."""
+        whole = known_log(seed, options)
+        split = {"train": 0.8, "test": 0.2}
+        judged = whole.log.split_by_user(split, derived_seed(seed, "split"))["test"]
+        shown = revealed(judged, 2).frame.select("user_id", "timestamp", shown=pl.lit(True))
+        ids = judged.frame.select("user_id").unique().with_columns(judged=pl.lit(True))
+        frame = whole.log.frame.join(shown, on=["user_id", "timestamp"], how="left")
+        frame = frame.join(ids, on="user_id", how="left")
+        hidden = pl.col("judged").fill_null(False) & pl.col("shown").is_null()
+        other = flipped(whole.log.with_frame(frame), hidden)
+        assert other.collect()["clicks"].sum() > 2 * whole.log.collect()["clicks"].sum()
+        return replace(whole, log=other.with_frame(other.frame.drop("shown", "judged")))
+
+    assert found(known_log) == found(swapped)
 
 
 def test_nothing_revealed_is_the_profile_of_demographics(known):
