@@ -167,17 +167,18 @@ def _cold_start(part: Mapping[str, Any]) -> Section:
     for name in ("population", "demographics"):
         if name in found:
             lines[name] = _line(found, [(n, name) for n in reveal], "excess", band=False)
-    # Evenly spaced: 0 has no place on a logarithmic axis.
+    # 0 has no place on a logarithmic axis: it stands left of 1.
     for line in lines.values():
-        line["x"] = list(range(len(reveal)))
+        line["x"] = [max(n, 0.5) for n in reveal]
     picture = lines_figure(
         "cold_start",
         "Excess log loss of people whom nobody was fitted on, by how many of their sends are "
         f"revealed ({', '.join(str(n) for n in reveal)}); bands are 95% intervals over worlds "
         "(synthetic).",
         lines,
-        f"sends revealed: {', '.join(str(n) for n in reveal)}",
+        "sends revealed (none: left of 1)",
         _EXCESS,
+        log_x=True,
     )
     return Section("New users", (), (whole, paired), (picture,))
 

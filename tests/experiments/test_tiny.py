@@ -65,7 +65,7 @@ def tiny(experiment, out, *overrides):
         small = ["reward_model=tfidf", "data.n_users=150"]
     if experiment.startswith("e10"):
         small = []
-    elif experiment == "e11_upworthy":
+    if experiment == "e11_upworthy":
         small = ["reward_model=tfidf"]
     if experiment == "ppo_options":
         small = ["copywriter=tiny", "algorithms.fast.layers=1", "reward_model=tfidf"]
