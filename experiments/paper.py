@@ -27,8 +27,6 @@ from typing import Any
 from copygym.envs.errors import UserError, unknown_name
 from copygym.experiments.tables import Table, interval
 
-#: Questions of the paper that nothing answers yet.
-NOT_BUILT: dict[str, str] = {}
 _RELATIONS = ("above", "below", "within")
 #: Verdicts on a check.
 HOLDS, UNCLEAR, FAILS, MISSING = "yes", "not clearly", "no", "no number"
@@ -142,18 +140,13 @@ def chosen(names: list[str]) -> list[Job]:
         names: such as E5, e5_hillstrom; "all" takes every one.
 
     Raises:
-        UserError: a name that nobody knows, or a question that nothing answers yet.
+        UserError: a name that nobody knows.
     """
     every = jobs()
     if "all" in names:
         return every
     found: list[Job] = []
     for name in names:
-        if name.upper() in NOT_BUILT:
-            raise UserError(
-                f"{name.upper()} ({NOT_BUILT[name.upper()]}) is not built yet; "
-                "`copygym reproduce` lists what is."
-            )
         fitting = [job for job in every if job.id == name.upper()]
         fitting = fitting or [job for job in every if job.experiment == name.lower()]
         if not fitting:

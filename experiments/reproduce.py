@@ -12,7 +12,6 @@ from pathlib import Path
 
 from copygym.envs.errors import UserError
 from copygym.experiments.paper import (
-    NOT_BUILT,
     Job,
     chosen,
     expected_table,
@@ -117,10 +116,7 @@ def listing(every: list[Job]) -> str:
     by_id: dict[str, list[Job]] = {}
     for job in every:
         by_id.setdefault(job.id, []).append(job)
-    for name in sorted({*by_id, *NOT_BUILT}, key=lambda name: int(name[1:])):
-        if name in NOT_BUILT:
-            lines.append(f"{name:<5}{NOT_BUILT[name]}  (not built)")
-            continue
+    for name in sorted(by_id, key=lambda name: int(name[1:])):
         lines.append(f"{name:<5}{by_id[name][0].question}")
         lines += [f"     {_described(job)}" for job in by_id[name]]
     return "\n".join(lines) + "\n"

@@ -44,8 +44,7 @@ def test_without_a_name_it_lists_questions_costs_and_needs(capsys):
     text = capsys.readouterr().out
     assert "which agent delivers best?" in text
     assert re.search(r"e1_hillstrom +1 CPU minutes +needs hillstrom", text)
-    assert re.search(r"E11 .*not built", text)
-    assert text.index("E9 ") < text.index("E10 ")
+    assert re.findall(r"^E\d+", text, re.M) == [f"E{number}" for number in range(1, 13)]
 
 
 def test_a_full_run_is_published_and_judged(calls, tmp_path, capsys):
@@ -91,7 +90,6 @@ def test_what_needs_data_is_left_out_where_there_are_none(calls, capsys):
 def test_mistakes_are_one_sentence(calls, tmp_path, capsys):
     assert "e9 needs upworthy" in refused("E9", capsys=capsys)
     assert "unknown paper experiment 'E77'" in refused("E77", capsys=capsys)
-    assert "E10" in refused("E10", capsys=capsys)
     assert "is for no experiment" in refused("seed=1", capsys=capsys)
     missing = refused("E9", "--data", str(tmp_path / "no"), capsys=capsys)
     assert "no does not exist" in missing
