@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,7 +50,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--json", type=Path, metavar="PATH",
-        help="write the results here and a page beside it (default: docs/benchmarks.json)",
+        help="write the results here and a page beside it (default: docs/benchmarks.json); with "
+        "--only, the other rows of a file that is there are kept",
     )  # fmt: skip
     parser.add_argument(
         "--tiny", action="store_true",
@@ -77,6 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if path is None and not arguments.only and not arguments.tiny:
         path = ROOT / "docs" / "benchmarks.json"
     if path is not None:
+        if arguments.only and path.exists():
+            try:
+                run = report.merged(json.loads(path.read_text()), run)
+            except ValueError as error:
+                sys.stderr.write(f"{path} is left as it is: {error}; name another --json.\n")
+                return 1
         report.write(run, path)
         sys.stdout.write(f"\nwritten: {path} and {path.with_suffix('.md')}\n")
     return 0

@@ -56,6 +56,22 @@ def document(rows: Sequence[Row], command: str) -> dict[str, Any]:
     }
 
 
+def merged(earlier: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    """Return the earlier run with the rows that ``run`` measured again, which say so.
+
+    Both sides of a row were always measured together, so rows of two runs can stand in one table.
+
+    Raises:
+        ValueError: the earlier run was on another machine, or with other versions.
+    """
+    if earlier["machine"] != run["machine"]:
+        raise ValueError("the earlier run was on another machine or with other versions")
+    again = f"Measured again by `{run['command']}` on {run['date']}."
+    new = {row["name"]: {**row, "again": again} for row in run["rows"]}
+    rows = [new.pop(row["name"], row) for row in earlier["rows"]]
+    return {**earlier, "rows": [*rows, *new.values()]}
+
+
 def _number(value: float | None) -> str:
     if value is None:
         return "-"
@@ -117,7 +133,8 @@ def page(run: dict[str, Any]) -> str:
         lines.append(f"| {name} | {row['unit']} | {ours} | {peer} | {ratio} | {goal} | {met} |")
     lines += ["", "## Notes", ""]
     for row in run["rows"]:
-        parts = [row["peer_name"] and f"Peer: {row['peer_name']}.", row["note"]]
+        peer = row["peer_name"] and f"Peer: {row['peer_name']}."
+        parts = [peer, row["note"], row.get("again")]
         if row["missing"]:
             parts.append(f"Not measured: {row['missing']}.")
         lines.append(f"- **{row['name']}**. {' '.join(part for part in parts if part)}")

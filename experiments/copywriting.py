@@ -173,13 +173,14 @@ def with_base(
         from copygym.agents.copywriter.tiny import TinyConfig, train_tiny
 
         texts, rows = setting.demonstrations
-        writer = train_tiny(
-            texts,
-            rows,
-            seed=derived_seed(config["seed"], "tiny"),
-            corpus=setting.training_texts,
-            config=TinyConfig(**dict(spec.get("tiny") or {})),
-        )
+        with torch_threads(int(spec.get("threads", 1))):
+            writer = train_tiny(
+                texts,
+                rows,
+                seed=derived_seed(config["seed"], "tiny"),
+                corpus=setting.training_texts,
+                config=TinyConfig(**dict(spec.get("tiny") or {})),
+            )
         _keep(writer, folder, BASE)
         return Record({"steps": spec.get("tiny", {}).get("steps")})
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,25 @@ def test_report_says_why_a_peer_is_missing_and_names_no_host(rows, tmp_path):
     assert {"name", "ours", "peer", "ratio", "goal", "met", "missing"} <= set(stored["rows"][0])
     assert stored["rows"][3]["peer"] is None
     assert sorted(f.name for f in tmp_path.iterdir()) == ["benchmarks.json", "benchmarks.md"]
+
+
+def test_rows_measured_again_replace_those_of_an_earlier_run_and_say_so(rows):
+    from benchmarks import report
+
+    earlier = report.document(rows[:3], "make bench")
+    again = report.document(
+        [replace(rows[1], ours=300.0), rows[3]], "python -m benchmarks --only x"
+    )
+    run = report.merged(earlier, again)
+    assert [(row["name"], row["ours"]) for row in run["rows"]] == [
+        ("fast", 400.0), ("slow", 300.0), ("small", 5.0), ("alone", 7.0),
+    ]  # fmt: skip
+    page = report.page(run)
+    assert page.count("Measured again by `python -m benchmarks --only x` on ") == 2
+    assert "Written by `make bench`" in page
+    earlier["machine"] = {**earlier["machine"], "cores": -1}
+    with pytest.raises(ValueError, match="another machine"):
+        report.merged(earlier, again)
 
 
 def test_turns_alternate_and_give_the_fastest(monkeypatch):
