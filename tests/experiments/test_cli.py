@@ -108,7 +108,7 @@ def test_run_help_lists_groups_and_experiments():
         (["agent=alphazero"], "unknown agent 'alphazero': choose one of a2c, best_fixed,"),
         (
             ["experiment=nope"],
-            "unknown experiment 'nope': choose one of delivery, e1, e12,",
+            "unknown experiment 'nope': choose one of delivery, e1, e10,",
         ),
         (["learn.stepz=3"], "there is no config key or group 'learn.stepz'"),
         (["colour=red"], "there is no config key or group 'colour'"),

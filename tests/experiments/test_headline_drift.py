@@ -25,7 +25,7 @@ WORDS = ("secret", "plain", "report")
 UPDATES = headline_drift.UPDATES
 
 
-def tests_of(months=6, per_month=60, change=None, *, order=False, seed=0) -> ClickLog:
+def log_of_tests(months=6, per_month=60, change=None, *, order=False, seed=0) -> ClickLog:
     """Return tests of three headlines; from month ``change`` on readers like the other word."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -62,7 +62,7 @@ def config(composed):
 
 @pytest.mark.parametrize("order", [False, True])
 def test_tests_fall_into_periods_in_their_order(config, order):
-    found = dated(tests_of(order=order), config())
+    found = dated(log_of_tests(order=order), config())
     assert len(found.labels) == 6
     assert found.labels == tuple(sorted(found.labels)) or order
     assert [found.size(found.period == p) for p in range(6)] == [60] * 6
@@ -72,16 +72,16 @@ def test_tests_fall_into_periods_in_their_order(config, order):
 
 
 def test_a_month_of_few_tests_is_joined_with_the_next(config):
-    found = dated(tests_of(per_month=30), config("periods.least=50"))
+    found = dated(log_of_tests(per_month=30), config("periods.least=50"))
     assert len(found.labels) == 3
     assert " to " in found.labels[0]
-    odd = dated(tests_of(months=5, per_month=30), config("periods.least=50"))
+    odd = dated(log_of_tests(months=5, per_month=30), config("periods.least=50"))
     assert [odd.size(odd.period == p) for p in range(2)] == [60, 90]
 
 
 @pytest.mark.parametrize("update", UPDATES)
 def test_nothing_later_and_no_shared_headline_is_learned_from(config, update):
-    tests = dated(tests_of(), config())
+    tests = dated(log_of_tests(), config())
     first = first_periods(tests, 0.3)
     assert first == 2
     for p in range(first, 6):
@@ -105,7 +105,9 @@ def test_updates_help_where_tastes_change_and_do_no_harm_where_they_stand(config
     for name, change in (("standing", None), ("changing", 3)):
         settings = config("updates=[once,window]")
         folder = RunFolder(tmp_path / name, tmp_path / name, settings, False)
-        entry = headline_drift._release(dated(tests_of(change=change), settings), settings, folder)
+        entry = headline_drift._release(
+            dated(log_of_tests(change=change), settings), settings, folder
+        )
         gains[name] = entry["gain"]["window"]["pairwise"]
         assert len(entry["periods"]) == 4
         assert entry["slope"]["once"]["low"] <= entry["slope"]["once"]["high"]
@@ -114,7 +116,7 @@ def test_updates_help_where_tastes_change_and_do_no_harm_where_they_stand(config
 
 
 def test_gains_are_paired_by_test(config):
-    tests = dated(tests_of(), config())
+    tests = dated(log_of_tests(), config())
     rate = tests.counts.clicks / tests.counts.impressions
     table = table_by_test(rate, tests.counts)
     upside_down = table_by_test(-rate, tests.counts)
@@ -125,18 +127,18 @@ def test_gains_are_paired_by_test(config):
 
 
 def test_the_first_model_leaves_something_to_judge():
-    counts = dated(tests_of(), {"periods": {"least": 50}, "tests": None, "seed": 0})
+    counts = dated(log_of_tests(), {"periods": {"least": 50}, "tests": None, "seed": 0})
     assert isinstance(counts, Dated)
     assert first_periods(counts, 0.01) == 1
     assert first_periods(counts, 0.99) == 5
 
 
 def test_logs_in_which_nothing_can_change_are_refused(config):
-    log = tests_of()
+    log = log_of_tests()
     with pytest.raises(UserError, match="nobody knows which test came first"):
         dated(log.with_frame(log.frame.drop("timestamp")), config())
     with pytest.raises(UserError, match="all tests are of one period"):
-        dated(tests_of(months=1), config())
+        dated(log_of_tests(months=1), config())
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,7 @@ def test_clipped_sums_are_those_of_opacus():
     sent = torch.cat([torch.ones(8, 4, 1), rows.cells_ME[rows.cell_UT]], dim=-1)
     person = torch.cat([torch.ones(8, 1), rows.people_UP], dim=-1)
     features = (sent[:, :, :, None] * person[:, None, None, :]).flatten(2)
+    features.requires_grad_()  # else torch warns of Opacus' hook
     layer = nn.Linear(features.shape[-1], 1, bias=False)
     with torch.no_grad():
         layer.weight.copy_(model.weight.reshape(1, -1))

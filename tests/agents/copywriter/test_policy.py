@@ -163,10 +163,10 @@ def test_the_entropy_is_that_of_the_allowed_tokens(make_copywriter):
     writer = make_copywriter(max_new_tokens=T)
     policy = Policy(writer, vocabulary=[5, 7, 8, 9, 10, 11])
     batch = texts(writer)
-    found = policy.evaluate(policy.prepare(batch), entropy=True).entropy_BT
+    found = policy.evaluate(policy.prepare(batch), entropy=True).entropy_BT.detach()
     logits = writer.model(torch.tensor([batch.prompts[0]])).logits[0, -1, policy.allowed]
     logp = logits.log_softmax(-1)
-    assert float(found[0, 0]) == pytest.approx(float(-(logp.exp() * logp).sum()), abs=1e-5)
+    assert float(found[0, 0]) == pytest.approx(float(-(logp.exp() * logp).sum().detach()), abs=1e-5)
     assert (found <= np.log(7) + 1e-5).all()
     assert (found[0, 2:] == 0).all()
 
