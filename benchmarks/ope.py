@@ -28,7 +28,8 @@ _PEER = "obp 0.4.1"
 
 def ope_rows(tiny: bool) -> list[Row]:
     """Return the rows of off-policy estimation."""
-    n, repeats = (5_000, 1) if tiny else (1_000_000, 9)
+    # Many short turns, so that what else goes on in a moment does not meet all of them.
+    n, repeats = (5_000, 1) if tiny else (1_000_000, 41)
     with tempfile.TemporaryDirectory() as folder:
         small, large = Path(folder) / "small.npz", Path(folder) / "large.npz"
         write_positions(small, 10_000)
