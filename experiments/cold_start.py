@@ -23,10 +23,10 @@ from copygym.experiments.known_log import (
     Sends,
     demographics,
     fit_options,
+    judged_sends,
     known_log,
     predicted,
     scores,
-    sends_of,
 )
 from copygym.experiments.population import simulate
 from copygym.experiments.stages import derived_seed, describe, seen
@@ -52,12 +52,10 @@ def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
     ``value``: true clicks per 100 sends if everybody, rested, is sent in each slot what is
     predicted to be clicked most; beside them the `POPULATION` and, for the value, the `UPPER`.
     """
-    own, seed = config["cold_start"], int(config["seed"])
-    known = known_log(seed, own["data"])
-    parts = known.log.split_by_user(dict(own["split"]), derived_seed(seed, "split"))
+    own = config["cold_start"]
+    known = known_log(int(config["seed"]), own["data"])
+    parts, sends = judged_sends(known, config, own)
     catalogue = known.world.catalogue
-    decay = float(config["users"]["dynamics"]["fatigue_decay"])
-    sends = sends_of(known, parts["test"], catalogue, decay)
     most = max(own["reveal"])
     rest = after(sends, most)
     who = np.unique(rest.user)

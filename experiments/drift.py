@@ -23,10 +23,10 @@ from copygym.experiments.folder import RunFolder
 from copygym.experiments.known_log import (
     demographics,
     fit_options,
+    judged_sends,
     known_log,
     predicted,
     scores,
-    sends_of,
 )
 from copygym.experiments.population import simulate
 from copygym.experiments.stages import derived_seed, describe, seen
@@ -86,14 +86,11 @@ def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for tastes, changed in own["worlds"].items():
         known = known_log(seed, {**own["data"], **(changed or {})})
-        parts = known.log.split_by_user(dict(own["split"]), derived_seed(seed, "split"))
+        parts, sends = judged_sends(known, config, own)
         rows |= {f"{tastes}, {name}": seen(part) for name, part in parts.items()}
         data[f"drift, {tastes}"] = describe(known.log)
-        catalogue = known.world.catalogue
-        decay = float(config["users"]["dynamics"]["fatigue_decay"])
-        sends = sends_of(known, parts["test"], catalogue, decay)
         cuts = edges(known.log, int(own["periods"]))
-        fits = Fits(parts["train"], parts["test"], catalogue, cuts, config)
+        fits = Fits(parts["train"], parts["test"], known.world.catalogue, cuts, config)
         models = {name: Updated(name, fits) for name in own["updates"]}
         periods = range(int(own["first"]), int(own["periods"]))
         for p in periods:

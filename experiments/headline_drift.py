@@ -22,7 +22,7 @@ from copygym.experiments.bootstrap import ratio, resample_sums, with_interval
 from copygym.experiments.folder import Record, RunFolder
 from copygym.experiments.headline_drift_report import main_table, sections, summary
 from copygym.experiments.reward_model import load_releases
-from copygym.experiments.stages import derived_seed, describe, file_name, instantiated
+from copygym.experiments.stages import derived_seed, file_name, instantiated, same_data
 from copygym.experiments.tracking import Trackers
 from copygym.rewards.ctr_data import (
     CopyCounts,
@@ -81,7 +81,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     for source, log in logs.items():
         name = source.rpartition("/")[2].split(".")[0]
         child = folder.child(f"releases/{file_name(name)}")
-        data[name] = _same(child, log)
+        data[name] = same_data(child, log)
         tests = dated(log, config)
         releases[name] = _release(tests, config, child)
         rows |= {f"{name}, {label}": entry for label, entry in _seen(tests).items()}
@@ -121,17 +121,6 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError(f"updates={config['updates']}: add {ONCE}, which the others are held to.")
     if not 0 < float(config["first"]) < 1:
         raise UserError(f"first={config['first']}: give a share of the tests between 0 and 1.")
-
-
-def _same(folder: RunFolder, log: ClickLog) -> dict[str, Any]:
-    now = describe(log)
-    stored = folder.stage("data", lambda: Record(now)).values
-    if stored != now:
-        raise UserError(
-            f"{log.source or log.name} has changed since this run began; choose another out= or "
-            "add overwrite=true."
-        )
-    return stored
 
 
 def dated(log: ClickLog, config: Mapping[str, Any]) -> Dated:

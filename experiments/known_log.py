@@ -18,7 +18,7 @@ from copygym.envs.scores import auc_counts, log_losses
 from copygym.envs.storefront.log import simulate_log
 from copygym.envs.storefront.world import ASSUMPTION, StorefrontWorld
 from copygym.envs.users import UserModel
-from copygym.experiments.stages import known_options
+from copygym.experiments.stages import derived_seed, known_options
 
 _TRUTH = "click_probability"
 
@@ -128,6 +128,22 @@ def sends_of(known: KnownLog, part: ClickLog, catalogue: Catalogue, decay: float
         rows.repetitions[sent],
         here[_TRUTH].to_numpy()[sent],
     )
+
+
+def judged_sends(
+    known: KnownLog, config: Mapping[str, Any], part: Mapping[str, Any]
+) -> tuple[dict[str, ClickLog], Sends]:
+    """Return the parts of a known log and the sends of those who judge, whom nothing is fitted on.
+
+    Args:
+        known: the log.
+        config: of the run: ``seed``, and the fatigue of ``users``.
+        part: of it: ``split``, shares of users, ``test`` among them.
+    """
+    seed = derived_seed(int(config["seed"]), "split")
+    parts = known.log.split_by_user(dict(part["split"]), seed)
+    decay = float(config["users"]["dynamics"]["fatigue_decay"])
+    return parts, sends_of(known, parts["test"], known.world.catalogue, decay)
 
 
 def fit_options(config: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:

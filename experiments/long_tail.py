@@ -23,9 +23,9 @@ from copygym.experiments.known_log import (
     Sends,
     demographics,
     fit_options,
+    judged_sends,
     known_log,
     predicted,
-    sends_of,
 )
 from copygym.experiments.population import simulate
 from copygym.experiments.stages import derived_seed, describe, seen
@@ -85,15 +85,13 @@ def measure(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
     """
     own, seed = config["long_tail"], int(config["seed"])
     known = known_log(seed, own["data"])
-    parts = known.log.split_by_user(dict(own["split"]), derived_seed(seed, "split"))
+    parts, sends = judged_sends(known, config, own)
     catalogue = known.world.catalogue
     sent_K = np.zeros(catalogue.n_creatives)
     counted = parts["train"].sends().frame.group_by("creative_id").agg(pl.len()).collect()
     for name, count in counted.iter_rows():
         sent_K[catalogue.creative_ids.index(name)] = count
     group_K = deciles(sent_K, int(own["groups"]))
-    decay = float(config["users"]["dynamics"]["fatigue_decay"])
-    sends = sends_of(known, parts["test"], catalogue, decay)
     gold = known.world.user_model(users=known.world.rows_of(sends.ids))
     settings = fit_options(config, own)
     base = dict(settings.pop("options", None) or {})
