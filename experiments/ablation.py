@@ -78,7 +78,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     delivers otherwise as ``references.logging``.
     """
     check(config)
-    found = values_by_seed(config, folder, lambda own, child: _in_world(own, child, trackers))
+    found = values_by_seed(config, folder, trackers, _in_world)
     resamples = int(config["evaluation"]["resamples"])
     boot = derived_seed(config["seed"], "bootstrap")
     runs = [world["policies"] for world in found]

@@ -50,9 +50,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     check(config)
     in_world = config["data"]["name"] == "storefront"
     one = _in_world if in_world else _on_log
-    found = values_by_seed(
-        config, folder, lambda own, child: one(own, child, trackers), unit="seed"
-    )
+    found = values_by_seed(config, folder, trackers, one, unit="seed")
     metric, resamples = str(config["evaluation"]["metric"]), int(config["evaluation"]["resamples"])
     unit = "worlds" if in_world else "seeds"
     boot = derived_seed(config["seed"], "bootstrap")

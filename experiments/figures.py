@@ -126,6 +126,7 @@ def interval_figure(
     caption: str,
     panels: Mapping[str, Mapping[str, Mapping[str, float | None]]],
     strong: str | None = None,
+    points: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
 ) -> Picture:
     """Draw one panel per metric with each policy's value and interval.
 
@@ -134,6 +135,7 @@ def interval_figure(
         caption: text below.
         panels: heading -> policy -> ``{value, low, high}``.
         strong: policy to draw in the second colour.
+        points: heading -> policy -> single values, drawn small below the interval.
     """
     policies = list(next(iter(panels.values())))
 
@@ -146,6 +148,9 @@ def interval_figure(
                 if value is None:
                     continue
                 colour = PALETTE[1] if policy == strong else PALETTE[0]
+                if points is not None:
+                    single = points[heading][policy]
+                    place.plot(single, [y + 0.28] * len(single), "o", color=PALETTE[6], ms=2)
                 low, high = entry["low"], entry["high"]
                 if low is not None and high is not None:
                     place.plot([low, high], [y, y], color=colour, lw=2.2, solid_capstyle="butt")

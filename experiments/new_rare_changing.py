@@ -43,7 +43,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     ``evaluation.resamples``.
     """
     check(config)
-    found = values_by_seed(config, folder, _in_world)
+    found = values_by_seed(config, folder, trackers, _in_world)
     boot = derived_seed(config["seed"], "bootstrap")
     resamples = int(config["evaluation"]["resamples"])
     result: dict[str, Any] = {
@@ -116,7 +116,7 @@ def _given(config: Mapping[str, Any]) -> list[str]:
     return [part for part in PARTS if config.get(part) is not None]
 
 
-def _in_world(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
+def _in_world(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
     """Return one world's values, each part from a stage of its own."""
 
     def compute(part: str) -> Record:

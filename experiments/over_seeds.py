@@ -10,7 +10,7 @@ from copygym.experiments.aggregate import aggregate
 from copygym.experiments.bootstrap import RESAMPLES
 
 #: policy -> metric -> value, of one seed.
-Values = Mapping[str, Mapping[str, float]]
+Values = Mapping[str, Mapping[str, float | None]]
 
 
 def estimates(

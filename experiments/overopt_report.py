@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from copygym.experiments.figures import lines_figure
@@ -23,7 +23,7 @@ def main_table(result: Mapping[str, Any]) -> Table:
     for entry in result["best_of_n"]:
         rows.append(
             (
-                f"{entry['head']}, {100 * entry['size']:g}% of the log",
+                f"{label_of(entry)} of the log",
                 interval(entry["proxy"][-1]),
                 interval(entry["gold"][-1]),
                 f"{entry['best_k']:,}",
@@ -57,7 +57,7 @@ def _best_of_n(result: Mapping[str, Any]) -> Section:
     pictures = []
     for what in ("gold", "proxy"):
         lines = {
-            f"{entry['head']}, {100 * entry['size']:g}%": {
+            label_of(entry): {
                 "x": entry["d"],
                 "y": [point["value"] for point in entry[what]],
                 "low": [point["low"] for point in entry[what]],
@@ -84,7 +84,7 @@ def _learning(result: Mapping[str, Any]) -> Section:
         law = run["law"] or {}
         rows.append(
             (
-                _label(run),
+                label_of(run),
                 number(last["kl"]),
                 number(last["proxy"]),
                 number(last["gold"]),
@@ -111,27 +111,15 @@ def _learning(result: Mapping[str, Any]) -> Section:
         "averages some updates. The highest gold is the highest of noisy means. " + _LAWS
     )
     pictures = tuple(
-        lines_figure(
-            f"ppo_{what}",
-            f"{what.capitalize()} while PPO moves away from the tuned copywriter.",
-            _paths(result["ppo"], what),
-            "sqrt(KL), nats",
-            f"{what}, SD",
-        )
-        for what in ("gold", "proxy")
+        lines_figure(name, figure["caption"], figure["lines"], figure["x_label"], figure["y_label"])
+        for name, figure in result["curves"].items()
+        if name.startswith("ppo")
     )
     return Section("PPO", (), (Table(columns, tuple(rows), caption),), pictures)
 
 
-def _label(run: Mapping[str, Any]) -> str:
-    return f"{run['head']}, {run['kl_coef']:g}"
-
-
-def _paths(runs: Sequence[Mapping[str, Any]], what: str) -> dict[str, dict[str, list[float]]]:
-    return {
-        _label(run): {
-            "x": [max(line["kl"], 0.0) ** 0.5 for line in run["lines"]],
-            "y": [line[what] for line in run["lines"]],
-        }
-        for run in runs
-    }
+def label_of(entry: Mapping[str, Any]) -> str:
+    """Return the name of a best-of-n entry (head, share of the log) or of a run (head, price)."""
+    if "size" in entry:
+        return f"{entry['head']}, {100 * entry['size']:g}%"
+    return f"{entry['head']}, {entry['kl_coef']:g}"

@@ -22,7 +22,7 @@ from copygym.experiments.bootstrap import mean_estimate
 from copygym.experiments.copy_setting import CopySetting, fit_ctr_model, make_setting
 from copygym.experiments.folder import Record, RunFolder
 from copygym.experiments.overopt_fit import BestOfCurve, best_of_curve, fit_law
-from copygym.experiments.overopt_report import main_table, sections
+from copygym.experiments.overopt_report import label_of, main_table, sections
 from copygym.experiments.stages import ONE_SEED, derived_seed, file_name
 from copygym.experiments.tracking import Trackers
 
@@ -33,6 +33,16 @@ if TYPE_CHECKING:
 
 __all__ = ["main_table", "run", "sections"]
 
+#: What `numbers_of` a run are.
+NUMBERS = {
+    "proxy gain": "of the best of all draws over one draw, in logits of a click by the row's proxy",
+    "gold gain": "the same by gold",
+    "R2 of the law": "Gao et al.'s, of the gold gained",
+    "last KL": "nats, at the end of learning",
+    "last proxy": "in standard deviations of the tuned copywriter's draws for a task, less their "
+    "mean",
+    "last gold": "the same of gold",
+}
 #: Proxies by the name that tables show: the first member alone, and the ensemble's heads.
 HEADS = ("single", "mean", "wco", "uwo")
 #: Texts scored together: bounds memory.
@@ -334,7 +344,59 @@ def _result(
         "assumptions": list(
             dict.fromkeys([*setting.readers.assumptions, "every text is judged once.", ONE_SEED])
         ),
+        "curves": curves_of(best_of, ppo),
+        "summary_numbers": numbers_of(best_of, ppo),
     }
+
+
+def numbers_of(
+    best_of: Sequence[Mapping[str, Any]], ppo: Sequence[Mapping[str, Any]]
+) -> dict[str, float | None]:
+    """Return `NUMBERS` by proxy and by learning, named COLUMN/ROW."""
+    found: dict[str, float | None] = {}
+    for entry in best_of:
+        row = label_of(entry)
+        found[f"proxy gain/{row}"] = entry["proxy"][-1]["value"]
+        found[f"gold gain/{row}"] = entry["gold"][-1]["value"]
+        found[f"R2 of the law/{row}"] = entry["law"]["r2"]
+    for run in ppo:
+        row = f"PPO, {label_of(run)}"
+        last = run["lines"][-1]
+        found[f"last KL/{row}"] = last["kl"]
+        found[f"last proxy/{row}"] = last["proxy"]
+        found[f"last gold/{row}"] = last["gold"]
+    return found
+
+
+def curves_of(
+    best_of: Sequence[Mapping[str, Any]], ppo: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return proxy and gold against the distance from the start, of draws and of learning."""
+    curves: dict[str, Any] = {}
+    for what in ("gold", "proxy"):
+        curves[f"best_of_n_{what}"] = {
+            "caption": f"{what.capitalize()} gained by the best of 1, 2, 4 ... draws.",
+            "x_label": "sqrt(KL), nats",
+            "y_label": f"{what}, logits",
+            "lines": {
+                label_of(entry): {"x": entry["d"], "y": [point["value"] for point in entry[what]]}
+                for entry in best_of
+            },
+        }
+    for what in ("gold", "proxy"):
+        curves[f"ppo_{what}"] = {
+            "caption": f"{what.capitalize()} while PPO moves away from the tuned copywriter.",
+            "x_label": "sqrt(KL), nats",
+            "y_label": f"{what}, SD",
+            "lines": {
+                label_of(run): {
+                    "x": [max(line["kl"], 0.0) ** 0.5 for line in run["lines"]],
+                    "y": [line[what] for line in run["lines"]],
+                }
+                for run in ppo
+            },
+        }
+    return curves
 
 
 def _curve(curve: BestOfCurve, resamples: int, seed: int) -> dict[str, Any]:

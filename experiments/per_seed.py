@@ -13,12 +13,16 @@ from tqdm import tqdm
 
 from copygym.envs.errors import UserError
 from copygym.experiments.folder import Record, RunFolder
+from copygym.experiments.tracking import Trackers
 
 
 def check_seeds(config: Mapping[str, Any]) -> None:
     """Raise `UserError` unless there are seeds enough for an interval."""
-    if len(config["seeds"]) < 2:
-        raise UserError(f"seeds={config['seeds']}: an interval over seeds needs at least 2.")
+    seeds = list(config["seeds"])
+    if len(seeds) < 2:
+        raise UserError(f"seeds={seeds}: an interval over seeds needs at least 2.")
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds={seeds}: a seed given twice counts once; leave the second out.")
 
 
 def of_seed(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -32,7 +36,8 @@ def of_seed(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
 def values_by_seed(
     config: Mapping[str, Any],
     folder: RunFolder,
-    find: Callable[[dict[str, Any], RunFolder], dict[str, Any]],
+    trackers: Trackers,
+    find: Callable[[dict[str, Any], RunFolder, Trackers], dict[str, Any]],
     unit: str = "world",
 ) -> list[dict[str, Any]]:
     """Return the values of every seed, in the order of the config's ``seeds``.
@@ -40,15 +45,17 @@ def values_by_seed(
     Args:
         config: of the run.
         folder: of the run; a seed has a child of it.
-        find: takes a seed's config and folder and returns its values (JSON types); called only
-            for seeds that have not finished.
+        trackers: of the run; a seed's stages stand apart, as ``seeds/SEED/STAGE``.
+        find: takes a seed's config, folder and trackers and returns its values (JSON types);
+            called only for seeds that have not finished.
         unit: what a seed is, for the progress bar.
     """
     found = []
     for seed in tqdm(config["seeds"], desc=f"{unit}s", unit=unit, disable=None):
-        child = folder.child(f"seeds/{seed}")
+        place = f"seeds/{seed}"
+        child = folder.child(place)
         if not child.has_stage("values"):
-            values = find(of_seed(config, seed), child)
+            values = find(of_seed(config, seed), child, trackers.within(place))
             child.stage("values", partial(Record, values))
         found.append(child.stage("values", Record).values)
     return found

@@ -91,9 +91,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     check(config)
     noise = folder.stage("noise", lambda: Record(_noise(config))).values
     chosen = settings(config, noise)
-    found = values_by_seed(
-        config, folder, lambda own, child: _one_seed(own, child, chosen, trackers), unit="seed"
-    )
+    found = values_by_seed(config, folder, trackers, partial(_one_seed, chosen), unit="seed")
     in_world = config["data"]["name"] == "storefront"
     unit = "worlds" if in_world else "splits of one log"
     resamples = int(config["evaluation"]["resamples"])
@@ -220,7 +218,7 @@ def _described(
 
 
 def _one_seed(
-    config: dict[str, Any], folder: RunFolder, chosen: tuple[Setting, ...], trackers: Trackers
+    chosen: tuple[Setting, ...], config: dict[str, Any], folder: RunFolder, trackers: Trackers
 ) -> dict[str, Any]:
     """Return one seed's values by setting and reference."""
     log = load_log(config["data"])

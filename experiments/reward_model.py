@@ -18,6 +18,7 @@ from copygym.envs.errors import UserError
 from copygym.experiments import reward_report
 from copygym.experiments.folder import Record, RunFolder
 from copygym.experiments.stages import (
+    ONE_SPLIT,
     derived_seed,
     describe,
     file_name,
@@ -51,6 +52,16 @@ MODEL = "reward_model"
 #: Above this share of right pairs a model must have seen what it is judged on.
 LEAKAGE = 0.83
 MAIN, RANDOM = "model", "random"
+#: Stands among the models for the most that any could get.
+CEILING = "at most"
+#: Numbers of a model on test tests.
+NUMBERS = {
+    "pairwise": "share of pairs in the order of their clicks",
+    "pairwise_significant": "the same of pairs that differ by |z| > 1.96",
+    "best_of_k": "share of favourites that are the best of their test",
+    "lift": "CTR of its favourite over that of a random arm, less 1; at most: the arm that was "
+    "clicked most, noise included",
+}
 
 
 def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
@@ -93,9 +104,13 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         "notes": list(dict.fromkeys(note for log in logs.values() for note in log.notes)),
         "assumptions": _assumptions(seen),
         "summary_numbers": {
-            f"{name}/{key}": metrics[name]["test"]["ranking"][key]["value"]
+            f"{key}/{name}": metrics[name]["test"]["ranking"][key]["value"]
             for name in metrics
-            for key in ("pairwise", "pairwise_significant", "best_of_k", "lift")
+            for key in NUMBERS
+        }
+        | {
+            f"pairwise/{CEILING}": test["noise_ceiling"]["value"],
+            f"lift/{CEILING}": test["lift_oracle"]["value"],
         },
     }
 
@@ -269,8 +284,7 @@ def _summary(
 
 def _assumptions(seen: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
     return [
-        "intervals cover the choice of test tests only, not that of the split and the training, "
-        "of which there is one seed.",
+        ONE_SPLIT,
         "the lift of a picked arm is taken at its observed click rate; the oracle picks by the "
         "same rates, noise included, so its lift is more than any model could get.",
         "the noise ceiling takes true log click rates of a pair to differ normally, by the spread "

@@ -46,7 +46,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     (``upper`` among them), and those of `delivery.prepare`.
     """
     check(config)
-    found = values_by_seed(config, folder, lambda own, child: _in_world(own, child, trackers))
+    found = values_by_seed(config, folder, trackers, _in_world)
     resamples = int(config["evaluation"]["resamples"])
     boot = derived_seed(config["seed"], "bootstrap")
     runs = [world["policies"] for world in found]

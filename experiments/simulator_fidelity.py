@@ -73,6 +73,17 @@ if TYPE_CHECKING:
 
 __all__ = ["main_table", "run", "sections"]
 
+#: What `_numbers` are; their rows are judges, or the simulators that are judged.
+NUMBERS = {
+    "optimism": "promised by the simulator where an agent learned less what the row pays, mean "
+    "over all learned policies, in clicks per decision of one and per person of several",
+    "kept": "share of the promised gain over the baseline that the row pays",
+    "tau/log": "rank agreement of the row with the log",
+    "tau/truth, over an episode": "rank agreement of the row with the truth on whole episodes",
+    "tau/truth, decision by decision": "the same on single decisions",
+    "segments inside": "share of user segments whose click rate by the row lies in the log's 95% "
+    "interval",
+}
 #: The two halves: agents learn in the first, the second only judges.
 _HALVES = {"A": "train", "B": "judge"}
 _DECISION = (
@@ -462,4 +473,8 @@ def _numbers(result: Mapping[str, Any]) -> dict[str, float | None]:
         for row in rows:
             if row["tau"] is not None:
                 found[f"tau/{name}/{row['one']}"] = row["tau"]["value"]
+    for name, rates in result["calibration"].items():
+        segments = [rate["inside"] for rate in rates if rate["kind"] != "creative"]
+        if segments:
+            found[f"segments inside/{name}"] = sum(segments) / len(segments)
     return found

@@ -31,6 +31,12 @@ ONE_SEED = (
     "of which there is one seed each."
 )
 
+#: The same of an experiment on randomised tests.
+ONE_SPLIT = (
+    "intervals cover the choice of test tests only, not that of the split and the training, of "
+    "which there is one seed."
+)
+
 
 def derived_seed(seed: int, *purpose: str | int) -> int:
     """Return a seed for one purpose of a run, below 2**31.

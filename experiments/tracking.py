@@ -104,20 +104,28 @@ class Trackers:
     Args:
         local: the source of truth.
         mirrors: told the same afterwards.
+        inside: of the run, what is reported: goes before every stage's and artifact's name.
     """
 
-    def __init__(self, local: LocalFiles, mirrors: tuple[Tracker, ...] = ()) -> None:
+    def __init__(
+        self, local: LocalFiles, mirrors: tuple[Tracker, ...] = (), inside: str = ""
+    ) -> None:
         self.local = local
         self._all: tuple[Tracker, ...] = (local, *mirrors)
+        self._inside = inside
+
+    def within(self, part: str) -> Trackers:
+        """Return trackers of a part of the run, such as a seed, whose stages stand apart."""
+        return Trackers(self.local, self._all[1:], f"{self._inside}{part}/")
 
     def begin(self, stage: str) -> None:
         """Start a stage's metrics afresh."""
-        self.local.begin(stage)
+        self.local.begin(self._inside + stage)
 
     def log(self, stage: str, metrics: Mapping[str, float], step: int) -> None:
         """Report metrics everywhere."""
         for tracker in self._all:
-            tracker.log(stage, metrics, step)
+            tracker.log(self._inside + stage, metrics, step)
 
     def table(self, name: str, table: Table) -> None:
         """Report a table everywhere."""
@@ -132,7 +140,8 @@ class Trackers:
     def artifact(self, name: str, kind: str, path: Path) -> None:
         """Report a file or folder everywhere."""
         for tracker in self._all:
-            tracker.artifact(name, kind, path)
+            # W&B wants no slash in the name of an artifact.
+            tracker.artifact(self._inside.replace("/", "-") + name, kind, path)
 
     def summary(self, values: Mapping[str, float]) -> None:
         """Report the final numbers everywhere."""
