@@ -23,10 +23,11 @@ from copygym.experiments.tracking import Trackers
 __all__ = ["main_table", "run", "sections"]
 
 _OF_WORLDS = (
-    "intervals over {count} worlds take in the luck of people, log, split, fit and learning."
+    "intervals are over {count} worlds, each with one seed of its people, log, split, fit and "
+    "learning."
 )
 _OF_SPLITS = (
-    "intervals over {count} splits take in the luck of split, fit and learning; all are of the "
+    "intervals are over {count} splits, each with one seed of its fit and learning; all are of the "
     "same log, whose own luck no split can show."
 )
 

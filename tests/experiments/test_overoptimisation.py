@@ -21,8 +21,11 @@ def execute(folder, *overrides):
     with initialize_config_module("copygym.conf", version_base="1.3"):
         composed = compose(
             "config",
-            overrides=["experiment=e4", "tiny=true", "tracker=disabled", *overrides],
-        )
+            overrides=[
+                "experiment=e4", "job=copygym.experiments.overoptimisation", "tiny=true",
+                "tracker=disabled", *overrides,
+            ],
+        )  # fmt: skip
     app.execute(app.resolved(composed), folder, ["run"], NAMES)
     return read_json(folder / "result.json")
 

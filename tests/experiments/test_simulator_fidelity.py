@@ -356,9 +356,12 @@ def configured(*overrides):
         return app.resolved(
             compose(
                 "config",
-                overrides=["experiment=e1", "tiny=true", "tracker=disabled", *overrides],
+                overrides=[
+                    "experiment=e1", "job=copygym.experiments.simulator_fidelity", "tiny=true",
+                    "tracker=disabled", *overrides,
+                ],
             )
-        )
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -477,7 +480,8 @@ def test_a_log_of_many_decisions_without_truth(tmp_path, monkeypatch):
         table_of = compose(
             "config",
             overrides=[
-                "experiment=e1", "dataset=table", f"data.path={tmp_path / 'log.parquet'}",
+                "experiment=e1", "job=copygym.experiments.simulator_fidelity",
+                "dataset=table", f"data.path={tmp_path / 'log.parquet'}",
                 "~data.seed", "~data.n_users", "~data.n_slots", "tiny=true", "tracker=disabled",
                 "simulators.boosting=null", "simulators.two_tower=null", "learners.ppo=null",
                 "learners.bandit=null", "learners.episodic=null", "learners.planner=null",

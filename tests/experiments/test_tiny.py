@@ -29,6 +29,7 @@ REAL = {
     "hillstrom": "hillstrom/hillstrom.csv",
     "e11_upworthy": "upworthy",
     "e7": "upworthy/content_experiments.csv.gz",
+    "e2": "upworthy",
     "upworthy_reward": "upworthy",
     "e4_upworthy": "upworthy/exploratory.parquet",
     "upworthy_rlpf": "upworthy/exploratory.parquet",
