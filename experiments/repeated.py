@@ -44,7 +44,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         UserError: fewer than two seeds, or the experiment refuses the config.
     """
     check_seeds(config)
-    job = load_job(str(config["repeat"]["job"]))
+    job = load_job(str(config["repeat"]["job"]), "repeat.job")
     unit = "world" if config["data"]["name"] == "storefront" else "split"
     if unit == "split":
         # Of storefront every seed has a log of its own, and its folder knows it.

@@ -40,8 +40,8 @@ class Section:
     folded: bool = False
 
 
-def load_job(name: str) -> ModuleType:
-    """Return the experiment module that a config names as ``job``.
+def load_job(name: str, key: str = "job") -> ModuleType:
+    """Return the experiment module that a config names as ``job``, or under another ``key``.
 
     Raises:
         UserError: there is no such module, or it isn't an experiment.
@@ -52,12 +52,12 @@ def load_job(name: str) -> ModuleType:
         if error.name and not name.startswith(error.name):
             raise
         raise UserError(
-            f"job={name} is no module; an experiment's job is one like "
+            f"{key}={name} is no module; an experiment's job is one like "
             "copygym.experiments.delivery."
         ) from None
     missing = [function for function in JOB_FUNCTIONS if not hasattr(module, function)]
     if missing:
-        raise UserError(f"job={name} has no function {missing[0]}(); an experiment needs one.")
+        raise UserError(f"{key}={name} has no function {missing[0]}(); an experiment needs one.")
     return module
 
 

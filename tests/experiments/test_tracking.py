@@ -66,6 +66,16 @@ def test_a_stage_that_starts_again_forgets_its_old_lines(tmp_path):
     assert [(line["stage"], line["x"]) for line in lines] == [("a", 1.0), ("b", 3.0)]
 
 
+def test_parts_of_a_run_do_not_touch_each_other(tmp_path):
+    trackers = make_trackers({"mode": "disabled"}, tmp_path, {}, NAMES)
+    for seed in ("1", "2"):
+        part = trackers.within("seeds").within(seed)
+        part.begin("learn")
+        part.log("learn", {"x": float(seed)}, 1)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in lines] == ["seeds/1/learn", "seeds/2/learn"]
+
+
 def test_wandb_offline_takes_everything_without_network(tmp_path, capfd):
     trackers = make_trackers({"mode": "offline"}, tmp_path, {"seed": 0}, NAMES)
     report_everything(trackers, tmp_path)
