@@ -46,8 +46,8 @@ def simulate_log(
     trend_TF = _trend(world, n_slots, seed)
     steps = []
     for t in tqdm(range(n_slots), desc="storefront log", disable=None, leave=False):
-        draw = rng.random((len(users), 1)) * cumulative[:, t % world.catalogue.n_slots, -1:]
-        actions = (draw >= cumulative[:, t % world.catalogue.n_slots]).sum(axis=1)
+        chances = cumulative[:, t % world.catalogue.n_slots]
+        actions = _passed(chances, rng.random(len(users)) * chances[:, -1])
         delay = rng.random(len(users))
         if world.trend:
             if not (users.dynamics.drift_step or users.dynamics.drift_click):
@@ -66,6 +66,19 @@ def simulate_log(
         subscribed &= ~unsubscribed
     log = pl.concat(steps).join(world.people.demographics, on="user_id", maintain_order="left")
     return log.sort("timestamp", "user_id")
+
+
+def _passed(cumulative_NA: np.ndarray, draw_N: np.ndarray) -> np.ndarray:
+    """Return (N,) int64 how many entries of each row, which never falls, its draw has reached."""
+    rows = np.arange(len(draw_N))
+    low = np.zeros(len(draw_N), dtype=np.int64)
+    high = np.full(len(draw_N), cumulative_NA.shape[1])
+    while (undecided := low < high).any():
+        middle = np.where(undecided, (low + high) // 2, 0)
+        reached = draw_N >= cumulative_NA[rows, middle]
+        low = np.where(undecided & reached, middle + 1, low)
+        high = np.where(undecided & ~reached, middle, high)
+    return low
 
 
 def _rows(

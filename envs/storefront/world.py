@@ -199,12 +199,13 @@ class StorefrontWorld:
         channels: np.ndarray,
         slots: np.ndarray,
     ) -> Response:
+        """Return the true response; the arguments may have any shapes that fit together."""
         c, w = self.truth, self.people
         interest = w.interest[users, field]
         sensitivity = w.price_sensitivity[users]
         price = np.array([p.price for p in PRODUCTS])[field]
         appeal = np.array([p.appeal for p in PRODUCTS])[field]
-        swayed = (copy.principles * w.susceptibility[users]).sum(axis=1)
+        swayed = (copy.principles * w.susceptibility[users]).sum(axis=-1)
         message = (
             c.relevance * copy.relevance
             + c.interest * interest * (0.5 + 0.5 * copy.relevance)
@@ -262,14 +263,21 @@ class StorefrontWorld:
         shape = (len(rows), catalogue.n_slots, catalogue.n_actions)
         click = np.full(shape, -np.inf, dtype=np.float32)
         conversion, revenue, leave = (np.zeros(shape[::2], np.float32) for _ in range(3))
-        for action in range(1, catalogue.n_actions):
-            k, h = catalogue.creative_of_action[action], catalogue.channel_of_action[action]
-            for s in range(catalogue.n_slots):
-                response = self._catalogue_response(rows, k, h, s)
-                click[:, s, action] = response.click_logit
-            conversion[:, action] = response.conversion_logit
-            revenue[:, action] = response.expected_revenue
-            leave[:, action] = response.unsubscribe_logit
+        slots = np.arange(catalogue.n_slots)
+        for k, product in enumerate(self.products):
+            actions = np.flatnonzero(catalogue.creative_of_action == k)
+            # (M, H, S), where an axis along which nothing changes has length 1.
+            response = self._respond(
+                _columns([copy_features(catalogue.texts[k], product)]),
+                np.array([FIELDS.index(product.field)]),
+                rows[:, None, None],
+                catalogue.channel_of_action[actions][:, None],
+                slots,
+            )
+            click[:, :, actions] = response.click_logit.swapaxes(1, 2)
+            conversion[:, actions] = response.conversion_logit[:, :, 0]
+            revenue[:, actions] = response.expected_revenue[:, :, 0]
+            leave[:, actions] = response.unsubscribe_logit[:, :, 0]
         return UserModel(
             catalogue=catalogue,
             profiles=profiles,
@@ -284,12 +292,6 @@ class StorefrontWorld:
             synthetic=True,
             name="storefront (synthetic, gold)",
         )
-
-    def _catalogue_response(self, rows: np.ndarray, k: int, h: int, s: int) -> Response:
-        n, product = len(rows), self.products[k]
-        copy = _columns([copy_features(self.catalogue.texts[k], product)])  # one row for all
-        field = np.full(n, FIELDS.index(product.field))
-        return self._respond(copy, field, rows, np.full(n, h), np.full(n, s))
 
     def rows_of(self, user_ids: np.ndarray) -> np.ndarray:
         """Return (M,) int64 rows of the population; an id of another world is refused."""

@@ -15,7 +15,7 @@ from copygym.envs.errors import UserError
 from copygym.envs.profiles import ProfileBuilder, Profiles
 from copygym.envs.storefront.copy import FIELDS, PRINCIPLES, PRODUCTS
 from copygym.envs.storefront.features import copy_features
-from copygym.envs.storefront.log import START, simulate_log
+from copygym.envs.storefront.log import START, _passed, simulate_log
 from copygym.envs.storefront.world import CHANNELS, SLOTS, StorefrontWorld, default_users
 
 N = 400
@@ -419,3 +419,33 @@ def test_a_trend_moves_everybody_together():
 def test_options_that_make_no_world_are_refused(options, message):
     with pytest.raises(UserError, match=re.escape(message)):
         make_world(1, 10, **options)
+
+
+def test_draws_are_those_of_a_count_over_the_whole_row():
+    rng = np.random.default_rng(0)
+    cumulative = rng.random((200, 7)).cumsum(axis=1)
+    cumulative[0] = 1.0  # equal entries: an action without a chance
+    draw = rng.random(200) * cumulative[:, -1]
+    draw[0], draw[1], draw[2] = 1.0, 0.0, cumulative[2, 3]
+    assert (_passed(cumulative, draw) == (draw[:, None] >= cumulative).sum(axis=1)).all()
+
+
+def test_the_gold_tables_are_the_response_to_each_text():
+    world = StorefrontWorld(seed=3, n_users=20)
+    users = world.user_model()
+    catalogue = users.catalogue
+    for action in (1, 5, catalogue.n_actions - 1):
+        k = int(catalogue.creative_of_action[action])
+        for slot in range(catalogue.n_slots):
+            response = world.response_to_text(
+                [catalogue.texts[k]] * 20,
+                np.arange(20),
+                np.full(20, k),
+                np.full(20, catalogue.channel_of_action[action]),
+                np.full(20, slot),
+            )
+            click = users.click_logit[:, slot, action]
+            assert (click == response.click_logit.astype(np.float32)).all()
+        assert (
+            users.unsubscribe_offset[:, action] == response.unsubscribe_logit.astype(np.float32)
+        ).all()
