@@ -1,7 +1,7 @@
 """Any experiment over seeds: is what one world, or one split of a log, shows more than its luck?
 
 The experiment that ``repeat.job`` names runs once a seed, in a folder of its own, and its numbers
-are taken together. What it found with the first seed stands below in full.
+are taken together. What it found with the lowest seed stands below in full.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         # Of storefront every seed has a log of its own, and its folder knows it.
         same_data(folder, load_log(config["data"]))
     found = values_by_seed(config, folder, trackers, partial(_of_one, job), unit)
-    first = found[0]
+    first = found[int(np.argmin(config["seeds"]))]
     order = list(dict.fromkeys(name for one in found for name in one["order"]))
     numbers = [one["summary_numbers"] for one in found]
     boot = derived_seed(config["seed"], "bootstrap")

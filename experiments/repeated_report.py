@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,11 @@ from copygym.experiments.tables import Table, interval, number
 #: Panels that fit beside each other.
 _PANELS = 4
 _NOTHING = {"value": None, "low": None, "high": None}
+
+
+def _seeds(result: Mapping[str, Any]) -> list[str]:
+    """Return the seeds in order, the one that is shown in full first; JSON sorts them as words."""
+    return sorted(result["seeds"], key=int)
 
 
 def place_of(name: str) -> tuple[str, str]:
@@ -29,7 +34,7 @@ def summary(result: Mapping[str, Any]) -> str:
         if unit == "world"
         else "of the same log, each with its own fits and luck"
     )
-    seed = next(iter(result["seeds"]))
+    seed = _seeds(result)[0]
     return (
         f"The experiment was done in {count} {unit}s, {anew}; intervals (95%) are over them. What "
         f"{unit} {seed} showed stands below in full."
@@ -42,8 +47,8 @@ def main_table(result: Mapping[str, Any]) -> Table:
 
 
 def sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return the report's sections: over all seeds, seed by seed, and the first seed's own."""
-    unit, seed = result["unit"], next(iter(result["seeds"]))
+    """Return the report's sections: over all seeds, seed by seed, and the lowest one's own."""
+    unit, seed = result["unit"], _seeds(result)[0]
     job = load_job(str(result["job"]))
     first = result["first"]
     heading = f"{unit.capitalize()} {seed}"
@@ -139,7 +144,7 @@ def _values(result: Mapping[str, Any], column: str, row: str) -> list[float]:
 
 
 def _each(result: Mapping[str, Any]) -> Section:
-    seeds: Sequence[str] = list(result["seeds"])
+    seeds = _seeds(result)
     rows = tuple(
         (
             ": ".join(place_of(name)),

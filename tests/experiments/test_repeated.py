@@ -98,6 +98,14 @@ def test_tables_keep_the_order_and_part_what_shares_no_column(finished, result):
     assert "mean_path.svg" in page
 
 
+def test_seeds_are_shown_in_order_and_the_lowest_in_full(tmp_path):
+    result = execute(tmp_path / "run", "seeds=[10,2]")
+    assert result["first"]["summary"] == "Seed 2, world 2."
+    page = (tmp_path / "run" / "report.md").read_text()
+    assert "|  | world 2 | world 10 |" in page
+    assert "## World 2\n" in page
+
+
 def test_seeds_stand_apart_in_the_metrics(finished):
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [(line["stage"], line["score"]) for line in lines] == [
