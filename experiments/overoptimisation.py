@@ -372,30 +372,30 @@ def curves_of(
     best_of: Sequence[Mapping[str, Any]], ppo: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return proxy and gold against the distance from the start, of draws and of learning."""
+
+    def figure(caption: str, what: str, unit: str, lines: dict[str, Any]) -> dict[str, Any]:
+        labels = {"x_label": "sqrt(KL), nats", "y_label": f"{what}, {unit}"}
+        return {"caption": f"{what.capitalize()} {caption}", **labels, "lines": lines}
+
     curves: dict[str, Any] = {}
     for what in ("gold", "proxy"):
-        curves[f"best_of_n_{what}"] = {
-            "caption": f"{what.capitalize()} gained by the best of 1, 2, 4 ... draws.",
-            "x_label": "sqrt(KL), nats",
-            "y_label": f"{what}, logits",
-            "lines": {
-                label_of(entry): {"x": entry["d"], "y": [point["value"] for point in entry[what]]}
-                for entry in best_of
-            },
+        drawn = {
+            label_of(entry): {"x": entry["d"], "y": [point["value"] for point in entry[what]]}
+            for entry in best_of
         }
-    for what in ("gold", "proxy"):
-        curves[f"ppo_{what}"] = {
-            "caption": f"{what.capitalize()} while PPO moves away from the tuned copywriter.",
-            "x_label": "sqrt(KL), nats",
-            "y_label": f"{what}, SD",
-            "lines": {
-                label_of(run): {
-                    "x": [max(line["kl"], 0.0) ** 0.5 for line in run["lines"]],
-                    "y": [line[what] for line in run["lines"]],
-                }
-                for run in ppo
-            },
+        learned = {
+            label_of(run): {
+                "x": [max(line["kl"], 0.0) ** 0.5 for line in run["lines"]],
+                "y": [line[what] for line in run["lines"]],
+            }
+            for run in ppo
         }
+        curves[f"best_of_n_{what}"] = figure(
+            "gained by the best of 1, 2, 4 ... draws.", what, "logits", drawn
+        )
+        curves[f"ppo_{what}"] = figure(
+            "while PPO moves away from the tuned copywriter.", what, "SD", learned
+        )
     return curves
 
 

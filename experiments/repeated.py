@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from copygym.envs.errors import UserError
 from copygym.experiments.folder import RunFolder
 from copygym.experiments.over_seeds import estimates
 from copygym.experiments.per_seed import check_seeds, values_by_seed
@@ -41,10 +43,11 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     may say in ``NUMBERS`` what a column is.
 
     Raises:
-        UserError: fewer than two seeds, or the experiment refuses the config.
+        UserError: there is nothing to repeat, it has no numbers, there are fewer than two seeds, or
+            the experiment refuses the config.
     """
+    job = _job(config)
     check_seeds(config)
-    job = load_job(str(config["repeat"]["job"]), "repeat.job")
     unit = "world" if config["data"]["name"] == "storefront" else "split"
     if unit == "split":
         # Of storefront every seed has a log of its own, and its folder knows it.
@@ -81,10 +84,30 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     return result
 
 
+def _job(config: Mapping[str, Any]) -> ModuleType:
+    """Return the module of the experiment that is repeated."""
+    name = (config.get("repeat") or {}).get("job")
+    if not name:
+        raise UserError(
+            "there is nothing to repeat: name an experiment's module, such as "
+            "+repeat.job=copygym.experiments.delivery."
+        )
+    if name == __name__:
+        raise UserError(f"repeat.job={name} would repeat itself; name another experiment.")
+    if not config.get("seeds"):
+        raise UserError("seeds are missing: give at least 2, such as +seeds=[1,2,3].")
+    return load_job(str(name), "repeat.job")
+
+
 def _of_one(
-    job: Any, config: dict[str, Any], folder: RunFolder, trackers: Trackers
+    job: ModuleType, config: dict[str, Any], folder: RunFolder, trackers: Trackers
 ) -> dict[str, Any]:
     found: dict[str, Any] = job.run(config, folder, trackers)
+    if not found.get("summary_numbers"):
+        raise UserError(
+            f"repeat.job={config['repeat']['job']} has no summary numbers of which a mean could be "
+            "taken; repeat another experiment."
+        )
     # In a stored result keys are sorted.
     return {**found, "order": list(found["summary_numbers"])}
 

@@ -133,6 +133,9 @@ def test_finished_seeds_are_not_done_again(tmp_path):
         ("seeds=[1]", "an interval over seeds needs at least 2"),
         ("seeds=[1,2,1]", "a seed given twice counts once"),
         ("repeat.job=copygym.nowhere", "repeat.job=copygym.nowhere is no module"),
+        ("repeat.job=copygym.experiments.repeated", "would repeat itself"),
+        ("~repeat", "there is nothing to repeat"),
+        ("~seeds", "seeds are missing"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, override, message):
