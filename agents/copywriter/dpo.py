@@ -80,7 +80,6 @@ class DPO(RunAlgorithm):
         beta: how strongly the writer is held to where it started; small is loose.
         loss_type: "sigmoid" (DPO), "ipo" (arXiv 2310.12036) or "hinge" (SLiC, arXiv 2305.10425).
         learning_rate: of AdamW.
-        temperature: of the drawn texts.
         rank: LoRA's r.
         layers: how many of the top layers get an adapter; 0: all.
         max_grad_norm: gradients beyond this norm are scaled down; 0: never.
@@ -94,7 +93,6 @@ class DPO(RunAlgorithm):
     beta: float = 0.1
     loss_type: str = "sigmoid"
     learning_rate: float = 1e-3
-    temperature: float = 1.0
     rank: int = 8
     layers: int = 0
     max_grad_norm: float = 1.0

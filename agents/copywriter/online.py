@@ -52,7 +52,6 @@ class OnlineSettings(Watch):
         decay: True: the rate falls linearly to 0 over the budget.
         beta: weight of the KL to the starting writer; 0: none, and none is reported.
         clip: the ratio stays within 1 - clip ... 1 + clip.
-        temperature: of the samples.
         rank: LoRA's r.
         layers: how many of the top layers get an adapter; 0: all.
         max_grad_norm: gradients beyond this norm are scaled down; 0: never.
@@ -66,7 +65,6 @@ class OnlineSettings(Watch):
     decay: bool = False
     beta: float = 0.05
     clip: float = 0.2
-    temperature: float = 1.0
     rank: int = 8
     layers: int = 0
     max_grad_norm: float = 1.0
@@ -83,8 +81,6 @@ class OnlineSettings(Watch):
             raise UserError(
                 f"micro_batch is {self.micro_batch}; it must divide batch {self.batch}."
             )
-        if self.temperature <= 0:
-            raise UserError(f"temperature is {self.temperature}; it must be positive.")
         if self.beta < 0:
             raise UserError(f"beta is {self.beta}; it must be 0 or more.")
 

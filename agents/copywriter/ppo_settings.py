@@ -25,6 +25,8 @@ class PPOSettings(Watch):
             what they put out: less memory, more time.
         learning_rate: of AdamW on the language model, at the start.
         value_learning_rate: of AdamW on the value head, at the start.
+        value_start: of the value head's constant: "mean" is the mean score of the first batch,
+            "zero" is stock's.
         decay: True: the rates fall linearly to 0 over the budget.
         clip: the ratio stays within 1 - clip ... 1 + clip.
         value_clip: the value stays within this of the old value; 0: not clipped.
@@ -39,7 +41,6 @@ class PPOSettings(Watch):
         missing_eos_penalty: taken from the score of a text that didn't end; 0: none.
         whiten_rewards: scale the token rewards of a batch to unit variance.
         whiten_advantages: standardise the advantages of a batch.
-        temperature: of the samples, and of the probabilities that are trained.
         top_p: nucleus mass of the samples. Below 1 the samples are not from the policy that is
             trained, and its ratios don't know; leave it at 1 for training.
         max_grad_norm: gradients beyond this norm are scaled down; 0: never.
@@ -65,6 +66,7 @@ class PPOSettings(Watch):
     gradient_checkpointing: bool = False
     learning_rate: float = 1e-3
     value_learning_rate: float = 1e-2
+    value_start: str = "mean"
     decay: bool = False
     clip: float = 0.2
     value_clip: float = 0.2
@@ -79,7 +81,6 @@ class PPOSettings(Watch):
     missing_eos_penalty: float = 0.0
     whiten_rewards: bool = False
     whiten_advantages: bool = True
-    temperature: float = 1.0
     top_p: float = 1.0
     max_grad_norm: float = 1.0
     tune: str = "lora"
@@ -113,6 +114,7 @@ class PPOSettings(Watch):
         for kind, value, choices in (
             ("kl_estimator", self.kl_estimator, ["k1", "k3"]),
             ("kl_control", self.kl_control, ["fixed", "adaptive"]),
+            ("value_start", self.value_start, ["mean", "zero"]),
         ):
             if value not in choices:
                 raise unknown_name(kind, value, choices)
@@ -120,7 +122,7 @@ class PPOSettings(Watch):
             raise unknown_name("vocabulary", self.vocabulary, ["full", "copy"])
 
 
-_POSITIVE = ("learning_rate", "value_learning_rate", "clip", "temperature", "kl_target")
+_POSITIVE = ("learning_rate", "value_learning_rate", "clip", "kl_target")
 _NOT_NEGATIVE = (
     "micro_batch",
     "value_clip",

@@ -219,6 +219,8 @@ class CopyPPOTrainer(PPOTrainer):
         for update in range(self._done, self._updates):
             self.seconds.clear()
             rollout = self.rollout(update)
+            if update == 0 and self.settings.value_start == "mean":
+                self._start_values(rollout.scores_B)
             experience = self.experience(rollout)
             metrics = self.measure(rollout, experience)
             metrics |= self.optimise(update, experience)
@@ -234,6 +236,16 @@ class CopyPPOTrainer(PPOTrainer):
             if not peers().tell(peers().first and self._end_update(metrics, last)):
                 break
         self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
+
+    def _start_values(self, scores_B: Tensor) -> None:
+        """Let every state be worth what the first batch scored on average.
+
+        With values of 0, a score far from 0 (a click's logit is) makes the advantage of a token
+        depend on its distance from the end, lam to that power: the writer would learn not to stop
+        before it learned what is clicked.
+        """
+        with torch.no_grad():
+            self.policy.value.bias.fill_(float(scores_B.mean()))
 
     def _count_others(self) -> None:
         """Note what the other processes spent on an update."""

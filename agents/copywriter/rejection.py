@@ -38,7 +38,6 @@ class Rejection(RunAlgorithm):
         epochs: times that a round's favourites are gone through.
         batch: texts per optimiser step.
         learning_rate: the peak of each round's schedule.
-        temperature: of the drawn texts.
         rank: LoRA's r; each round's adapter is merged before the next.
         layers: how many of the top layers get an adapter; 0: all.
     """
@@ -48,7 +47,6 @@ class Rejection(RunAlgorithm):
     epochs: int = 2
     batch: int = 8
     learning_rate: float = 1e-3
-    temperature: float = 1.0
     rank: int = 8
     layers: int = 0
 
@@ -61,8 +59,6 @@ class Rejection(RunAlgorithm):
                 raise UserError(f"{setting} is {getattr(self, setting)}; it must be at least 1.")
         if self.group < 2:
             raise UserError(f"group is {self.group}; a favourite needs at least 2 texts.")
-        if self.temperature <= 0:
-            raise UserError(f"temperature is {self.temperature}; it must be positive.")
         if self.learning_rate <= 0:
             raise UserError(f"learning_rate is {self.learning_rate}; it must be positive.")
 

@@ -49,7 +49,8 @@ class Watch:
         patience: bad looks in a row after which training stops; 0: never.
         margin: 0: a look without a new best is bad. Above: a look is bad if the judge's scores
             fell from the best look's by more than this many standard errors of the difference,
-            task by task.
+            task by task. The weights of the last look that was not bad are what training returns.
+        temperature: of the samples that are learned from, and of the texts that the judge reads.
         max_kl: mean KL, nats per text, beyond which training stops; 0: never.
         examples_every: updates between two tables of example texts; 0: none.
         save_every: updates between two checkpoints.
@@ -58,6 +59,7 @@ class Watch:
     judge_every: int = 4
     patience: int = 4
     margin: float = 1.0
+    temperature: float = 1.0
     max_kl: float = 0.0
     examples_every: int = 5
     save_every: int = 5
@@ -69,14 +71,16 @@ class Watch:
         for name in ("patience", "margin", "max_kl", "examples_every"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} is {getattr(self, name)}; give 0 to switch it off.")
+        if self.temperature <= 0:
+            raise UserError(f"temperature is {self.temperature}; it must be positive.")
 
 
 class TrainingRun:
     """One call of `CopyAlgorithm.train`.
 
     The algorithm calls `start`, scores texts with `score`, ends each update with `end_update`
-    until that returns False, and returns `finish`. The run keeps the best judged weights, and its
-    checkpoint holds all that the same call needs to go on.
+    until that returns False, and returns `finish`. The run keeps the weights of the judge's last
+    good look, and its checkpoint holds all that the same call needs to go on.
 
     Use as a context manager: CPU seconds count inside, and the progress bar closes.
 
@@ -115,8 +119,8 @@ class TrainingRun:
         self.examples: list[dict[str, float | str]] = []
         self.updates = 0
         self.stopped = ""
-        self._best: dict[str, torch.Tensor] = {}
-        self._best_judge, self._bad_looks = -math.inf, 0
+        self._kept: dict[str, torch.Tensor] = {}
+        self._kept_judge, self._bad_looks = -math.inf, 0
         self._best_scores = np.zeros(0)
         self._batch: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
         self._shown: list[tuple[str, str, float]] = []
@@ -163,7 +167,7 @@ class TrainingRun:
             return {}
         tensors, state = found
         self._take_up(state)
-        self._best = _part(tensors, "best/")
+        self._kept = _part(tensors, "kept/")
         put_weights(model, _part(tensors, "weights/"))
         return _part(tensors, "state/")
 
@@ -219,10 +223,10 @@ class TrainingRun:
         self.stopped = self.stopped or why
 
     def finish(self, writer: Writer, model: torch.nn.Module, **info: float | str) -> Trained:
-        """Put the best judged weights into ``model`` and return the outcome."""
+        """Put the weights of the last good look into ``model`` and return the outcome."""
         if self._judge is not None:
-            put_weights(model, self._best)
-            info["judge"] = self._best_judge
+            put_weights(model, self._kept)
+            info["judge"] = self._kept_judge
         return Trained(
             writer=writer,
             spent=self.meter.spent,
@@ -235,54 +239,58 @@ class TrainingRun:
     # ------------------------------------------------------------------ parts
 
     def _look(self, writer: Writer, model: torch.nn.Module) -> None:
-        """Let the judge score the writer, and keep the weights if they are the best so far.
+        """Let the judge score the writer, and keep the weights unless it saw them fall.
 
         The same seed every time, so that two looks differ by the weights and not by luck.
         """
         if self._judge is None or self._judge_rows is None:
             return
-        texts = writer.write(self._judge_rows, seed=_JUDGE_SEED)
+        texts = writer.write(self._judge_rows, seed=_JUDGE_SEED, temperature=self.watch.temperature)
         scores = score_copy(self._judge, texts, self._judge_rows)[0]
-        score = float(scores.mean())
+        score, margin = float(scores.mean()), self.watch.margin
         if self.history:
             self.history[-1]["judge"] = score
-        if score > self._best_judge:
-            self._best_judge, self._best_scores, self._bad_looks = score, scores, 0
-            self._best = {name: value.clone() for name, value in trainable(model).items()}
+        first = len(self._best_scores) == 0
+        best = first or score > float(self._best_scores.mean())
+        if not best and (margin == 0 or fell(scores, self._best_scores, margin)):
+            self._bad_looks += 1
+            if self.watch.patience and self._bad_looks >= self.watch.patience:
+                change = f"a fall of over {margin:g} standard errors" if margin else "no gain"
+                self.stop(f"the judge saw {change} in {self.watch.patience} looks")
             return
-        margin = self.watch.margin
-        bad = margin == 0 or fell(scores, self._best_scores, margin)
-        self._bad_looks = self._bad_looks + 1 if bad else 0
-        if self.watch.patience and self._bad_looks >= self.watch.patience:
-            change = f"a fall of over {margin:g} standard errors" if margin else "no gain"
-            self.stop(f"the judge saw {change} in {self.watch.patience} looks")
+        # Not only the best look: of looks that differ by luck alone, the one after the most
+        # samples has learned the most.
+        self._kept = {name: value.clone() for name, value in trainable(model).items()}
+        self._kept_judge, self._bad_looks = score, 0
+        if best:
+            self._best_scores = scores
 
     def _save(
         self, model: torch.nn.Module, state: Callable[[], Mapping[str, torch.Tensor]]
     ) -> None:
         if self._folder is None:
             return
-        best = self._best_judge
+        kept = self._kept_judge
         run = {
             "spent": self.meter.spent.to_dict(),
             "history": self.history,
             "examples": self.examples,
             "updates": self.updates,
             "stopped": self.stopped,
-            "best_judge": None if math.isinf(best) else best,
+            "kept_judge": None if math.isinf(kept) else kept,
             "best_scores": self._best_scores.tolist(),
             "bad_looks": self._bad_looks,
         }
         tensors = {f"weights/{name}": value for name, value in trainable(model).items()}
         tensors |= {f"state/{name}": value for name, value in state().items()}
-        tensors |= {f"best/{name}": value for name, value in self._best.items()}
+        tensors |= {f"kept/{name}": value for name, value in self._kept.items()}
         write_checkpoint(self._folder / CHECKPOINT, self._print, tensors, run)
 
     def _take_up(self, run: Mapping[str, Any]) -> None:
         self.meter.add(Spent.from_dict(run["spent"]))
         self.history, self.examples = run["history"], run["examples"]
         self.updates, self.stopped = run["updates"], run["stopped"]
-        self._best_judge = -math.inf if run["best_judge"] is None else run["best_judge"]
+        self._kept_judge = -math.inf if run["kept_judge"] is None else run["kept_judge"]
         self._best_scores = np.array(run["best_scores"])
         self._bad_looks = run["bad_looks"]
         self._bar.update(self.meter.spent.samples)

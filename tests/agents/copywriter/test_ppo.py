@@ -312,3 +312,21 @@ def test_bad_rewards_and_budgets_are_named(copywriter, rows):
         train(copywriter, rows, samples=5, options={"minibatches": 2})
     with pytest.raises(UserError, match=re.escape("the brief of row 0 is empty")):
         train(copywriter, replace(rows, briefs=("",) * 12))
+
+
+def test_a_constant_added_to_the_reward_changes_nothing_that_is_learned(copywriter, rows):
+    """A click's logit is around -4; what counts is which text has more of it."""
+
+    def shifted(texts, tasks):
+        return coffee(texts, tasks)[0] - 4.0
+
+    def learned(reward, start):
+        options = {"batch": 32, "epochs": 4, "kl_coef": 0.01, "value_start": start}
+        return train(copywriter, rows, reward, samples=128, options=options).history
+
+    for plain, low in zip(learned(coffee, "mean"), learned(shifted, "mean"), strict=True):
+        assert low["reward"] == pytest.approx(plain["reward"] - 4.0, abs=1e-3)
+        assert low["length"] == pytest.approx(plain["length"], rel=1e-3)
+    # From values of 0 it learns when to stop, which the constant alone has taught it.
+    lengths = [[h["length"] for h in learned(r, "zero")] for r in (coffee, shifted)]
+    assert lengths[0] != pytest.approx(lengths[1], rel=0.01)

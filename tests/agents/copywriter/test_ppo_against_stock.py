@@ -150,6 +150,7 @@ def run_ours(policy, prompts, responses, folder, monkeypatch, estimator, micro_b
 
     monkeypatch.setattr(ppo_trainer, "sample", sampled)
     settings = PPO(
+        value_start="zero",  # stock leaves the values where they are
         batch=8, epochs=EPOCHS, micro_batch=micro_batch, clip=0.02, value_clip=0.05, kl_coef=0.3,
         kl_estimator=estimator, missing_eos_penalty=0.5, vf_coef=0.7, gamma=0.95, lam=0.9,
         temperature=0.9, max_grad_norm=0.0, learning_rate=3e-2, value_learning_rate=3e-2, rank=4,

@@ -152,3 +152,76 @@ def test_an_empty_brief_is_refused(copywriter, rows):
     briefs = (*rows.briefs[:3], "  ", *rows.briefs[4:])
     with pytest.raises(UserError, match=re.escape("the brief of row 3 is empty")):
         make_run(copywriter, replace(rows, briefs=briefs))
+
+
+class Looks:
+    """A judge whose looks give the numbers of a list, the same for each text but the first."""
+
+    def __init__(self, *means):
+        self.means = list(means)
+
+    def __call__(self, texts, rows):
+        # Spread within a look: a fall of under a standard error is no sure one.
+        spread = np.where(np.arange(len(texts)) % 2, 1.0, -1.0)
+        return self.means.pop(0) + spread * len(self.means)
+
+
+@pytest.mark.parametrize(
+    ("means", "margin", "kept"),
+    [
+        # Within a standard error of the best look: the last one has learned the most.
+        ((0.0, 1.0, 0.9), 1.0, 2),
+        # Looks that surely fell are not kept, nor what comes after them while they last.
+        ((0.0, 5.0, 1.0, 0.0), 1.0, 1),
+        # A fall that is made up for.
+        ((0.0, 5.0, 1.0, 4.9), 1.0, 3),
+        # Without a margin the best look alone counts.
+        ((0.0, 1.0, 0.9), 0.0, 1),
+    ],
+)
+def test_the_weights_of_the_last_look_that_was_not_bad_are_returned(
+    make_copywriter, rows, means, margin, kept
+):
+    copywriter = make_copywriter(seed=1)
+    weight = next(iter(trainable(copywriter.model).values()))
+    before = weight.clone()
+    run = make_run(
+        copywriter,
+        rows,
+        judge=Looks(*means),
+        judge_rows=rows,
+        watch=Watch(judge_every=1, margin=margin, patience=0),
+    )
+    with run:
+        run.start(copywriter, copywriter.model)
+        for update in range(1, len(means)):
+            put_weights(copywriter.model, {name_of(copywriter.model, weight): before + update})
+            run.end_update(copywriter, copywriter.model)
+        found = run.finish(copywriter, copywriter.model)
+
+    assert torch.equal(weight, before + kept)
+    assert found.info["judge"] == pytest.approx(means[kept])
+
+
+def name_of(model, weight):
+    return next(n for n, v in model.named_parameters() if v.data_ptr() == weight.data_ptr())
+
+
+def test_the_judge_reads_what_is_written_at_the_training_temperature(copywriter, rows):
+    cold, seen = 0.3, []
+
+    def judge(texts, tasks):
+        seen.append(list(texts))
+        return length(texts, tasks)
+
+    run = make_run(copywriter, rows, judge=judge, judge_rows=rows, watch=Watch(temperature=cold))
+    with run:
+        run.start(copywriter, copywriter.model)
+
+    assert seen == [copywriter.write(rows, seed=90_001, temperature=cold)]
+    assert seen != [copywriter.write(rows, seed=90_001)]
+
+
+def test_a_temperature_of_nothing_is_refused():
+    with pytest.raises(UserError, match=re.escape("temperature is 0.0; it must be positive.")):
+        Watch(temperature=0.0)
