@@ -50,8 +50,8 @@ class Watch:
         margin: 0: a look without a new best is bad. Above: a look is bad if the judge's scores
             fell from the best look's by more than this many standard errors of the difference,
             task by task. The weights of the last look that was not bad are what training returns.
-        temperature: of the samples that are learned from, and of the texts that the judge reads. PPO
-            trains the probabilities at it.
+        temperature: of the samples that are learned from, and of the texts that the judge reads.
+            PPO trains the probabilities at it.
         max_kl: mean KL, nats per text, beyond which training stops; 0: never.
         examples_every: updates between two tables of example texts; 0: none.
         save_every: updates between two checkpoints.
