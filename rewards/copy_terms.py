@@ -23,6 +23,7 @@ from copygym.rewards.copy_text import (
     Term,
     compliance,
     diversity,
+    formula,
     gibberish,
     length,
     near_duplicate,
@@ -161,6 +162,7 @@ TERMS: dict[str, Callable[..., Term]] = {
         compliance,
         off_brief,
         diversity,
+        formula,
         gibberish,
     )
 }

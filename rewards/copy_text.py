@@ -1,8 +1,9 @@
-"""Copy terms of the text itself: length, repetition, duplicates, claims, diversity, gibberish."""
+"""Copy terms of the text itself: length, repetition, likeness to others, claims, gibberish."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -247,6 +248,48 @@ def _diversity(texts: Sequence[str], rows: CopyRows) -> np.ndarray:
             others = similarity.sum(axis=1) - similarity.diagonal()
             value[members] = 1.0 - others / (len(members) - 1)
     return value
+
+
+@dataclass(frozen=True)
+class _Formula:
+    usual: Mapping[tuple[str, ...], float]
+
+    def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
+        pairs_N = _word_pairs(texts)
+        _, group = np.unique(np.array(rows.products, dtype=np.str_), return_inverse=True)
+        size = np.bincount(group)
+        holders = Counter(pair for pairs in pairs_N for pair in pairs)
+        own = Counter((g, pair) for g, pairs in zip(group, pairs_N, strict=True) for pair in pairs)
+        value = np.zeros(len(texts))
+        for i, (g, pairs) in enumerate(zip(group, pairs_N, strict=True)):
+            others = max(len(texts) - size[g], 1)
+            value[i] = max(
+                ((holders[p] - own[g, p]) / others - self.usual.get(p, 0.0) for p in pairs),
+                default=0.0,
+            )
+        return np.maximum(value, 0.0)
+
+
+def _word_pairs(texts: Sequence[str]) -> list[set[tuple[str, ...]]]:
+    return [set(ngrams(words(text), 2)) for text in texts]
+
+
+def formula(resources: Resources) -> Term:
+    """Return in [0, 1] how worn a text's most worn phrase is.
+
+    Of each of its word pairs: the share of the batch's texts for other products that have it too,
+    less the share of the reference texts that do; the largest of these, at least 0. A writer that
+    begins every text with "Here's what" pays for it, one that does so as often as the log does not.
+    It depends on the batch: a text scored alone gets 0.
+
+    Args:
+        resources: ``reference_texts``.
+    """
+    texts = needed(
+        resources.reference_texts, "formula", "reference_texts", "the training log's copies"
+    )
+    counts = Counter(pair for pairs in _word_pairs(texts) for pair in pairs)
+    return _Formula({pair: count / len(texts) for pair, count in counts.items()})
 
 
 _LEFTOVER = re.compile(

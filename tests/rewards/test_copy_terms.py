@@ -204,6 +204,32 @@ def test_diversity_compares_within_a_product(store):
     np.testing.assert_allclose(got, [0.5, 0.5, 1.0, 1.0])
 
 
+def test_a_formula_is_what_texts_for_other_products_say_and_the_log_does_not(store):
+    at = np.array([0, 0, 3, 6, 9])
+    rows = copy_rows(store, at * 0, at, at * 0, at * 0)
+    texts = [
+        "Here's what it boils.",
+        "Here's what it costs.",
+        "Here’s what you sit on.",
+        "It is on sale.",
+        "You sit.",
+    ]
+    log = ["It is on sale."] * 3 + ["Here's what it does."]
+
+    def formula(reference_texts):
+        shape = CopyRewardShape({"formula": 1.0}, reference_texts=reference_texts)
+        return shape(texts, rows)[0]
+
+    # Three texts are for other products than the first two; four are for others than the rest.
+    np.testing.assert_allclose(formula(["Nothing of it."]), [1 / 3, 1 / 3, 2 / 4, 0, 1 / 4])
+    # A quarter of the log says "here's what".
+    np.testing.assert_allclose(formula(log), [1 / 12, 1 / 12, 1 / 4, 0, 1 / 4])
+
+
+def test_a_text_alone_is_no_formula(store):
+    assert value(store, "formula", ["Here's what it is."], reference_texts=["a b"])[0] == 0.0
+
+
 @pytest.mark.parametrize(
     ("text", "low", "high"),
     [
