@@ -25,11 +25,15 @@ class Frozen:
     """A linear map without bias whose weight (m, d) never changes.
 
     On a CPU in bfloat16 the weight is laid out once for the matrix unit; otherwise each product
-    of few rows would rearrange it again, which is most of the time of a decoding step.
+    of few rows would rearrange it again, which is most of the time of a decoding step. In float32
+    its columns lie together: with few rows that is twice as fast on two threads, with many no
+    slower.
     """
 
     def __init__(self, weight: Tensor) -> None:
-        self.weight = weight.detach().contiguous()
+        weight = weight.detach()
+        columns = weight.device.type == "cpu" and weight.dtype == torch.float32
+        self.weight = weight.t().contiguous().t() if columns else weight.contiguous()
         self._packed: Tensor | None = None
         if _can_pack(self.weight):
             self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, None)
