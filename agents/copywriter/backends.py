@@ -18,8 +18,15 @@ from torch import Tensor, nn
 from copygym.agents.copywriter.adapters import peft_changes
 from copygym.agents.copywriter.decoding import Decoder, HFDecoder, LlamaDecoder
 from copygym.agents.copywriter.kernels import Frozen
-from copygym.agents.copywriter.packing import Packed, common_prefix, pack
-from copygym.agents.copywriter.trunk import GROUPS, Change, LlamaTrunk, base_weight
+from copygym.agents.copywriter.packing import Packed, common_prefix, follow, pack
+from copygym.agents.copywriter.trunk import (
+    GROUPS,
+    Cache,
+    Change,
+    LlamaTrunk,
+    Past,
+    base_weight,
+)
 from copygym.envs.errors import UserError
 
 #: Texts whose frozen layers run together.
@@ -55,6 +62,14 @@ class Texts:
         return [
             [*prompt, *response[: self.steps - 1]]
             for prompt, response in zip(self.prompts, self.responses, strict=True)
+        ]
+
+    @cached_property
+    def read(self) -> list[list[int]]:
+        """B token sequences at the states: a prompt's last token and the inputs after it."""
+        return [
+            inputs[len(prompt) - 1 :]
+            for prompt, inputs in zip(self.prompts, self.inputs, strict=True)
         ]
 
     @cached_property
@@ -98,6 +113,8 @@ class Prepared:
         prefix: first tokens that all prompts of the rollout share.
         first: (prefix, d) the frozen layers' output there; None without frozen layers.
         rest: B outputs (S_b, d) after it.
+        pasts: what policy and reference have read before the states, where that is fixed: then
+            prefix is 0 and the run has the states alone.
     """
 
     texts: Texts
@@ -105,11 +122,15 @@ class Prepared:
     prefix: int = 0
     first: Tensor | None = None
     rest: Sequence[Tensor] = field(default_factory=list)
+    pasts: tuple[Past, Past] | None = None
 
     @cached_property
     def packed(self) -> Packed:
         """The texts as one run."""
-        return pack(self.texts.inputs, self.device, prefix=self.prefix)
+        if self.pasts is None:
+            return pack(self.texts.inputs, self.device, prefix=self.prefix)
+        past = self.pasts[0]
+        return follow(past.lengths, past.seen, self.texts.read, self.device)
 
     @cached_property
     def lower(self) -> Tensor | None:
@@ -117,8 +138,10 @@ class Prepared:
         return None if self.first is None else torch.cat([self.first, *self.rest])
 
     @cached_property
-    def keep(self) -> Tensor:
-        """(n,) the states in the run."""
+    def keep(self) -> Tensor | None:
+        """(n,) the states in the run; None where they are all of it."""
+        if self.pasts is not None:
+            return None
         ends = self.prefix + torch.tensor(self.packed.lengths).cumsum(0)
         return torch.cat(
             [
@@ -130,7 +153,10 @@ class Prepared:
     def take(self, rows: Sequence[int]) -> Prepared:
         """Return these texts alone, without computing anything again."""
         rest = [self.rest[row] for row in rows] if self.first is not None else []
-        return Prepared(self.texts.take(rows), self.device, self.prefix, self.first, rest)
+        pasts = None
+        if self.pasts is not None:
+            pasts = self.pasts[0].take(rows), self.pasts[1].take(rows)
+        return Prepared(self.texts.take(rows), self.device, self.prefix, self.first, rest, pasts)
 
 
 class Backend(ABC):
@@ -176,6 +202,7 @@ class LlamaBackend(Backend):
         frozen: how many of the bottom layers carry nothing in training; they run once per rollout.
         masters: trained weights in float32, by layer and module name; empty with adapters.
         gradient_checkpointing: keep no layer's output for the backward pass.
+        prompt_gradient: False: the keys and values of the prompts are those of `prepare`.
     """
 
     def __init__(
@@ -184,8 +211,10 @@ class LlamaBackend(Backend):
         frozen: int,
         masters: dict[str, nn.Parameter],
         gradient_checkpointing: bool = False,
+        prompt_gradient: bool = True,
     ) -> None:
         self._lm, self._frozen, self._masters = lm, frozen, masters
+        self._prompt_gradient = prompt_gradient
         self.trunk = LlamaTrunk(lm, gradient_checkpointing)
         self.head, self.device = self.trunk.head, self.trunk.device
         self.hidden_size = int(lm.config.hidden_size)
@@ -209,18 +238,41 @@ class LlamaBackend(Backend):
 
     @torch.no_grad()
     def prepare(self, texts: Texts) -> Prepared:
-        """Run the frozen layers, if there are any."""
-        plain = Prepared(texts, self.device, common_prefix(texts.prompts))
-        if not self._frozen:
-            return plain
+        """Run the frozen layers, if there are any, and the prompts, if they are fixed."""
+        fixed = not self._prompt_gradient
+        before = [prompt[:-1] for prompt in texts.prompts] if fixed else texts.prompts
+        plain = Prepared(texts, self.device, common_prefix(before))
         first, rest = None, []
-        for start in range(0, len(texts), _ROWS):
-            part = plain.take(range(start, min(start + _ROWS, len(texts))))
-            x = self.trunk.embed(part.packed)
-            x = self.trunk.run(x, part.packed, range(self._frozen))
-            first, *rows = x.split([plain.prefix, *part.packed.lengths])
-            rest += rows
-        return Prepared(texts, self.device, plain.prefix, first, rest)
+        if self._frozen:
+            for start in range(0, len(texts), _ROWS):
+                part = plain.take(range(start, min(start + _ROWS, len(texts))))
+                x = self.trunk.embed(part.packed)
+                x = self.trunk.run(x, part.packed, range(self._frozen))
+                first, *rows = x.split([plain.prefix, *part.packed.lengths])
+                rest += rows
+        if not fixed:
+            return Prepared(texts, self.device, plain.prefix, first, rest)
+        prompts = pack(before, self.device, prefix=plain.prefix)
+        if first is None:
+            x = self.trunk.embed(prompts)
+            return Prepared(texts, self.device, pasts=self._pasts(x, prompts))
+        halves = [
+            row.split([n, len(row) - n]) for row, n in zip(rest, prompts.lengths, strict=True)
+        ]
+        x = torch.cat([first, *(half[0] for half in halves)])
+        pasts = self._pasts(x, prompts)
+        return Prepared(texts, self.device, 0, x[:0], [half[1] for half in halves], pasts)
+
+    def _pasts(self, x: Tensor, prompts: Packed) -> tuple[Past, Past]:
+        """Return what policy and reference keep of prompts whose lower outputs are ``x``."""
+        found = []
+        layers = range(self._frozen, self.trunk.n_layers)
+        nothing = torch.zeros(0, dtype=torch.int64, device=self.device)
+        for changes in (self.changes(), None):
+            cache = Cache(prompts, 0)
+            self.trunk.run(x, prompts, layers, changes, keep=nothing, cache=cache)
+            found.append(Past.of(cache))
+        return found[0], found[1]
 
     def hidden(self, part: Prepared, *, trained: bool) -> Tensor:
         """Return the final hidden states (n, d) of the texts' states."""
@@ -228,7 +280,8 @@ class LlamaBackend(Backend):
         x = trunk.embed(part.packed) if part.lower is None else part.lower
         layers = range(self._frozen, trunk.n_layers)
         changes = self.changes() if trained else None
-        return trunk.normed(trunk.run(x, part.packed, layers, changes, keep=part.keep))
+        past = None if part.pasts is None else part.pasts[0 if trained else 1]
+        return trunk.normed(trunk.run(x, part.packed, layers, changes, keep=part.keep, past=past))
 
     @torch.no_grad()
     def decoder(self) -> Decoder:

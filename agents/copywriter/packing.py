@@ -77,26 +77,69 @@ def pack(
     rests = [list(sequence[shared:]) for sequence in sequences]
     lengths = torch.tensor([len(rest) for rest in rests])
     rows, width = len(rests), int(lengths.max())
-    tokens = torch.tensor(
-        [*sequences[0][:shared], *(token for rest in rests for token in rest)], dtype=torch.int64
-    )
-    column = torch.arange(width).expand(rows, width)
-    used = column >= (width - lengths).unsqueeze(1)
-    place = column - (width - lengths).unsqueeze(1) + shared
-    positions = torch.cat([torch.arange(shared), place[used]])
-    causal = torch.ones((width, width), dtype=torch.bool).tril()
-    own = causal & used.unsqueeze(1)
+    used = right_aligned(lengths, width)
+    positions = torch.cat([torch.arange(shared), _places(lengths, width, shared)[used]])
+    own = _causal(used)
     if not shared:
         own = own | torch.eye(width, dtype=torch.bool)
     seen = torch.cat([torch.ones((rows, width, shared), dtype=torch.bool), own], dim=2)
+    tokens = [*sequences[0][:shared], *(token for rest in rests for token in rest)]
+    return _packed(tokens, positions, shared, used, lengths, seen, device)
+
+
+def follow(
+    past_lengths: Tensor, past: Tensor, sequences: Sequence[Sequence[int]], device: torch.device
+) -> Packed:
+    """Pack B sequences that go on where others ended, whose keys and values are at hand.
+
+    Args:
+        past_lengths: (B,) int64 tokens before each sequence.
+        past: (B, K) bool, the keys before it that are its own; the mask has them first.
+        sequences: B lists of token ids, none empty.
+        device: where the tensors go.
+    """
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    width = int(lengths.max())
+    used = right_aligned(lengths, width)
+    positions = _places(lengths, width, past_lengths.unsqueeze(1))[used]
+    seen = torch.cat([past.unsqueeze(1).expand(-1, width, -1), _causal(used)], dim=2)
+    tokens = [token for sequence in sequences for token in sequence]
+    return _packed(tokens, positions, 0, used, lengths, seen, device)
+
+
+def right_aligned(lengths: Tensor, width: int) -> Tensor:
+    """Return (B, S) bool, True at the last ``lengths`` (B,) places of each row of the grid."""
+    return torch.arange(width) >= (width - lengths).unsqueeze(1)
+
+
+def _places(lengths: Tensor, width: int, first: Tensor | int) -> Tensor:
+    """Return (B, S) int64 places of the grid's tokens, of which each row's first is ``first``."""
+    return torch.arange(width) - (width - lengths).unsqueeze(1) + first
+
+
+def _causal(used: Tensor) -> Tensor:
+    """Return (B, S, S) bool: a query sees the keys of its row up to itself."""
+    width = used.shape[1]
+    return torch.ones((width, width), dtype=torch.bool).tril() & used.unsqueeze(1)
+
+
+def _packed(
+    tokens: Sequence[int],
+    positions: Tensor,
+    prefix: int,
+    used: Tensor,
+    lengths: Tensor,
+    seen: Tensor,
+    device: torch.device,
+) -> Packed:
     return Packed(
-        tokens.to(device),
+        torch.tensor(tokens, dtype=torch.int64, device=device),
         positions.to(device),
-        shared,
+        prefix,
         used.flatten().nonzero().squeeze(1).to(device),
         tuple(lengths.tolist()),
         seen.unsqueeze(1).to(device),
     )
 
 
-__all__ = ["Packed", "common_prefix", "pack"]
+__all__ = ["Packed", "common_prefix", "follow", "pack", "right_aligned"]

@@ -85,9 +85,12 @@ class Policy(nn.Module):
         seed: of the adapters' first weights.
         bf16: put the frozen weights into bfloat16; the trained writer keeps that.
         gradient_checkpointing: keep no layer's output for the backward pass.
+        prompt_gradient: False: what the prompts say to the trained layers is computed once a
+            rollout and takes no gradient; the passes run over the responses alone. A Llama only.
 
     Raises:
-        UserError: an unknown name, a rank below 1, a prefix-tuned writer.
+        UserError: an unknown name, a rank below 1, a prefix-tuned writer, another architecture
+            than the settings need.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Policy(nn.Module):
         seed: int = 0,
         bf16: bool = False,
         gradient_checkpointing: bool = False,
+        prompt_gradient: bool = True,
     ) -> None:
         super().__init__()
         if tune not in ("lora", "full"):
@@ -117,6 +121,10 @@ class Policy(nn.Module):
         if tune == "lora":
             self._adapt(rank, targets, top, seed)
         lm = fast_path(self.writer.model)
+        if lm is None and not prompt_gradient:
+            raise UserError(
+                f"prompt_gradient=false needs a Llama, and {self.writer.name} is none; drop it."
+            )
         if tune == "full" and lm is not None:
             masters = _masters(lm, top)
         elif tune == "full":
@@ -126,7 +134,7 @@ class Policy(nn.Module):
         self.backend: Backend = (
             HFBackend(self.writer.model, reference, gradient_checkpointing)
             if lm is None
-            else LlamaBackend(lm, top.start, masters, gradient_checkpointing)
+            else LlamaBackend(lm, top.start, masters, gradient_checkpointing, prompt_gradient)
         )
         self.lm = self.writer.model
         self.masters = nn.ParameterDict(masters)

@@ -79,6 +79,7 @@ class PPO(PPOSettings, RunAlgorithm):
             seed=seed,
             bf16=self.bf16,
             gradient_checkpointing=self.gradient_checkpointing,
+            prompt_gradient=self.prompt_gradient,
         )
 
     def _fit(

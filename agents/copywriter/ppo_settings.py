@@ -48,6 +48,8 @@ class PPOSettings(Watch):
         rank: LoRA's r.
         targets: "all" linear maps get an adapter, or "qv" alone.
         layers: how many of the top layers are trained; 0: all. The others run once per rollout.
+        prompt_gradient: False: keys and values of the prompts are those of the update's start and
+            take no gradient, so that the epochs' passes run over the responses alone.
         vocabulary: the only tokens that may be written: a list of token ids, "copy" for those of
             ``copy_texts`` and of the tasks' briefs, or "full". The trained writer keeps it.
         copy_texts: examples of copy, for ``vocabulary="copy"``.
@@ -87,6 +89,7 @@ class PPOSettings(Watch):
     rank: int = 8
     targets: str = "all"
     layers: int = 0
+    prompt_gradient: bool = True
     vocabulary: str | Sequence[int] = "full"
     copy_texts: Sequence[str] = ()
     max_bad_steps: int = 3

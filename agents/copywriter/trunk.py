@@ -28,7 +28,7 @@ from copygym.agents.copywriter.kernels import (
     swiglu,
     take,
 )
-from copygym.agents.copywriter.packing import Packed
+from copygym.agents.copywriter.packing import Packed, right_aligned
 
 #: The four products of a layer and the modules whose weights they join, in order.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -73,6 +73,42 @@ class Cache:
         """Go on with these rows alone."""
         self.keys = [block[rows] for block in self.keys]
         self.values = [block[rows] for block in self.values]
+
+
+@dataclass(frozen=True)
+class Past:
+    """What B rows have read already.
+
+    Attributes:
+        lengths: (B,) int64 tokens of each row.
+        seen: (B, K) bool, which of the K keys are the row's own.
+        keys: by layer, (B, G, K, c).
+        values: likewise.
+    """
+
+    lengths: Tensor
+    seen: Tensor
+    keys: Sequence[Tensor]
+    values: Sequence[Tensor]
+
+    @classmethod
+    def of(cls, cache: Cache) -> Past:
+        """Return what a cache holds after `LlamaTrunk.run`."""
+        packed = cache.packed
+        lengths = torch.tensor(packed.lengths)
+        own = right_aligned(lengths, packed.width)
+        common = torch.ones((packed.rows, packed.prefix), dtype=torch.bool)
+        seen = torch.cat([common, own], dim=1)
+        return cls(packed.prefix + lengths, seen, cache.keys, cache.values)
+
+    def take(self, rows: Sequence[int]) -> Past:
+        """Return these rows alone."""
+        index = torch.tensor(list(rows))
+        keys, values = (
+            [block[index.to(block.device)] for block in blocks]
+            for blocks in (self.keys, self.values)
+        )
+        return Past(self.lengths[index], self.seen[index], keys, values)
 
 
 class LlamaTrunk:
@@ -123,6 +159,7 @@ class LlamaTrunk:
         *,
         keep: Tensor | None = None,
         cache: Cache | None = None,
+        past: Past | None = None,
     ) -> Tensor:
         """Return ``x`` (n, d) after ``layers``.
 
@@ -134,6 +171,7 @@ class LlamaTrunk:
             keep: (n_out,) tokens to return, without repeats, when the last layer is among
                 ``layers``; None returns all.
             cache: takes the keys and values.
+            past: what the rows of ``packed``, made by `follow`, have read, by these layers.
         """
         angles = self.angles(packed.positions)
         biases = _biases(packed, self, x.dtype)
@@ -141,7 +179,10 @@ class LlamaTrunk:
         for number in layers:
             change = changes[number] if changes else {}
             kept = keep if number == self.n_layers - 1 else None
-            parts = (x, number, change, packed, angles, biases, kept, cache)
+            known = None
+            if past is not None:
+                known = past.keys[number - layers.start], past.values[number - layers.start]
+            parts = (x, number, change, packed, angles, biases, kept, cache, known)
             x = (
                 checkpoint(self._through, *parts, use_reentrant=False)
                 if again
@@ -159,13 +200,14 @@ class LlamaTrunk:
         biases: tuple[Tensor | None, Tensor],
         keep: Tensor | None,
         cache: Cache | None,
+        known: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         """Return ``x`` (n, d) after a layer; of the tokens ``keep`` alone, if given."""
         layer = self._layers[number]
         hidden = rms_norm(x, layer.norm_in, self.eps)
         qkv = _product(hidden, layer, change, "qkv").view(len(hidden), -1, self.size)
         qk, v = qkv.split([self.heads + self.key_heads, self.key_heads], dim=1)
-        attended = self._attend(rotate(qk, *angles), v, packed, biases, cache)
+        attended = self._attend(rotate(qk, *angles), v, packed, biases, cache, known)
         if keep is not None:
             attended, x = take(attended, keep), take(x, keep)
         x = x + _product(attended, layer, change, "out")
@@ -180,6 +222,7 @@ class LlamaTrunk:
         packed: Packed,
         biases: tuple[Tensor | None, Tensor],
         cache: Cache | None,
+        known: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         """Return the heads' answers (n, H c) from rotated ``qk`` (n, H + G, c) and ``v``."""
         q, k = qk.split([self.heads, self.key_heads], dim=1)
@@ -188,6 +231,10 @@ class LlamaTrunk:
             part.split(sizes) for part in (q, k, v)
         )
         q_grid, keys, values = (_grid(part, packed) for part in (q_rest, k_rest, v_rest))
+        if known is not None:
+            keys, values = (
+                torch.cat(pair, dim=2) for pair in zip(known, (keys, values), strict=True)
+            )
         if not packed.prefix:
             if cache is not None:
                 cache.store(keys, values)
@@ -346,4 +393,4 @@ def is_llama(lm: Any) -> bool:
     return plain and rope in _STATIC_ROPE and not getattr(lm, "is_quantized", False)
 
 
-__all__ = ["GROUPS", "Cache", "Change", "LlamaTrunk", "base_weight", "is_llama"]
+__all__ = ["GROUPS", "Cache", "Change", "LlamaTrunk", "Past", "base_weight", "is_llama"]

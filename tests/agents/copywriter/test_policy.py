@@ -140,6 +140,59 @@ def test_gradients_are_those_of_the_models_own_forward(make_copywriter, options)
         torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"layers": 1}, {"tune": "full"}, {"layers": 1, "tune": "full"}]
+)
+def test_fixed_prompts_change_no_number_before_an_update(make_copywriter, options):
+    writer = make_copywriter(max_new_tokens=T)
+    batch = texts(writer)
+    found = []
+    for prompt_gradient in (True, False):
+        policy = shaken(Policy(writer, seed=1, prompt_gradient=prompt_gradient, **options))
+        prepared = policy.prepare(batch)
+        whole = policy.evaluate(prepared, entropy=True)
+        part = policy.evaluate(prepared.take([2, 0]))
+        torch.testing.assert_close(
+            part.logprobs_BT, whole.logprobs_BT[[2, 0]], atol=1e-5, rtol=1e-4
+        )
+        found.append(
+            (whole.logprobs_BT, whole.values_BT, whole.entropy_BT, policy.reference(prepared))
+        )
+    for moving, fixed in zip(*found, strict=True):
+        torch.testing.assert_close(fixed, moving, atol=1e-5, rtol=1e-4)
+
+
+def test_fixed_prompts_take_no_gradient_and_no_update(make_copywriter):
+    writer = make_copywriter(max_new_tokens=T, scale=0.5)
+    batch = texts(writer)
+    gradients, after = [], []
+    for prompt_gradient in (True, False):
+        policy = shaken(Policy(writer, seed=1, layers=1, prompt_gradient=prompt_gradient))
+        prepared = policy.prepare(batch)
+        weights = {n: w for n, w in policy.lm.named_parameters() if w.requires_grad}
+        loss = policy.evaluate(prepared).logprobs_BT.sum()
+        found = torch.autograd.grad(loss, list(weights.values()))
+        gradients.append(dict(zip(weights, found, strict=True)))
+        with torch.no_grad():
+            for name, weight in weights.items():
+                if "k_proj" in name or "v_proj" in name:
+                    weight.mul_(2)
+        after.append((policy.evaluate(prepared), policy.evaluate(policy.prepare(batch))))
+    # Of the one trained layer only its keys and values reach from the prompts to the texts.
+    for name, moving in gradients[0].items():
+        same = torch.allclose(gradients[1][name], moving, atol=1e-5, rtol=1e-4)
+        assert same == ("k_proj" not in name and "v_proj" not in name), name
+    (moving, moving_again), (fixed, fixed_again) = after
+    torch.testing.assert_close(moving.logprobs_BT, moving_again.logprobs_BT)
+    torch.testing.assert_close(fixed_again.logprobs_BT, moving.logprobs_BT, atol=1e-5, rtol=1e-4)
+    assert (fixed.logprobs_BT - fixed_again.logprobs_BT).abs().max() > 1e-3
+
+
+def test_fixed_prompts_need_a_llama(gpt2):
+    with pytest.raises(UserError, match="prompt_gradient=false needs a Llama"):
+        Policy(gpt2, prompt_gradient=False)
+
+
 def test_in_bfloat16_kl_is_zero_at_first_and_positive_after_a_change(make_copywriter):
     writer = make_copywriter(max_new_tokens=T, hidden=64)
     writer.model.bfloat16()

@@ -36,8 +36,10 @@ def timeless(history):
     return [{k: v for k, v in line.items() if "seconds" not in k} for line in history]
 
 
-def test_ppo_learns_to_write_a_word(copywriter, rows):
+@pytest.mark.parametrize("prompt_gradient", [True, False])
+def test_ppo_learns_to_write_a_word(copywriter, rows, prompt_gradient):
     options = {"batch": 32, "epochs": 4, "kl_coef": 0.01, "rank": 8, "learning_rate": 2e-3}
+    options["prompt_gradient"] = prompt_gradient
     done = train(copywriter, rows, samples=640, options=options)
     first, last = done.history[0]["reward"], np.mean([h["reward"] for h in done.history[-3:]])
     assert first < 0.1
@@ -91,6 +93,7 @@ def test_training_leaves_the_writer_alone_and_is_fixed_by_its_seed(copywriter, r
     [
         {"kl_control": "adaptive", "kl_horizon": 40, "decay": True},
         {"minibatches": 2, "micro_batch": 3, "layers": 1},
+        {"minibatches": 2, "micro_batch": 3, "layers": 1, "prompt_gradient": False},
         {"tune": "full"},
     ],
 )
@@ -117,7 +120,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(copywriter, rows, tm
 
 @pytest.mark.parametrize("tune", ["lora", "full"])
 def test_gradient_checkpointing_changes_memory_and_not_the_result(copywriter, rows, tune):
-    options = {"tune": tune, "layers": 1} if tune == "full" else {}
+    options = {"tune": tune, "layers": 1} if tune == "full" else {"prompt_gradient": False}
     whole, again = (
         train(copywriter, rows, options={**options, "gradient_checkpointing": on})
         for on in (False, True)
@@ -165,10 +168,12 @@ def test_every_metric_is_documented(copywriter, rows):
     assert 0 < line["entropy"] < np.log(len(copywriter.tokenizer))
 
 
-def test_the_first_epochs_ratio_is_one_in_bfloat16(make_copywriter, rows):
+@pytest.mark.parametrize("prompt_gradient", [True, False])
+def test_the_first_epochs_ratio_is_one_in_bfloat16(make_copywriter, rows, prompt_gradient):
     writer = make_copywriter(hidden=64)
     writer.model.bfloat16()
-    line = train(writer, rows, samples=8, options={"epochs": 1}).history[0]
+    options = {"epochs": 1, "prompt_gradient": prompt_gradient}
+    line = train(writer, rows, samples=8, options=options).history[0]
     assert line["ratio"] == pytest.approx(1.0, abs=1e-6)
     assert line["approx_kl"] == 0.0
     assert line["kl_k1"] == 0.0
