@@ -18,7 +18,9 @@ from copygym.experiments.tracking import Trackers
 
 def check_seeds(config: Mapping[str, Any]) -> None:
     """Raise `UserError` unless there are seeds enough for an interval."""
-    seeds = list(config["seeds"])
+    seeds = list(config.get("seeds") or [])
+    if not seeds:
+        raise UserError("seeds are missing: give at least 2, such as +seeds=[1,2,3].")
     if len(seeds) < 2:
         raise UserError(f"seeds={seeds}: an interval over seeds needs at least 2.")
     if len(set(seeds)) < len(seeds):

@@ -94,8 +94,6 @@ def _job(config: Mapping[str, Any]) -> ModuleType:
         )
     if name == __name__:
         raise UserError(f"repeat.job={name} would repeat itself; name another experiment.")
-    if not config.get("seeds"):
-        raise UserError("seeds are missing: give at least 2, such as +seeds=[1,2,3].")
     return load_job(str(name), "repeat.job")
 
 

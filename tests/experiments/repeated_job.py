@@ -24,7 +24,9 @@ def run(config, folder, trackers):
         "rows_seen": {"train": {"rows": 10, "users": 5}},
         "notes": [],
         "assumptions": ["people are numbers.", ONE_SEED],
-        "summary_numbers": {
+        "summary_numbers": {}
+        if config.get("silent")
+        else {
             "score/zebra": float(seed),
             "score/ape": 2.0 * seed,
             "tau/truth/ape": None if seed == 3 else 1.0,

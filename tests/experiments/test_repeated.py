@@ -127,6 +127,11 @@ def test_finished_seeds_are_not_done_again(tmp_path):
     assert worked == {"1": 1, "2": 1, "3": 2}
 
 
+def test_a_job_without_numbers_is_named(tmp_path):
+    with pytest.raises(UserError, match="repeated_job has no summary numbers"):
+        execute(tmp_path / "run", "+silent=true")
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

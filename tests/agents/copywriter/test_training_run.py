@@ -155,7 +155,7 @@ def test_an_empty_brief_is_refused(copywriter, rows):
 
 
 class Looks:
-    """A judge whose looks give the numbers of a list, the same for each text but the first."""
+    """A judge whose looks have the means of a list; texts differ less from look to look."""
 
     def __init__(self, *means):
         self.means = list(means)
