@@ -86,11 +86,11 @@ class Policy(nn.Module):
         bf16: put the frozen weights into bfloat16; the trained writer keeps that.
         gradient_checkpointing: keep no layer's output for the backward pass.
         prompt_gradient: False: what the prompts say to the trained layers is computed once a
-            rollout and takes no gradient; the passes run over the responses alone. A Llama only.
+            rollout and takes no gradient; the passes run over the responses alone. Other
+            architectures than Llama's run the whole texts whatever it is.
 
     Raises:
-        UserError: an unknown name, a rank below 1, a prefix-tuned writer, another architecture
-            than the settings need.
+        UserError: an unknown name, a rank below 1, a prefix-tuned writer.
     """
 
     def __init__(
@@ -121,10 +121,6 @@ class Policy(nn.Module):
         if tune == "lora":
             self._adapt(rank, targets, top, seed)
         lm = fast_path(self.writer.model)
-        if lm is None and not prompt_gradient:
-            raise UserError(
-                f"prompt_gradient=false needs a Llama, and {self.writer.name} is none; drop it."
-            )
         if tune == "full" and lm is not None:
             masters = _masters(lm, top)
         elif tune == "full":

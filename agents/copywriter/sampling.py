@@ -18,6 +18,9 @@ from copygym.envs.errors import UserError
 #: Width of the blocks of the two-level inverse CDF.
 _BLOCK = 256
 
+#: Tokens among which a nucleus is looked for first.
+_LIKELY = 1024
+
 #: Rows that have ended leave the batch once so few are going on; leaving copies the cache.
 _CROWDED = 0.75
 
@@ -81,10 +84,15 @@ def nucleus(weights: torch.Tensor, top_p: float) -> torch.Tensor:
 
     Nucleus sampling, Holtzman et al. 2020 (arXiv 1904.09751), equation 2.
     """
-    ordered, order = weights.sort(dim=-1, descending=True)
-    running = ordered.cumsum(-1)
+    mass = top_p * weights.sum(-1, keepdim=True)
+    # Sorting a whole vocabulary costs as much as a step of a small model; few tokens matter.
+    for size in (min(_LIKELY, weights.shape[1]), weights.shape[1]):
+        ordered, order = weights.topk(size)
+        running = ordered.cumsum(-1)
+        if bool((running[:, -1:] >= mass).all()):
+            break
     # A token stays if the mass of those before it has not reached top_p of the whole.
-    ordered = ordered.masked_fill(running - ordered >= top_p * running[:, -1:], 0.0)
+    ordered = ordered.masked_fill(running - ordered >= mass, 0.0)
     return torch.zeros_like(weights).scatter_(1, order, ordered)
 
 

@@ -188,9 +188,16 @@ def test_fixed_prompts_take_no_gradient_and_no_update(make_copywriter):
     assert (fixed.logprobs_BT - fixed_again.logprobs_BT).abs().max() > 1e-3
 
 
-def test_fixed_prompts_need_a_llama(gpt2):
-    with pytest.raises(UserError, match="prompt_gradient=false needs a Llama"):
-        Policy(gpt2, prompt_gradient=False)
+def test_other_architectures_run_the_whole_texts_whatever_is_asked(gpt2):
+    batch = texts(gpt2)
+    moving, fixed = (
+        shaken(Policy(gpt2, seed=1, prompt_gradient=prompt_gradient))
+        for prompt_gradient in (True, False)
+    )
+    assert torch.equal(
+        fixed.evaluate(fixed.prepare(batch)).logprobs_BT,
+        moving.evaluate(moving.prepare(batch)).logprobs_BT,
+    )
 
 
 def test_in_bfloat16_kl_is_zero_at_first_and_positive_after_a_change(make_copywriter):

@@ -160,6 +160,21 @@ def test_nucleus_by_hand():
     torch.testing.assert_close(nucleus(weights, 1.0), weights)
 
 
+@pytest.mark.parametrize("spread", [0.0, 6.0])
+def test_a_nucleus_is_found_among_few_or_many_tokens(spread):
+    """Peaked weights have theirs among the likeliest tokens; that of flat ones is wider."""
+    weights = (spread * torch.randn((3, 5000), generator=torch.Generator().manual_seed(1))).exp()
+    weights += torch.linspace(0, 1e-3, 5000)
+    for top_p in (0.3, 0.95):
+        kept = nucleus(weights, top_p)
+        for row, of_row in zip(weights, kept, strict=True):
+            chosen = of_row > 0
+            assert torch.equal(of_row[chosen], row[chosen])
+            assert row[chosen].min() > row[~chosen].max()
+            mass = row[chosen].sum() / row.sum()
+            assert mass >= top_p > mass - row[chosen].min() / row.sum()
+
+
 def test_streams_belong_to_seed_and_row():
     table = row_uniforms(4, range(5), 6)
     assert torch.equal(row_uniforms(4, [3], 4)[0], table[3, :4])
