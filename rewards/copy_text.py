@@ -307,13 +307,34 @@ _ODD_WORD = re.compile(
 def gibberish(resources: Resources) -> Term:
     """Return in [0, 1] how far a text is from one line of writing.
 
-    1 for an empty text, one without letters, and leftovers of a template (``<|im_end|>``,
-    ``{name}``, ``Brief:``, Markdown, links). Otherwise the largest of: 0.5 for more than one
+    1 for an empty text, one without letters, leftovers of a template (``<|im_end|>``,
+    ``{name}``, ``Brief:``, Markdown, links), and the labels of a brief that is a form
+    (``Price: 49. Facts: ...``). Otherwise the largest of: 0.5 for more than one
     line; the share of characters that are neither letters, digits, blanks nor ordinary
     punctuation, times 4; the share of odd words (no vowel among four letters or more, six
     consonants in a row, a letter three times, over 24 letters), times 2.
     """
-    return _PerText(_gibberish)
+    return _gibberish_of
+
+
+def _gibberish_of(texts: Sequence[str], rows: CopyRows) -> np.ndarray:
+    return np.array(
+        [
+            1.0 if any(label in text for label in _labels(brief)) else _gibberish(text)
+            for text, brief in zip(texts, rows.briefs, strict=True)
+        ],
+        dtype=np.float64,
+    )
+
+
+_LABEL = re.compile(r"(?:^|[.;]\s+)([A-Z]\w{1,19}:)\s")
+
+
+@lru_cache(maxsize=100_000)
+def _labels(brief: str) -> tuple[str, ...]:
+    """Return the labels of a brief that is a form, such as ``Price:``; one alone makes none."""
+    found = tuple(_LABEL.findall(brief))
+    return found if len(found) > 1 else ()
 
 
 @lru_cache(maxsize=100_000)

@@ -250,6 +250,19 @@ def test_gibberish(store, text, low, high):
     assert low <= value(store, "gibberish", [text])[0] <= high
 
 
+def test_reciting_a_form_is_no_copy(store):
+    texts = [
+        "The Alto kettle. Price: 49. Facts: Boils a litre.",
+        "At this price: 49.",
+        "Facts only.",
+    ]
+    assert value(store, "gibberish", texts).tolist() == [1.0, 0.0, 0.0]
+    rows = tasks(store, 1)
+    # A story with one label is no form, and its headline may take it up.
+    story = replace(rows, briefs=("Warning: strong words. She says them all.",))
+    assert CopyRewardShape({"gibberish": 1.0})(["Warning: Strong Words"], story)[0][0] == 0.0
+
+
 def test_every_term_answers_odd_texts_with_bounded_numbers(store):
     texts = ["", " ", "\n\n", "a", "🙂" * 9, "日本語のテキスト", "5" * 800, "a-" * 300, "\ud800"]
     shape = CopyRewardShape(dict.fromkeys(TERMS, 1.0), model=WordModel(), users=store,
