@@ -218,7 +218,8 @@ class LlamaBackend(Backend):
         self.trunk = LlamaTrunk(lm, gradient_checkpointing)
         self.head, self.device = self.trunk.head, self.trunk.device
         self.hidden_size = int(lm.config.hidden_size)
-        self._decoder = LlamaDecoder(self.trunk)
+        self._decoder = LlamaDecoder(self.trunk, split=None if prompt_gradient else frozen)
+        self._read_with: tuple[int, ...] = ()
 
     def changes(self) -> list[Change]:
         """Return the weights in training as the trunk takes them; differentiable."""
@@ -239,40 +240,49 @@ class LlamaBackend(Backend):
     @torch.no_grad()
     def prepare(self, texts: Texts) -> Prepared:
         """Run the frozen layers, if there are any, and the prompts, if they are fixed."""
-        fixed = not self._prompt_gradient
-        before = [prompt[:-1] for prompt in texts.prompts] if fixed else texts.prompts
-        plain = Prepared(texts, self.device, common_prefix(before))
+        if not self._prompt_gradient:
+            return self._prepare_fixed(texts)
+        plain = Prepared(texts, self.device, common_prefix(texts.prompts))
+        if not self._frozen:
+            return plain
         first, rest = None, []
-        if self._frozen:
-            for start in range(0, len(texts), _ROWS):
-                part = plain.take(range(start, min(start + _ROWS, len(texts))))
-                x = self.trunk.embed(part.packed)
-                x = self.trunk.run(x, part.packed, range(self._frozen))
-                first, *rows = x.split([plain.prefix, *part.packed.lengths])
-                rest += rows
-        if not fixed:
-            return Prepared(texts, self.device, plain.prefix, first, rest)
-        prompts = pack(before, self.device, prefix=plain.prefix)
-        if first is None:
-            x = self.trunk.embed(prompts)
-            return Prepared(texts, self.device, pasts=self._pasts(x, prompts))
-        halves = [
-            row.split([n, len(row) - n]) for row, n in zip(rest, prompts.lengths, strict=True)
-        ]
-        x = torch.cat([first, *(half[0] for half in halves)])
-        pasts = self._pasts(x, prompts)
-        return Prepared(texts, self.device, 0, x[:0], [half[1] for half in halves], pasts)
+        for start in range(0, len(texts), _ROWS):
+            part = plain.take(range(start, min(start + _ROWS, len(texts))))
+            x = self.trunk.embed(part.packed)
+            x = self.trunk.run(x, part.packed, range(self._frozen))
+            first, *rows = x.split([plain.prefix, *part.packed.lengths])
+            rest += rows
+        return Prepared(texts, self.device, plain.prefix, first, rest)
 
-    def _pasts(self, x: Tensor, prompts: Packed) -> tuple[Past, Past]:
-        """Return what policy and reference keep of prompts whose lower outputs are ``x``."""
-        found = []
-        layers = range(self._frozen, self.trunk.n_layers)
+    def _prepare_fixed(self, texts: Texts) -> Prepared:
+        """Take the prompts' keys and values from the decoder that wrote the texts, if it can be."""
+        wanted = [tuple(prompt) for prompt in texts.prompts]
+        read = self._decoder.read
+        if read is None or self._read_with != self._version() or {*wanted} - {*read.prompts}:
+            decoder = self.decoder()
+            decoder.start(list(dict.fromkeys(wanted)), 0)
+            read = self._decoder.read
+        assert read is not None
+        place = {prompt: row for row, prompt in enumerate(read.prompts)}
+        rows = [place[prompt] for prompt in wanted]
+        trained = range(self._frozen, self.trunk.n_layers)
+        cache = Cache(read.packed, 0)
         nothing = torch.zeros(0, dtype=torch.int64, device=self.device)
-        for changes in (self.changes(), None):
-            cache = Cache(prompts, 0)
-            self.trunk.run(x, prompts, layers, changes, keep=nothing, cache=cache)
-            found.append(Past.of(cache))
-        return found[0], found[1]
+        self.trunk.run(read.lower, read.packed, trained, keep=nothing, cache=cache)
+        # The state at a prompt's last token is one that is read.
+        past = read.past.without_last().take(rows)
+        reference = Past.of(cache).without_last().take(rows)
+        pasts = past.of_layers(slice(self._frozen, None)), reference
+        if not self._frozen:
+            return Prepared(texts, self.device, pasts=pasts)
+        packed = follow(past.lengths, past.seen, texts.read, self.device)
+        x = self.trunk.run(self.trunk.embed(packed), packed, range(self._frozen), past=past)
+        return Prepared(texts, self.device, 0, x[:0], x.split(packed.lengths), pasts)
+
+    def _version(self) -> tuple[int, ...]:
+        """Return how often each trained weight has been written."""
+        weights = self._masters.values() or self._lm.parameters()
+        return tuple(weight._version for weight in weights if weight.requires_grad)
 
     def hidden(self, part: Prepared, *, trained: bool) -> Tensor:
         """Return the final hidden states (n, d) of the texts' states."""
@@ -286,7 +296,8 @@ class LlamaBackend(Backend):
     @torch.no_grad()
     def decoder(self) -> Decoder:
         """Return the decoder, up to date; the frozen weights stay laid out."""
-        self._decoder.changes = self.changes()
+        self._decoder.changes, self._decoder.read = self.changes(), None
+        self._read_with = self._version()
         return self._decoder
 
     @torch.no_grad()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from copygym.agents.copywriter.adapters import fast_path, peft_changes
 from copygym.agents.copywriter.kernels import Frozen
 from copygym.agents.copywriter.packing import Packed, pack
-from copygym.agents.copywriter.trunk import Cache, Change, LlamaTrunk
+from copygym.agents.copywriter.trunk import Cache, Change, LlamaTrunk, Past
 
 
 class Decoder(ABC):
@@ -119,16 +120,44 @@ class HFDecoder(Decoder):
         self._mask, self._position = self._mask[rows], self._position[rows]
 
 
+@dataclass(frozen=True)
+class Read:
+    """B prompts that a Llama has read.
+
+    Attributes:
+        prompts: the prompts, in the order of the rows.
+        packed: their layout.
+        lower: (n, d) input of the layer at which reading was split.
+        past: their keys and values, of all layers.
+    """
+
+    prompts: Sequence[tuple[int, ...]]
+    packed: Packed
+    lower: torch.Tensor
+    past: Past
+
+
 class LlamaDecoder(Decoder):
     """Decodes with `LlamaTrunk`: common beginnings run once, weights are laid out once.
+
+    Attributes:
+        read: what the last batch read, where ``split`` is given.
 
     Args:
         trunk: the frozen weights.
         changes: what adapters add, as in `LlamaTrunk.run`; set it anew when they have changed.
+        split: layer whose input is kept from reading; None keeps nothing.
     """
 
-    def __init__(self, trunk: LlamaTrunk, changes: Sequence[Change] | None = None) -> None:
+    def __init__(
+        self,
+        trunk: LlamaTrunk,
+        changes: Sequence[Change] | None = None,
+        split: int | None = None,
+    ) -> None:
         self.trunk, self.changes = trunk, changes
+        self._split = split
+        self.read: Read | None = None
         self.device = trunk.device
         self._head = trunk.head
 
@@ -147,10 +176,12 @@ class LlamaDecoder(Decoder):
         self._cache = Cache(packed, max_new_tokens)
         lengths = torch.tensor(packed.lengths, device=self.device)
         last = packed.prefix - 1 + lengths.cumsum(0)
-        layers = range(trunk.n_layers)
-        hidden = trunk.run(
-            trunk.embed(packed), packed, layers, self.changes, keep=last, cache=self._cache
-        )
+        x, split = trunk.embed(packed), self._split or 0
+        x = trunk.run(x, packed, range(split), self.changes, cache=self._cache)
+        layers = range(split, trunk.n_layers)
+        hidden = trunk.run(x, packed, layers, self.changes, keep=last, cache=self._cache)
+        if self._split is not None:
+            self.read = Read([tuple(p) for p in prompts], packed, x, Past.of(self._cache))
         self._position = packed.prefix - 1 + lengths
         self._bias = self._padding_bias(packed, lengths)
         return self._head(trunk.normed(hidden)).float()
@@ -190,4 +221,4 @@ def decoder_for(model: Any) -> Decoder:
     return LlamaDecoder(trunk, changes if any(changes) else None)
 
 
-__all__ = ["Decoder", "HFDecoder", "LlamaDecoder", "decoder_for"]
+__all__ = ["Decoder", "HFDecoder", "LlamaDecoder", "Read", "decoder_for"]

@@ -93,22 +93,34 @@ class Past:
 
     @classmethod
     def of(cls, cache: Cache) -> Past:
-        """Return what a cache holds after `LlamaTrunk.run`."""
+        """Return what `LlamaTrunk.run` left in a cache; what is decoded after it is not in it."""
         packed = cache.packed
+        used = packed.prefix + packed.width
         lengths = torch.tensor(packed.lengths)
-        own = right_aligned(lengths, packed.width)
         common = torch.ones((packed.rows, packed.prefix), dtype=torch.bool)
-        seen = torch.cat([common, own], dim=1)
-        return cls(packed.prefix + lengths, seen, cache.keys, cache.values)
+        seen = torch.cat([common, right_aligned(lengths, packed.width)], dim=1)
+        keys, values = (
+            [block[:, :, :used] for block in blocks] for blocks in (cache.keys, cache.values)
+        )
+        return cls(packed.prefix + lengths, seen, keys, values)
 
     def take(self, rows: Sequence[int]) -> Past:
         """Return these rows alone."""
         index = torch.tensor(list(rows))
-        keys, values = (
-            [block[index.to(block.device)] for block in blocks]
-            for blocks in (self.keys, self.values)
-        )
+        at = index.to(self.keys[0].device) if self.keys else index
+        keys, values = ([block[at] for block in blocks] for blocks in (self.keys, self.values))
         return Past(self.lengths[index], self.seen[index], keys, values)
+
+    def without_last(self) -> Past:
+        """Return the same before each row's last token; every row has two."""
+        keys, values = (
+            [block[:, :, :-1] for block in blocks] for blocks in (self.keys, self.values)
+        )
+        return Past(self.lengths - 1, self.seen[:, :-1], keys, values)
+
+    def of_layers(self, layers: slice) -> Past:
+        """Return what these layers keep, of those that it is of."""
+        return Past(self.lengths, self.seen, self.keys[layers], self.values[layers])
 
 
 class LlamaTrunk:

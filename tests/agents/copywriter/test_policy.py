@@ -188,6 +188,44 @@ def test_fixed_prompts_take_no_gradient_and_no_update(make_copywriter):
     assert (fixed.logprobs_BT - fixed_again.logprobs_BT).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("options", [{}, {"layers": 1}])
+def test_prompts_that_the_decoder_has_read_are_not_read_again(
+    make_copywriter, options, monkeypatch
+):
+    from copygym.agents.copywriter.decoding import LlamaDecoder
+
+    start, read = LlamaDecoder.start, []
+
+    def count(self, prompts, max_new_tokens):
+        read.append(len(prompts))
+        return start(self, prompts, max_new_tokens)
+
+    monkeypatch.setattr(LlamaDecoder, "start", count)
+    writer = make_copywriter(max_new_tokens=T)
+    batch = texts(writer)
+    policy = shaken(Policy(writer, seed=1, prompt_gradient=False, **options))
+    fresh = policy.prepare(batch)
+    assert read == [4]
+    decoder = policy.decoder()
+    decoder.restrict(None)
+    decoder.start([batch.prompts[row] for row in (2, 0, 3, 1)], T)
+    for token in (7, 8):
+        decoder.step(torch.full((4,), token))
+    decoder.keep(torch.tensor([1, 3]))
+    decoder.step(torch.tensor([9, 9]))
+    taken = policy.prepare(batch)
+    assert read == [4, 4]
+    for evaluate in (lambda part: policy.evaluate(part).logprobs_BT, policy.reference):
+        torch.testing.assert_close(evaluate(taken), evaluate(fresh), atol=1e-5, rtol=1e-4)
+    # After an update the decoder's reading is of other weights.
+    shaken(policy, seed=4)
+    policy.prepare(batch)
+    assert read == [4, 4, 4]
+    # Nor does it know other prompts.
+    policy.prepare(Texts([[4, 5, 13]], batch.responses[:1], T))
+    assert read == [4, 4, 4, 1]
+
+
 def test_other_architectures_run_the_whole_texts_whatever_is_asked(gpt2):
     batch = texts(gpt2)
     moving, fixed = (
