@@ -65,7 +65,7 @@ class Texts:
         ]
 
     @cached_property
-    def read(self) -> list[list[int]]:
+    def state_tokens(self) -> list[list[int]]:
         """B token sequences at the states: a prompt's last token and the inputs after it."""
         return [
             inputs[len(prompt) - 1 :]
@@ -130,7 +130,7 @@ class Prepared:
         if self.pasts is None:
             return pack(self.texts.inputs, self.device, prefix=self.prefix)
         past = self.pasts[0]
-        return follow(past.lengths, past.seen, self.texts.read, self.device)
+        return follow(past.lengths, past.seen, self.texts.state_tokens, self.device)
 
     @cached_property
     def lower(self) -> Tensor | None:
@@ -275,7 +275,7 @@ class LlamaBackend(Backend):
         pasts = past.of_layers(slice(self._frozen, None)), reference
         if not self._frozen:
             return Prepared(texts, self.device, pasts=pasts)
-        packed = follow(past.lengths, past.seen, texts.read, self.device)
+        packed = follow(past.lengths, past.seen, texts.state_tokens, self.device)
         x = self.trunk.run(self.trunk.embed(packed), packed, range(self._frozen), past=past)
         return Prepared(texts, self.device, 0, x[:0], x.split(packed.lengths), pasts)
 
