@@ -98,6 +98,7 @@ def main(out):
         "sft in parts": sft(make, rows, None, peft=PeftChoice("full"), micro_batch=3),
         "ppo": ppo(make, rows, folder / "ppo", whiten_rewards=True),
         "ppo in parts": ppo(make, rows, None, minibatches=2, micro_batch=2, kl_control="adaptive"),
+        "ppo, prompts once": ppo(make, rows, None, prompt_gradient=False, layers=1),
         "ctr": ctr("last_k", encoder, dropout=0.2),
         "ctr in parts": ctr("lora", encoder, accumulate=2),
         "processes": peers().count,
