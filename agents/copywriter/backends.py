@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -219,6 +219,7 @@ class LlamaBackend(Backend):
         self.head, self.device = self.trunk.head, self.trunk.device
         self.hidden_size = int(lm.config.hidden_size)
         self._decoder = LlamaDecoder(self.trunk, split=None if prompt_gradient else frozen)
+        # Versions of the weights that the decoder reads with.
         self._read_with: tuple[int, ...] = ()
 
     def changes(self) -> list[Change]:
@@ -273,11 +274,12 @@ class LlamaBackend(Backend):
         past = read.past.without_last().take(rows)
         reference = Past.of(cache).without_last().take(rows)
         pasts = past.of_layers(slice(self._frozen, None)), reference
+        part = Prepared(texts, self.device, pasts=pasts)
         if not self._frozen:
-            return Prepared(texts, self.device, pasts=pasts)
-        packed = follow(past.lengths, past.seen, texts.state_tokens, self.device)
-        x = self.trunk.run(self.trunk.embed(packed), packed, range(self._frozen), past=past)
-        return Prepared(texts, self.device, 0, x[:0], x.split(packed.lengths), pasts)
+            return part
+        x = self.trunk.embed(part.packed)
+        x = self.trunk.run(x, part.packed, range(self._frozen), past=past)
+        return replace(part, first=x[:0], rest=x.split(part.packed.lengths))
 
     def _version(self) -> tuple[int, ...]:
         """Return how often each trained weight has been written."""
