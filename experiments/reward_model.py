@@ -58,6 +58,7 @@ CEILING = "at most"
 NUMBERS = {
     "pairwise": "share of pairs in the order of their clicks",
     "pairwise_significant": "the same of pairs that differ by |z| > 1.96",
+    "best_of_3": "share of favourites of three arms of a test that are the best of the three",
     "best_of_k": "share of favourites that are the best of their test",
     "lift": "CTR of its favourite over that of a random arm, less 1; at most: the arm that was "
     "clicked most, noise included",

@@ -22,6 +22,9 @@ _COLUMNS = (
     "tests",
     "best_right",
     "best_random",
+    "threes",
+    "best_of_three",
+    "three_random",
     "random_ctr",
     "pick_ctr",
     "oracle_ctr",
@@ -49,6 +52,11 @@ class Pairs:
 def within_test_pairs(counts: CopyCounts) -> Pairs:
     """Return every pair of arms within tests whose click rates differ."""
     _, test = np.unique(counts.test, return_inverse=True)
+    return _ordered(counts, test, *_arm_pairs(test))
+
+
+def _arm_pairs(test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return every two arms of one test once: (P,) int64 rows of the one and of the other."""
     order = np.argsort(test, kind="stable")
     bounds = np.searchsorted(test[order], np.arange(test.max(initial=-1) + 2))
     firsts, seconds = [], []
@@ -60,7 +68,11 @@ def within_test_pairs(counts: CopyCounts) -> Pairs:
         firsts.append(order[rows[:, i]].ravel())
         seconds.append(order[rows[:, j]].ravel())
     empty = np.zeros(0, dtype=np.int64)
-    a, b = (np.concatenate([empty, *part]) for part in (firsts, seconds))
+    return np.concatenate([empty, *firsts]), np.concatenate([empty, *seconds])
+
+
+def _ordered(counts: CopyCounts, test: np.ndarray, a: np.ndarray, b: np.ndarray) -> Pairs:
+    """Return the pairs of arms ``a``, ``b`` with different click rates, the better arm first."""
     rate = counts.clicks / counts.impressions
     keep = rate[a] != rate[b]
     a, b = a[keep], b[keep]
@@ -78,6 +90,30 @@ def pair_accuracy(scores: np.ndarray, pairs: Pairs) -> np.ndarray:
     return np.where(gap == 0, 0.5, gap > 0)
 
 
+def best_of_three(scores: np.ndarray, rate: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return (N,) in how many threes of its test an arm is the favourite and no other is better.
+
+    Summed over a test's arms and divided by its number of threes this is how often the favourite
+    of three arms is the best of them, which compares logs whose tests differ in their numbers of
+    arms. Nothing is enumerated: arm i is the favourite of as many threes as there are pairs of
+    arms below it. Of equal scores each is the favourite equally often.
+
+    Args:
+        scores: (N,) of the arms.
+        rate: (N,) observed click rates.
+        a: (P,) one arm of every two arms of a test.
+        b: (P,) the other.
+    """
+    one, other = np.concatenate([a, b]), np.concatenate([b, a])
+    no_better = rate[other] <= rate[one]
+
+    def count(where: np.ndarray) -> np.ndarray:
+        return np.bincount(one[no_better & where], minlength=len(scores)).astype(np.float64)
+
+    below, equal = count(scores[other] < scores[one]), count(scores[other] == scores[one])
+    return below * (below - 1) / 2 + below * equal / 2 + equal * (equal - 1) / 6
+
+
 def table_by_test(scores: np.ndarray, counts: CopyCounts) -> np.ndarray:
     """Return (tests, columns) sums that every metric is a ratio of; see `_COLUMNS`.
 
@@ -90,7 +126,8 @@ def table_by_test(scores: np.ndarray, counts: CopyCounts) -> np.ndarray:
         raise ValueError(f"scores must be {len(counts)} finite numbers, not {scores.shape}")
     _, test, size = np.unique(counts.test, return_inverse=True, return_counts=True)
     tests = len(size)
-    pairs = within_test_pairs(counts)
+    a, b = _arm_pairs(test)
+    pairs = _ordered(counts, test, a, b)
     right = pair_accuracy(scores, pairs)
     strong = pairs.z > Z_SIGNIFICANT
     rate = counts.clicks / counts.impressions
@@ -103,6 +140,7 @@ def table_by_test(scores: np.ndarray, counts: CopyCounts) -> np.ndarray:
         np.maximum.at(top, test, values)
         return (values == top[test]).astype(np.float64)
 
+    threes = np.maximum(size * (size - 1) * (size - 2) / 6, 1)
     picked, best = is_top(scores), is_top(rate)
     picks = total(picked, test)
     table = np.column_stack(
@@ -114,6 +152,9 @@ def table_by_test(scores: np.ndarray, counts: CopyCounts) -> np.ndarray:
             np.ones(tests),
             total(picked * best, test) / picks,
             total(best, test) / size,
+            size > 2,
+            total(best_of_three(scores, rate, a, b), test) / threes,
+            total(best_of_three(np.zeros(len(counts)), rate, a, b), test) / threes,
             total(rate, test) / size,
             total(rate * picked, test) / picks,
             total(rate * best, test) / total(best, test),
@@ -159,6 +200,8 @@ def ratios(sums: np.ndarray) -> dict[str, np.ndarray]:
         "pairwise_significant": share(column["significant_right"], column["significant_pairs"]),
         "best_of_k": share(column["best_right"], column["tests"]),
         "best_of_k_random": share(column["best_random"], column["tests"]),
+        "best_of_3": share(column["best_of_three"], column["threes"]),
+        "best_of_3_random": share(column["three_random"], column["threes"]),
         "lift": share(column["pick_ctr"], column["random_ctr"]) - 1,
         "lift_oracle": share(column["oracle_ctr"], column["random_ctr"]) - 1,
         "noise_ceiling": share(column["ceiling"], column["pairs"]),
@@ -185,8 +228,10 @@ def ranking_metrics(
     Returns:
         ``pairwise`` (pairs of arms in the right order), ``pairwise_significant`` (of those with
         |z| > 1.96), ``best_of_k`` (tests whose favourite is the observed best) and
-        ``best_of_k_random``, ``lift`` (click rate of the favourite over that of a random arm,
-        less 1) and ``lift_oracle``, ``noise_ceiling``: each ``{"value", "low", "high"}``. And
+        ``best_of_k_random``, ``best_of_3`` (threes of a test's arms whose favourite is their
+        observed best, the mean over tests of three arms or more) and ``best_of_3_random``,
+        ``lift`` (click rate of the favourite over that of a random arm, less 1) and
+        ``lift_oracle``, ``noise_ceiling``: each ``{"value", "low", "high"}``. And
         ``pairs``, ``significant_pairs``, ``tests``: ``{"value"}``.
     """
     table = table_by_test(scores, counts)

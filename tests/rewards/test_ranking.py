@@ -1,5 +1,9 @@
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from copygym.rewards.ctr_data import CopyCounts
 from copygym.rewards.ranking import (
@@ -43,10 +47,35 @@ def test_metrics_of_a_known_case():
     assert (metrics["tests"], metrics["pairs"], metrics["significant_pairs"]) == (2, 3, 2)
 
 
+def test_the_favourite_of_three():
+    # Test 0 is one three, whose favourite, arm 1, is not its best; test 1 has two arms.
+    metrics = headline_metrics(np.array([0.0, 2.0, 1.0, 5.0, 4.0, 0.0]), two_tests())
+    assert metrics["best_of_3"] == 0 and metrics["best_of_3_random"] == pytest.approx(1 / 3)
+    tied = headline_metrics(np.array([0.0, 2.0, 2.0, 5.0, 4.0, 0.0]), two_tests())
+    assert tied["best_of_3"] == pytest.approx(1 / 2)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=3, max_size=7))
+def test_threes_are_counted_as_if_each_were_a_test(arms):
+    """Ties of scores and of click rates included."""
+    clicks, scores = (np.array(column, dtype=float) for column in zip(*arms, strict=True))
+    counts = CopyCounts(
+        ("",) * len(arms), np.zeros(len(arms), int), np.full(len(arms), 9.0), clicks
+    )
+    assume(clicks.any())
+    right = []
+    for three in itertools.combinations(range(len(arms)), 3):
+        rows = list(three)
+        top = scores[rows] == scores[rows].max()
+        right.append((top & (clicks[rows] == clicks[rows].max())).sum() / top.sum())
+    assert headline_metrics(scores, counts)["best_of_3"] == pytest.approx(np.mean(right))
+
+
 def test_equal_scores_are_chance():
     metrics = headline_metrics(np.zeros(6), two_tests())
     assert metrics["pairwise"] == 0.5
     assert metrics["best_of_k"] == pytest.approx(metrics["best_of_k_random"])
+    assert metrics["best_of_3"] == pytest.approx(metrics["best_of_3_random"])
     assert metrics["lift"] == pytest.approx(0.0)
 
 
