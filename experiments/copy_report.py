@@ -43,8 +43,9 @@ def main_table(result: Mapping[str, Any]) -> Table:
         f"95% intervals over {result['tasks']:,} held-out tasks"
         + (f" and {seeds} seeds" if seeds > 1 else ", one seed")
         + f" (bootstrap). Lift: change of the gold click rate from {result['baseline']}, paired. "
-        "KL: nats per text from SFT, estimated on the writer's own texts (best-of-n: the analytic "
-        f"bound). CPU seconds of training. {result['gold']}"
+        "KL: nats per text of what writes from SFT at the same temperature, estimated on these "
+        "texts, which a nucleus may have cut (best-of-n: the analytic bound). CPU seconds of "
+        f"training. {result['gold']}"
     )
     columns = ("writer", "gold CTR, %", "lift, %", "proxy", "KL", "samples", "CPU s")
     return Table(columns, tuple(rows), caption)

@@ -304,24 +304,22 @@ def _release_memory() -> None:
 # ------------------------------------------------------------------ what they write
 
 
-def _write(
-    config: Mapping[str, Any], writer: Any, setting: CopySetting, seed: int
-) -> dict[str, Any]:
+def _how(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return how every writer's texts for the test tasks are drawn."""
     options = config["evaluation"]
-    texts = writer.write(
-        setting.test,
-        seed=derived_seed(seed, "write"),
-        temperature=float(options["temperature"]),
-        top_p=float(options["top_p"]),
-    )
-    return {"texts": texts}
+    return {
+        "seed": derived_seed(seed, "write"),
+        "temperature": float(options["temperature"]),
+        "top_p": float(options["top_p"]),
+    }
 
 
 def _write_base(
     config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, seed: int
 ) -> Written:
     def compute() -> Record:
-        return Record(_write(config, base_writer(config), setting, seed))
+        texts = base_writer(config).write(setting.test, **_how(config, seed))
+        return Record({"texts": texts})
 
     return Written(folder.stage("write/base", compute).values["texts"], {})
 
@@ -335,7 +333,7 @@ def _write_sft(
 ) -> Written:
     def compute() -> Record:
         writer = sft_writer(config, folder, trackers, setting, seed)
-        return Record(_write(config, writer, setting, seed))
+        return Record({"texts": writer.write(setting.test, **_how(config, seed))})
 
     texts = folder.stage("write/sft", compute).values["texts"]
     spent = folder.stage("learn/sft", lambda: Record({})).values
@@ -351,21 +349,23 @@ def _write_improved(
     name: str,
 ) -> Written:
     from copygym.agents.copywriter.budget import Spent
+    from copygym.agents.copywriter.drawing import draw, reference_kl
     from copygym.agents.copywriter.writer import Copywriter
 
     def compute() -> Record:
         writer, facts = improved_writer(config, folder, trackers, setting, seed, name)
-        if not isinstance(writer, Copywriter):
+        values: dict[str, Any]
+        if isinstance(writer, Copywriter):
+            drawn = draw(writer, setting.test, n=1, **_how(config, seed))
+            start = sft_writer(config, folder, trackers, setting, seed)
+            values = {
+                "texts": drawn.texts,
+                "kl": reference_kl(start, writer, setting.test, drawn),
+            }
+        else:
             # Its reward is for the people of the training tasks; those of the test are others.
             writer = writer.with_reward(setting.proxy)
-        values = _write(config, writer, setting, seed)
-        if isinstance(writer, Copywriter):
-            # A Monte Carlo estimate of KL(writer || SFT), from the writer's own texts.
-            new, _ = writer.logprobs(values["texts"], setting.test)
-            start = sft_writer(config, folder, trackers, setting, seed)
-            old, _ = start.logprobs(values["texts"], setting.test)
-            values["kl"] = float((new - old).mean())
-        else:
+            values = {"texts": writer.write(setting.test, **_how(config, seed))}
             # Best-of-n pays for its samples when it writes.
             values["kl"] = float(facts["info"]["kl"])
             facts = {**facts, "spent": (Spent.from_dict(facts["spent"]) + writer.spent).to_dict()}

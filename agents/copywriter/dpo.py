@@ -187,9 +187,8 @@ class DPO(RunAlgorithm):
         # A task whose texts score alike says nothing.
         told = np.flatnonzero(scores_NG.max(axis=1) > scores_NG.min(axis=1))
         numbers = {"length": drawn.n_tokens / len(drawn.ids)}
-        if self.temperature == 1.0:
-            with writer.model.disable_adapter():
-                numbers["kl"] = reference_kl(writer, writer, tasks, drawn)
+        with writer.model.disable_adapter():
+            numbers["kl"] = reference_kl(writer, writer, tasks, drawn)
         return _Round(
             tasks.take(told),
             [drawn.ids[i * self.group + int(best[i])] for i in told],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from copygym.agents.copywriter.sampling import sample
+from copygym.agents.copywriter.sampling import sample, vocabulary_subset
 from copygym.agents.copywriter.writer import Copywriter, batch_logprobs
 from copygym.envs.copyrows import CopyRows
 
@@ -25,12 +25,15 @@ class Drawn:
     Attributes:
         texts: as `Copywriter.write` would return them for the same seed.
         ids: their tokens; the end token belongs to a text that ended.
-        logprobs: (N * n,) float64 log probabilities at the temperature of the draw.
+        logprobs: (N * n,) float64 log probabilities at ``temperature``, among the tokens that the
+            writer may write, before nucleus truncation.
+        temperature: of the draw; 1 where that was greedy.
     """
 
     texts: list[str]
     ids: list[list[int]]
     logprobs: np.ndarray
+    temperature: float
 
     @property
     def n_tokens(self) -> int:
@@ -69,23 +72,34 @@ def draw(
         texts=[writer.style.decode(row) for row in ids],
         ids=ids,
         logprobs=samples.logprobs.double().sum(1).numpy(),
+        temperature=temperature or 1.0,
     )
 
 
 @torch.no_grad()
 def reference_kl(start: Copywriter, writer: Copywriter, rows: CopyRows, drawn: Drawn) -> float:
-    """Return the KL of ``writer`` from where it started, nats per text.
+    """Return the KL of ``writer`` from ``start``, nats per text, at the temperature of the draw.
 
-    The estimator k1, the mean of log p / q over the writer's own draws at temperature 1
-    (Schulman 2020, "Approximating KL divergence"): unbiased, and may be negative by chance.
+    Both are what they write with: their own tokens alone, at that temperature. The estimator k1,
+    the mean of log p / q over the writer's own draws (Schulman 2020, "Approximating KL
+    divergence"): unbiased where the draws had no nucleus, and may be negative by chance.
     """
     n = len(drawn.texts) // len(rows)
     prompts = [prompt for prompt in writer.prompts(rows) for _ in range(n)]
     reference = np.zeros(len(prompts))
+    allowed = None
+    if start.vocabulary is not None:
+        allowed = vocabulary_subset(start.vocabulary, start.style.eos_id)
     start.model.eval()
     for first in range(0, len(prompts), _CHUNK):
         part = slice(first, first + _CHUNK)
-        reference[part] = batch_logprobs(start.model, prompts[part], drawn.ids[part])
+        reference[part] = batch_logprobs(
+            start.model,
+            prompts[part],
+            drawn.ids[part],
+            temperature=drawn.temperature,
+            allowed=allowed,
+        )
     return float((drawn.logprobs - reference).mean())
 
 

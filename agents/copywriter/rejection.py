@@ -97,8 +97,7 @@ class Rejection(RunAlgorithm):
             "kept_reward": float(scores_NG.max(axis=1).mean()),
             "length": drawn.n_tokens / len(drawn.ids),
         }
-        if self.temperature == 1.0:
-            numbers["kl"] = reference_kl(start, writer, tasks, drawn)
+        numbers["kl"] = reference_kl(start, writer, tasks, drawn)
         favourites = scores_NG.argmax(axis=1) + self.group * np.arange(size)
         # An empty text teaches nothing, and a task whose texts score alike has no favourite.
         told = [

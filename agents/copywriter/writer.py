@@ -280,9 +280,23 @@ def is_peft(model: Any) -> bool:
 
 @torch.no_grad()
 def batch_logprobs(
-    model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    *,
+    temperature: float = 1.0,
+    allowed: torch.Tensor | None = None,
 ) -> np.ndarray:
-    """Return (B,) float64 sums of the response tokens' log probabilities given their prompts."""
+    """Return (B,) float64 sums of the response tokens' log probabilities given their prompts.
+
+    Args:
+        model: with or without adapters.
+        prompts: B lists of tokens.
+        responses: B lists of tokens.
+        temperature: positive.
+        allowed: int64 tokens that share the probability; None for all. A response with another
+            token has a number all the same: its logit beside those of the allowed ones.
+    """
     ids_BL, mask_BL, picked_BL = right_padded(prompts, responses)
     device = next(model.parameters()).device
     ids_BL, mask_BL, picked_BL = ids_BL.to(device), mask_BL.to(device), picked_BL.to(device)
@@ -290,7 +304,9 @@ def batch_logprobs(
     # A response token's logits are one position before it.
     before = torch.zeros_like(picked_BL)
     before[:, :-1] = picked_BL[:, 1:]
-    logprobs = token_logprobs(model, hidden[before], ids_BL[picked_BL])
+    if allowed is not None:
+        allowed = allowed.to(device)
+    logprobs = token_logprobs(model, hidden[before], ids_BL[picked_BL], temperature, allowed)
     row = picked_BL.nonzero()[:, 0]
     total = torch.zeros(len(prompts), dtype=torch.float64, device=device)
     return total.index_add_(0, row, logprobs.double()).cpu().numpy()
@@ -326,14 +342,21 @@ def hidden_states(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Te
     return out.last_hidden_state
 
 
-def token_logprobs(model: Any, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+def token_logprobs(
+    model: Any,
+    hidden: torch.Tensor,
+    tokens: torch.Tensor,
+    temperature: float = 1.0,
+    allowed: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Return the (M,) float32 log probabilities of M tokens given hidden states (M, H)."""
     base = model.get_base_model() if is_peft(model) else model
     parts = []
     for start in range(0, len(tokens), _CHUNK):
-        logits = head_logits(base, hidden[start : start + _CHUNK])
+        logits = head_logits(base, hidden[start : start + _CHUNK]) / temperature
         picked = logits.gather(1, tokens[start : start + _CHUNK].unsqueeze(1)).squeeze(1)
-        parts.append(picked - logits.logsumexp(1))
+        whole = logits if allowed is None else logits[:, allowed]
+        parts.append(picked - whole.logsumexp(1))
     return torch.cat(parts)
 
 
