@@ -254,8 +254,8 @@ def _find_bad_byte(path: Path, separator: str) -> None:
                 raise UserError(
                     f"{path}, row {row}, column {_header_name(path, separator, field)}: byte "
                     f"0x{line[error.start]:02x} at offset {offset + error.start} is not UTF-8; "
-                    "pass encoding='latin-1' (or what the file was written in) or convert it with "
-                    "iconv."
+                    "convert it with iconv, or for a log pass encoding='latin-1' (or what the file "
+                    "was written in)."
                 ) from None
             offset, row = offset + len(line), row + 1
 

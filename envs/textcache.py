@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
+
+from copygym.envs.errors import UserError
 
 
 class VectorCache:
@@ -20,25 +22,36 @@ class VectorCache:
     Args:
         path: the SQLite file; made with its folder where absent.
         dtype: of the stored numbers; one file holds one type.
+
+    Raises:
+        UserError: here or later, the file cannot be made, read or written.
     """
 
     def __init__(self, path: str | Path, dtype: type[np.floating] = np.float32) -> None:
         self.path, self._dtype = Path(path), np.dtype(dtype)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(self._connect()) as connection, connection:
+        with self._connected() as connection, connection:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS vectors (hash BLOB PRIMARY KEY, vector BLOB NOT NULL)"
             )
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=120)
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self.path, timeout=120)) as connection:
+                yield connection
+        except (OSError, sqlite3.Error) as error:
+            raise UserError(
+                f"the cache {self.path} cannot be used ({error}): delete it, or name a folder that "
+                "can be written to by COPYGYM_HOME."
+            ) from None
 
     def get(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Return the stored vectors ((E,) of the file's type) of those ``texts`` that have one."""
         by_hash = {_content_hash(text): text for text in texts}
         found: dict[str, np.ndarray] = {}
         keys = list(by_hash)
-        with closing(self._connect()) as connection:
+        with self._connected() as connection:
             for start in range(0, len(keys), 500):
                 chunk = keys[start : start + 500]
                 marks = ",".join("?" * len(chunk))
@@ -54,7 +67,7 @@ class VectorCache:
             (_content_hash(text), vector.astype(self._dtype).tobytes())
             for text, vector in zip(texts, vectors, strict=True)
         ]
-        with closing(self._connect()) as connection, connection:
+        with self._connected() as connection, connection:
             connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
 
 

@@ -12,6 +12,7 @@ import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +62,15 @@ def check_writers(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake about models that would else be found after minutes."""
     from copygym.agents.copywriter.sft import PeftChoice, finetune
     from copygym.agents.copywriter.tiny import TinyConfig
+    from copygym.rewards.copy_terms import CopyRewardShape, check_terms
 
     algorithms(config)
     for name in ("reward_model", "judge_model", "gold_model", "copy_reward"):
         if name in config:
             check_part(config[name], name)
+    reward = instantiated(config["copy_reward"], "copy_reward")
+    if isinstance(reward, partial) and reward.func is CopyRewardShape:
+        check_terms(reward.keywords.get("terms"))
     spec = config["copywriter"]
     options = dict(spec["sft"])
     peft = dict(options.pop("peft", None) or {})

@@ -1,14 +1,16 @@
-"""Results as strict JSON, whatever numbers they hold."""
+"""Results as strict JSON, whatever numbers they hold, and outputs that can be written."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from copygym.envs.errors import UserError
 from copygym.envs.storage import write_text
 
 
@@ -33,3 +35,16 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return str(value)
+
+
+def check_output(path: Path) -> None:
+    """Refuse, before any work, an ``--output`` that could not be written in the end.
+
+    Raises:
+        UserError: it is a folder, or lies where nothing can be written.
+    """
+    if path.is_dir():
+        raise UserError(f"--output={path} is a folder; name a file.")
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"--output={path}: {parent} cannot be written to; choose another folder.")

@@ -13,6 +13,7 @@ import polars as pl
 from copygym.envs.errors import UserError
 from copygym.envs.logfile import is_csv, is_parquet, readable, scan
 from copygym.envs.storage import atomic
+from copygym.experiments.files import check_output
 from copygym.experiments.parser import command_parser
 
 if TYPE_CHECKING:
@@ -54,9 +55,11 @@ def main(arguments: list[str]) -> int:
         "--no-cache", action="store_true", help="compute scores that an earlier call has computed"
     )
     options = parser.parse_args(arguments)
-    _check_output(options.output)
+    _check_suffix(options.output, "--output")
+    check_output(options.output)
     # The table is checked before the model is read, which takes longer.
     table = read_texts(options.input, options.text_column)
+    _check_kinds(table, options.input, options.output)
 
     from copygym.rewards.ctr_model import load_ctr_model
 
@@ -147,11 +150,13 @@ def _check_suffix(path: Path, option: str) -> None:
         raise UserError(f"{option}={path}: give a name that ends in .csv, .csv.gz or .parquet.")
 
 
-def _check_output(path: Path) -> None:
-    """Refuse, before any work, an output that could not be written in the end."""
-    _check_suffix(path, "--output")
-    if path.is_dir():
-        raise UserError(f"--output={path} is a folder; name a file.")
-    parent = next(p for p in (path.absolute().parent, *path.absolute().parents) if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UserError(f"--output={path}: {parent} cannot be written to; choose another folder.")
+def _check_kinds(table: pl.DataFrame, source: Path, output: Path) -> None:
+    """Refuse columns that the output's kind of file cannot hold."""
+    if is_parquet(output):
+        return
+    for name, dtype in table.schema.items():
+        if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+            raise UserError(
+                f"{source}, column {name}: a CSV cannot hold {dtype}; name a .parquet file by "
+                "--output."
+            )

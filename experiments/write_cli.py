@@ -12,7 +12,9 @@ import polars as pl
 
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
+from copygym.envs.logfile import is_csv, readable, scan
 from copygym.envs.storage import write_text
+from copygym.experiments.files import check_output
 from copygym.experiments.parser import command_parser
 
 if TYPE_CHECKING:
@@ -20,8 +22,14 @@ if TYPE_CHECKING:
 
 #: The column that must be there, and those that may.
 BRIEF, OPTIONAL = "brief", ("product", "channel", "reader")
+#: What is added to the input's columns; the number of a text only where a brief gets several.
+COPY, SAMPLE = "copy", "sample"
+#: Below this the likeliest word is the only one, and above this words are noise.
+_TEMPERATURES = (1e-3, 100.0)
 
 _SETTINGS = "copywriter.json"
+#: Copywriters that a run keeps beside those of its algorithms.
+BEGINNINGS = ("base", "sft")
 
 _DESCRIPTION = (
     "Writes copy for every brief of a CSV with a trained copywriter. The column brief is required; "
@@ -56,12 +64,23 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.samples < 1:
         raise UserError(f"--samples is {options.samples}; ask for at least 1 text per brief.")
-    if options.temperature < 0:
-        raise UserError(f"--temperature is {options.temperature:g}; it must be 0 or more.")
+    low, high = _TEMPERATURES
+    if options.temperature and not low <= options.temperature <= high:
+        raise UserError(
+            f"--temperature is {options.temperature:g}; it must be 0, or from {low:g} to {high:g}."
+        )
     if options.seed < 0:
         raise UserError(f"--seed is {options.seed}; it must be 0 or more.")
     # The table is checked before the model is read, which takes longer.
     table = read_briefs(options.briefs)
+    added = (COPY, SAMPLE) if options.samples > 1 else (COPY,)
+    if taken := [name for name in added if name in table.columns]:
+        raise UserError(
+            f"{options.briefs} already has a column {taken[0]}, which the output adds; rename it "
+            "first."
+        )
+    if options.output is not None:
+        check_output(options.output)
     writer = load_trained(options.model)
     texts = writer.write(
         brief_rows(table),
@@ -86,13 +105,10 @@ def read_briefs(path: Path) -> pl.DataFrame:
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; give a CSV with a column {BRIEF}.")
-    try:
-        table = pl.read_csv(path, infer_schema=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it is empty"
-        raise UserError(
-            f"{path} cannot be read as a UTF-8 CSV ({reason}); save it as one."
-        ) from None
+    if not is_csv(path):
+        raise UserError(f"{path} is no CSV by its name; give one that ends in .csv or .csv.gz.")
+    with readable(path):
+        table = scan(path).collect()
     if BRIEF not in table.columns:
         raise UserError(
             f"{path} has no column {BRIEF}; it has {', '.join(table.columns)}: rename the one that "
@@ -146,15 +162,16 @@ def with_copy(table: pl.DataFrame, texts: Sequence[str], samples: int) -> pl.Dat
     number = np.tile(np.arange(1, samples + 1), table.height)
     out = table[row]
     if samples > 1:
-        out = out.with_columns(sample=pl.Series(number))
-    return out.with_columns(copy=pl.Series(list(texts), dtype=pl.String))
+        out = out.with_columns(pl.Series(SAMPLE, number))
+    return out.with_columns(pl.Series(COPY, list(texts), dtype=pl.String))
 
 
 def load_trained(folder: Path) -> Copywriter:
     """Return the copywriter of a run or model folder.
 
     Raises:
-        UserError: the folder holds no copywriter, several, or an incomplete one.
+        UserError: the folder holds no copywriter, those of several algorithms, or an incomplete
+            one.
     """
     if not folder.is_dir():
         raise UserError(f"--model {folder} is no folder; give a run's folder.")
@@ -168,6 +185,9 @@ def load_trained(folder: Path) -> Copywriter:
             f"--model {folder} holds no trained copywriter (no {_SETTINGS}); give the folder of a "
             "run that trained one."
         )
+    if len(found) > 1:
+        # Of what a run kept, the base and SFT are where its algorithm began.
+        found = [path for path in found if path.name not in BEGINNINGS] or found
     if len(found) > 1:
         names = ", ".join(str(path.relative_to(folder)) for path in found[:4])
         raise UserError(f"--model {folder} holds several copywriters ({names}); name one of them.")

@@ -197,8 +197,7 @@ class CopyRewardShape:
             UserError: no term, an unknown term or option, a weight that is no finite number, or a
                 term that needs what was not given.
         """
-        if not terms:
-            raise UserError("a copy reward needs at least one term, such as terms: {ctr: 1.0}.")
+        check_terms(terms)
         self.terms = {
             str(name): dict(spec) if isinstance(spec, Mapping) else spec
             for name, spec in terms.items()
@@ -217,8 +216,20 @@ class CopyRewardShape:
         return f"CopyRewardShape({self.terms})"
 
 
-def _bind(name: str, spec: Any, resources: Resources) -> tuple[float, Term]:
-    """Return the weight and the term of one entry of ``terms``."""
+def check_terms(terms: Mapping[str, Any] | None) -> None:
+    """Check what needs no model: names, options and weights of a copy reward's terms.
+
+    Raises:
+        UserError: as `CopyRewardShape`.
+    """
+    if not terms:
+        raise UserError("a copy reward needs at least one term, such as terms: {ctr: 1.0}.")
+    for name, spec in terms.items():
+        _parsed(str(name), spec)
+
+
+def _parsed(name: str, spec: Any) -> tuple[float, Callable[..., Term], dict[str, Any]]:
+    """Return weight, maker and options of one entry of ``terms``."""
     base = name.split(":", 1)[0]
     if base not in TERMS:
         raise unknown_name("copy term", base, list(TERMS))
@@ -233,7 +244,13 @@ def _bind(name: str, spec: Any, resources: Resources) -> tuple[float, Term]:
             raise UserError(
                 f"copy term {name!r} has no option {option!r}: choose one of {choices}."
             )
-    return float(weight), TERMS[base](resources, **options)
+    return float(weight), TERMS[base], options
+
+
+def _bind(name: str, spec: Any, resources: Resources) -> tuple[float, Term]:
+    """Return the weight and the term of one entry of ``terms``."""
+    weight, maker, options = _parsed(name, spec)
+    return weight, maker(resources, **options)
 
 
 def _scaled(logit: np.ndarray, probability: bool) -> np.ndarray:
@@ -241,4 +258,4 @@ def _scaled(logit: np.ndarray, probability: bool) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-bounded)) if probability else bounded
 
 
-__all__ = ["LENGTHS", "TERMS", "CopyRewardShape", "Resources"]
+__all__ = ["LENGTHS", "TERMS", "CopyRewardShape", "Resources", "check_terms"]

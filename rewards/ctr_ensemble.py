@@ -39,6 +39,14 @@ def combine(scores_MN: np.ndarray, head: str, beta: float) -> np.ndarray:
     raise unknown_name("ensemble head", head, list(HEADS))
 
 
+def check_head(head: str, beta: float, share: float) -> None:
+    """Raise `UserError` for options that no `CtrEnsemble` takes."""
+    if head not in HEADS:
+        raise unknown_name("ensemble head", head, list(HEADS))
+    if not 0 < share <= 1 or not beta >= 0:
+        raise UserError(f"share={share}, beta={beta}: give 0 < share <= 1 and beta >= 0.")
+
+
 class CtrEnsemble:
     """Models that differ by seed and by the tests that they saw.
 
@@ -57,12 +65,9 @@ class CtrEnsemble:
         beta: float = 1.0,
         share: float = 0.8,
     ) -> None:
-        if head not in HEADS:
-            raise unknown_name("ensemble head", head, list(HEADS))
+        check_head(head, beta, share)
         if not members:
             raise UserError("an ensemble needs at least one member.")
-        if not 0 < share <= 1 or beta < 0:
-            raise UserError(f"share={share}, beta={beta}: give 0 < share <= 1 and beta >= 0.")
         self.members = list(members)
         self.head, self.beta, self.share = head, beta, share
         self.report: dict[str, Any] = {}
@@ -80,6 +85,7 @@ class CtrEnsemble:
 
     def fit(self, train: CopyCounts, validation: CopyCounts, *, seed: int) -> CtrEnsemble:
         """Train every member and return the ensemble; see `CtrModel.fit`."""
+        self._folder = None
         for index in range(len(self.members)):
             self._fit_member(index, train, validation, seed)
         self.report = {"members": [member.report for member in self.members]}
@@ -97,6 +103,7 @@ class CtrEnsemble:
             fold: (N,) int64 from 0; member m leaves out fold m modulo their number.
             seed: decides every number on a CPU.
         """
+        self._folder = None
         n_folds = int(fold.max()) + 1
         for index in range(len(self.members)):
             out = fold == index % n_folds

@@ -16,7 +16,7 @@ from copygym.envs.storage import atomic
 #: The file that makes a folder a CTR model's.
 MARK = "ctr_model.json"
 #: Where experiments keep the model in their run folder.
-PLACES = ("", "reward_model", "model")
+PLACES = ("", "reward_model", "model", "models/proxy")
 
 
 def write_tensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -95,7 +95,9 @@ class CtrModel:
         if train.profile_dims != validation.profile_dims:
             raise ValueError("train and validation differ in their profiles")
         self.profile_dims = train.profile_dims
+        # Scores and files are of the model that this one was.
         self._memory.clear()
+        self._cache = self._folder = None
         columns = []
         for scorer in self.scorers:
             scorer.fit(train, validation, seed=seed)
@@ -334,12 +336,24 @@ def make_ctr_model(
     Raises:
         UserError: an unknown name, or options that don't go together.
     """
+    from copygym.rewards.ctr_ensemble import CtrEnsemble, check_head
+
     if tuning not in TUNINGS:
         raise unknown_name("tuning", tuning, list(TUNINGS))
     if loss not in DEMEAN:
         raise unknown_name("loss", loss, list(DEMEAN))
     if encoder == "tfidf" and tuning != "frozen":
         raise UserError(f"encoder=tfidf has no layers for tuning={tuning}: use tuning=frozen.")
+    if encoder == "tfidf" and layers is not None:
+        raise UserError("encoder=tfidf has no layers: leave layers out, or name another encoder.")
+    if network and tuning == "frozen":
+        raise UserError(
+            f"network={dict(network)}: with tuning=frozen no network is trained; leave it out, or "
+            "take tuning=last_k, lora or full."
+        )
+    check_head(head, beta, share)
+    if members == 1 and head != "mean":
+        raise UserError(f"head={head} combines several members; give members of 2 or more.")
 
     def ridge(kind: str) -> Scorer:
         if kind == "tfidf":
@@ -365,7 +379,6 @@ def make_ctr_model(
 
     if members == 1:
         return one()
-    from copygym.rewards.ctr_ensemble import CtrEnsemble
 
     return CtrEnsemble(_makers(one, members), head=head, beta=beta, share=share)
 

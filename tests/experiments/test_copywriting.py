@@ -139,7 +139,8 @@ def test_a_campaign_compares_copy_and_policy(tmp_path):
 def test_a_mistake_is_found_before_anything_is_learned(override, expected, tmp_path):
     with pytest.raises(UserError, match=re.escape(expected)):
         execute("storefront_rlpf", tmp_path / "run", override)
-    assert not (tmp_path / "run" / "stages" / "learn").exists()
+    stages = tmp_path / "run" / "stages"
+    assert not (stages / "learn").exists() and not (stages / "model").exists()
 
 
 def test_the_fields_of_a_campaign_need_people_with_a_truth(tmp_path):

@@ -1,5 +1,6 @@
 import gzip
 import re
+import shutil
 
 import numpy as np
 import polars as pl
@@ -78,6 +79,34 @@ def test_cached_scores_are_the_same_as_computed_ones(run_folder, tmp_path):
     first = (tmp_path / "a.csv").read_bytes()
     assert first == (tmp_path / "b.csv").read_bytes() == (tmp_path / "c.csv").read_bytes()
     assert list((tmp_path / "home" / "scores").glob("*.sqlite"))
+
+
+def test_a_run_that_trained_a_copywriter_has_its_proxy(run_folder, tmp_path):
+    shutil.copytree(run_folder / "reward_model", tmp_path / "run" / "models" / "proxy")
+    (tmp_path / "in.csv").write_text("headline\nthe secret\n")
+    score(tmp_path / "run", tmp_path / "in.csv", tmp_path / "out.csv")
+    assert pl.read_csv(tmp_path / "out.csv").height == 1
+
+
+def test_what_a_csv_cannot_hold_is_said_before_any_work(run_folder, tmp_path):
+    frame = pl.DataFrame({"headline": ["the secret"], "tags": [["a", "b"]]})
+    frame.write_parquet(tmp_path / "in.parquet")
+    message = "column tags: a CSV cannot hold List(String); name a .parquet file by --output"
+    with pytest.raises(UserError, match=re.escape(message)):
+        score("nowhere", tmp_path / "in.parquet", tmp_path / "out.csv")
+    score(run_folder, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    assert pl.read_parquet(tmp_path / "out.parquet")["tags"].to_list() == [["a", "b"]]
+
+
+def test_a_damaged_cache_says_which_file_to_delete(run_folder, tmp_path):
+    (tmp_path / "in.csv").write_text("headline\nthe secret\n")
+    score(run_folder, tmp_path / "in.csv", tmp_path / "a.csv")
+    (cache,) = (tmp_path / "home" / "scores").glob("*.sqlite")
+    cache.write_text("no database, whatever its name says " * 100)
+    with pytest.raises(UserError, match=re.escape(f"the cache {cache} cannot be used")):
+        score(run_folder, tmp_path / "in.csv", tmp_path / "b.csv")
+    score(run_folder, tmp_path / "in.csv", tmp_path / "b.csv", "--no-cache")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
 @pytest.mark.parametrize(

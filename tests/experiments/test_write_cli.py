@@ -8,7 +8,7 @@ import pytest
 
 from copygym.envs.errors import UserError
 from copygym.experiments.cli import main as cli_main
-from copygym.experiments.write_cli import brief_rows, main, read_briefs
+from copygym.experiments.write_cli import brief_rows, load_trained, main, read_briefs
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,9 @@ def test_cells_of_several_lines_become_one(tmp_path):
         ("brief,x\n,1\n", "row 2, column brief: the brief is empty"),
         ("text,id\nA coat,1\n", "has no column brief; it has text, id"),
         ("brief\n", "holds a header and no row"),
-        ("", "cannot be read as a UTF-8 CSV"),
+        ("", "empty"),
+        ("brief,brief\nA coat,A hat\n", "brief"),
+        ("brief,copy\nA coat,mine\n", "already has a column copy"),
     ],
 )
 def test_a_table_without_briefs_is_refused(model, tmp_path, content, message, capsys):
@@ -140,10 +142,29 @@ def test_a_run_without_or_with_several_copywriters_is_refused(model, briefs, tmp
     arguments = ["--model", str(run), "--briefs", str(briefs)]
     with pytest.raises(UserError, match=re.escape(f"{run} holds no trained copywriter")):
         main(arguments)
-    for name in ("a", "b", ".c.tmp"):
+    for name in ("base", "sft", "a", ".c.tmp"):
         shutil.copytree(model, run / name)
+    # Beside the algorithm's writer a run keeps those that it began from.
+    assert load_trained(run).style.tokenizer.name_or_path.startswith(str(run / "a"))
+    (run / "a" / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=re.escape(f"{run / 'a'} holds no weights")):
+        main(arguments)
+    shutil.copytree(model, run / "b")
     with pytest.raises(UserError, match=re.escape("holds several copywriters (a, b)")):
         main(arguments)
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_model_is_read(briefs, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    for output, message in (
+        (tmp_path / "folder", "is a folder"),
+        (tmp_path / "file" / "copy.csv", f"{tmp_path / 'file'} cannot be written to"),
+    ):
+        arguments = ["--model", "nowhere", "--briefs", str(briefs), "--output", str(output)]
+        with pytest.raises(UserError, match=re.escape(message)):
+            main(arguments)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -151,6 +172,9 @@ def test_a_run_without_or_with_several_copywriters_is_refused(model, briefs, tmp
     [
         ("--samples", "0", "--samples is 0"),
         ("--temperature", "-1", "--temperature is -1"),
+        ("--temperature", "nan", "--temperature is nan"),
+        ("--temperature", "inf", "--temperature is inf"),
+        ("--temperature", "1e-320", "--temperature is"),
         ("--seed", "-1", "--seed is -1"),
         ("--briefs", "nowhere.csv", "nowhere.csv does not exist"),
         ("--model", "nowhere", "--model nowhere is no folder"),

@@ -2,6 +2,7 @@ import json
 import multiprocessing
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -250,6 +251,18 @@ def test_score_cache_serves_several_processes(model, tmp_path):
     assert cached.score(texts).tolist() == found[0]
 
 
+def test_a_model_that_is_fitted_again_forgets_its_scores(parts, tmp_path):
+    again = small().fit(parts[0], parts[1], seed=0)
+    again.save(tmp_path / "m")
+    first = again.keep_scores(tmp_path / "scores").score(NEW)
+    flipped = replace(parts[0], clicks=parts[0].impressions - parts[0].clicks)
+    again.fit(flipped, parts[1], seed=0)
+    fresh = small().fit(flipped, parts[1], seed=0)
+    assert again.score(NEW).tolist() == fresh.score(NEW).tolist() != first.tolist()
+    with pytest.raises(UserError, match="save the CTR model before"):
+        again.keep_scores(tmp_path / "scores")
+
+
 def test_two_models_do_not_share_cached_scores(model, parts, tmp_path):
     other = small(loss="binomial").fit(parts[0], parts[1], seed=0)
     for name, one in (("a", model), ("b", other)):
@@ -265,6 +278,16 @@ def test_mistakes_are_named(model, tmp_path):
         small(loss="hinge")
     with pytest.raises(UserError, match=re.escape("encoder=tfidf has no layers")):
         make_ctr_model("tfidf", "lora")
+    for options, message in (
+        ({"layers": [1]}, "encoder=tfidf has no layers: leave layers out"),
+        ({"network": {"epochs": 9}}, "with tuning=frozen no network is trained"),
+        ({"head": "nonsense"}, "unknown ensemble head 'nonsense'"),
+        ({"head": "wco"}, "head=wco combines several members"),
+        ({"beta": -1.0}, "beta >= 0"),
+        ({"share": 7.0}, "0 < share <= 1"),
+    ):
+        with pytest.raises(UserError, match=re.escape(message)):
+            make_ctr_model("tfidf", **options)
     with pytest.raises(UserError, match=re.escape("unknown companion 'bert'")):
         small(companions=["bert"])
     with pytest.raises(UserError, match=re.escape("unknown calibration 'platt'")):

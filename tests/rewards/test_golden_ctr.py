@@ -15,7 +15,7 @@ def test_golden_ctr(golden, made_up, tiny_encoder, tuning):
         "frozen" if tuning == "tfidf" else tuning,
         bf16=False,
         cache=False,
-        network={
+        network=None if tuning == "tfidf" else {
             "epochs": 2, "learning_rate": 2e-3, "head_learning_rate": 5e-2, "tokens": 600,
             "dropout": 0.1, "last_k": 1,
         },
