@@ -17,6 +17,7 @@ MEASURES = {
     "exact_duplicates": "duplicates",
     "near_duplicates": "near duplicates",
     "compliance_rate": "compliant",
+    "title_case": "title case",
     "on_brief": "on brief",
     "gibberish": "gibberish",
 }
@@ -100,8 +101,10 @@ def _quality(result: Mapping[str, Any]) -> Section:
     caption = (
         "Signs of a hacked reward stand beside the click rate. Perplexity: median under the "
         "untuned model, text alone; distinct-n: share of distinct n-grams; self-BLEU: likeness of "
-        "the texts to each other; duplicates: of the training log's copy; on brief: share of texts "
-        "by whose words their own brief is found among the test tasks'."
+        "the texts to each other; duplicates: of the training log's copy; compliant: share of "
+        "texts that claim nothing beside their brief; title case: share of texts whose names could "
+        "not be told by their capitals, and were not checked for that; on brief: share of texts by "
+        "whose words their own brief is found among the test tasks'."
     )
     terms = list(dict.fromkeys(key for e in result["writers"].values() for key in e["terms"]))
     of_terms = Table(

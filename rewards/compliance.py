@@ -53,6 +53,14 @@ _PATTERNS = {
 }
 _TOKEN = re.compile(r"[^\W_]+(?:['’.,\-][^\W_]+)*%?|[.!?:;\n\"“”(]")
 _PERCENT = re.compile(r"(\d[\d.,]*)\s*(?:%|per ?cent\b)", re.IGNORECASE)
+#: Words that title case leaves small, which therefore do not speak against it.
+_SMALL = frozenset(
+    (
+        *("a", "an", "and", "as", "at", "but", "by", "for", "from", "if", "in", "into", "nor"),
+        *("of", "off", "on", "onto", "or", "over", "so", "than", "that", "the", "to", "up"),
+        *("via", "vs", "with"),
+    )
+)
 _TITLE_SHARE = 0.65
 
 
@@ -65,8 +73,8 @@ def unsupported_claims(text: str, brief: str) -> tuple[str, ...]:
     - **Percentages**: the brief must hold the same number as a percentage.
     - **Superlatives, guarantees, medical claims** (`CLAIMS`): the brief must use the same words.
     - **Names**: a capitalised word inside a sentence must occur in the brief in any case. Texts in
-      title case (most of the longer words inside their sentences capitalised) and single
-      letters are exempt, as their capitals say nothing.
+      title case (see `title_case`) and single letters are exempt, as their capitals say nothing:
+      of such texts an invented name is not found.
     """
     low_brief = brief.lower()
     shares = _percentages(text) - _percentages(brief)
@@ -97,7 +105,17 @@ def _percentages(text: str) -> set[str]:
     return {_plain_number(match) for match in _PERCENT.findall(text)}
 
 
-def _names(text: str, low_brief: str) -> set[str]:
+def title_case(text: str) -> bool:
+    """Tell whether most words inside a text's sentences are capitalised, as in a headline.
+
+    Small words (articles, short prepositions) are not counted; a lone capitalised word is a name.
+    """
+    counted = [w for w in _inside(text) if w[0].isalpha() and w.lower() not in _SMALL]
+    return len(counted) > 1 and sum(w[0].isupper() for w in counted) > _TITLE_SHARE * len(counted)
+
+
+def _inside(text: str) -> list[str]:
+    """Return the words that do not begin a sentence."""
     inside: list[str] = []
     at_start = True
     for token in _TOKEN.findall(text):
@@ -107,10 +125,15 @@ def _names(text: str, low_brief: str) -> set[str]:
         if not at_start:
             inside.append(token)
         at_start = False
-    long = [w for w in inside if len(w) >= 4]
-    capitals = [w for w in inside if w[0].isupper() and len(w) > 1 and not w.startswith("I'")]
-    if long and sum(w[0].isupper() for w in long) > _TITLE_SHARE * len(long):
+    return inside
+
+
+def _names(text: str, low_brief: str) -> set[str]:
+    if title_case(text):
         return set()
+    capitals = [
+        w for w in _inside(text) if w[0].isupper() and len(w) > 1 and not w.startswith(("I'", "I’"))
+    ]
     known = {_singular(w) for w in words(low_brief)}
     return {w for w in capitals if _singular(w.lower().replace("’", "'")) not in known}
 

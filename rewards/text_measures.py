@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from copygym.envs.copyrows import CopyRows
-from copygym.rewards.compliance import unsupported_claims
+from copygym.rewards.compliance import title_case, unsupported_claims
 from copygym.rewards.copy_text import Resources, gibberish, length, repetition
 from copygym.rewards.ngrams import NearestText, ngrams, plain, words
 
@@ -163,8 +163,9 @@ def measure_copy(
         texts), ``words_mean``, ``words_p5``, ``words_p95``, ``characters_mean``, ``misfit`` (mean
         of the copy term length), ``repetition`` and ``gibberish`` (means of those terms),
         ``exact_duplicates``, ``near_duplicates`` (`duplication`), ``compliance_rate`` (share of
-        texts without an unsupported claim), ``claims_mean`` (their number per text) and,
-        where the tasks have several briefs, ``on_brief`` (`on_brief`).
+        texts without an unsupported claim), ``claims_mean`` (their number per text),
+        ``title_case`` (share of texts whose names could not be checked for that) and, where the
+        tasks have several briefs, ``on_brief`` (`on_brief`).
     """
     if len(texts) != len(rows):
         raise ValueError(f"got {len(texts)} texts for {len(rows)} tasks")
@@ -187,5 +188,6 @@ def measure_copy(
         **duplication(texts, training_texts),
         "compliance_rate": float((claims == 0).mean()),
         "claims_mean": float(claims.mean()),
+        "title_case": float(np.mean([title_case(text) for text in texts])),
         **({} if math.isnan(kept) else {"on_brief": kept}),
     }

@@ -162,6 +162,8 @@ def test_near_duplicates_cost_and_others_do_not(store):
         ("It cures you.", ("cures",)),
         ("People in Paris love what the Home Test Lab measured on Sundays.", ("Paris",)),
         ("Why This Kettle Is Loved In Paris And Rome", ()),  # title case says nothing
+        ("See how Obama did it.", ("Obama",)),  # the name itself is no title case
+        ("Meet Obama and his dog Rex in Paris.", ("Obama", "Paris", "Rex")),
         ("One of us, with 49.00 to spend.", ()),
         ("Twelve reasons to love it.", ("12",)),
     ],

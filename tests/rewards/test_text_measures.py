@@ -87,6 +87,7 @@ def test_measures_of_the_catalogue_s_copy():
     got = measure_copy(own, rows, users.catalogue.texts)
     assert got["exact_duplicates"] == got["near_duplicates"] == 1.0
     assert got["compliance_rate"] == pytest.approx(1 - overclaims.mean())
+    assert got["title_case"] == 0
     assert got["unique"] == len(set(own)) / 60
     assert got["gibberish"] == got["repetition"] == 0.0
     assert got["words_mean"] == pytest.approx(np.mean([len(t.split()) for t in own]))
