@@ -13,6 +13,8 @@ from copygym.envs.profiles import Profiles
 
 #: Longest observation and longest copy, in characters; longer texts are cut.
 MAX_PROMPT, MAX_COPY = 4000, 500
+#: Longest line about the reader or the channel.
+_MAX_LINE = 1000
 
 _N_TRAITS = 4
 _NOTABLE = 0.5
@@ -73,24 +75,27 @@ def copywriting_prompts(
 ) -> tuple[str, ...]:
     """Return the `copywriting_prompt` of each (user, creative, channel, slot) of ``tasks``.
 
-    Each brief, reader and channel is put into words once.
+    Each brief, reader and channel is put into words once. A brief is one line, so that none of it
+    reads as another; where the whole is too long the brief is cut, and never what follows it.
     """
 
     @cache
     def brief(creative: int) -> str:
-        return clean_text(f"Brief: {catalogue.brief_of(creative)}", MAX_PROMPT)
+        line = " ".join(catalogue.brief_of(creative).split())
+        return clean_text(f"Brief: {line}", MAX_PROMPT)
 
     @cache
     def reader(user: int) -> str:
-        return clean_text(f"Reader: {describe_reader(profiles, user)}", MAX_PROMPT)
+        line = " ".join(describe_reader(profiles, user).split())
+        return clean_text(f"Reader: {line}", _MAX_LINE)
 
     @cache
     def moment(channel: int, slot: int) -> str:
-        return clean_text(
-            f"Channel: {catalogue.channels[channel]}, {catalogue.slots[slot]}", MAX_PROMPT
-        )
+        line = " ".join(f"{catalogue.channels[channel]}, {catalogue.slots[slot]}".split())
+        return clean_text(f"Channel: {line}", _MAX_LINE)
 
-    return tuple(
-        "\n".join((brief(creative), reader(user), moment(channel, slot)))[:MAX_PROMPT]
-        for user, creative, channel, slot in tasks
-    )
+    def prompt(user: int, creative: int, channel: int, slot: int) -> str:
+        rest = f"\n{reader(user)}\n{moment(channel, slot)}"
+        return brief(creative)[: MAX_PROMPT - len(rest)] + rest
+
+    return tuple(prompt(*task) for task in tasks)
