@@ -1,4 +1,4 @@
-"""LoRA adapters of PEFT as the joint matrices that `LlamaTrunk` multiplies with.
+"""Where PEFT's adapters go, and LoRA as the joint matrices that `LlamaTrunk` multiplies with.
 
 Shapes: r adapter rank, d inputs, m outputs of a joint product, R the sum of its adapters' ranks.
 """
@@ -11,6 +11,37 @@ import torch
 from torch import Tensor
 
 from copygym.agents.copywriter.trunk import GROUPS, Change, is_llama
+from copygym.envs.errors import UserError
+
+
+def layer_stack(model: Any) -> torch.nn.ModuleList:
+    """Return the layers of any model, bottom first.
+
+    Raises:
+        UserError: they were not found.
+    """
+    depth = int(model.config.num_hidden_layers)
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == depth:
+            return module
+    raise UserError(f"the layers of {type(model).__name__} were not found; train another model.")
+
+
+def linear_names(model: Any) -> list[str]:
+    """Return the names that the linear maps have within a layer, such as ``q_proj``.
+
+    PEFT's "all-linear" means the same, but cannot be limited to some layers.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    return sorted(
+        {
+            name.rpartition(".")[2]
+            for layer in layer_stack(model)
+            for name, module in layer.named_modules()
+            if isinstance(module, torch.nn.Linear | Conv1D)
+        }
+    )
 
 
 def _lora(module: Any) -> tuple[Tensor, Tensor, float] | None:
@@ -112,4 +143,4 @@ def peft_changes(lm: Any, dtype: torch.dtype) -> list[Change]:
     return changes
 
 
-__all__ = ["fast_path", "joint", "peft_changes", "readable"]
+__all__ = ["fast_path", "joint", "layer_stack", "linear_names", "peft_changes", "readable"]

@@ -41,7 +41,8 @@ class Trained:
     """What an algorithm made, and what it cost.
 
     Attributes:
-        writer: the trained writer. With a judge it is the best one that was judged.
+        writer: the trained writer. With a judge it is the one of its last look that was no fall
+            (see `training_run.Watch`).
         spent: the bill of training.
         history: one line per update. Every line has ``samples``, ``generated``, ``trained``,
             ``cpu_seconds`` (so far) and, unless the reward was never asked, ``reward``: its mean

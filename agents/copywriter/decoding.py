@@ -106,7 +106,8 @@ class HFDecoder(Decoder):
         self._cache = out.past_key_values
         # contiguous: a bf16 product with a strided slice is many times slower on a CPU.
         hidden = out.last_hidden_state[:, -1].contiguous()
-        return torch.nn.functional.linear(hidden, self._weight, self._bias).float()
+        logits = torch.nn.functional.linear(hidden, self._weight, self._bias).float()
+        return scaled_logits(logits, self._lm.config)
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """Append one token (B,) to each row; return logits (B, V) float32."""
@@ -118,6 +119,17 @@ class HFDecoder(Decoder):
         """Go on with these rows (M,) of the batch alone."""
         self._cache.batch_select_indices(rows)
         self._mask, self._position = self._mask[rows], self._position[rows]
+
+
+def scaled_logits(logits: torch.Tensor, config: Any) -> torch.Tensor:
+    """Return a head's products as the model of this config makes logits of them."""
+    if scale := getattr(config, "logit_scale", None):  # Cohere
+        logits = logits * scale
+    if scale := getattr(config, "logits_scaling", None):  # Granite
+        logits = logits / scale
+    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2
+        logits = torch.tanh(logits / cap) * cap
+    return logits
 
 
 @dataclass(frozen=True)

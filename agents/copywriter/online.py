@@ -121,6 +121,7 @@ class _OnlineTrainer(QuietTrainer):
             eos_id=self.writer.style.eos_id,
             pad_id=self.writer.style.pad_id,
             seed=self.copy_seed,
+            allowed_tokens=self.writer.vocabulary,
             rows=range(first, first + len(prompts)),
         )
         self.model.train()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from copygym.agents.copywriter.adapters import fast_path
+from copygym.agents.copywriter.adapters import fast_path, layer_stack, linear_names
 from copygym.agents.copywriter.backends import (
     Backend,
     HFBackend,
@@ -148,7 +148,7 @@ class Policy(nn.Module):
             r=rank,
             lora_alpha=2 * rank,
             lora_dropout=0.0,
-            target_modules=_linear_names(self.writer.model) if targets == "all" else None,
+            target_modules=linear_names(self.writer.model) if targets == "all" else None,
             layers_to_transform=list(top) if top.start else None,
             task_type="CAUSAL_LM",
         )
@@ -258,35 +258,10 @@ def _masters(lm: Any, top: range) -> dict[str, nn.Parameter]:
     }
 
 
-def _layer_stack(model: Any) -> nn.ModuleList:
-    """Return the layers of any model, bottom first."""
-    depth = int(model.config.num_hidden_layers)
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == depth:
-            return module
-    raise UserError(
-        f"the layers of {type(model).__name__} were not found; train another model with PPO."
-    )
-
-
-def _linear_names(model: Any) -> list[str]:
-    """Return the names that the linear maps have within a layer."""
-    from transformers.pytorch_utils import Conv1D
-
-    return sorted(
-        {
-            name.rpartition(".")[2]
-            for layer in _layer_stack(model)
-            for name, module in layer.named_modules()
-            if isinstance(module, nn.Linear | Conv1D)
-        }
-    )
-
-
 def _train_layers(model: Any, top: range) -> None:
     """Switch gradients on for the layers ``top`` of any model."""
     for number in top:
-        _layer_stack(model)[number].requires_grad_(True)
+        layer_stack(model)[number].requires_grad_(True)
 
 
 __all__ = ["TARGETS", "Evaluated", "Policy", "ValueHead"]

@@ -18,7 +18,8 @@ class PPOSettings(Watch):
         minibatches: optimiser steps per epoch; divides ``batch``. With 1 the first epoch's pass
             also gives the old log probabilities and values, which saves a pass.
         epochs: passes over each batch.
-        micro_batch: texts per backward pass; 0: the whole minibatch. It only bounds memory: the
+        micro_batch: texts per backward pass; 0: the whole minibatch. It bounds memory, if
+            ``minibatches`` is 2 or more (with 1 the first epoch's pass holds the whole batch); the
             loss is that of the minibatch whatever it is.
         bf16: hold and multiply the frozen weights in bfloat16; what is trained stays float32.
         gradient_checkpointing: compute the layers again in the backward pass instead of keeping

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,10 @@ class PromptStyle:
         return head, tail
 
 
+#: The day that prompts are written on.
+_DAY = date(2024, 7, 26)
+
+
 def _frame_text(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the chat template around the mark where the data goes."""
     from jinja2.exceptions import TemplateError
@@ -172,7 +177,13 @@ def _frame_text(tokenizer: PreTrainedTokenizerBase) -> str:
         try:
             return str(
                 tokenizer.apply_chat_template(
-                    messages, chat_template=template, tokenize=False, add_generation_prompt=True
+                    messages,
+                    chat_template=template,
+                    tokenize=False,
+                    add_generation_prompt=True,
+                    # Some templates tell the day, which no seed fixes.
+                    strftime_now=_DAY.strftime,
+                    date_string=_DAY.strftime("%d %b %Y"),
                 )
             )
         except TemplateError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from copygym.agents.copywriter.adapters import layer_stack
 from copygym.agents.copywriter.algorithm import Trained
 from copygym.agents.copywriter.budget import Spent
 from copygym.agents.copywriter.drawing import draw, reference_kl
@@ -138,9 +139,9 @@ def _twin(writer: Copywriter) -> Copywriter:
     must hold, are the layers' own matrices.
     """
     twin = writer.merged().copy()
-    for module in twin.model.get_decoder().layers.modules():
-        if hasattr(module, "weight") and module.weight.dim() == 2:
-            module.weight.requires_grad_(True)
+    for name, weight in layer_stack(twin.model).named_parameters():
+        if name.endswith("weight") and weight.dim() == 2:
+            weight.requires_grad_(True)
     return twin
 
 

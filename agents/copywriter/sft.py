@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from copygym.agents.copywriter.adapters import linear_names
 from copygym.agents.copywriter.budget import Spent
 from copygym.agents.copywriter.checkpoint import read_checkpoint, write_checkpoint
 from copygym.agents.copywriter.sft_trainer import (
@@ -254,7 +255,7 @@ def _peft_config(peft: PeftChoice, model: Any, steps: int) -> Any:
         "lora_alpha": 2 * peft.rank,
         "lora_dropout": 0.0,
         # By name: "all-linear" cannot be limited to some layers.
-        "target_modules": _linear_names(model),
+        "target_modules": linear_names(model),
         "layers_to_transform": top,
         "task_type": "CAUSAL_LM",
     }
@@ -268,18 +269,6 @@ def _peft_config(peft: PeftChoice, model: Any, steps: int) -> Any:
         tfinal=steps // 3,
         deltaT=1,
         **common,
-    )
-
-
-def _linear_names(model: Any) -> list[str]:
-    """Return the last names of all linear maps but the head, as PEFT's "all-linear" does."""
-    head = model.get_output_embeddings()
-    return sorted(
-        {
-            name.rpartition(".")[2]
-            for name, module in model.named_modules()
-            if isinstance(module, torch.nn.Linear) and module is not head
-        }
     )
 
 

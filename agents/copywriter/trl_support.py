@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
+from copygym.agents.copywriter.adapters import linear_names
 from copygym.agents.copywriter.training_run import TrainingRun, isolated_rng
 from copygym.agents.copywriter.writer import Copywriter
 from copygym.envs.errors import UserError
@@ -44,7 +45,7 @@ def adapted(writer: Copywriter, *, rank: int, layers: int, seed: int) -> Copywri
         r=rank,
         lora_alpha=2 * rank,
         lora_dropout=0.0,
-        target_modules=layer_linears(twin.model),
+        target_modules=linear_names(twin.model),
         layers_to_transform=list(range(depth - layers, depth)) if 0 < layers < depth else None,
         task_type="CAUSAL_LM",
     )
@@ -52,16 +53,6 @@ def adapted(writer: Copywriter, *, rank: int, layers: int, seed: int) -> Copywri
         # The adapters are float32 (PEFT's default): bf16 would lose small updates.
         twin.model = get_peft_model(twin.model, config)
     return twin
-
-
-def layer_linears(model: Any) -> list[str]:
-    """Return the names of the linear modules in a model's layers, such as ``q_proj``.
-
-    PEFT's "all-linear" means the same, but cannot be limited to some layers.
-    """
-    layers = model.get_decoder().layers
-    names = (n for n, module in layers.named_modules() if isinstance(module, torch.nn.Linear))
-    return sorted({name.rpartition(".")[2] for name in names})
 
 
 def trainer_arguments(
@@ -258,7 +249,6 @@ __all__ = [
     "cheap_collections",
     "contiguous_head",
     "drop_reference",
-    "layer_linears",
     "quiet",
     "trainer_arguments",
 ]

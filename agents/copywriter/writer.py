@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from copygym.agents.copywriter.decoding import scaled_logits
 from copygym.agents.copywriter.folders import bars_on_terminals, check_model_folder, whole_folder
 from copygym.agents.copywriter.prompts import PromptStyle
 from copygym.agents.copywriter.sampling import sample
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 SETTINGS_FILE = "copywriter.json"
 #: Folder of the base inside a saved copywriter whose base nothing else holds.
 _BASE = "base"
+#: Begins the name of a base that lies beside the folder.
+_BESIDE = "../"
 #: Rows of logits that are normalised at a time: bounds memory at (rows, V) float32.
 _CHUNK = 512
 
@@ -204,7 +207,7 @@ class Copywriter:
             state = {
                 "name": self.name,
                 "adapter": adapter,
-                "base": self.base if adapter else None,
+                "base": _stored_base(self.base, Path(folder)) if adapter else None,
                 "dtype": str(next(self.model.parameters()).dtype).removeprefix("torch."),
                 "max_new_tokens": self.max_new_tokens,
                 "vocabulary": None if self.vocabulary is None else list(self.vocabulary),
@@ -233,6 +236,8 @@ class Copywriter:
         base = state["base"]
         source: str | Path = folder
         if state["adapter"]:
+            if base is not None and base.startswith(_BESIDE):
+                base = str((folder / base).resolve())
             source = folder / _BASE if base is None else base
             source = smollm2_folder() if source == "smollm2" else source
         model, tokenizer = read_model(source, device=device, dtype=dtype)
@@ -248,6 +253,15 @@ class Copywriter:
             base=base if state["adapter"] else str(folder),
             vocabulary=state.get("vocabulary"),
         )
+
+
+def _stored_base(base: str | None, folder: Path) -> str | None:
+    """Return a base as it is written down: one beside the folder moves with it, as in a run."""
+    if base is None or not Path(base).is_dir():
+        return base
+    place = Path(base).resolve()
+    beside = place.parent == folder.resolve().parent
+    return f"{_BESIDE}{place.name}" if beside else str(place)
 
 
 def _base_alone(model: Any) -> Any:
@@ -362,15 +376,7 @@ def token_logprobs(
 
 def head_logits(base: Any, hidden: torch.Tensor) -> torch.Tensor:
     """Return the logits (M, V) float32 of hidden states (M, H), scaled as the model's own."""
-    logits = base.get_output_embeddings()(hidden).float()
-    config = base.config
-    if scale := getattr(config, "logit_scale", None):  # Cohere
-        logits = logits * scale
-    if scale := getattr(config, "logits_scaling", None):  # Granite
-        logits = logits / scale
-    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2
-        logits = torch.tanh(logits / cap) * cap
-    return logits
+    return scaled_logits(base.get_output_embeddings()(hidden).float(), base.config)
 
 
 __all__ = [

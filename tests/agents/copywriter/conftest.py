@@ -61,6 +61,22 @@ def random_copywriter(seed=0, max_new_tokens=12, hidden=32, scale=0.2):
     )
 
 
+@pytest.fixture
+def gpt2():
+    """A copywriter of another architecture, with absolute positions and biases."""
+    from dataclasses import replace
+
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    writer = random_copywriter(max_new_tokens=6)
+    torch.manual_seed(0)
+    config = GPT2Config(
+        n_embd=32, n_layer=3, n_head=2, n_positions=256, vocab_size=len(writer.tokenizer),
+        resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, eos_token_id=1, bos_token_id=1,
+    )  # fmt: skip
+    return replace(writer, model=GPT2LMHeadModel(config).eval())
+
+
 @pytest.fixture(scope="session")
 def copywriter():
     """A random copywriter; training must leave it as it is."""

@@ -381,3 +381,11 @@ def test_the_reward_rises(copywriter, rows, name):
 
     assert before < 0.5
     assert after > before + 0.7
+
+
+@learners
+def test_other_architectures_learn_too(name, gpt2, rows):
+    """GPT-2 names its layers otherwise, and keeps their weights transposed."""
+    trained = train(name, gpt2, rows, count_the, samples=8, settings={"layers": 2})
+    assert trained.spent.samples == 8
+    assert len(trained.writer.write(rows.take([0, 1]), seed=0)) == 2

@@ -44,22 +44,6 @@ def expected_logprobs(model, batch, temperature=1.0, allowed=None):
     return out
 
 
-@pytest.fixture
-def gpt2(make_copywriter):
-    """A copywriter of another architecture, with absolute positions and biases."""
-    from dataclasses import replace
-
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    writer = make_copywriter(max_new_tokens=T)
-    torch.manual_seed(0)
-    config = GPT2Config(
-        n_embd=32, n_layer=3, n_head=2, n_positions=256, vocab_size=len(writer.tokenizer),
-        resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, eos_token_id=1, bos_token_id=1,
-    )  # fmt: skip
-    return replace(writer, model=GPT2LMHeadModel(config).eval())
-
-
 def test_reads_cover_the_states_of_each_text(copywriter):
     batch = texts(copywriter)
     assert batch.reads == [3, 6, 6, 6]

@@ -195,3 +195,34 @@ def test_mistakes_are_named(make_copywriter, change, message):
     prompts = arguments.pop("prompts")
     with pytest.raises(UserError, match=re.escape(message)):
         sample(make_copywriter().model, prompts, **arguments)
+
+
+@pytest.mark.parametrize("kind", ["granite", "gemma2", "cohere"])
+def test_logits_are_scaled_as_the_model_scales_them(kind):
+    """What is drawn has the probability that the model's own forward gives it."""
+    import transformers
+
+    sizes = {
+        "vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "eos_token_id": 1,
+        "pad_token_id": 0, "bos_token_id": None, "initializer_range": 0.5,
+    }  # fmt: skip
+    own = {
+        "granite": (transformers.GraniteConfig, {"logits_scaling": 8.0}),
+        "gemma2": (transformers.Gemma2Config, {"final_logit_softcapping": 2.0}),
+        "cohere": (transformers.CohereConfig, {"logit_scale": 0.125}),
+    }
+    make, extra = own[kind]
+    if kind != "gemma2":
+        del sizes["head_dim"]
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(make(**sizes, **extra)).eval()
+    found = sample(model, PROMPTS, **OPTIONS)
+    for prompt, tokens, length, logprobs in zip(
+        PROMPTS, found.tokens.tolist(), found.lengths.tolist(), found.logprobs, strict=True
+    ):
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + tokens[:length]])).logits[0].float()
+        wanted = logits.log_softmax(-1)[len(prompt) - 1 : -1]
+        wanted = wanted.gather(1, torch.tensor(tokens[:length]).unsqueeze(1)).squeeze(1)
+        torch.testing.assert_close(logprobs[:length], wanted, atol=1e-4, rtol=1e-4)

@@ -280,3 +280,9 @@ def test_empty_input_is_refused(copywriter, rows):
         finetune(copywriter, [], rows.take([]), seed=0)
     with pytest.raises(UserError, match="the text of row 1 is empty"):
         finetune(copywriter, ["a", " "], rows.take([0, 1]), seed=0)
+
+
+@pytest.mark.parametrize("peft", [PeftChoice("lora", rank=4, layers=1), PeftChoice("full")])
+def test_other_architectures_are_fine_tuned_too(gpt2, rows, peft):
+    _, losses = tune(gpt2, rows, peft=peft, steps=12, lr=2e-2)
+    assert losses[-1] < losses[0]

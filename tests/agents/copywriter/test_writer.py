@@ -145,6 +145,21 @@ def test_lora_comes_back_merged_or_beside_its_base(make_copywriter, rows, tmp_pa
     assert (tmp_path / "writer" / "base").is_dir() is not merge
 
 
+def test_a_base_beside_the_adapter_moves_with_it(make_copywriter, rows, tmp_path, monkeypatch):
+    """As the writers of a run do when the run's folder is renamed."""
+    run = tmp_path / "run.new" / "writers"
+    make_copywriter(seed=1).save(run / "sft")
+    with_lora(Copywriter.load(run / "sft")).save(run / "ppo")
+    texts = Copywriter.load(run / "ppo").write(rows, seed=3)
+    moved = (tmp_path / "run.new").rename(tmp_path / "run") / "writers"
+    assert Copywriter.load(moved / "ppo").write(rows, seed=3) == texts
+    # Saved again elsewhere, it names its base by a path that any working directory finds.
+    monkeypatch.chdir(moved)
+    Copywriter.load("ppo").save(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    assert Copywriter.load("elsewhere").write(rows, seed=3) == texts
+
+
 def test_an_adapter_names_a_base_that_is_elsewhere(make_copywriter, rows, tmp_path):
     make_copywriter(seed=1).save(tmp_path / "base")
     writer = with_lora(Copywriter.load(tmp_path / "base"))
