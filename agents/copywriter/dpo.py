@@ -112,6 +112,11 @@ class DPO(RunAlgorithm):
             raise unknown_name("loss_type", self.loss_type, _LOSSES)
         if self.pairs is not None:
             check_pairs(self.pairs)
+            if self.max_kl:
+                raise UserError(
+                    f"max_kl is {self.max_kl:g}, but DPO writes no texts to see its KL by when it "
+                    "learns from a log's pairs; give max_kl=0, or raise beta."
+                )
 
     def train_in(self, run: TrainingRun, writer: Copywriter) -> Trained:
         """Train on pairs; see `RunAlgorithm.train_in`."""

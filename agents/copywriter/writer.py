@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SETTINGS_FILE = "copywriter.json"
 #: Folder of the base inside a saved copywriter whose base nothing else holds.
 _BASE = "base"
+#: What the settings file of every copywriter holds.
+_SETTINGS = {"name", "adapter", "base", "dtype", "max_new_tokens", "max_prompt_tokens"}
 #: Begins the name of a base that lies beside the folder.
 _BESIDE = "../"
 #: Rows of logits that are normalised at a time: bounds memory at (rows, V) float32.
@@ -232,6 +234,11 @@ class Copywriter:
         folder = Path(folder)
         check_model_folder(folder)
         state = read_json(folder / SETTINGS_FILE)
+        if lost := _SETTINGS - state.keys():
+            raise UserError(
+                f"{folder / SETTINGS_FILE} has no {', '.join(sorted(lost))}: it is damaged; save "
+                "the copywriter again."
+            )
         dtype = state["dtype"] if dtype == "auto" else dtype
         base = state["base"]
         source: str | Path = folder

@@ -152,3 +152,9 @@ def test_bad_pairs_are_refused(pairs):
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(UserError, match=re.escape(message)):
         DPO(**settings)
+
+
+def test_a_kl_that_nobody_could_see_is_refused(pairs):
+    with pytest.raises(UserError, match="max_kl is 1, but DPO writes no texts"):
+        DPO(pairs=pairs, max_kl=1.0)
+    assert DPO(max_kl=1.0).max_kl == 1.0

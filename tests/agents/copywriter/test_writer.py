@@ -222,6 +222,13 @@ def test_an_incomplete_folder_is_refused(copywriter, tmp_path, missing, message)
         Copywriter.load(tmp_path / "writer")
 
 
+def test_settings_that_lack_a_key_are_refused(copywriter, tmp_path):
+    copywriter.save(tmp_path / "writer")
+    (tmp_path / "writer" / "copywriter.json").write_text('{"name": "x", "adapter": false}')
+    with pytest.raises(UserError, match="has no base, dtype, max_new_tokens, max_prompt_tokens"):
+        Copywriter.load(tmp_path / "writer")
+
+
 def test_a_damaged_adapter_is_refused(make_copywriter, tmp_path):
     with_lora(make_copywriter(seed=1)).save(tmp_path / "writer")
     (tmp_path / "writer" / "adapter_model.safetensors").write_bytes(b"no weights")
