@@ -264,7 +264,7 @@ class Copywriter:
 
 def _stored_base(base: str | None, folder: Path) -> str | None:
     """Return a base as it is written down: one beside the folder moves with it, as in a run."""
-    if base is None or not Path(base).is_dir():
+    if base is None or base == "smollm2" or not Path(base).is_dir():
         return base
     place = Path(base).resolve()
     beside = place.parent == folder.resolve().parent
