@@ -127,8 +127,9 @@ def stock_seconds(batch: int, updates: int) -> dict[str, Any]:
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaForCausalLM, LlamaForSequenceClassification, TrainerCallback
 
-    from copygym.agents.copywriter.models import load_copywriter, smollm2_folder
+    from copygym.agents.copywriter.models import load_copywriter
     from copygym.agents.copywriter.ppo_trainer import PPOConfig, PPOTrainer
+    from copygym.envs.smollm2 import smollm2_folder
 
     folder = smollm2_folder()
     writer = load_copywriter("smollm2", dtype="bfloat16", max_new_tokens=_RESPONSE)

@@ -124,7 +124,7 @@ def _check_header(path: Path, separator: str, encoding: str) -> None:
     with _open_bytes(path) as stream:
         head = stream.read(4)
         if not head.strip():
-            raise UserError(f"{path} is empty; a log has a header and at least one row.")
+            raise UserError(f"{path} is empty; it needs a header and at least one row.")
         for mark, name in _BOMS.items():
             if head.startswith(mark) and encoding in ("utf-8", "utf8"):
                 raise UserError(
@@ -216,7 +216,7 @@ def readable(path: str | Path, separator: str | None = None) -> Iterator[None]:
     try:
         yield
     except pl.exceptions.NoDataError:
-        raise UserError(f"{path} is empty; a log has a header and at least one row.") from None
+        raise UserError(f"{path} is empty; it needs a header and at least one row.") from None
     except (pl.exceptions.PolarsError, OSError, zlib.error, EOFError) as error:
         if isinstance(error, OSError) and error.errno in (13, 1):
             raise UserError(f"{path} may not be read: permission denied.") from None

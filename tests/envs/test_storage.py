@@ -1,0 +1,50 @@
+"""Folders that are whole or not there."""
+
+import multiprocessing
+from pathlib import Path
+
+from copygym.envs.storage import cache_home, whole_folder
+
+
+def _build(path: Path, number: int, barrier) -> None:
+    with whole_folder(path, replace=False) as temporary:
+        for part in range(5):
+            (temporary / f"part{part}").write_text(str(number))
+        barrier.wait(60)  # both are ready before either moves
+
+
+def test_two_processes_that_race_leave_one_whole_folder(tmp_path):
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(2)
+    path = tmp_path / "models" / "model"
+    racers = [context.Process(target=_build, args=(path, i, barrier)) for i in range(2)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join(60)
+    assert [racer.exitcode for racer in racers] == [0, 0]
+    written = {file.read_text() for file in path.iterdir()}
+    assert len(written) == 1
+    assert len(list(path.iterdir())) == 5
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old").write_text("")
+    with whole_folder(path) as temporary:
+        (temporary / "new").write_text("")
+        assert (path / "old").exists()
+    assert [p.name for p in path.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("COPYGYM_HOME", str(tmp_path / "cache"))
+    assert cache_home() == tmp_path / "cache"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("COPYGYM_HOME", "~/mine")
+    assert cache_home() == tmp_path / "mine"
+    monkeypatch.delenv("COPYGYM_HOME")
+    assert cache_home() == tmp_path / ".cache" / "copygym"
