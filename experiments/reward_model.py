@@ -261,13 +261,19 @@ def _random(counts: CopyCounts, config: Mapping[str, Any]) -> dict[str, Any]:
 def _title(name: str, entry: Mapping[str, Any] | None) -> str:
     if entry is None:
         return "a random arm"
-    encoder = str(entry.get("encoder", "")).rpartition("/")[2]
+    encoder = _short(entry)
     tuning = "" if encoder == "tfidf" else f", {entry.get('tuning', 'frozen')!s}"
-    more = "".join(f" + {kind}" for kind in entry.get("companions") or ())
+    companions = entry.get("companions") or ()
+    more = "".join(f" + {k if isinstance(k, str) else _short(k)}" for k in companions)
     members = int(entry.get("members") or 1)
     several = f", {members} members" if members > 1 else ""
     title = f"{encoder}{tuning}{more}{several}"
     return f"{title} (main)" if name == MAIN else title
+
+
+def _short(entry: Mapping[str, Any]) -> str:
+    """Return an encoder's name without the folder or the organisation that it lies in."""
+    return str(entry.get("encoder", "")).rpartition("/")[2]
 
 
 def _summary(

