@@ -4,7 +4,8 @@ It knows no language but the log's: on a log of tens of thousands of headlines i
 on a small catalogue it recombines what the catalogue and the briefs say. For tests, and for sweeps
 over many seeds on a CPU.
 
-Shapes: B rows of a batch, L prompt tokens, T response tokens, V vocabulary.
+Shapes: B prompts of a batch, S tokens of a prompt with its copies, M tokens to foretell,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,20 +14,19 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from copygym.agents.copywriter.models import torch_dtype
 from copygym.agents.copywriter.prompts import PromptStyle, clean_copy, clean_data
-from copygym.agents.copywriter.writer import (
-    Copywriter,
-    head_logits,
-    hidden_states,
-    right_padded,
-)
+from copygym.agents.copywriter.writer import Copywriter, head_logits
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 #: The frame is two tokens; the instruction would teach a model from scratch nothing.
 CHAT_TEMPLATE = (
@@ -50,19 +50,20 @@ class TinyConfig:
         hidden: width.
         layers: depth.
         heads: attention heads; divides ``hidden``.
-        max_prompt_tokens: L.
-        max_new_tokens: T.
+        max_prompt_tokens: longest prompt.
+        max_new_tokens: longest copy.
         steps: updates.
-        batch_size: B.
+        batch_size: copies an update learns from, or a few more: those of one prompt are together.
         lr: peak of AdamW's learning rate, after a warm-up over a twentieth of the steps; it then
             falls along a cosine to a tenth.
         weight_decay: AdamW's.
         pretrain: share of the steps, first, that learn copy without its task, four times as many
             texts at once; None: a half where the log has many texts, else 0.
-        prompt_weight: weight of a prompt token's loss beside a response token's 1: briefs are
+        prompt_weight: weight of a prompt token's loss beside a copy token's 1: briefs are
             language too, and on a small log most of what there is.
-        recombine: share of examples whose copy is made of one or two sentences of the same
-            brief's copy and facts; None: a half where the log has few texts, else 0.
+        recombine: copies that each prompt gets beside its own, of one or two sentences of the same
+            brief's copy and facts. The prompt is read once for all. None: 2 where the log has few
+            texts, else 0.
     """
 
     vocabulary: int = 4000
@@ -77,12 +78,15 @@ class TinyConfig:
     weight_decay: float = 0.05
     pretrain: float | None = None
     prompt_weight: float = 0.3
-    recombine: float | None = None
+    recombine: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "hidden", "layers", "heads", "batch_size", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise UserError(f"tiny: {name} is {getattr(self, name)}; it must be at least 1.")
+        more = self.recombine
+        if more is not None and (more < 0 or more != int(more)):
+            raise UserError(f"tiny: recombine is {more:g}; give a number of copies, 0 or more.")
         if self.hidden % (2 * self.heads):
             raise UserError(
                 f"tiny: hidden is {self.hidden}; it must be a multiple of 2 * heads = "
@@ -168,7 +172,7 @@ def train_tiny(
         for group in optimizer.param_groups:
             group["lr"] = config.lr * _schedule(step, config.steps)
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            loss = _loss(model, *batches.draw(step), config.prompt_weight)
+            loss = _loss(model, batches.draw(step))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -225,22 +229,75 @@ def _schedule(step: int, steps: int) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _loss(
-    model: torch.nn.Module,
-    ids: torch.Tensor,
-    mask: torch.Tensor,
-    picked: torch.Tensor,
+@dataclass(frozen=True)
+class _Batch:
+    """Prompts, each followed by copies that see it and not each other.
+
+    Attributes:
+        ids: (B, S) int64 tokens, padded on the right.
+        position: (B, S) int64: every copy begins where its prompt ends.
+        mask: (B, 1, S, S) float32 to add to attention: 0 where a token sees another.
+        source: (M,) int64 places in the flat ids that foretell a token.
+        target: (M,) int64 those tokens.
+        weight: (M,) float32 of their losses.
+    """
+
+    ids: torch.Tensor
+    position: torch.Tensor
+    mask: torch.Tensor
+    source: torch.Tensor
+    target: torch.Tensor
+    weight: torch.Tensor
+
+
+def _batch(
+    prompts: Sequence[Sequence[int]],
+    copies: Sequence[Sequence[Sequence[int]]],
+    pad_id: int,
     prompt_weight: float,
-) -> torch.Tensor:
-    """Return the weighted mean cross-entropy, nats per token, of right-padded (B, L + T) rows."""
-    hidden = hidden_states(model, ids, mask)
-    target = mask[:, 1:].bool()
-    if not prompt_weight:
-        target = target & picked[:, 1:]
-    logits = head_logits(model, hidden[:, :-1][target])
-    losses = torch.nn.functional.cross_entropy(logits, ids[:, 1:][target], reduction="none")
-    weight = torch.where(picked[:, 1:][target], 1.0, prompt_weight)
-    return (losses * weight).sum() / weight.sum()
+) -> _Batch:
+    """Return B prompts with the copies of each, at least one, as one batch."""
+    width = max(len(p) + sum(map(len, c)) for p, c in zip(prompts, copies, strict=True))
+    shape = len(prompts), width
+    ids, position = np.full(shape, pad_id), np.zeros(shape, np.int64)
+    # 0: prompt, 1 and on: its copies, -1: nothing. Nothing sees itself, lest it see no token.
+    part = np.full(shape, -1)
+    before = np.tile(np.arange(-1, width - 1), (len(prompts), 1))
+    for row, (prompt, answers) in enumerate(zip(prompts, copies, strict=True)):
+        end = start = len(prompt)
+        ids[row, :end], position[row, :end], part[row, :end] = prompt, np.arange(end), 0
+        for number, answer in enumerate(answers, 1):
+            place = slice(start, start + len(answer))
+            ids[row, place], part[row, place] = answer, number
+            position[row, place] = np.arange(end, end + len(answer))
+            before[row, start] = end - 1
+            start = place.stop
+    sees = (part[:, :, None] == part[:, None, :]) | (part[:, None, :] == 0)
+    sees &= np.tri(width, dtype=bool)
+    weight = np.where(part > 0, 1.0, np.where(part == 0, prompt_weight, 0.0)).astype(np.float32)
+    weight[:, 0] = 0.0
+    rows, columns = weight.nonzero()
+    return _Batch(
+        ids=torch.from_numpy(ids),
+        position=torch.from_numpy(position),
+        mask=torch.where(torch.from_numpy(sees[:, None]), 0.0, torch.finfo(torch.float32).min),
+        source=torch.from_numpy(rows * width + before[rows, columns]),
+        target=torch.from_numpy(ids[rows, columns]),
+        weight=torch.from_numpy(weight[rows, columns]),
+    )
+
+
+def _loss(model: PreTrainedModel, batch: _Batch) -> torch.Tensor:
+    """Return the weighted mean cross-entropy, nats per token."""
+    out = model.get_decoder()(
+        input_ids=batch.ids,
+        position_ids=batch.position,
+        attention_mask=batch.mask,
+        use_cache=False,
+    )
+    logits = head_logits(model, out.last_hidden_state.flatten(0, 1)[batch.source])
+    losses = torch.nn.functional.cross_entropy(logits, batch.target, reduction="none")
+    return (losses * batch.weight).sum() / batch.weight.sum()
 
 
 class _Batches:
@@ -261,7 +318,7 @@ class _Batches:
         self._prompts = [rendered[prompt] for prompt in rows.prompts]
         self._corpus = sorted({*texts, *corpus})
         few = len(self._corpus) < _FEW_TEXTS
-        self._share = config.recombine if config.recombine is not None else 0.5 * few
+        self._more = config.recombine if config.recombine is not None else 2 * few
         pretrain = config.pretrain if config.pretrain is not None else 0.5 * (not few)
         self._first = round(pretrain * config.steps)
         self._pools: dict[str, list[str]] = {}
@@ -271,25 +328,30 @@ class _Batches:
         self._copies: Iterator[np.ndarray] = iter(())
         self._tasks: Iterator[np.ndarray] = iter(())
 
-    def draw(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return tokens, mask and response positions of a batch, (B, L + T) each."""
-        limit = self._config.max_new_tokens
+    def draw(self, step: int) -> _Batch:
+        """Return the batch of a step; to be called in order."""
+        pad, weight = self._style.pad_id, self._config.prompt_weight
         if step < self._first:
             index = next(self._copies, None)
             if index is None:
                 lengths = [len(text) for text in self._corpus]
                 self._copies = self._epoch(lengths, 4 * self._config.batch_size)
                 index = next(self._copies)
-            responses = [self._style.response_ids(self._corpus[i], limit) for i in index]
             # The last token of a prompt is the one that copy follows.
-            return right_padded([self._prompts[0][-1:]] * len(index), responses)
+            prompts = [self._prompts[0][-1:]] * len(index)
+            return _batch(prompts, [[self._tokens(self._corpus[i])] for i in index], pad, weight)
         index = next(self._tasks, None)
         if index is None:
             lengths = [len(prompt) for prompt in self._prompts]
-            self._tasks = self._epoch(lengths, self._config.batch_size)
+            self._tasks = self._epoch(lengths, -(-self._config.batch_size // (1 + self._more)))
             index = next(self._tasks)
-        responses = [self._style.response_ids(self._text(i), limit) for i in index]
-        return right_padded([self._prompts[i] for i in index], responses)
+        copies = [
+            [self._tokens(text) for text in (self._texts[i], *self._recombined(i))] for i in index
+        ]
+        return _batch([self._prompts[i] for i in index], copies, pad, weight)
+
+    def _tokens(self, text: str) -> list[int]:
+        return self._style.response_ids(text, self._config.max_new_tokens)
 
     def _epoch(self, lengths: Sequence[int], size: int) -> Iterator[np.ndarray]:
         """Yield every row once, (B,) at a time, rows of like length together."""
@@ -302,12 +364,12 @@ class _Batches:
             batches = [pool[k : k + size] for k in range(0, len(pool), size)]
             yield from (batches[k] for k in self._rng.permutation(len(batches)))
 
-    def _text(self, row: int) -> str:
-        if self._rng.random() >= self._share:
-            return self._texts[row]
+    def _recombined(self, row: int) -> Iterator[str]:
+        """Yield further copies for a task."""
         pool = self._pools[self._rows.briefs[row]]
-        count = min(len(pool), int(self._rng.integers(1, 3)))
-        return " ".join(pool[k] for k in self._rng.permutation(len(pool))[:count])
+        for _ in range(self._more):
+            count = min(len(pool), int(self._rng.integers(1, 3)))
+            yield " ".join(pool[k] for k in self._rng.permutation(len(pool))[:count])
 
 
 def _split(text: str) -> list[str]:

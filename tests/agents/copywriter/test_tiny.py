@@ -5,15 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from copygym.agents.copywriter.models import load_copywriter
 from copygym.agents.copywriter.tiny import SPECIAL, TinyConfig, make_tiny, train_tiny
+from copygym.agents.copywriter.writer import batch_logprobs
 from copygym.envs.copyrows import copy_rows
 from copygym.envs.errors import UserError
 
 SMALL = TinyConfig(
     vocabulary=300, hidden=32, layers=2, heads=2, steps=100, batch_size=8, lr=5e-3,
-    max_new_tokens=24, prompt_weight=0.1, recombine=0.0,
+    max_new_tokens=24, prompt_weight=0.1, recombine=0,
 )  # fmt: skip
 BRIEFS = ("a coat", "fresh coffee", "the calendar")
 COPY = ("Stay warm this winter.", "Coffee to wake you up!", "Save time, every day.")
@@ -100,16 +102,33 @@ def test_few_texts_are_recombined_and_many_are_not(task):
     writer = make_tiny(texts, rows, seed=0, config=SMALL)
     long = [f"{text} Second sentence of {k}." for text, k in zip(texts, rows.creative, strict=True)]
 
-    def drawn(share):
-        config = TinyConfig(recombine=share, batch_size=4)
+    def drawn(recombine):
+        config = TinyConfig(recombine=recombine, batch_size=4)
         batches = _Batches(writer, long, rows, (), config, np.random.default_rng(0))
-        return {batches._text(row) for row in range(60)}
+        return [text for row in range(60) for text in batches._recombined(row)]
 
-    assert drawn(0.0) == set(long)
-    mixed = drawn(1.0)
-    assert len(mixed) > len(set(long))
+    assert drawn(0) == []
+    mixed = drawn(2)
+    assert len(mixed) == 120 and set(mixed) > set(long)
     sentences = {s for text in long for s in re.split(r"(?<=[.!]) ", text)}
     assert all(set(re.split(r"(?<=[.!]) ", text)) <= sentences for text in mixed)
+
+
+def test_copies_that_share_a_prompt_count_as_if_each_had_its_own(task):
+    from copygym.agents.copywriter.tiny import _batch, _loss
+
+    writer = make_tiny(*task, seed=0, config=SMALL)
+    prompts = [writer.style.render(prompt) for prompt in ("Brief: a coat", "Brief: the calendar")]
+    copies = [[[7, 8, 9, 1], [10, 1]], [[11, 12, 1]]]
+    with torch.no_grad():
+        together = _loss(writer.model, _batch(prompts, copies, writer.style.pad_id, 0.3))
+    alone = 0.0
+    for prompt, own in zip(prompts, copies, strict=True):
+        for copy in own:
+            alone -= batch_logprobs(writer.model, [prompt], [copy])[0]
+        alone -= 0.3 * batch_logprobs(writer.model, [prompt[:1]], [prompt[1:]])[0]
+    weights = sum(len(c) for own in copies for c in own) + 0.3 * sum(len(p) - 1 for p in prompts)
+    assert float(together) == pytest.approx(alone / weights, rel=1e-5)
 
 
 def test_a_corpus_is_learned_before_the_tasks(task):
@@ -137,6 +156,9 @@ def test_sizes_that_cannot_be_are_refused():
         TinyConfig(hidden=30, heads=4)
     with pytest.raises(UserError, match=re.escape("tiny: layers is 0")):
         TinyConfig(layers=0)
+    for recombine in (-1, 0.5):
+        with pytest.raises(UserError, match=re.escape(f"tiny: recombine is {recombine:g}; give")):
+            TinyConfig(recombine=recombine)
 
 
 def test_a_loss_that_is_not_a_number_stops_it(task):
