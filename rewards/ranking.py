@@ -101,8 +101,11 @@ def best_of_three(scores: np.ndarray, rate: np.ndarray, a: np.ndarray, b: np.nda
     Args:
         scores: (N,) of the arms.
         rate: (N,) observed click rates.
-        a: (P,) one arm of every two arms of a test.
-        b: (P,) the other.
+        a: (P,) int64, one arm of every two arms of a test.
+        b: (P,) int64, the other.
+
+    Returns:
+        (N,) float64; a three whose favourites are tied counts by the share of them.
     """
     one, other = np.concatenate([a, b]), np.concatenate([b, a])
     no_better = rate[other] <= rate[one]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from copygym.agents.copywriter.adapters import peft_changes
-from copygym.agents.copywriter.decoding import Decoder, HFDecoder, LlamaDecoder
+from copygym.agents.copywriter.decoding import Decoder, HFDecoder, LlamaDecoder, scaled_logits
 from copygym.agents.copywriter.kernels import Frozen
 from copygym.agents.copywriter.packing import Packed, common_prefix, follow, pack
 from copygym.agents.copywriter.trunk import (
@@ -338,8 +338,6 @@ class HFBackend(Backend):
         self._lm = model.get_base_model() if hasattr(model, "get_base_model") else model
         head = self._lm.get_output_embeddings()
         config = self._lm.config
-        scale = float(getattr(config, "logit_scale", None) or 1.0)
-        scale /= float(getattr(config, "logits_scaling", None) or 1.0)
         if getattr(head, "bias", None) is not None or getattr(
             config, "final_logit_softcapping", None
         ):
@@ -347,7 +345,8 @@ class HFBackend(Backend):
                 f"PPO cannot train {type(self._lm).__name__}, whose output layer has a bias or a "
                 "soft cap; use algorithm=rloo, or another model."
             )
-        self.head = Frozen(head.weight if scale == 1.0 else head.weight * scale)
+        # Without bias and cap logits are linear in the head, so that it can carry their scale.
+        self.head = Frozen(scaled_logits(head.weight, config))
         self.hidden_size = int(self.head.weight.shape[1])
         self.device = self.head.weight.device
 

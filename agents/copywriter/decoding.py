@@ -122,7 +122,7 @@ class HFDecoder(Decoder):
 
 
 def scaled_logits(logits: torch.Tensor, config: Any) -> torch.Tensor:
-    """Return a head's products as the model of this config makes logits of them."""
+    """Return a head's products (..., V) as the model of this config makes logits of them."""
     if scale := getattr(config, "logit_scale", None):  # Cohere
         logits = logits * scale
     if scale := getattr(config, "logits_scaling", None):  # Granite

@@ -33,6 +33,8 @@ PLAIN_TEMPLATE = (
     "{% if add_generation_prompt %}Copy: {% endif %}"
 )
 
+#: The day of prompts whose chat template tells one, which no seed would fix.
+_DAY = date(2024, 7, 26)
 _LABELS = ("Reader:", "Channel:")
 _MARK = "COPYGYMDATA"
 _QUOTES = '"“”„«»'
@@ -158,10 +160,6 @@ class PromptStyle:
         return head, tail
 
 
-#: The day that prompts are written on.
-_DAY = date(2024, 7, 26)
-
-
 def _frame_text(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the chat template around the mark where the data goes."""
     from jinja2.exceptions import TemplateError
@@ -181,7 +179,6 @@ def _frame_text(tokenizer: PreTrainedTokenizerBase) -> str:
                     chat_template=template,
                     tokenize=False,
                     add_generation_prompt=True,
-                    # Some templates tell the day, which no seed fixes.
                     strftime_now=_DAY.strftime,
                     date_string=_DAY.strftime("%d %b %Y"),
                 )

@@ -93,8 +93,8 @@ def test_cells_of_several_lines_become_one(tmp_path):
         ("brief,x\n,1\n", "row 2, column brief: the brief is empty"),
         ("text,id\nA coat,1\n", "has no column brief; it has text, id"),
         ("brief\n", "holds a header and no row"),
-        ("", "empty"),
-        ("brief,brief\nA coat,A hat\n", "brief"),
+        ("", "is empty; it needs a header"),
+        ("brief,brief\nA coat,A hat\n", "row 1: column 'brief' occurs twice"),
         ("brief,copy\nA coat,mine\n", "already has a column copy"),
     ],
 )
