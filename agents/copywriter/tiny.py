@@ -53,7 +53,7 @@ class TinyConfig:
         max_prompt_tokens: longest prompt.
         max_new_tokens: longest copy.
         steps: updates.
-        batch_size: copies an update learns from, or a few more: those of one prompt are together.
+        batch_size: copies an update learns from, about: those of one prompt stay together.
         lr: peak of AdamW's learning rate, after a warm-up over a twentieth of the steps; it then
             falls along a cosine to a tenth.
         weight_decay: AdamW's.
@@ -72,9 +72,9 @@ class TinyConfig:
     heads: int = 4
     max_prompt_tokens: int = 128
     max_new_tokens: int = 64
-    steps: int = 400
+    steps: int = 300
     batch_size: int = 16
-    lr: float = 3e-3
+    lr: float = 2e-3
     weight_decay: float = 0.05
     pretrain: float | None = None
     prompt_weight: float = 0.3
@@ -343,7 +343,7 @@ class _Batches:
         index = next(self._tasks, None)
         if index is None:
             lengths = [len(prompt) for prompt in self._prompts]
-            self._tasks = self._epoch(lengths, -(-self._config.batch_size // (1 + self._more)))
+            self._tasks = self._epoch(lengths, max(1, round(self._config.batch_size / (1 + self._more))))
             index = next(self._tasks)
         copies = [
             [self._tokens(text) for text in (self._texts[i], *self._recombined(i))] for i in index
