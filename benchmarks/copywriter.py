@@ -24,7 +24,9 @@ _TOP_LAYERS, _VOCABULARY = 10, 8192
 #: Parameters of a layer's linear maps and of the head, for the arithmetic.
 _LAYER, _HEAD, _LAYERS = 3_538_944, 28_311_552, 30
 
-SIDES = ("same", "unshared", "fast", "stock")
+SIDES = ("same", "unshared", "fast", "once", "stock")
+#: The sides with those options; "once" reads prompts once besides, without a gradient through them.
+_FAST = ("fast", "once")
 
 
 def prompts(writer: Any, n: int, shared: bool) -> list[list[int]]:
@@ -49,7 +51,7 @@ def our_seconds(side: str, batch: int, updates: int) -> dict[str, Any]:
     from copygym.agents.copywriter.ppo_trainer import CopyPPOTrainer
 
     writer = load_copywriter("smollm2", dtype="bfloat16", max_new_tokens=_RESPONSE)
-    fast = side == "fast"
+    fast = side in _FAST
     settings = PPO(
         batch=batch,
         epochs=_EPOCHS,
@@ -58,6 +60,7 @@ def our_seconds(side: str, batch: int, updates: int) -> dict[str, Any]:
         learning_rate=1e-5,
         layers=_TOP_LAYERS if fast else 0,
         vocabulary=list(range(_VOCABULARY)) if fast else "full",
+        prompt_gradient=side != "once",
     )
     policy = Policy(
         writer,
@@ -65,6 +68,7 @@ def our_seconds(side: str, batch: int, updates: int) -> dict[str, Any]:
         targets="qv",
         layers=settings.layers,
         vocabulary=range(_VOCABULARY) if fast else None,
+        prompt_gradient=settings.prompt_gradient,
     )
     seconds: list[float] = []
     lines: list[dict[str, float]] = []
@@ -109,11 +113,13 @@ def our_seconds(side: str, batch: int, updates: int) -> dict[str, Any]:
 
 def _gflop(batch: int, side: str) -> float:
     """Return the products of one update of ours in 1e9 operations, attention's own left out."""
-    trained = _TOP_LAYERS if side == "fast" else _LAYERS
-    head = _HEAD * (_VOCABULARY / 49_152 if side == "fast" else 1.0)
+    trained = _TOP_LAYERS if side in _FAST else _LAYERS
+    head = _HEAD * (_VOCABULARY / 49_152 if side in _FAST else 1.0)
     prompt = sum(_PROMPT) / 2 - (0 if side == "unshared" else 20)
     tokens = batch * (prompt + _RESPONSE)
     generate = tokens * _LAYERS * _LAYER + batch * _RESPONSE * head
+    if side == "once":
+        tokens = batch * _RESPONSE
     frozen = tokens * (_LAYERS - trained) * _LAYER
     forward = tokens * trained * _LAYER + batch * _RESPONSE * head
     # Frozen weights take no gradient: a backward costs one forward.
@@ -229,10 +235,13 @@ def measure_side(side: str, batch: int, updates: int) -> dict[str, Any]:
 #: What is run at each batch size, in this order: side and updates. Stock needs no warm-up: its
 #: second update costs what its first did.
 _PLANS: dict[int, tuple[tuple[str, int], ...]] = {
-    16: (("same", 3), ("fast", 3), ("unshared", 2), ("stock", 1), ("same", 3), ("fast", 3)),
-    64: (("same", 2), ("fast", 2), ("stock", 1)),
+    16: (
+        *(("same", 3), ("fast", 3), ("once", 3), ("unshared", 2), ("stock", 1)),
+        *(("same", 3), ("fast", 3), ("once", 3)),
+    ),
+    64: (("same", 2), ("fast", 2), ("once", 2), ("stock", 1)),
 }
-_TINY_PLANS = {2: (("same", 1), ("fast", 1), ("unshared", 1), ("stock", 1))}
+_TINY_PLANS = {2: tuple((side, 1) for side in SIDES)}
 
 
 def ppo_copy_rows(tiny: bool = False) -> list[Row]:
@@ -252,6 +261,7 @@ _TITLES = {
     "same": "same loss, LoRA on all layers, full vocabulary",
     "unshared": "the same, prompts without a common beginning",
     "fast": f"LoRA on the top {_TOP_LAYERS} layers, {_VOCABULARY:,} tokens",
+    "once": "the same, prompts read once",
 }
 
 
