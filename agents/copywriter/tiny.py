@@ -343,7 +343,8 @@ class _Batches:
         index = next(self._tasks, None)
         if index is None:
             lengths = [len(prompt) for prompt in self._prompts]
-            self._tasks = self._epoch(lengths, max(1, round(self._config.batch_size / (1 + self._more))))
+            prompts_a_step = max(1, round(self._config.batch_size / (1 + self._more)))
+            self._tasks = self._epoch(lengths, prompts_a_step)
             index = next(self._tasks)
         copies = [
             [self._tokens(text) for text in (self._texts[i], *self._recombined(i))] for i in index
