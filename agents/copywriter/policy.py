@@ -23,6 +23,7 @@ from copygym.agents.copywriter.backends import (
 )
 from copygym.agents.copywriter.decoding import Decoder
 from copygym.agents.copywriter.kernels import Frozen, token_logprobs
+from copygym.agents.copywriter.quantisation import is_quantised
 from copygym.agents.copywriter.sampling import vocabulary_subset
 from copygym.agents.copywriter.training_run import isolated_rng
 from copygym.agents.copywriter.trunk import GROUPS, base_weight
@@ -83,14 +84,15 @@ class Policy(nn.Module):
             the writer's own limit, or all. Policy and reference are normalised over these.
         temperature: divides the logits of both.
         seed: of the adapters' first weights.
-        bf16: put the frozen weights into bfloat16; the trained writer keeps that.
+        bf16: put the frozen weights into bfloat16, unless they are of few bits; the trained writer
+            keeps that.
         gradient_checkpointing: keep no layer's output for the backward pass.
         prompt_gradient: False: what the prompts say to the trained layers is computed once a
             rollout and takes no gradient; the passes run over the responses alone. Other
             architectures than Llama's run the whole texts whatever it is.
 
     Raises:
-        UserError: an unknown name, a rank below 1, a prefix-tuned writer.
+        UserError: an unknown name, a rank below 1, a prefix-tuned writer, "full" and few bits.
     """
 
     def __init__(
@@ -113,7 +115,7 @@ class Policy(nn.Module):
             raise unknown_name("way of tuning", tune, ["lora", "full"])
         self.temperature = temperature
         self.writer = writer.merged().copy()
-        if bf16:
+        if bf16 and not is_quantised(self.writer.model):
             self.writer.model.to(torch.bfloat16)
         depth = int(self.writer.model.config.num_hidden_layers)
         top = range(depth - layers if 0 < layers < depth else 0, depth)
@@ -124,6 +126,11 @@ class Policy(nn.Module):
         if tune == "full" and lm is not None:
             masters = _masters(lm, top)
         elif tune == "full":
+            if is_quantised(self.writer.model):
+                raise UserError(
+                    "tune is full, but weights of few bits learn through lora; choose it, or set "
+                    "quantisation to null."
+                )
             self.writer.model.float()
             reference = self.writer.copy().model
             _train_layers(self.writer.model, top)

@@ -11,6 +11,7 @@ from copygym.agents.copywriter.adapters import layer_stack
 from copygym.agents.copywriter.algorithm import Trained
 from copygym.agents.copywriter.budget import Spent
 from copygym.agents.copywriter.drawing import draw, reference_kl
+from copygym.agents.copywriter.quantisation import unpacked
 from copygym.agents.copywriter.sft import PeftChoice, finetune
 from copygym.agents.copywriter.training_run import (
     RunAlgorithm,
@@ -139,6 +140,7 @@ def _twin(writer: Copywriter) -> Copywriter:
     must hold, are the layers' own matrices.
     """
     twin = writer.merged().copy()
+    twin.model, twin.quantisation = unpacked(twin.model), None
     for name, weight in layer_stack(twin.model).named_parameters():
         if name.endswith("weight") and weight.dim() == 2:
             weight.requires_grad_(True)

@@ -28,6 +28,7 @@ import torch
 from copygym.agents.copywriter.adapters import linear_names
 from copygym.agents.copywriter.budget import Spent
 from copygym.agents.copywriter.checkpoint import read_checkpoint, write_checkpoint
+from copygym.agents.copywriter.quantisation import is_quantised, without_adapters
 from copygym.agents.copywriter.sft_trainer import (
     OnProgress,
     Passes,
@@ -160,6 +161,11 @@ def _finetune(
     """Fine-tune as one of the processes; the first one alone has a ``path`` and tells."""
     tensors, state = found or ({}, {"step": 0, "spent": Spent().to_dict()})
     start = writer.merged()
+    if peft.kind not in ("lora", "prefix") and is_quantised(start.model):
+        raise UserError(
+            f"sft.peft.kind is {peft.kind}, but weights of few bits learn through lora or prefix; "
+            "choose one of these, or set quantisation to null."
+        )
     with isolated_rng(seed), _adapted(start, peft, steps) as model:
         before = Spent.from_dict(state["spent"])
         job = Job(start, model, path, wanted or {}, save_every, steps, before)
@@ -241,7 +247,8 @@ def _adapted(start: Copywriter, peft: PeftChoice, steps: int) -> Iterator[Any]:
         raise
     finally:
         for name, weight in start.model.named_parameters():
-            weight.requires_grad_(before.get(name, True))
+            if weight.is_floating_point():
+                weight.requires_grad_(before.get(name, True))
 
 
 def _peft_config(peft: PeftChoice, model: Any, steps: int) -> Any:
@@ -345,10 +352,11 @@ class Job:
             put_weights(self.start.model, trained)
             model = self.start.model
         else:
-            model = self.model if peft.kind == "prefix" else self.model.merge_and_unload()
+            model = self.model if peft.kind == "prefix" else without_adapters(self.model)
         base = writer.base if not is_peft(writer.model) else None
         writer.model = model.eval()
         writer.base = base if peft.kind == "prefix" else None
+        writer.quantisation = writer.quantisation if is_quantised(model) else None
 
 
 def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

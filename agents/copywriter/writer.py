@@ -6,7 +6,7 @@ Shapes: N rows, B rows of a batch, L prompt tokens, T response tokens, V vocabul
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import torch
 
 from copygym.agents.copywriter.decoding import scaled_logits
 from copygym.agents.copywriter.prompts import PromptStyle
+from copygym.agents.copywriter.quantisation import without_adapters
 from copygym.agents.copywriter.sampling import sample
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
@@ -50,6 +51,7 @@ class Copywriter:
         base: where the model's unchanged weights are: ``smollm2``, a folder or a hub id; None
             once they have changed (`merged`) or where they are nowhere but here.
         vocabulary: the only tokens that it writes, where it was trained under such a limit.
+        quantisation: how the base's weights were put into few bits; None if they were not.
     """
 
     model: Any
@@ -59,6 +61,7 @@ class Copywriter:
     max_new_tokens: int = 48
     base: str | None = None
     vocabulary: Sequence[int] | None = None
+    quantisation: Mapping[str, Any] | None = None
 
     @property
     def max_prompt_tokens(self) -> int:
@@ -168,6 +171,8 @@ class Copywriter:
     def merged(self) -> Copywriter:
         """Return a copywriter without adapters: they are merged into a copy of the weights.
 
+        Weights of few bits are unpacked first (`quantisation`).
+
         Raises:
             UserError: the adapter is a prefix, which no weights can stand for.
         """
@@ -178,8 +183,8 @@ class Copywriter:
                 "prefix tuning adds keys that no weights can stand for, so it cannot be merged; "
                 "save with merge=False, or train with peft kind lora, adalora or full."
             )
-        merged = copy.deepcopy(self.model).merge_and_unload()
-        return replace(self, model=merged.eval(), base=None)
+        merged = without_adapters(copy.deepcopy(self.model))
+        return replace(self, model=merged.eval(), base=None, quantisation=None)
 
     def copy(self) -> Copywriter:
         """Return a frozen twin: same weights in other memory, none of which requires gradients."""
@@ -213,18 +218,35 @@ class Copywriter:
                 "dtype": str(next(self.model.parameters()).dtype).removeprefix("torch."),
                 "max_new_tokens": self.max_new_tokens,
                 "vocabulary": None if self.vocabulary is None else list(self.vocabulary),
+                "quantisation": dict(self.quantisation or {}) if adapter else {},
                 **self.style.shape(),
             }
             write_json(temporary / SETTINGS_FILE, state)
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "auto", dtype: str = "auto") -> Copywriter:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        attention: str = "auto",
+        quantisation: Mapping[str, Any] | None = None,
+        allow_download: bool = True,
+        max_prompt_tokens: int | None = None,
+        max_new_tokens: int | None = None,
+    ) -> Copywriter:
         """Read what `save` wrote.
 
         Args:
             folder: of the copywriter.
             device: see `models.load_copywriter`.
             dtype: likewise; ``auto`` here takes the saved one.
+            attention: likewise.
+            quantisation: likewise; None: as the base was when the adapters were trained.
+            allow_download: whether a base that is named by an id may be fetched from the hub.
+            max_prompt_tokens: None: the saved one.
+            max_new_tokens: None: the saved one.
 
         Raises:
             UserError: the folder, or the base that it names, is missing or incomplete.
@@ -248,18 +270,31 @@ class Copywriter:
                 base = str((folder / base).resolve())
             source = folder / _BASE if base is None else base
             source = smollm2_folder() if source == "smollm2" else source
-        model, tokenizer = read_model(source, device=device, dtype=dtype)
+        quantisation = quantisation or state.get("quantisation") or None
+        model, tokenizer = read_model(
+            source,
+            device=device,
+            dtype=dtype,
+            attention=attention,
+            quantisation=quantisation,
+            allow_download=allow_download,
+        )
         if state["adapter"]:
             model = _with_adapter(model, folder)
-        check_context(model, state["max_prompt_tokens"], state["max_new_tokens"])
+        longest_prompt = (
+            state["max_prompt_tokens"] if max_prompt_tokens is None else max_prompt_tokens
+        )
+        longest_copy = state["max_new_tokens"] if max_new_tokens is None else max_new_tokens
+        check_context(model, longest_prompt, longest_copy)
         return cls(
             model=model,
             tokenizer=tokenizer,
-            style=PromptStyle(tokenizer, state["max_prompt_tokens"]),
+            style=PromptStyle(tokenizer, longest_prompt),
             name=state["name"],
-            max_new_tokens=state["max_new_tokens"],
+            max_new_tokens=longest_copy,
             base=base if state["adapter"] else str(folder),
             vocabulary=state.get("vocabulary"),
+            quantisation=quantisation,
         )
 
 

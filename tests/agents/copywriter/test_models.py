@@ -153,3 +153,14 @@ def test_smollm2_loads_from_its_wheel(rows):
     plain, reversed_ = writer.perplexity([good, good[::-1]])
     assert plain < 40 < reversed_
     assert np.isfinite(writer.logprobs([good] * len(rows), rows)[0]).all()
+
+
+def test_a_saved_copywriter_takes_the_settings_that_are_given(copywriter, tmp_path):
+    copywriter.save(tmp_path / "saved")
+    as_saved = load_copywriter("hf", tmp_path / "saved")
+    other = load_copywriter("hf", tmp_path / "saved", max_prompt_tokens=99, max_new_tokens=5)
+
+    assert (as_saved.max_prompt_tokens, as_saved.max_new_tokens) == (160, 12)
+    assert (other.max_prompt_tokens, other.max_new_tokens) == (99, 5)
+    with pytest.raises(UserError, match="max_new_tokens is 0"):
+        load_copywriter("hf", tmp_path / "saved", max_new_tokens=0)
