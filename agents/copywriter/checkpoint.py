@@ -18,6 +18,8 @@ from copygym.envs.storage import atomic
 
 #: The file in an algorithm's folder.
 CHECKPOINT = "checkpoint.safetensors"
+#: Numbers of each weight that tell one writer from another.
+_LOOKED_AT = 256
 
 
 def fingerprint(
@@ -38,7 +40,23 @@ def fingerprint(
         "training tasks": _digest(rows),
         "judge's tasks": None if judge_rows is None else _digest(judge_rows),
         "writer": getattr(writer, "name", type(writer).__name__),
+        "weights": weights_digest(getattr(writer, "model", None)),
     }
+
+
+def weights_digest(model: Any) -> str | None:
+    """Return a digest of a model's weights that training anywhere in them changes; None for none.
+
+    It looks at some numbers of each matrix, so that it takes a moment whatever the model's size.
+    """
+    if not isinstance(model, torch.nn.Module):
+        return None
+    digest = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        flat = weight.detach().flatten()
+        some = flat[:: max(1, len(flat) // _LOOKED_AT)].float().cpu()
+        digest.update(f"{name} {tuple(weight.shape)}".encode() + some.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def write_checkpoint(
@@ -99,4 +117,4 @@ def _digest(rows: CopyRows) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-__all__ = ["CHECKPOINT", "fingerprint", "read_checkpoint", "write_checkpoint"]
+__all__ = ["CHECKPOINT", "fingerprint", "read_checkpoint", "weights_digest", "write_checkpoint"]

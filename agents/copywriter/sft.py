@@ -27,7 +27,11 @@ import torch
 
 from copygym.agents.copywriter.adapters import linear_names
 from copygym.agents.copywriter.budget import Spent
-from copygym.agents.copywriter.checkpoint import read_checkpoint, write_checkpoint
+from copygym.agents.copywriter.checkpoint import (
+    read_checkpoint,
+    weights_digest,
+    write_checkpoint,
+)
 from copygym.agents.copywriter.quantisation import is_quantised, without_adapters
 from copygym.agents.copywriter.sft_trainer import (
     OnProgress,
@@ -214,7 +218,7 @@ def _fingerprint(
     return {
         "stage": "sft",
         "writer": writer.name,
-        "parameters": sum(p.numel() for p in writer.model.parameters()),
+        "weights": weights_digest(writer.model),
         "max_prompt_tokens": writer.max_prompt_tokens,
         "max_new_tokens": writer.max_new_tokens,
         "texts": hashlib.sha256(content).hexdigest()[:16],

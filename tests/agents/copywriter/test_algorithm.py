@@ -341,6 +341,12 @@ def test_a_checkpoint_of_other_settings_is_refused(result, copywriter, rows, nam
     assert "is a checkpoint of other settings: seed was 1 and is now 2" in str(error.value)
 
 
+@learners
+def test_a_checkpoint_of_another_writer_is_refused(result, make_copywriter, rows, name):
+    with pytest.raises(UserError, match="is a checkpoint of other settings: weights was"):
+        train(name, make_copywriter(seed=9), rows, Counting(), folder=result(name).folder)
+
+
 def test_an_unknown_algorithm_lists_the_choices():
     message = "unknown algorithm 'sarsa': choose one of best_of_n, dpo, grpo, ppo, rejection, rloo."
     with pytest.raises(UserError, match=re.escape(message)):

@@ -77,9 +77,7 @@ def test_a_merge_keeps_the_adapter(quantised, rows, how, off):
 def test_what_sft_learned_is_saved(quantised, rows, tmp_path):
     writer = quantised()
     before, _ = writer.logprobs(TEXTS, rows)
-    finetune(
-        writer, TEXTS, rows, steps=15, lr=3e-3, batch_size=6, seed=0, peft=PeftChoice(rank=8)
-    )
+    finetune(writer, TEXTS, rows, steps=15, lr=3e-3, batch_size=6, seed=0, peft=PeftChoice(rank=8))
     after, _ = writer.logprobs(TEXTS, rows)
     writer.save(tmp_path / "sft")
     again, _ = Copywriter.load(tmp_path / "sft", device="cpu").logprobs(TEXTS, rows)

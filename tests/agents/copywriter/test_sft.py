@@ -173,6 +173,8 @@ def test_a_checkpoint_of_other_settings_is_refused(make_copywriter, rows, tmp_pa
         tune(make_copywriter(seed=1), rows, folder=tmp_path, lr=2e-2)
     with pytest.raises(UserError, match=re.escape("texts was")):
         finetune(make_copywriter(seed=1), TEXTS[::-1], rows, **SETTINGS, folder=tmp_path)
+    with pytest.raises(UserError, match=re.escape("weights was")):
+        tune(make_copywriter(seed=2), rows, folder=tmp_path)
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(make_copywriter, rows, tmp_path):
