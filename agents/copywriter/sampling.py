@@ -76,7 +76,8 @@ def inverse_cdf(weights: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     # Rounding may leave the rest just above the block's own sum: stay below it.
     rest = torch.minimum(target - before, running[:, -1:] * (1 - 2.0**-23)).clamp_(min=0.0)
     place = torch.searchsorted(running, rest, right=True).clamp_(max=_BLOCK - 1)
-    return (block * _BLOCK + place).squeeze(1)
+    # The end of the vocabulary is passed by weights that are no numbers alone.
+    return (block * _BLOCK + place).squeeze(1).clamp_(max=vocabulary - 1)
 
 
 def nucleus(weights: torch.Tensor, top_p: float) -> torch.Tensor:
@@ -163,7 +164,8 @@ def sample(
             rows hands in their numbers and gets the texts of the whole.
 
     Raises:
-        UserError: an empty prompt, or a temperature or nucleus mass out of range.
+        UserError: an empty prompt, a temperature or nucleus mass out of range, or logits that are
+            not numbers.
     """
     _check(prompts, temperature, top_p)
     streams = range(len(prompts)) if rows is None else rows
@@ -186,6 +188,11 @@ def sample(
             part.tokens,
             part.lengths,
             part.logprobs,
+        )
+    if bool(logprobs.isnan().any()):
+        raise UserError(
+            "the model's logits are not numbers: its weights are damaged, or too large for their "
+            "dtype; load it again with dtype=float32, or train it with a lower learning rate."
         )
     return Samples(tokens, lengths, logprobs)
 

@@ -226,3 +226,11 @@ def test_logits_are_scaled_as_the_model_scales_them(kind):
         wanted = logits.log_softmax(-1)[len(prompt) - 1 : -1]
         wanted = wanted.gather(1, torch.tensor(tokens[:length]).unsqueeze(1)).squeeze(1)
         torch.testing.assert_close(logprobs[:length], wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"top_p": 0.9}, {"temperature": 0.0}])
+def test_logits_that_are_no_numbers_are_said_to_be(make_copywriter, rows, options):
+    writer = make_copywriter()
+    writer.model.model.norm.weight.data[:] = float("nan")
+    with pytest.raises(UserError, match="the model's logits are not numbers"):
+        writer.write(rows, seed=0, **options)
