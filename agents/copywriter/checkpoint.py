@@ -45,9 +45,9 @@ def fingerprint(
 
 
 def weights_digest(model: Any) -> str | None:
-    """Return a digest of a model's weights that training anywhere in them changes; None for none.
+    """Return 16 hex digits that tell a model's weights from others; None where there is no model.
 
-    It looks at some numbers of each matrix, so that it takes a moment whatever the model's size.
+    They come of some numbers of each weight, so that they take a moment whatever the model's size.
     """
     if not isinstance(model, torch.nn.Module):
         return None

@@ -30,18 +30,17 @@ def without_adapters(model: Any) -> Any:
     """Return the model inside a PEFT model, in place, its weights changed by the adapters."""
     if not is_quantised(model):
         return model.merge_and_unload()
-    changes = {
-        name.removeprefix("base_model.model."): [
-            module.get_delta_weight(adapter) for adapter in module.active_adapters
-        ]
+    adapted = {
+        name.removeprefix("base_model.model."): module
         for name, module in model.named_modules()
         if hasattr(module, "get_delta_weight")
     }
     lm = unpacked(model.unload())
-    for name, deltas in changes.items():
+    # One change at a time: together they are as large as the model.
+    for name, module in adapted.items():
         weight = lm.get_submodule(name).weight
-        for delta in deltas:
-            weight.add_(delta.to(weight.dtype))
+        for adapter in module.active_adapters:
+            weight.add_(module.get_delta_weight(adapter).to(weight.dtype))
     return lm
 
 
