@@ -231,7 +231,7 @@ def sft_writer(
 
     folder.stage("learn/sft", compute)
     _release_memory()
-    return _saved(config, folder.file("writers", SFT))
+    return saved_writer(config, folder.file("writers", SFT))
 
 
 def improved_writer(
@@ -286,15 +286,17 @@ def improved_writer(
 
     facts = folder.stage(stage, compute).values
     _release_memory()
-    writer = _saved(config, kept) if kept.exists() else train(None).writer
+    writer = saved_writer(config, kept) if kept.exists() else train(None).writer
     return writer, facts
 
 
-def _saved(config: Mapping[str, Any], folder: Path) -> Copywriter:
-    """Return a writer that the run kept, on the device of the config."""
+def saved_writer(config: Mapping[str, Any], folder: Path) -> Copywriter:
+    """Return a writer that the run kept, read as the config reads its model."""
     from copygym.agents.copywriter.writer import Copywriter
 
-    return Copywriter.load(folder, device=config["copywriter"]["model"].get("device", "auto"))
+    spec = config["copywriter"]["model"]
+    keys = ("device", "attention", "allow_download")
+    return Copywriter.load(folder, **{key: spec[key] for key in keys if spec.get(key) is not None})
 
 
 def _keep(writer: Copywriter, folder: RunFolder, name: str) -> None:

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_module
 
 from copygym.envs.errors import UserError
 from copygym.experiments import run as app
-from copygym.experiments.copywriting import ANY, BASE, BEST, SFT
+from copygym.experiments.copywriting import ANY, BASE, BEST, SFT, saved_writer
 
 NAMES = {"group": "g", "job_type": "j", "name": "n"}
 SMALL = ["copywriter=tiny", "reward_model=tfidf", "data.n_users=200"]
@@ -57,6 +57,18 @@ def compared(tmp_path_factory):
     """A finished comparison of two algorithms over two seeds."""
     folder = tmp_path_factory.mktemp("copy") / "run"
     return folder, execute("storefront_rlpf", folder, *COMPARED)
+
+
+def test_a_kept_writer_is_read_as_the_config_reads_its_model(compared):
+    kept = next(compared[0].rglob("writers/sft"))
+
+    def read(**model):
+        return saved_writer({"copywriter": {"model": model}}, kept)
+
+    assert read(attention="eager").model.config._attn_implementation == "eager"
+    assert read(attention="sdpa").model.config._attn_implementation == "sdpa"
+    with pytest.raises(UserError, match="unknown device 'abacus'"):
+        read(device="abacus")
 
 
 def test_every_writer_is_judged_with_intervals_and_its_bill(compared):
