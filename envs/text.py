@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from copygym.envs.errors import UserError
+from copygym.envs.processor import has_amx
 from copygym.envs.storage import cache_home, read_arrays, read_json, write_arrays, write_json
 from copygym.envs.textcache import VectorCache
 
@@ -322,14 +323,6 @@ def length_batches(lengths: Sequence[int], size: int, tokens: int = 4096) -> lis
         batches.append(order[start:stop])
         start = stop
     return batches
-
-
-def has_amx() -> bool:
-    """Return whether the processor multiplies bfloat16 matrices in hardware (AMX; Linux only)."""
-    try:
-        return " amx_bf16 " in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
-    except OSError:
-        return False
 
 
 def model_source(model: str) -> str:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.processes import peers
+from copygym.envs.processor import has_amx
 from copygym.envs.storage import read_json, write_json
-from copygym.envs.text import has_amx, length_batches, model_source
+from copygym.envs.text import length_batches, model_source
 from copygym.rewards.ctr_data import CopyCounts
 from copygym.rewards.ctr_encoders import FrozenFeatures, all_layers
 from copygym.rewards.ctr_files import read_tensors, write_tensors

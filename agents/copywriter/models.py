@@ -11,9 +11,11 @@ import torch
 from safetensors import SafetensorError
 
 from copygym.agents.copywriter.prompts import PromptStyle
+from copygym.agents.copywriter.quantisation import settle_kernels
 from copygym.agents.copywriter.writer import SETTINGS_FILE, Copywriter
 from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.modelfolder import bars_on_terminals, check_model_folder
+from copygym.envs.processor import bf16_units
 from copygym.envs.smollm2 import PAD_TOKEN, smollm2_folder
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ def load_copywriter(
             that `Copywriter.save` wrote loads under any name.
         device: ``auto`` (cuda where there is one, else cpu) or a torch device.
         dtype: of the weights: ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on
-            cuda and on CPUs that multiply it in hardware, else float32; tiny is always float32.
+            cuda and on CPUs that multiply it in hardware (`processor.bf16_units`), else float32;
+            tiny is always float32.
             What is trained in bfloat16 has float32 masters (`masters.MasterAdamW`).
         max_prompt_tokens: see `PromptStyle`; at most the model's context. None: what a saved
             copywriter says, else 128.
@@ -148,6 +151,7 @@ def read_model(
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     if not quantisation:
         torch.nn.Module.to(model, where)
+    settle_kernels(model)
     return model.eval(), tokenizer
 
 
@@ -211,13 +215,7 @@ def torch_dtype(dtype: str, device: torch.device) -> torch.dtype:
         return DTYPES[dtype]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if _cpu_multiplies_bf16() else torch.float32
-
-
-def _cpu_multiplies_bf16() -> bool:
-    """Tell whether bfloat16 products are faster than float32 ones: AMX tiles or AVX-512 BF16."""
-    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)
+    return torch.bfloat16 if bf16_units() else torch.float32
 
 
 def _attention(attention: str, dtype: torch.dtype, device: torch.device) -> str:
