@@ -28,15 +28,21 @@ _WITHOUT_AMX = {
 }  # fmt: skip
 
 
-def bf16_units() -> frozenset[str]:
-    """Return which units for bfloat16 products count as there: of `AMX` and `AVX512`.
+def bf16_option() -> str:
+    """Return what ``COPYGYM_BF16`` says: one of `CHOICES`.
 
     Raises:
-        UserError: ``COPYGYM_BF16`` is none of `CHOICES`.
+        UserError: it says something else.
     """
     option = os.environ.get(OPTION, "").strip().lower() or "auto"
     if option not in CHOICES:
         raise unknown_name(f"value of {OPTION}", option, list(CHOICES))
+    return option
+
+
+def bf16_units() -> frozenset[str]:
+    """Return which units for bfloat16 products count as there: of `AMX` and `AVX512`."""
+    option = bf16_option()
     if option != "auto":
         return frozenset(_CAPABILITIES) if option == "on" else frozenset()
     return _found()
@@ -74,4 +80,4 @@ def _capabilities() -> dict[str, bool]:
     }
 
 
-__all__ = ["AMX", "AVX512", "CHOICES", "OPTION", "bf16_units", "has_amx"]
+__all__ = ["AMX", "AVX512", "CHOICES", "OPTION", "bf16_option", "bf16_units", "has_amx"]

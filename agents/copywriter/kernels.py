@@ -17,8 +17,14 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from copygym.envs.processor import bf16_option
+
 #: Rows of the head's logits held at once: 64 x 49,152 float32 are 12.6 MB.
 _HEAD_ROWS = 64
+
+#: Largest difference of two roundings of one product to bfloat16, as a share of its size: half a
+#: step, 2^-8, each.
+_ROUNDING = 2**-7
 
 
 class Frozen:
@@ -34,27 +40,49 @@ class Frozen:
         weight = weight.detach()
         columns = weight.device.type == "cpu" and weight.dtype == torch.float32
         self.weight = weight.t().contiguous().t() if columns else weight.contiguous()
-        self._packed: Tensor | None = None
-        if _can_pack(self.weight):
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, None)
+        self._packed = _packed(self.weight)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return x W' of ``x`` (n, d) without recording a gradient."""
-        if self._packed is None:
-            return functional.linear(x, self.weight)
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x.contiguous(), self._packed, None, "none", [], ""
+        if self._packed is not None:
+            try:
+                return _packed_product(x, self._packed)
+            except RuntimeError:
+                self._packed = None  # where x is at fault, the plain product says so
+        return functional.linear(x, self.weight)
+
+
+# The layout and its product are operators that torch keeps to itself: they may be missing, fail or
+# change from one release or processor to the next. `functional.linear` is right everywhere.
+
+
+def _packed(weight: Tensor) -> Tensor | None:
+    """Return the weight laid out for oneDNN; None where that is of no use, fails or is wrong."""
+    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16 or bf16_option() == "off":
+        return None
+    if not torch.backends.mkldnn.is_available():
+        return None
+    # Values that differ by row and column; one row and several take different kernels.
+    x = torch.arange(3.0 * weight.shape[1]).sin().view(3, -1).to(weight.dtype)
+    try:
+        packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+        right = all(
+            _same(_packed_product(rows, packed), functional.linear(rows, weight))
+            for rows in (x[:1], x)
         )
-        return out
+    except (AttributeError, RuntimeError):
+        return None
+    return packed if right else None
 
 
-def _can_pack(weight: Tensor) -> bool:
-    return (
-        weight.device.type == "cpu"
-        and weight.dtype == torch.bfloat16
-        and torch.backends.mkldnn.is_available()
-        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    )
+def _same(found: Tensor, right: Tensor) -> bool:
+    off = torch.linalg.vector_norm(found.float() - right.float())
+    return bool(off <= _ROUNDING * torch.linalg.vector_norm(right.float()))
+
+
+def _packed_product(x: Tensor, packed: Tensor) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), packed, None, "none", [], "")
+    return out
 
 
 def _adapted(x: Tensor, linear: Frozen, down: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,9 +59,7 @@ def settle_kernels(model: Any) -> None:
         shape = (type(layer), layer.in_features, layer.out_features, layer.bias is None)
         if shape not in tried:
             tried.add(shape)
-            off = layer_error(layer)
-            if not off <= _ROUNDING:
-                raise _wrong_kernel(layer, off)
+            _check(layer)
 
 
 def _layers(model: Any) -> Iterator[Any]:
@@ -75,6 +73,17 @@ def _layers(model: Any) -> Iterator[Any]:
             and not (weight.is_meta or weight.is_floating_point())
         ):
             yield module
+
+
+def _check(layer: Any) -> None:
+    try:
+        off = layer_error(layer)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise _wrong_kernel(layer, f"fails ({str(error).splitlines()[0]})") from None
+    if math.isinf(off):
+        raise _wrong_kernel(layer, "passes no gradient")
+    if not off <= _ROUNDING:
+        raise _wrong_kernel(layer, f"is off by {off:.0%} against its own unpacked weights")
 
 
 def layer_error(layer: Any) -> float:
@@ -127,13 +136,12 @@ def _off(mine: Tensor | None, right: Tensor) -> float:
     return float((mine.float() - right.float()).norm() / right.float().norm().clamp_min(1e-30))
 
 
-def _wrong_kernel(layer: Any, off: float) -> UserError:
+def _wrong_kernel(layer: Any, how: str) -> UserError:
     bits = 4 if type(layer.weight).__name__ == "Params4bit" else 8
-    how = "passes no gradient" if math.isinf(off) else f"is off by {off:.0%}"
     return UserError(
         f"bitsandbytes {version('bitsandbytes')} is wrong on this processor: a layer of {bits} "
-        f"bits ({layer.in_features} to {layer.out_features}) {how} against its own unpacked "
-        "weights; set quantisation to null, or take another version of bitsandbytes."
+        f"bits ({layer.in_features} to {layer.out_features}) {how}; set quantisation to null, or "
+        "take another version of bitsandbytes."
     )
 
 
