@@ -126,6 +126,8 @@ def _with_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Ten
     x = x.clone().requires_grad_()
     with torch.enable_grad():
         out = function(x)
+        if not out.requires_grad:
+            return out, None
         (grad,) = torch.autograd.grad(out.sum(), x, allow_unused=True)
     return out.detach(), grad
 
