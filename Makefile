@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-slow lint types check bench docs clean lock
+.PHONY: run test test-slow test-isa lint types check bench docs clean lock
 .DEFAULT_GOAL := run
 
 # Extras never change what the tests need, so one stamp serves every target.
@@ -30,6 +30,10 @@ test: .venv/stamp
 
 test-slow: .venv/stamp
 	$(BIN)/python -m pytest -m slow
+
+# Every numeric test as other processors would run it: units of this one are switched off in turn.
+test-isa: .venv/stamp
+	$(BIN)/python -m pytest -m slow -s tests/test_processors.py
 
 lint: .venv/stamp
 	$(BIN)/ruff check .
