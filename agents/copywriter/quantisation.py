@@ -65,13 +65,11 @@ def settle_kernels(model: Any) -> None:
 def _layers(model: Any) -> Iterator[Any]:
     """Yield the linear layers whose weights are of 4 or 8 bits."""
     for module in model.modules():
-        weight = getattr(module, "weight", None)
-        few = type(weight).__name__ in ("Params4bit", "Int8Params")
-        if (
-            few
-            and hasattr(module, "in_features")
-            and not (weight.is_meta or weight.is_floating_point())
-        ):
+        weight: Any = getattr(module, "weight", None)
+        if type(weight).__name__ not in ("Params4bit", "Int8Params"):
+            continue
+        packed = not weight.is_meta and not weight.is_floating_point()
+        if packed and hasattr(module, "in_features"):
             yield module
 
 
@@ -81,7 +79,7 @@ def _check(layer: Any) -> None:
     except (AssertionError, NotImplementedError, RuntimeError) as error:
         raise _wrong_kernel(layer, f"fails ({str(error).splitlines()[0]})") from None
     if math.isinf(off):
-        raise _wrong_kernel(layer, "passes no gradient")
+        raise _wrong_kernel(layer, "passes no gradient, or what is no number")
     if not off <= _ROUNDING:
         raise _wrong_kernel(layer, f"is off by {off:.0%} against its own unpacked weights")
 
@@ -94,12 +92,12 @@ def layer_error(layer: Any) -> float:
 
     Returns:
         The largest of the errors of products, gradient and weights, each as a share of what is
-        right; infinite where the layer passes no gradient.
+        right; infinite where the layer passes no gradient, or what is no number.
     """
     weight = _weight(layer)
     x = torch.randn(8, layer.in_features, generator=torch.Generator().manual_seed(0)).to(weight)
     bias = None if layer.bias is None else layer.bias.to(x.dtype)
-    want, want_grad = _with_gradient(lambda x: functional.linear(x, weight, bias), x)
+    want = functional.linear(x, weight, bias)
     training = layer.training
     layer.eval()
     try:
@@ -108,8 +106,11 @@ def layer_error(layer: Any) -> float:
         found, grad = _with_gradient(layer, x)
     finally:
         layer.train(training)
-    pairs = [(alone, want[:1]), (together, want), (found, want), (grad, want_grad)]
-    return max(_off(mine, right) for mine, right in [*pairs, (_weight(layer), weight)])
+    off = [_off(alone, want[:1]), _off(together, want), _off(found, want)]
+    off.append(_off(_weight(layer), weight))
+    # The gradient of the sum of W x.
+    off.append(math.inf if grad is None else _off(grad, weight.sum(0).expand_as(x)))
+    return max(off)
 
 
 def _weight(layer: Any) -> Tensor:
@@ -132,10 +133,10 @@ def _with_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Ten
     return out.detach(), grad
 
 
-def _off(mine: Tensor | None, right: Tensor) -> float:
-    if mine is None:
-        return math.inf
-    return float((mine.float() - right.float()).norm() / right.float().norm().clamp_min(1e-30))
+def _off(mine: Tensor, right: Tensor) -> float:
+    """Return the error as a share of what is right; what is no number is infinitely wrong."""
+    error = (mine.float() - right.float()).norm() / right.float().norm().clamp_min(1e-30)
+    return float(error.nan_to_num(math.inf))
 
 
 def _wrong_kernel(layer: Any, how: str) -> UserError:

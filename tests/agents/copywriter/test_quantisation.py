@@ -210,6 +210,11 @@ def louder(forward):
     return lambda layer, x: forward(layer, x) * 1.2
 
 
+def nan_alone(forward):
+    """Wrong where one row is multiplied, right elsewhere."""
+    return lambda layer, x: forward(layer, x) * (torch.nan if len(x) == 1 else 1)
+
+
 def without_gradient(forward):
     return lambda layer, x: forward(layer, x).detach()
 
@@ -237,6 +242,7 @@ def rearranging(forward):
         (louder, EIGHT, "a layer of 8 bits (64 to 64) is off by 20% against its own unpacked"),
         (rearranging, FOUR, "a layer of 4 bits (64 to 64) is off by 1"),
         (without_gradient, FOUR, "a layer of 4 bits (64 to 64) passes no gradient"),
+        (nan_alone, FOUR, "a layer of 4 bits (64 to 64) passes no gradient, or what is no number"),
         (failing, FOUR, "a layer of 4 bits (64 to 64) fails (N must be divisible by block_n)"),
     ],
 )
