@@ -18,8 +18,8 @@ CHOICES = ("auto", "on", "off")
 AMX, AVX512 = "amx", "avx512"
 _CAPABILITIES = {AMX: "amx_bf16", AVX512: "avx512_bf16"}
 
-# What oneDNN, which multiplies, was told to stop at; its names below those with the unit.
-_ONEDNN_OPTIONS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+#: Where oneDNN, which multiplies for torch, is told what to stop at; then its names without a unit.
+ONEDNN_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 _WITHOUT_AVX512_BF16 = {
     "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
 }  # fmt: skip
@@ -60,7 +60,7 @@ def _found() -> frozenset[str]:
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return frozenset()  # another processor, or ATEN_CPU_CAPABILITY says so
     has = _capabilities()
-    limit = next((os.environ[key].upper() for key in _ONEDNN_OPTIONS if key in os.environ), "")
+    limit = next((os.environ[key].upper() for key in ONEDNN_LIMITS if key in os.environ), "")
     left = {AMX: _WITHOUT_AMX, AVX512: _WITHOUT_AVX512_BF16}
     return frozenset(
         unit for unit, name in _CAPABILITIES.items() if has.get(name) and limit not in left[unit]
@@ -80,4 +80,13 @@ def _capabilities() -> dict[str, bool]:
     }
 
 
-__all__ = ["AMX", "AVX512", "CHOICES", "OPTION", "bf16_option", "bf16_units", "has_amx"]
+__all__ = [
+    "AMX",
+    "AVX512",
+    "CHOICES",
+    "ONEDNN_LIMITS",
+    "OPTION",
+    "bf16_option",
+    "bf16_units",
+    "has_amx",
+]

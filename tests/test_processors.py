@@ -21,7 +21,9 @@ SETTINGS = {
     "bf16 off": ("", {"COPYGYM_BF16": "off"}),
     "bf16 on": ("", {"COPYGYM_BF16": "on"}),
     "AVX512-BF16 without AMX": ("amx_bf16", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}),
-    "AVX512 without BF16": ("avx512_bf16", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}),
+    "AVX512 without BF16": ("avx512_bf16", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}),
+    # Of oneDNN's products alone: torch goes on to count with VNNI.
+    "AVX512 without VNNI": ("avx512_vnni", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}),
     "AVX2": (
         "avx512_f",
         {

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from copygym.envs.errors import UserError
+from copygym.envs.processor import ONEDNN_LIMITS
 
 #: Largest error of a layer's products, as a share of their size. Rounding the inputs to bfloat16
 #: costs 0.005, to 8 bits 0.01; a wrong kernel is off by 0.2 or more.
@@ -97,7 +99,7 @@ def layer_error(layer: Any) -> float:
     weight = _weight(layer)
     x = torch.randn(8, layer.in_features, generator=torch.Generator().manual_seed(0)).to(weight)
     bias = None if layer.bias is None else layer.bias.to(x.dtype)
-    want = functional.linear(x, weight, bias)
+    want = functional.linear(x, weight, bias).detach()
     training = layer.training
     layer.eval()
     try:
@@ -141,10 +143,12 @@ def _off(mine: Tensor, right: Tensor) -> float:
 
 def _wrong_kernel(layer: Any, how: str) -> UserError:
     bits = 4 if type(layer.weight).__name__ == "Params4bit" else 8
+    # torch hands over products of int8 that oneDNN, told to leave units alone, gets wrong.
+    limits = "".join(f"unset {name}, " for name in ONEDNN_LIMITS if name in os.environ)
     return UserError(
         f"bitsandbytes {version('bitsandbytes')} is wrong on this processor: a layer of {bits} "
-        f"bits ({layer.in_features} to {layer.out_features}) {how}; set quantisation to null, or "
-        "take another version of bitsandbytes."
+        f"bits ({layer.in_features} to {layer.out_features}) {how}; {limits}set quantisation to "
+        "null, or take another version of bitsandbytes."
     )
 
 

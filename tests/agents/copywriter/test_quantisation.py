@@ -60,9 +60,29 @@ def count_the(texts, rows):
     return np.array([text.split().count("the") for text in texts], dtype=float)
 
 
+def int8_saturates() -> bool:
+    """Whether products of int8 go wrong here: oneDNN was told to leave VNNI alone.
+
+    torch asks the processor, which has VNNI, and hands them to oneDNN, whose way without it adds in
+    16 bits. A processor without VNNI takes torch's own product, which is right.
+    """
+    left, right = torch.full((32, 64), 127), torch.full((64, 32), -127)
+    found = torch._int_mm(left.to(torch.int8), right.to(torch.int8))
+    return not torch.equal(found.long(), left @ right)
+
+
+@pytest.fixture
+def whole_int8(request):
+    """Skip a test's case of 8 bits where products of int8 go wrong."""
+    values = request.node.callspec.params.values()
+    if (EIGHT in values or 8 in values) and int8_saturates():
+        pytest.skip("ONEDNN_MAX_CPU_ISA leaves VNNI out, which torch does not heed: int8 saturates")
+
+
 TEXTS = ["the best offer ends today", "warm coat", "fresh coffee now"] * 4
 
 
+@pytest.mark.usefixtures("whole_int8")
 @pytest.mark.parametrize(("how", "off"), [(FOUR, 1e-3), (EIGHT, 0.3)], ids=["4 bits", "8 bits"])
 def test_a_merge_keeps_the_adapter(quantised, rows, how, off):
     # The products of 8 bits round their inputs too; those of unpacked weights do not.
@@ -140,6 +160,7 @@ def few_bits(bits, m, d, dtype=torch.float32, kind="nf4", nested=False, bias=Fal
     return model
 
 
+@pytest.mark.usefixtures("whole_int8")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(
     # 32 outputs and 64 inputs at a time are what rearranged weights are made for.
@@ -176,6 +197,7 @@ def test_four_bits_stay_as_they_are_when_they_answer(quantised, rows):
     np.testing.assert_array_equal(twin, answer)
 
 
+@pytest.mark.usefixtures("whole_int8")
 @pytest.mark.parametrize("how", [FOUR, FOUR | {"bnb_4bit_use_double_quant": True}, EIGHT])
 def test_few_bits_are_saved_as_they_are(quantised, rows, how, tmp_path):
     writer = quantised(how)
@@ -185,6 +207,7 @@ def test_few_bits_are_saved_as_they_are(quantised, rows, how, tmp_path):
     np.testing.assert_allclose(again, answer, atol=1e-3)
 
 
+@pytest.mark.usefixtures("whole_int8")
 @pytest.mark.parametrize("how", [FOUR, EIGHT], ids=["4 bits", "8 bits"])
 @pytest.mark.parametrize("hidden", [48, "gpt2"])
 def test_any_width_and_architecture_writes_in_few_bits(
@@ -235,6 +258,14 @@ def rearranging(forward):
     return rearrange
 
 
+def test_int8_products_that_saturate_are_refused(quantised):
+    if not int8_saturates():
+        pytest.skip("products of int8 are right here; `make test-isa` makes them wrong")
+    with pytest.raises(UserError, match=r"a layer of 8 bits .* is off by .*; unset ONEDNN_MAX_CPU"):
+        quantised(EIGHT)
+
+
+@pytest.mark.usefixtures("whole_int8")
 @pytest.mark.parametrize(
     ("kernel", "how", "message"),
     [
