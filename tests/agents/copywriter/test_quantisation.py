@@ -1,6 +1,7 @@
 """Weights of few bits: adapters learn beside them, and taking an adapter in loses none of it."""
 
 import copy
+import logging
 import re
 import time
 
@@ -362,3 +363,10 @@ def test_what_plain_products_cost(m, d, rows, dtype):
                 times.append(time.perf_counter() - start)
         best[settled] = 1e3 * min(times)
     print(f"{m} x {d}, {rows} rows, {dtype}: {best[False]:.2f} ms rearranged, {best[True]:.2f}")
+
+
+def test_nobody_is_told_to_install_a_kernel_that_is_not_used(caplog):
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    logger.warning("Failed to load CPU gemm_4bit_forward from kernels-community: %s", "no module")
+    logger.warning("something else")
+    assert caplog.messages == ["something else"]
