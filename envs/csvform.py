@@ -199,10 +199,9 @@ class _Survey:
     def _plain(
         self, rows: _Rows, quote_Q: np.ndarray, line_ends: np.ndarray, fields_L: np.ndarray
     ) -> None:
-        if len(quote_Q):
-            if (self.begins[rows.bytes_N[quote_Q - 1]] | (quote_Q == 0)).any():
-                self.plain = False
-                return
+        if len(quote_Q) and (self.begins[rows.bytes_N[quote_Q - 1]] | (quote_Q == 0)).any():
+            self.plain = False
+            return
         width = self._width(fields_L)
         if (fields_L != width).any() or (width > 1 and self._blank(rows, line_ends)):
             self.plain = False

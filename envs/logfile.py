@@ -12,7 +12,6 @@ import contextlib
 import csv
 import difflib
 import gzip
-import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -205,7 +204,7 @@ def open_table(
         wanted = None if header is None else tuple(header)
         mark = separator_of(path, separator)
         given = (mark, separator is not None, detect)
-        here = (os.getcwd(), *stamp(path))
+        here = (str(Path.cwd()), *stamp(path))
         return _open_csv(path, here, given, encoding, wanted, quote is not None)
 
 
@@ -413,9 +412,10 @@ def _exact_table(path: Path, found: Exact, form: Form, dialect: Dialect, notes: 
 def _form_notes(form: Form, names: list[str]) -> list[str]:
     notes = []
     for column, marks in sorted(form.marks.items()):
+        said = "1 value holds" if marks.values == 1 else f"{marks.values:,} values hold"
         notes.append(
-            f"column {names[column]}: {marks.values:,} value{'s hold' if marks.values != 1 else ' holds'} "
-            f"quote marks that are not doubled (row {marks.row} first); read as they stand."
+            f"column {names[column]}: {said} quote marks that are not doubled (row {marks.row} "
+            "first); read as they stand."
         )
     count, first, more = form.broken
     if count:
