@@ -185,7 +185,8 @@ def open_table(
         encoding: of a CSV without a byte order mark.
         header: names of the columns of a CSV without a header line.
         quote: the quote mark of a CSV; None where quotes are ordinary characters.
-        detect: take the separator from the header where none is given; else it is asked for.
+        detect: where the given separator splits no header and another does, take that one; else
+            it is asked for.
 
     Raises:
         UserError: missing, empty or unreadable file, unknown encoding, or a row that cannot be
@@ -222,7 +223,7 @@ def _open_csv(
     file, notes = _in_utf8(path, encoding)
     sample = _sample(path, file)
     if header is None:
-        other = None if said else _other_separator(sample, separator)
+        other = None if said and not detect else _other_separator(sample, separator)
         if other and not detect:
             raise UserError(
                 f"{path}, row 1: one column only (is another separator needed?); columns are "
