@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import is_csv, is_parquet, open_table, readable
+from copygym.envs.logfile import is_parquet, open_table, readable
 from copygym.envs.storage import atomic, cache_home
 from copygym.experiments.files import check_output
 from copygym.experiments.parser import command_parser
@@ -86,8 +86,8 @@ def read_texts(
     """Return a table as it stands (a CSV's columns as text), checked.
 
     Raises:
-        UserError: no such file, neither CSV nor Parquet, no such column, no row, a text that is missing
-            or empty, or a column that the output would overwrite.
+        UserError: no such file, neither CSV nor Parquet, no such column, no row, a text that is
+            missing or empty, or a column that the output would overwrite.
     """
     if not path.exists():
         raise UserError(f"{path} does not exist; give a .csv, .csv.gz or .parquet file.")
@@ -113,7 +113,7 @@ def read_texts(
         )
     empty = np.flatnonzero((table[column].fill_null("").str.strip_chars() == "").to_numpy())
     if len(empty):
-        row = int(empty[0]) + (2 if is_csv(path) else 1)
+        row = int(empty[0]) + opened.first_row
         raise UserError(
             f"{path}, row {row}, column {column}: the text is empty; fill it in or delete the row."
         )

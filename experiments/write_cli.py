@@ -12,7 +12,7 @@ import polars as pl
 
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import is_csv, open_table, readable
+from copygym.envs.logfile import open_table, readable
 from copygym.envs.storage import write_text
 from copygym.experiments.files import check_output
 from copygym.experiments.parser import command_parser
@@ -131,8 +131,8 @@ def read_briefs(
     empty = table[BRIEF].fill_null("").str.strip_chars() == ""
     if (first := empty.arg_max()) is not None and empty[first]:
         raise UserError(
-            f"{path}, row {first + opened.first_row}, column {BRIEF}: the brief is empty; fill it in or delete "
-            "the row."
+            f"{path}, row {first + opened.first_row}, column {BRIEF}: the brief is empty; fill it "
+            "in or delete the row."
         )
     return table
 
