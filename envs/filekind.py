@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
+from copygym.envs.checksum import stamp
 from copygym.envs.errors import UserError
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -68,12 +69,6 @@ class Content:
 def named_parquet(path: Path) -> bool:
     """Tell whether the file's name says Parquet."""
     return path.suffix.lower() in PARQUET_SUFFIXES
-
-
-def stamp(path: Path) -> tuple[int, int, int, int]:
-    """Return what changes when a file does: device and inode, size and time."""
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def content_of(path: Path) -> Content:

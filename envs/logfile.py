@@ -22,10 +22,11 @@ from typing import IO, cast
 
 import polars as pl
 
+from copygym.envs.checksum import stamp
 from copygym.envs.csvexact import Dialect, Exact, RowFault, looks_like_rows, read_exactly
 from copygym.envs.csvform import Form, survey
 from copygym.envs.errors import UserError
-from copygym.envs.filekind import content_of, decoded, is_csv, is_utf8, open_bytes, stamp
+from copygym.envs.filekind import content_of, decoded, is_csv, is_utf8, open_bytes
 from copygym.envs.filekind import named_parquet as is_parquet
 from copygym.envs.hivefolder import parquet_files, scan_folder
 from copygym.envs.preparedlog import prepared_parts

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from copygym.envs.clicklog import ClickLog
-from copygym.envs.datasets.card import Card, RemoteFile, default_folder, missing
+from copygym.envs.datasets.card import Card, RemoteFile, default_folder, missing, unchanged
 from copygym.envs.errors import unknown_name
 from copygym.envs.logfile import open_table, readable
 from copygym.envs.logschema import Source, require_columns
@@ -116,7 +116,7 @@ def load(
 def _find(path: str | Path | None, relative: str) -> Path:
     place = Path(path).expanduser() if path is not None else default_folder(CARD.name)
     if place.is_file():
-        return place
+        return unchanged(CARD, place)
     places = [place]
     if path is None and (sample := _obp_sample()) is not None:
         places.append(sample)

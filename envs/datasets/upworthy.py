@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from copygym.envs.clicklog import ClickLog
-from copygym.envs.datasets.card import Card, RemoteFile, default_folder, missing
+from copygym.envs.datasets.card import Card, RemoteFile, default_folder, missing, unchanged
 from copygym.envs.errors import unknown_name
 from copygym.envs.logfile import open_table, readable
 from copygym.envs.logschema import Source, require_columns
@@ -115,13 +115,13 @@ def _find(path: str | Path | None, release: str | None) -> Path:
         raise unknown_name("upworthy release", release, list(RELEASES))
     place = Path(path).expanduser() if path is not None else default_folder(CARD.name)
     if place.is_file():
-        return place
+        return unchanged(CARD, place)
     wanted = [release] if release else list(RELEASES)
     patterns = tuple(p for name in wanted for p in RELEASES[name])
     found = [f for p in patterns for f in sorted(place.rglob(p)) if f.suffix != ".sha256"]
     if not found:
         raise missing(CARD, place, path is None, patterns)
-    return found[0]
+    return unchanged(CARD, found[0])
 
 
 def _plain(column: str) -> pl.Expr:
