@@ -18,7 +18,7 @@ import polars as pl
 from copygym.envs import logsplits
 from copygym.envs.catalogue import HOLD
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import is_csv, readable, resolve_log_path, scan, write_frame
+from copygym.envs.logfile import open_table, readable, resolve_log_path, write_frame
 from copygym.envs.logschema import SCHEMA, Source, is_feature, require_columns, validate
 from copygym.envs.preparedlog import prepared_parts
 
@@ -101,6 +101,8 @@ class ClickLog:
     ) -> ClickLog:
         """Read and validate a CSV, csv.gz, Parquet file or folder of Parquet (prepared or not).
 
+        What a file is, its content says; every row of it is read, or it is refused with the row.
+
         Args:
             path: the file, or the folder that holds it.
             columns: canonical (or ``user_*`` / ``context_*``) name -> column of the file; columns
@@ -108,7 +110,7 @@ class ClickLog:
             constants: canonical name -> one value for every row, such as ``impressions: 1``.
             name: of the log; None takes the file's.
             separator: of a CSV; None means comma, or tab for ``.tsv``.
-            encoding: of a CSV; None-UTF-8 files are decoded in memory.
+            encoding: of a CSV without a byte order mark.
             time_zone: IANA zone of timestamps that carry none; None reads them as UTC.
             notes: faults and assumptions for the report.
 
@@ -117,13 +119,13 @@ class ClickLog:
                 Parquet row counts from 1), column, value and the way out.
         """
         file = resolve_log_path(path)
-        raw = scan(file, separator=separator, encoding=encoding)
-        source = Source(str(file), 2 if is_csv(file) else 1, dict(columns or {}))
-        frame = _renamed(raw, source, constants or {})
+        table = open_table(file, separator=separator, encoding=encoding)
+        source = Source(str(file), table.first_row, dict(columns or {}))
+        frame = _renamed(table.frame, source, constants or {})
         with readable(file, separator):
-            typed, found = validate(frame, source, infer_features=is_csv(file), time_zone=time_zone)
+            typed, found = validate(frame, source, infer_features=table.text, time_zone=time_zone)
         earlier = prepared_parts(file) if file.is_dir() else None
-        told = [*notes, *found, *(earlier[1] if earlier else ())]
+        told = [*notes, *table.notes, *found, *(earlier[1] if earlier else ())]
         name = name or file.name.split(".")[0]
         return cls(typed, name, False, tuple(dict.fromkeys(told)), str(file))
 
