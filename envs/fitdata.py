@@ -91,6 +91,7 @@ def prepare(
     """
     if not 0 < history_fraction < 1:
         raise UserError(f"users.history_fraction is {history_fraction}; it must lie in (0, 1).")
+    log.require_outcomes()
     rows, user_ids = encode(log, holdout, catalogue)
     timed = rows.time is not None and log.has("user_id")
     if profile_options.get("history", "auto") is True and not timed:

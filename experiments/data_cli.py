@@ -119,6 +119,20 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         metavar="CANONICAL=VALUE",
         help="one value for all rows, as in --set impressions=1",
     )
+    parser.add_argument(
+        "--empty",
+        action="append",
+        default=[],
+        metavar="CANONICAL=VALUE",
+        help="what an empty value means, as in --empty clicks=0 or --empty creative_id=hold",
+    )
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="leave a column of the file out; repeat for more",
+    )
     parser.add_argument("--separator", help="column separator (default: comma, tab for .tsv)")
     parser.add_argument("--encoding", default="utf-8", help="of a CSV (default: utf-8)")
     parser.add_argument("--time-zone", help="IANA zone of timestamps without one (default: UTC)")
@@ -132,6 +146,8 @@ def _reading(args: argparse.Namespace) -> dict[str, Any]:
         "separator": args.separator,
         "encoding": args.encoding,
         "time_zone": args.time_zone,
+        "empty": _pairs(args.empty, "--empty"),
+        "ignore": args.ignore,
     }
 
 
@@ -215,6 +231,8 @@ def _pairs(values: list[str], option: str) -> dict[str, str]:
             raise UserError(f"{option} {value!r}: write canonical=column, as in clicks=opened.")
         if name not in SCHEMA and not is_feature(name):
             raise unknown_name("canonical column", name, [*SCHEMA, "user_*", "context_*"])
+        if name in pairs:
+            raise UserError(f"{option} {value!r}: {name} is {pairs[name]!r} already; give it once.")
         pairs[name] = right
     return pairs
 
@@ -249,10 +267,23 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def summary(log: Any) -> str:
-    """Return a few lines on a valid log: rows, rates, arms, users, period, columns, notes."""
+    """Return a few lines on a valid log: rows, rates, arms, users, period, columns, notes.
+
+    Impressions, clicks and their rate are of what was sent; decisions to hold stand apart.
+    """
     import polars as pl
 
-    wanted = [pl.col("impressions").sum(), pl.col("clicks").sum()]
+    from copygym.envs.catalogue import HOLD
+    from copygym.envs.clicklog import all_clicked
+
+    held = pl.col("creative_id") == HOLD if log.has("creative_id") else pl.lit(False)
+    shown, clicked = pl.col("impressions").cast(pl.Int64), pl.col("clicks").cast(pl.Int64)
+    wanted = [
+        pl.when(~held).then(shown).sum().alias("shown"),
+        pl.when(~held).then(clicked).sum().alias("clicked"),
+        pl.when(held).then(shown).sum().alias("held"),
+        pl.when(held).then(clicked).sum().alias("organic"),
+    ]
     if log.has("user_id"):
         wanted.append(pl.col("user_id").n_unique().alias("users"))
     if log.has("test_id"):
@@ -263,14 +294,21 @@ def summary(log: Any) -> str:
     if log.has("propensity"):
         wanted.append(pl.col("propensity").min().alias("least propensity"))
     found = log.frame.select(wanted).collect(engine="streaming").row(0, named=True)
-    shown, clicked = found.pop("impressions"), found.pop("clicks")
+    sent, clicks, decisions, organic = (
+        int(found.pop(name)) for name in ("shown", "clicked", "held", "organic")
+    )
     arms = log.arms()
     lines = [
         f"{log.source}: a valid log",
-        f"  rows {log.height:,}, impressions {shown:,}, clicks {clicked:,}, "
-        f"CTR {clicked / shown:.4%}, arms {arms}"
+        f"  rows {log.height:,}, impressions {sent:,}, clicks {clicks:,}, "
+        f"CTR {clicks / sent if sent else 0:.4%}, arms {arms}"
         + (" (in the largest test)" if log.has("test_id") else ""),
     ]
+    if decisions:
+        lines.append(
+            f"  hold (nothing sent): {decisions:,} decisions, {organic:,} organic clicks, in none "
+            "of the numbers above but rows and arms"
+        )
     lines += [
         f"  {key}: {value:,}" if isinstance(value, int) else f"  {key}: {value}"
         for key, value in found.items()
@@ -278,6 +316,12 @@ def summary(log: Any) -> str:
     types = log.frame.collect_schema()
     lines.append("  columns: " + ", ".join(f"{name} ({types[name]})" for name in log.columns))
     lines += [f"  note: {note}" for note in log.notes]
+    if not sent:
+        lines.append("  note: every row is 'hold', so nothing was sent.")
+    elif clicks == sent:
+        lines.append(f"  note: {all_clicked(sent)}")
+    elif not clicks:
+        lines.append("  note: nothing that was sent was clicked, so no response can be learned.")
     if arms < 2:
         lines.append("  note: one arm only, so there is no choice to learn or judge.")
     if not log.has("propensity"):
