@@ -35,8 +35,9 @@ class ClickLog:
     ``topic``, ``channel``, ``slot``, ``test_id``, ``impression_id`` (all text), ``propensity`` in
     (0, 1], ``impressions`` >= 1, 0 <= ``clicks`` <= impressions, 0 <= ``conversions`` <= clicks,
     0 <= ``unsubscribes`` <= impressions, ``revenue`` (negative for a refund), and free ``user_*`` /
-    ``context_*`` features. Counts are exact to 64 bits. A row whose ``creative_id`` is "hold" is a decision at which nothing was sent: its
-    impressions count decisions and its clicks are organic.
+    ``context_*`` features. Counts are exact, and each adds up to less than 2^63. A row whose
+    ``creative_id`` is "hold" is a decision at which nothing was sent: its impressions count
+    decisions and its clicks are organic.
 
     Attributes:
         frame: the lazy table, canonical columns first.
@@ -215,11 +216,16 @@ class ClickLog:
             )
 
     def require_outcomes(self) -> None:
-        """Raise a `UserError` where every send was clicked: nothing is known of the others."""
+        """Raise a `UserError` where all sends were clicked, or nothing was: there is no choice."""
         sums = [pl.col(name).cast(pl.Int64).sum() for name in ("impressions", "clicks")]
         shown, clicked = self.sends().frame.select(sums).collect(engine="streaming").row(0)
         if shown and shown == clicked:
             raise UserError(f"{self.source or self.name}: {all_clicked(shown)}")
+        if not self.frame.select((pl.col("clicks") > 0).any()).collect(engine="streaming").item():
+            raise UserError(
+                f"{self.source or self.name}: no row has a click, so there is nothing to learn; is "
+                "the right column read as clicks?"
+            )
 
     def _parts(self, fractions: Mapping[str, float], frames: list[pl.LazyFrame]) -> dict:
         return {k: self.with_frame(f) for k, f in zip(fractions, frames, strict=True)}

@@ -157,11 +157,19 @@ def is_missing(name: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def first_row(frame: pl.LazyFrame, where: pl.Expr, show: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return the first row (zero-based, key ``__row__``) where ``where`` holds, or None."""
+    """Return the first row (zero-based, key ``__row__``) where ``where`` holds, or None.
+
+    Times are returned as text: Python has none before the year 1.
+    """
+    schema = frame.collect_schema()
+    shown = [
+        pl.col(name).cast(pl.String) if schema[name].is_temporal() else pl.col(name)
+        for name in dict.fromkeys(show)
+    ]
     found = (
         frame.with_row_index(ROW)
         .filter(where)
-        .select(ROW, *dict.fromkeys(show))
+        .select(ROW, *shown)
         .head(1)
         .collect(engine="streaming")
     )

@@ -224,8 +224,7 @@ class FeaturePlan:
         if numbers < _MOSTLY_ENOUGH * values and dressed < values / 2:
             return None
         other = (strip(name, dtype).fill_null("") != "") & ~_is_number(name, dtype) & ~word
-        said = (
-            f"value {{0!r}} is no plain number, so the column is read as categories, though "
-            f"{numbers:,} of its {values:,} values are numbers"
-        )
+        said = "value {0!r} is no plain number, so the column is read as categories"
+        if numbers:
+            said += f", though {numbers:,} of its {values:,} values are numbers"
         return Hint(name, other, said, (name,)).note(frame, values - numbers, source)

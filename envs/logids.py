@@ -281,9 +281,10 @@ def distinct_notes(
 def _variant_note(
     frame: pl.LazyFrame, name: str, dtype: pl.DataType, differing: int, source: Source
 ) -> str:
-    said = "differ from another in capital letters, or in how a letter is encoded, alone"
+    alone = "in nothing but capital letters or how a letter is encoded"
     if name == "user_id":
-        return f"column {source.column(name)}: {differing:,} ids {said}; are they the same users?"
+        ids = "1 id differs" if differing == 1 else f"{differing:,} ids differ"
+        return f"column {source.column(name)}: {ids} from another {alone}: are they the same users?"
     table = (
         frame.select(folded=_folded(name, dtype), value=label_cast(name, dtype))
         .group_by("folded")
@@ -295,8 +296,8 @@ def _variant_note(
     )
     _, one, other = table.row(0)
     return (
-        f"column {source.column(name)}: {shorten(one)!r} and {shorten(other)!r} {said}, and count "
-        f"as two ({differing:,} such value{'s' if differing > 1 else ''})."
+        f"column {source.column(name)}: {shorten(one)!r} and {shorten(other)!r} differ {alone}, "
+        f"and count as two ({differing:,} such value{'s' if differing > 1 else ''})."
     )
 
 

@@ -53,7 +53,8 @@ def arrange(
     Raises:
         UserError: a name that is no column, or a constant that contradicts the file.
     """
-    raw, notes = _without(raw, ignore, source)
+    left_out = [ignore] if isinstance(ignore, str) else ignore
+    raw, notes = _without(raw, left_out, source)
     present = raw.collect_schema().names()
     for name in (*source.columns, *constants):
         if name not in SCHEMA and not is_feature(name):
@@ -71,8 +72,8 @@ def arrange(
     for name, value in constants.items():
         if name in present and name not in used:
             _refuse_contradiction(raw, name, value, source)
-    notes += _shadowed(raw, source, present) + _read_twice(source)
     taken = set(source.columns) | set(constants)
+    notes += _shadowed(raw, source, present) + _read_twice(source, taken)
     same = [c for c in present if c not in taken and (c not in used or c in SCHEMA)]
     frame = raw.select(
         *same,
@@ -140,10 +141,12 @@ def _shadowed(raw: pl.LazyFrame, source: Source, present: Sequence[str]) -> list
     return notes
 
 
-def _read_twice(source: Source) -> list[str]:
+def _read_twice(source: Source, taken: set[str]) -> list[str]:
+    """Return notes on columns that are read under two names; their own may be one of them."""
     notes = []
     for column in dict.fromkeys(source.columns.values()):
-        names = [name for name, mapped in source.columns.items() if mapped == column]
+        names = [column] if column in SCHEMA and column not in taken else []
+        names += [name for name, mapped in source.columns.items() if mapped == column]
         if len(names) > 1:
             notes.append(f"column {column!r} is read as {' and as '.join(names)}.")
     return notes

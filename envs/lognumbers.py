@@ -43,7 +43,7 @@ CEILINGS = {
 #: Words for one and none, in lower case; spreadsheets write those of their user's language.
 TRUE = ("true", "t", "yes", "y", "wahr", "ja", "vrai", "oui", "verdadero", "si", "sí", "vero")
 FALSE = ("false", "f", "no", "n", "falsch", "nein", "faux", "non", "falso")
-#: Whole numbers up to here are exact in float64, so that 1e3 and 5.0 can be told to be whole.
+#: Whole numbers below this are exact in float64, so that 1e3 and 5.0 can be told to be whole.
 EXACT = 2**53
 #: The largest whole number of 64 bits, and the largest sum of a column that still adds up.
 LARGEST = 2**63 - 1
@@ -75,7 +75,7 @@ def whole(name: str, dtype: pl.DataType) -> pl.Expr:
     if not (is_text(dtype) or dtype.is_float() or dtype.is_decimal()):
         return raw.cast(pl.Int64, strict=False)
     number = real(name, dtype)
-    exact = (number == number.floor()) & (number.abs() <= EXACT)
+    exact = (number == number.floor()) & (number.abs() < EXACT)
     rounded = pl.when(exact).then(number).cast(pl.Int64, strict=False)
     return pl.coalesce(raw.cast(pl.Int64, strict=False), rounded) if is_text(dtype) else rounded
 

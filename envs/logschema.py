@@ -116,7 +116,8 @@ def _timestamp_checks(plan: TimestampPlan | None) -> list[Check]:
             "timestamp",
             ~missing & plan.expression().is_null(),
             "value {0!r} is not a time",
-            "write ISO 8601, as in 2024-05-01T13:30:00+00:00",
+            "write ISO 8601, as in 2024-05-01T13:30:00+00:00 (dates that begin with the day or "
+            "month, and seconds since 1970, are not read)",
             show,
         ),
         Check(

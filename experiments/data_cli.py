@@ -266,6 +266,12 @@ def _prepare(args: argparse.Namespace) -> None:
     print(f"  read it with dataset=table data.path={args.out}")
 
 
+def _rate(clicks: int, impressions: int) -> str:
+    """Return clicks per impression in percent; a rate that is not 0 is not written as 0."""
+    rate = clicks / impressions if impressions else 0.0
+    return f"{rate:.4%}" if rate >= 1e-6 or not clicks else f"{100 * rate:.2g}%"
+
+
 def summary(log: Any) -> str:
     """Return a few lines on a valid log: rows, rates, arms, users, period, columns, notes.
 
@@ -301,7 +307,7 @@ def summary(log: Any) -> str:
     lines = [
         f"{log.source}: a valid log",
         f"  rows {log.height:,}, impressions {sent:,}, clicks {clicks:,}, "
-        f"CTR {clicks / sent if sent else 0:.4%}, arms {arms}"
+        f"CTR {_rate(clicks, sent)}, arms {arms}"
         + (" (in the largest test)" if log.has("test_id") else ""),
     ]
     if decisions:

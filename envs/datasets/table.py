@@ -40,7 +40,7 @@ def load(
     encoding: str = "utf-8",
     time_zone: str | None = None,
     empty: Mapping[str, Any] | None = None,
-    ignore: Sequence[str] = (),
+    ignore: Sequence[str] | None = None,
     synthetic: bool = False,
 ) -> ClickLog:
     """Load a table.
@@ -71,7 +71,7 @@ def load(
         encoding=encoding,
         time_zone=time_zone,
         empty=empty,
-        ignore=ignore,
+        ignore=ignore or (),
     )
     log = log if log.has("propensity") else log.with_notes(*CARD.faults)
     return ClickLog(log.frame, log.name, synthetic, log.notes, log.source)

@@ -53,7 +53,8 @@ def test_check_of_a_good_file(capsys, log):
     assert main(["check", str(log), *argv, "--set", "impressions=1"]) == 0
     out = capsys.readouterr().out
     assert f"{log}: a valid log" in out
-    assert "rows 2, impressions 2, clicks 1, CTR 50.0000%, arms 2" in out
+    assert "rows 2, impressions 1, clicks 1, CTR 100.0000%, arms 2" in out
+    assert "hold (nothing sent): 1 decisions, 0 organic clicks" in out
     assert "users: 2" in out and "no propensity" in out
     assert "ann" not in out and "bob" not in out
 
