@@ -20,7 +20,7 @@ from copygym.envs.logcolumns import (
     is_text,
     strip,
 )
-from copygym.envs.lognumbers import EXACT, ignore_syntax, real, whole
+from copygym.envs.lognumbers import EXACT, dotted, dotted_note, ignore_syntax, real, whole
 
 #: Numbers as people write them: with thousands marks, currency, percent, or minus by brackets.
 _DRESSED = r"^[(]?\s*[+-]?\s*[$€£¥]?\s*[+-]?\d[\d.,'’_\s]*\s*(?:%|‰|[$€£¥]|EUR|USD|GBP)?\s*[)]?$"
@@ -29,6 +29,8 @@ _CODE = r"^[+-]?0\d"
 _WHOLE = r"^[+-]?\d+$"
 #: From this share of numbers on, a column that is read as categories is worth a word.
 _MOSTLY_ENOUGH = 0.1
+#: Rows that tell how a column writes its numbers.
+_SAMPLE = 10_000
 _DAY = 86_400_000_000  # microseconds
 
 
@@ -60,24 +62,17 @@ def _texts(schema: Mapping[str, pl.DataType]) -> list[str]:
 
 
 def feature_counts(schema: Mapping[str, pl.DataType]) -> list[pl.Expr]:
-    """Return per text feature the counts that tell numbers from categories."""
+    """Return per feature the counts of the first pass; `FeaturePlan` asks for more where needed."""
     out = []
     for name in _texts(schema):
         dtype = schema[name]
         text, number = strip(name, dtype), real(name, dtype)
-        is_number = _is_number(name, dtype)
-        exact = whole(name, dtype)
-        digits = text.str.contains(_WHOLE).fill_null(False)
         counted = {
             "filled": text.fill_null("") != "",
-            "words": _word_for_missing(name, dtype),
-            "numbers": is_number,
-            "whole": exact.is_not_null(),
+            "numbers": (number.is_not_null() & ~number.is_nan()).fill_null(False),
             "codes": text.str.contains(_CODE).fill_null(False),
-            "dressed": ~is_number & text.str.contains(_DRESSED).fill_null(False),
-            "infinite": number.is_infinite().fill_null(False),
-            "large": _too_large(name, dtype),
-            "inexact": digits & (number.abs() >= EXACT).fill_null(False),
+            "fractions": (number != number.floor()).fill_null(False),
+            "large": (number.abs() >= EXACT).fill_null(False),
         }
         out += [expr.sum().alias(f"{name}:{key}") for key, expr in counted.items()]
     for name, dtype in schema.items():
@@ -88,6 +83,20 @@ def feature_counts(schema: Mapping[str, pl.DataType]) -> list[pl.Expr]:
                 inexact = ~pl.col(name).is_between(-EXACT, EXACT)
                 out.append(inexact.fill_null(False).sum().alias(f"{name}:inexact"))
     return out
+
+
+def _more_counts(name: str, dtype: pl.DataType) -> dict[str, pl.Expr]:
+    """Return what is asked of a text feature in which numbers and something else are found."""
+    text, number = strip(name, dtype), real(name, dtype)
+    digits = text.str.contains(_WHOLE).fill_null(False)
+    counted = {
+        "words": _word_for_missing(name, dtype),
+        "infinite": number.is_infinite().fill_null(False),
+        "beyond": _too_large(name, dtype),
+        "inexact": digits & (number.abs() >= EXACT).fill_null(False),
+        "whole": whole(name, dtype).is_not_null(),
+    }
+    return {f"{name}:{key}": expr.sum() for key, expr in counted.items()}
 
 
 def _typed_checks(name: str, dtype: pl.DataType) -> list[Check]:
@@ -114,10 +123,36 @@ class FeaturePlan:
     """How each feature is read, settled by what the first pass counted."""
 
     def __init__(
-        self, schema: Mapping[str, pl.DataType], found: Mapping[str, Any], infer: bool
+        self,
+        frame: pl.LazyFrame,
+        schema: Mapping[str, pl.DataType],
+        found: Mapping[str, Any],
+        infer: bool,
     ) -> None:
+        self.frame, self.infer = frame, infer
         self.schema = {n: t for n, t in schema.items() if is_feature(n)}
-        self.found, self.infer = found, infer
+        self.found = dict(found)
+        self._look_closer()
+
+    def _look_closer(self) -> None:
+        """Count more where a text feature is no plain column of numbers or of categories."""
+        wanted: dict[str, pl.Expr] = {}
+        sampled: dict[str, pl.Expr] = {}
+        for name in _texts(self.schema):
+            numbers, filled = self._count(name, "numbers"), self._count(name, "filled")
+            if numbers and (numbers < filled or self._count(name, "large")):
+                wanted |= _more_counts(name, self.schema[name])
+            if self._count(name, "fractions"):
+                sampled |= dotted(name, self.schema[name])
+            if numbers < filled:
+                text = strip(name, self.schema[name])
+                looks = text.str.contains(_DRESSED) & ~_is_number(name, self.schema[name])
+                sampled[f"{name}:dressed"] = looks.fill_null(False).sum()
+                sampled[f"{name}:sampled"] = (text.fill_null("") != "").sum()
+        for frame, exprs in ((self.frame, wanted), (self.frame.head(_SAMPLE), sampled)):
+            if exprs:
+                asked = frame.select(**exprs).collect(engine="streaming")
+                self.found |= asked.row(0, named=True)
 
     def _count(self, name: str, key: str) -> int:
         return int(self.found.get(f"{name}:{key}") or 0)
@@ -132,7 +167,9 @@ class FeaturePlan:
         return self.infer and self.all_numbers(name)
 
     def _is_whole(self, name: str) -> bool:
-        return self._count(name, "whole") == self._count(name, "numbers")
+        if f"{name}:whole" in self.found:
+            return self._count(name, "whole") == self._count(name, "numbers")
+        return not self._count(name, "fractions")
 
     def cast(self, name: str) -> pl.Expr:
         """Return the feature as it is read."""
@@ -156,7 +193,7 @@ class FeaturePlan:
             return naive.cast(kind).cast(pl.Int64) / _DAY
         return column.cast(pl.String) if dtype == pl.Null else column
 
-    def refuse(self, frame: pl.LazyFrame, source: Source) -> None:
+    def refuse(self, source: Source) -> None:
         """Raise for the first value of a feature that cannot be read."""
         for name, dtype in self.schema.items():
             if isinstance(dtype, pl.Time):
@@ -167,26 +204,26 @@ class FeaturePlan:
             if not is_text(dtype):
                 for i, check in enumerate(_typed_checks(name, dtype)):
                     if bad := self._count(name, f"bad:{i}"):
-                        raise check.refusal(frame, bad, source)
+                        raise check.refusal(self.frame, bad, source)
             elif self.is_number(name):
-                self._refuse_text(frame, name, source)
+                self._refuse_text(name, source)
 
-    def _refuse_text(self, frame: pl.LazyFrame, name: str, source: Source) -> None:
+    def _refuse_text(self, name: str, source: Source) -> None:
         dtype = self.schema[name]
         if bad := self._count(name, "infinite"):
             where = real(name, dtype).is_infinite().fill_null(False)
             check = Check(name, where, "the value {0!r} is infinite", "cap it", (name,))
-            raise check.refusal(frame, bad, source)
-        if bad := self._count(name, "large"):
-            raise _large_check(name, dtype).refusal(frame, bad, source)
+            raise check.refusal(self.frame, bad, source)
+        if bad := self._count(name, "beyond"):
+            raise _large_check(name, dtype).refusal(self.frame, bad, source)
 
-    def notes(self, frame: pl.LazyFrame, source: Source) -> list[str]:
+    def notes(self, source: Source) -> list[str]:
         """Return what must be said of how the features are read."""
         out: list[str | None] = []
         for name, dtype in self.schema.items():
             where = f"column {source.column(name)}"
             if is_text(dtype):
-                out.append(self._text_note(frame, name, source))
+                out.append(self._text_note(name, source))
             elif dtype.is_temporal():
                 what = "" if isinstance(dtype, pl.Duration) else " since 1970-01-01"
                 out.append(f"{where}: type {dtype} is read as a number, days{what}.")
@@ -196,10 +233,11 @@ class FeaturePlan:
                     f"{where}: {large:,} value{'s' if large > 1 else ''} beyond 2^53, which models "
                     "round; if they are codes, write them as text (with a letter in front)."
                 )
+            out.append(dotted_note(name, self.found, source))
         return [note for note in out if note]
 
-    def _text_note(self, frame: pl.LazyFrame, name: str, source: Source) -> str | None:
-        dtype = self.schema[name]
+    def _text_note(self, name: str, source: Source) -> str | None:
+        frame, dtype = self.frame, self.schema[name]
         values = self._count(name, "filled") - self._count(name, "words")
         numbers, codes = self._count(name, "numbers"), self._count(name, "codes")
         word = _word_for_missing(name, dtype)
@@ -220,8 +258,8 @@ class FeaturePlan:
                 "value {0!r} has a leading zero, so the column is read as categories, not numbers"
             )
             return Hint(name, code, said, (name,)).note(frame, codes, source)
-        dressed = self._count(name, "dressed")
-        if numbers < _MOSTLY_ENOUGH * values and dressed < values / 2:
+        dressed = 2 * self._count(name, "dressed") >= self._count(name, "sampled") > 0
+        if numbers < _MOSTLY_ENOUGH * values and not dressed:
             return None
         other = (strip(name, dtype).fill_null("") != "") & ~_is_number(name, dtype) & ~word
         said = "value {0!r} is no plain number, so the column is read as categories"

@@ -306,17 +306,14 @@ def _repeat_note(frame: pl.LazyFrame, row_hash: pl.Expr, repeated: int, source: 
         frame.select(hash=row_hash)
         .with_row_index(ROW)
         .group_by("hash")
-        .agg(
-            first=pl.col(ROW).min(), n=pl.len(), second=pl.col(ROW).sort().get(1, null_on_oob=True)
-        )
-        .filter(pl.col("n") > 1)
-        .sort("second")
-        .head(1)
+        .agg(first=pl.col(ROW).min(), last=pl.col(ROW).max())
+        .filter(pl.col("first") < pl.col("last"))
+        .select(pl.all().sort_by("first").first())
         .collect(engine="streaming")
     )
-    first, second = twice["first"][0] + source.first_row, twice["second"][0] + source.first_row
+    first, last = twice["first"][0] + source.first_row, twice["last"][0] + source.first_row
     rows = "row repeats" if repeated == 1 else "rows repeat"
     return (
-        f"{repeated:,} {rows} an earlier one in every column (row {second} is row {first} again) "
+        f"{repeated:,} {rows} an earlier one in every column (row {last} is row {first} again) "
         "and counts too; if an export wrote rows twice, remove the repeats."
     )

@@ -17,7 +17,6 @@ from copygym.envs.logcolumns import (
     Check,
     Hint,
     Source,
-    is_missing,
     is_text,
     strip,
 )
@@ -50,6 +49,10 @@ LARGEST = 2**63 - 1
 #: No policy that logged its probabilities chose with one below this.
 LEAST_PROPENSITY = 1e-12
 
+#: What `parsed` adds to a frame: text without blanks, Float64, and Int64 of counts.
+_TEXT, _REAL, _COUNT = "__text__", "__real__", "__count__"
+#: A number whose point may mark thousands.
+_DOTTED = r"^[+-]?[1-9]\d{0,2}\.\d{3}$"
 _PLAIN = "write plain digits, without thousands marks, units or signs such as % and $"
 
 
@@ -72,43 +75,77 @@ def real(name: str, dtype: pl.DataType) -> pl.Expr:
 def whole(name: str, dtype: pl.DataType) -> pl.Expr:
     """Return the column as Int64, exactly; null where that cannot be."""
     raw = strip(name, dtype) if is_text(dtype) else pl.col(name)
+    return _whole(raw, real(name, dtype), dtype)
+
+
+def _whole(raw: pl.Expr, number: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if not (is_text(dtype) or dtype.is_float() or dtype.is_decimal()):
         return raw.cast(pl.Int64, strict=False)
-    number = real(name, dtype)
     exact = (number == number.floor()) & (number.abs() < EXACT)
     rounded = pl.when(exact).then(number).cast(pl.Int64, strict=False)
     return pl.coalesce(raw.cast(pl.Int64, strict=False), rounded) if is_text(dtype) else rounded
 
 
-def _truth(name: str, dtype: pl.DataType) -> pl.Expr:
+def _truth(text: pl.Expr) -> pl.Expr:
     """Return 1 for words like True, 0 for words like False, else null."""
-    word = strip(name, dtype).str.to_lowercase()
+    word = text.str.to_lowercase()
     return pl.when(word.is_in(TRUE)).then(1).when(word.is_in(FALSE)).then(0).cast(pl.Int64)
 
 
-def count(name: str, dtype: pl.DataType) -> pl.Expr:
-    """Return a column of counts as Int64, True and False as 1 and 0; null where it is none."""
-    if not is_text(dtype):
-        return whole(name, dtype)
-    return pl.coalesce(whole(name, dtype), _truth(name, dtype))
+def count(name: str, dtype: pl.DataType, words: bool = True) -> pl.Expr:
+    """Return a column of counts as Int64; null where it is none.
+
+    Args:
+        name: of the column.
+        dtype: its type in the file.
+        words: read True and False as 1 and 0; where there are none, it only takes time.
+    """
+    number = whole(name, dtype)
+    if not (words and is_text(dtype)):
+        return number
+    return pl.coalesce(number, _truth(strip(name, dtype)))
 
 
-def number_cast(name: str, dtype: pl.DataType) -> pl.Expr:
-    """Return a numeric canonical column in its type."""
-    return count(name, dtype) if name in COUNTS else real(name, dtype)
+def parsed(frame: pl.LazyFrame, schema: Mapping[str, pl.DataType], words: bool) -> pl.LazyFrame:
+    """Return the frame with what the rules of numbers read, parsed once for all of them."""
+    names = [name for name in schema if name in SCHEMA and SCHEMA[name].is_numeric()]
+    texts = [name for name in names if is_text(schema[name])]
+
+    def raw(name: str) -> pl.Expr:
+        return pl.col(_TEXT + name) if name in texts else pl.col(name)
+
+    frame = frame.with_columns(strip(name, schema[name]).alias(_TEXT + name) for name in texts)
+    frame = frame.with_columns(
+        raw(name).cast(pl.Float64, strict=False).alias(_REAL + name) for name in names
+    )
+    counts = []
+    for name in (n for n in names if n in COUNTS):
+        number = _whole(raw(name), pl.col(_REAL + name), schema[name])
+        if words and name in texts:
+            number = pl.coalesce(number, _truth(raw(name)))
+        counts.append(number.alias(_COUNT + name))
+    return frame.with_columns(counts)
+
+
+def number_cast(name: str, dtype: pl.DataType, words: bool) -> pl.Expr:
+    """Return a numeric canonical column in its type; ``words`` as for `count`."""
+    return count(name, dtype, words) if name in COUNTS else real(name, dtype)
 
 
 def number_checks(name: str, dtype: pl.DataType) -> list[Check]:
-    """Return the rules of one numeric canonical column, most basic first."""
-    number, missing = real(name, dtype), is_missing(name, dtype)
+    """Return the rules of one numeric column of a `parsed` frame, most basic first."""
+    number = pl.col(_REAL + name)
+    missing = pl.col(name).is_null()
+    if is_text(dtype):
+        missing = pl.col(_TEXT + name).fill_null("") == ""
     whole_only = name in COUNTS
     write = f"write {'a whole number' if whole_only else 'a number'}"
     empty = write
     if name not in ("impressions", "propensity"):
         empty = f"write 0 where there was nothing, or say so once with {empty_syntax(name, 0)}"
     is_number = number.is_not_null()
-    if whole_only and is_text(dtype):
-        is_number = is_number | _truth(name, dtype).is_not_null()
+    if whole_only:
+        is_number = is_number | pl.col(_COUNT + name).is_not_null()
     checks = [
         Check(name, missing, "the value is empty", empty),
         Check(name, ~missing & ~is_number, "value {0!r} is not a number", _PLAIN, (name,)),
@@ -127,12 +164,18 @@ def number_checks(name: str, dtype: pl.DataType) -> list[Check]:
             "counts are whole",
         )
         rule(
-            finite & whole(name, dtype).is_null(),
+            finite & pl.col(_COUNT + name).is_null(),
             "value {0} is too large to be a whole number of 64 bits, or has an exponent and is too "
             "large to be exact",
             f"write plain digits, {LARGEST} at most",
         )
-    value = count(name, dtype) if whole_only else number
+    if whole_only and is_text(dtype):
+        rule(
+            pl.col(_TEXT + name).str.contains(r"^[+-]?\d{1,3}\.000$"),
+            "value {0} may mean a number or a thousand times it",
+            "write plain digits, without a thousands mark or a fraction",
+        )
+    value = pl.col(_COUNT + name) if whole_only else number
     if name == "impressions":
         rule(value < 1, "value {0} is below 1", "a row counts one impression or decision at least")
     elif whole_only:
@@ -158,7 +201,7 @@ def ceiling_checks(schema: Mapping[str, pl.DataType]) -> list[Check]:
     for name, (ceiling, way_out) in CEILINGS.items():
         if name not in schema or ceiling not in schema:
             continue
-        over = count(name, schema[name]) > count(ceiling, schema[ceiling])
+        over = pl.col(_COUNT + name) > pl.col(_COUNT + ceiling)
         problem = f"value {{0}} exceeds {ceiling} {{1}}"
         way_out = way_out.format(ignore=ignore_syntax(name))
         checks.append(Check(name, over.fill_null(False), problem, way_out, (name, ceiling)))
@@ -166,24 +209,52 @@ def ceiling_checks(schema: Mapping[str, pl.DataType]) -> list[Check]:
 
 
 def number_hints(schema: Mapping[str, pl.DataType]) -> list[Hint]:
-    """Return what is said of numbers that are read."""
+    """Return what is said of numbers of a `parsed` frame that are read."""
     hints = []
     for name, dtype in schema.items():
         if name in COUNTS and (is_text(dtype) or dtype == pl.Boolean):
-            word = pl.lit(True) if dtype == pl.Boolean else _truth(name, dtype).is_not_null()
+            word = pl.lit(True)
+            if is_text(dtype):
+                word = pl.col(_COUNT + name).is_not_null() & pl.col(_REAL + name).is_null()
             said = "words such as {0!r} are read as 1 (true) and 0 (false)"
             hints.append(Hint(name, word, said, (name,)))
         if name == "revenue":
-            lost = (real(name, dtype) < 0).fill_null(False)
+            lost = (pl.col(_REAL + name) < 0).fill_null(False)
             said = "value {0} is negative, so it is read as a refund and lowers the mean revenue"
             hints.append(Hint(name, lost, said, (name,)))
     return hints
 
 
+def dotted(name: str, dtype: pl.DataType) -> dict[str, pl.Expr]:
+    """Return how many values of a text column have a point, and how many one as in 1.234."""
+    text = strip(name, dtype)
+    point = text.str.contains(".", literal=True)
+    return {
+        f"{name}:pointed": point.fill_null(False).sum(),
+        f"{name}:dotted": text.str.contains(_DOTTED).fill_null(False).sum(),
+    }
+
+
+def dotted_note(name: str, found: Mapping[str, Any], source: Source) -> str | None:
+    """Return what is said where every point could be a thousands mark; `dotted` counts."""
+    pointed = found.get(f"{name}:pointed") or 0
+    if not pointed or pointed != found[f"{name}:dotted"]:
+        return None
+    return (
+        f"column {source.column(name)}: every point has three digits after it, as in 1.234, and is "
+        "read as a decimal point; if it marks thousands, write plain digits."
+    )
+
+
+def largest_impressions() -> pl.Expr:
+    """Return the most impressions of a row of a `parsed` frame."""
+    return pl.col(_COUNT + "impressions").max()
+
+
 def sums(schema: Mapping[str, pl.DataType]) -> list[pl.Expr]:
-    """Return the sum of each count, in 128 bits so that it cannot wrap."""
+    """Return the sum of each count of a `parsed` frame, in 128 bits so that it cannot wrap."""
     return [
-        count(name, schema[name]).cast(pl.Int128).sum().alias(f"sum:{name}")
+        pl.col(_COUNT + name).cast(pl.Int128).sum().alias(f"sum:{name}")
         for name in COUNTS
         if name in schema
     ]

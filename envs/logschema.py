@@ -28,6 +28,7 @@ from copygym.envs.logcolumns import (
     first_row,
     is_feature,
     is_missing,
+    is_text,
     shorten,
 )
 from copygym.envs.logfeatures import FeaturePlan, feature_counts
@@ -41,10 +42,13 @@ from copygym.envs.logids import (
 )
 from copygym.envs.lognumbers import (
     ceiling_checks,
-    count,
+    dotted,
+    dotted_note,
+    largest_impressions,
     number_cast,
     number_checks,
     number_hints,
+    parsed,
     refuse_large_sums,
     sums,
     typed_fault,
@@ -160,7 +164,10 @@ def _refuse_mixed_zones(frame: pl.LazyFrame, plan: TimestampPlan, source: Source
 
 
 def _casts(
-    schema: Mapping[str, pl.DataType], plan: TimestampPlan | None, features: FeaturePlan
+    schema: Mapping[str, pl.DataType],
+    plan: TimestampPlan | None,
+    features: FeaturePlan,
+    words: bool,
 ) -> list[pl.Expr]:
     out = []
     for name, dtype in schema.items():
@@ -171,7 +178,7 @@ def _casts(
         elif SCHEMA[name] == pl.String:
             expr = label_cast(name, dtype)
         else:
-            expr = number_cast(name, dtype)
+            expr = number_cast(name, dtype, words)
         out.append(expr.alias(name))
     return out
 
@@ -246,19 +253,27 @@ def _column_types(schema: Mapping[str, pl.DataType], source: Source) -> None:
 def _measure(
     frame: pl.LazyFrame, schema: Mapping[str, pl.DataType], plan: TimestampPlan | None
 ) -> tuple[list[Check], list[Hint], dict[str, Any]]:
-    """Return the rules and hints, and one streaming pass's counts of the rows of each."""
+    """Return the rules and hints, and one streaming pass's counts of the rows of each.
+
+    Args:
+        frame: with what `lognumbers.parsed` adds.
+        schema: of the log's own columns.
+        plan: of the times.
+    """
     numeric = [n for n in schema if n in SCHEMA and SCHEMA[n].is_numeric()]
     checks = [c for n in numeric for c in number_checks(n, schema[n])]
     checks += ceiling_checks(schema) + id_checks(schema) + _timestamp_checks(plan)
     hints = number_hints(schema) + _timestamp_hints(plan)
     wanted = [c.bad.sum().alias(f"check:{i}") for i, c in enumerate(checks)]
     wanted += [h.seen.sum().alias(f"hint:{i}") for i, h in enumerate(hints)]
-    wanted += [count("impressions", schema["impressions"]).max().alias("largest")]
+    wanted += [largest_impressions().alias("largest")]
     wanted += sums(schema) + id_counts(schema) + feature_counts(schema)
     # Counting the bytes of free text makes the reader decode it, so bad encoding shows up here.
     free = [n for n in schema if schema[n] == pl.String]
     wanted += [pl.col(n).str.len_bytes().sum().alias(f"bytes:{n}") for n in free]
     wanted += plan.aggregates() if plan else []
+    if is_text(schema.get("revenue", pl.Null())):
+        wanted += [e.alias(key) for key, e in dotted("revenue", schema["revenue"]).items()]
     found = frame.select(pl.len().alias("rows"), *wanted).collect(engine="streaming")
     return checks, hints, found.row(0, named=True)
 
@@ -302,28 +317,33 @@ def validate(
     if plan:
         plan.settle(frame)
 
-    checks, hints, measured = _measure(frame, schema, plan)
-    unreadable = [i for i, c in enumerate(checks) if c.column == "timestamp"]
-    if plan and any(measured[f"check:{i}"] for i in unreadable) and plan.widen():
-        checks, hints, measured = _measure(frame, schema, plan)
+    words, rows = False, parsed(frame, schema, words=False)
+    checks, hints, measured = _measure(rows, schema, plan)
+    bad = {c.column for i, c in enumerate(checks) if measured[f"check:{i}"]}
+    # What the first rows did not show, and what is rare, is tried only where something is wrong.
+    wider = plan is not None and "timestamp" in bad and plan.widen()
+    if wider or bad & set(COUNTS):
+        words, rows = True, parsed(frame, schema, words=True)
+        checks, hints, measured = _measure(rows, schema, plan)
     if measured["rows"] == 0:
         raise UserError(f"{source.label} has columns and no rows; a log needs at least one row.")
     for i, check in enumerate(checks):
         if measured[f"check:{i}"]:
-            raise check.refusal(frame, measured[f"check:{i}"], source)
+            raise check.refusal(rows, measured[f"check:{i}"], source)
     refuse_large_sums(measured, source)
     refuse_totals(frame, schema, measured, source)
     if plan and plan.mixed(measured):
         _refuse_mixed_zones(frame, plan, source)
-    features = FeaturePlan(schema, measured, infer_features)
-    features.refuse(frame, source)
-    typed = frame.select(_casts(schema, plan, features))
+    features = FeaturePlan(frame, schema, measured, infer_features)
+    features.refuse(source)
+    typed = frame.select(_casts(schema, plan, features, words))
     if keys := _duplicate_keys(kept, measured["largest"]):
         _refuse_duplicates(typed, keys, measured["rows"], source)
     notes = _notes(dropped, plan, measured, time_zone)
-    hinted = [hint.note(frame, measured[f"hint:{i}"], source) for i, hint in enumerate(hints)]
+    hinted = [hint.note(rows, measured[f"hint:{i}"], source) for i, hint in enumerate(hints)]
+    hinted.append(dotted_note("revenue", measured, source))
     notes += [note for note in hinted if note]
-    notes += id_notes(frame, schema, measured, source) + features.notes(frame, source)
+    notes += id_notes(frame, schema, measured, source) + features.notes(source)
     identified = "user_id" in kept or measured["largest"] > 1
     identified = identified and "impression_id" not in kept
     return typed, notes + distinct_notes(whole_frame, schema, measured, source, identified)
