@@ -99,7 +99,7 @@ def test_an_hour_that_clocks_skip_is_named(tmp_path):
     expected = "row 2, column timestamp: value 2024-03-31T02:30:00 does not exist in Europe/Berlin"
     with pytest.raises(UserError, match=re.escape(expected)):
         read(tmp_path, "2024-03-31T02:30:00", "2024-03-31T11:00:00", time_zone="Europe/Berlin")
-    with pytest.raises(UserError, match="value 2024-03-31 02:30:00.000000 does not exist in"):
+    with pytest.raises(UserError, match=r"value 2024-03-31 02:30:00.* does not exist in"):
         read_parquet(tmp_path, datetime(2024, 3, 31, 2, 30), time_zone="Europe/Berlin")
 
 
