@@ -20,7 +20,16 @@ from copygym.envs.logcolumns import (
     is_text,
     strip,
 )
-from copygym.envs.lognumbers import EXACT, dotted, dotted_note, ignore_syntax, real, whole
+from copygym.envs.lognumbers import (
+    EXACT,
+    REAL,
+    TEXT,
+    dotted,
+    dotted_note,
+    ignore_syntax,
+    real,
+    whole,
+)
 
 #: Numbers as people write them: with thousands marks, currency, percent, or minus by brackets.
 _DRESSED = r"^[(]?\s*[+-]?\s*[$€£¥]?\s*[+-]?\d[\d.,'’_\s]*\s*(?:%|‰|[$€£¥]|EUR|USD|GBP)?\s*[)]?$"
@@ -62,11 +71,13 @@ def _texts(schema: Mapping[str, pl.DataType]) -> list[str]:
 
 
 def feature_counts(schema: Mapping[str, pl.DataType]) -> list[pl.Expr]:
-    """Return per feature the counts of the first pass; `FeaturePlan` asks for more where needed."""
+    """Return per feature of a `parsed` frame the counts of the first pass.
+
+    `FeaturePlan` asks for more where something is found.
+    """
     out = []
     for name in _texts(schema):
-        dtype = schema[name]
-        text, number = strip(name, dtype), real(name, dtype)
+        text, number = pl.col(TEXT + name), pl.col(REAL + name)
         counted = {
             "filled": text.fill_null("") != "",
             "numbers": (number.is_not_null() & ~number.is_nan()).fill_null(False),

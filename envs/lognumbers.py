@@ -17,6 +17,7 @@ from copygym.envs.logcolumns import (
     Check,
     Hint,
     Source,
+    is_feature,
     is_text,
     strip,
 )
@@ -50,7 +51,7 @@ LARGEST = 2**63 - 1
 LEAST_PROPENSITY = 1e-12
 
 #: What `parsed` adds to a frame: text without blanks, Float64, and Int64 of counts.
-_TEXT, _REAL, _COUNT = "__text__", "__real__", "__count__"
+TEXT, REAL, _COUNT = "__text__", "__real__", "__count__"
 #: A number whose point may mark thousands.
 _DOTTED = r"^[+-]?[1-9]\d{0,2}\.\d{3}$"
 _PLAIN = "write plain digits, without thousands marks, units or signs such as % and $"
@@ -107,20 +108,24 @@ def count(name: str, dtype: pl.DataType, words: bool = True) -> pl.Expr:
 
 
 def parsed(frame: pl.LazyFrame, schema: Mapping[str, pl.DataType], words: bool) -> pl.LazyFrame:
-    """Return the frame with what the rules of numbers read, parsed once for all of them."""
+    """Return the frame with what the rules of numbers read, parsed once for all of them.
+
+    Text features are parsed, too: they may be numbers.
+    """
     names = [name for name in schema if name in SCHEMA and SCHEMA[name].is_numeric()]
+    names += [name for name in schema if is_feature(name) and is_text(schema[name])]
     texts = [name for name in names if is_text(schema[name])]
 
     def raw(name: str) -> pl.Expr:
-        return pl.col(_TEXT + name) if name in texts else pl.col(name)
+        return pl.col(TEXT + name) if name in texts else pl.col(name)
 
-    frame = frame.with_columns(strip(name, schema[name]).alias(_TEXT + name) for name in texts)
+    frame = frame.with_columns(strip(name, schema[name]).alias(TEXT + name) for name in texts)
     frame = frame.with_columns(
-        raw(name).cast(pl.Float64, strict=False).alias(_REAL + name) for name in names
+        raw(name).cast(pl.Float64, strict=False).alias(REAL + name) for name in names
     )
     counts = []
     for name in (n for n in names if n in COUNTS):
-        number = _whole(raw(name), pl.col(_REAL + name), schema[name])
+        number = _whole(raw(name), pl.col(REAL + name), schema[name])
         if words and name in texts:
             number = pl.coalesce(number, _truth(raw(name)))
         counts.append(number.alias(_COUNT + name))
@@ -134,10 +139,10 @@ def number_cast(name: str, dtype: pl.DataType, words: bool) -> pl.Expr:
 
 def number_checks(name: str, dtype: pl.DataType) -> list[Check]:
     """Return the rules of one numeric column of a `parsed` frame, most basic first."""
-    number = pl.col(_REAL + name)
+    number = pl.col(REAL + name)
     missing = pl.col(name).is_null()
     if is_text(dtype):
-        missing = pl.col(_TEXT + name).fill_null("") == ""
+        missing = pl.col(TEXT + name).fill_null("") == ""
     whole_only = name in COUNTS
     write = f"write {'a whole number' if whole_only else 'a number'}"
     empty = write
@@ -171,7 +176,7 @@ def number_checks(name: str, dtype: pl.DataType) -> list[Check]:
         )
     if whole_only and is_text(dtype):
         rule(
-            pl.col(_TEXT + name).str.contains(r"^[+-]?\d{1,3}\.000$"),
+            pl.col(TEXT + name).str.contains(r"^[+-]?\d{1,3}\.000$"),
             "value {0} may mean a number or a thousand times it",
             "write plain digits, without a thousands mark or a fraction",
         )
@@ -215,11 +220,11 @@ def number_hints(schema: Mapping[str, pl.DataType]) -> list[Hint]:
         if name in COUNTS and (is_text(dtype) or dtype == pl.Boolean):
             word = pl.lit(True)
             if is_text(dtype):
-                word = pl.col(_COUNT + name).is_not_null() & pl.col(_REAL + name).is_null()
+                word = pl.col(_COUNT + name).is_not_null() & pl.col(REAL + name).is_null()
             said = "words such as {0!r} are read as 1 (true) and 0 (false)"
             hints.append(Hint(name, word, said, (name,)))
         if name == "revenue":
-            lost = (pl.col(_REAL + name) < 0).fill_null(False)
+            lost = (pl.col(REAL + name) < 0).fill_null(False)
             said = "value {0} is negative, so it is read as a refund and lowers the mean revenue"
             hints.append(Hint(name, lost, said, (name,)))
     return hints
