@@ -40,7 +40,7 @@ def biglog_rows(tiny: bool = False) -> list[Row]:
     except RuntimeError as error:
         return [Row(name, "", None, missing=str(error)) for name in names]
     size = path.stat().st_size / 1e9
-    users = pl.scan_parquet(path).select(pl.col("user_id").n_unique()).collect().item()
+    users = pl.scan_parquet(path, glob=False).select(pl.col("user_id").n_unique()).collect().item()
     log = f"{rows:,} rows of {users:,} users, {size:.2f} GB of Parquet"
     auc = fit["auc"][0]
     return [
@@ -128,7 +128,7 @@ def write_log(path: Path, rows: int) -> None:
 
 def read_log(path: Path) -> dict[str, Any]:
     """Read every value once, as cheaply as polars can: sums, of lengths where text."""
-    frame = pl.scan_parquet(path)
+    frame = pl.scan_parquet(path, glob=False)
     frame.select(
         cs.numeric().sum(), cs.string().str.len_bytes().sum(), cs.temporal().to_physical().sum()
     ).collect(engine="streaming")
@@ -153,7 +153,7 @@ def prepare_log(path: Path, rows: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         source = path
-        if rows < pl.scan_parquet(path).select(pl.len()).collect().item():
+        if rows < pl.scan_parquet(path, glob=False).select(pl.len()).collect().item():
             source = Path(folder) / "log.parquet"
             run_module("benchmarks.biglog", "copy", path, source, rows)
         return {"parts": prepare(source, Path(folder) / "prepared")["partitions"]}
@@ -161,7 +161,7 @@ def prepare_log(path: Path, rows: int) -> dict[str, Any]:
 
 def copy_log(path: Path, target: Path, rows: int) -> dict[str, Any]:
     """Copy the first ``rows`` rows to ``target``."""
-    pl.scan_parquet(path).head(rows).sink_parquet(target, row_group_size=250_000)
+    pl.scan_parquet(path, glob=False).head(rows).sink_parquet(target, row_group_size=250_000)
     return {}
 
 

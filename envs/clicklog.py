@@ -18,7 +18,7 @@ import polars as pl
 from copygym.envs import logsplits
 from copygym.envs.catalogue import HOLD
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import is_parquet, readable, resolve_log_path, scan, write_frame
+from copygym.envs.logfile import open_table, readable, resolve_log_path, write_frame
 from copygym.envs.logmap import arrange
 from copygym.envs.logschema import SCHEMA, Source, is_feature, require_columns, validate
 from copygym.envs.preparedlog import prepared_parts
@@ -105,6 +105,8 @@ class ClickLog:
     ) -> ClickLog:
         """Read and validate a CSV, csv.gz, Parquet file or folder of Parquet (prepared or not).
 
+        What a file is, its content says; every row of it is read, or it is refused with the row.
+
         Args:
             path: the file, or the folder that holds it.
             columns: canonical (or ``user_*`` / ``context_*``) name -> column of the file; columns
@@ -112,7 +114,7 @@ class ClickLog:
             constants: canonical name -> one value for every row, such as ``impressions: 1``.
             name: of the log; None takes the file's.
             separator: of a CSV; None means comma, or tab for ``.tsv``.
-            encoding: of a CSV; None-UTF-8 files are decoded in memory.
+            encoding: of a CSV without a byte order mark.
             time_zone: IANA zone of timestamps that carry none; None reads them as UTC.
             empty: canonical name -> what an empty value means, such as ``clicks: 0`` or
                 ``creative_id: hold``.
@@ -124,15 +126,13 @@ class ClickLog:
                 Parquet row counts from 1), column, value and the way out.
         """
         file = resolve_log_path(path)
-        raw = scan(file, separator=separator, encoding=encoding)
-        # What the content is decides, not the suffix: anything but Parquet is read as text.
-        text = not (file.is_dir() or is_parquet(file))
-        source = Source(str(file), 2 if text else 1, dict(columns or {}))
+        table = open_table(file, separator=separator, encoding=encoding)
+        source = Source(str(file), table.first_row, dict(columns or {}))
         with readable(file, separator):
-            frame, mapped = arrange(raw, source, constants or {}, empty or {}, ignore)
-            typed, found = validate(frame, source, infer_features=text, time_zone=time_zone)
+            frame, mapped = arrange(table.frame, source, constants or {}, empty or {}, ignore)
+            typed, found = validate(frame, source, infer_features=table.text, time_zone=time_zone)
         earlier = prepared_parts(file) if file.is_dir() else None
-        told = [*notes, *mapped, *found, *(earlier[1] if earlier else ())]
+        told = [*notes, *table.notes, *mapped, *found, *(earlier[1] if earlier else ())]
         name = name or file.name.split(".")[0]
         return cls(typed, name, False, tuple(dict.fromkeys(told)), str(file))
 

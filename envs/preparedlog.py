@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from copygym.envs.checksum import sha256_of
 from copygym.envs.errors import UserError
 from copygym.envs.storage import read_json
 
@@ -41,16 +42,18 @@ def part_names(partitions: int) -> list[str]:
 
 
 def whole(folder: Path, name: str, part: dict[str, Any] | None) -> bool:
-    """Tell whether a part is there, with the size that the manifest notes."""
+    """Tell whether a part is there as the manifest notes it: its size, and every byte of it."""
     path = folder / name
-    return part is not None and path.is_file() and path.stat().st_size == part["bytes"]
+    if part is None or not path.is_file() or path.stat().st_size != part["bytes"]:
+        return False
+    return sha256_of(path) == part["sha256"]
 
 
 def prepared_parts(folder: Path) -> tuple[list[Path], list[str]] | None:
     """Return a prepared log's parts in order and its notes; None where the folder is no such log.
 
     Raises:
-        UserError: the preparation was not finished, or a part is missing or has another size.
+        UserError: the preparation was not finished, or a part is missing or is another file.
     """
     manifest = read_preparation(folder)
     if manifest is None:
@@ -63,9 +66,11 @@ def prepared_parts(folder: Path) -> tuple[list[Path], list[str]] | None:
             f"{again}."
         )
     for name in names:
-        if not whole(folder, name, parts.get(name)):
-            raise UserError(
-                f"{folder / name} is missing or not the {parts[name]['bytes']:,} bytes that "
-                f"{MANIFEST} notes; delete it if it is there, and {again}."
-            )
+        if whole(folder, name, part := parts.get(name)):
+            continue
+        noted = "what" if part is None else f"the {part['bytes']:,} bytes (by number or content)"
+        raise UserError(
+            f"{folder / name} is missing or not {noted} that {MANIFEST} notes; delete it if it is "
+            f"there, and {again}."
+        )
     return [folder / name for name in names], list(manifest["notes"])

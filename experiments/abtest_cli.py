@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError
 from copygym.experiments.parser import command_parser
+from copygym.experiments.reading import add_file_options, file_arguments
 
 if TYPE_CHECKING:
     from copygym.experiments.abtest_planning import Plan
@@ -101,7 +102,7 @@ def _judge(arguments: list[str]) -> int:
     parser.add_argument(
         "--ratio", help="planned ratio, as in control=9,new=1 (default: the same for all)"
     )
-    parser.add_argument("--separator", help="of a CSV's columns (default a comma)")
+    add_file_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args(arguments)
     if options.planned is not None and not options.always_valid:
@@ -111,7 +112,7 @@ def _judge(arguments: list[str]) -> int:
     from copygym.experiments.abtest_analysis import Question, analyse
     from copygym.experiments.abtest_file import read_test
     from copygym.experiments.abtest_report import to_text
-    from copygym.experiments.abtest_table import Columns
+    from copygym.experiments.abtest_table import Columns, file_notes
 
     names = ("arm", "clicks", "impressions", "value", "user", "covariate", "look", "propensity")
     columns = Columns(**{name: getattr(options, name) for name in names})
@@ -127,9 +128,10 @@ def _judge(arguments: list[str]) -> int:
         columns,
         control=options.control,
         rows=options.rows,
-        separator=options.separator,
+        **file_arguments(options),
     )
     result = analyse(test, question)
+    result["notes"] = [*file_notes(options.file, **file_arguments(options)), *result["notes"]]
     _print(result, to_text(result), options.json)
     return 0
 
@@ -154,13 +156,14 @@ def _srm(arguments: list[str]) -> int:
     )
     parser.add_argument("--user", help="column of users (default user_id, if there is one)")
     parser.add_argument("--threshold", default="0.001", help="of the p-value (default .001)")
-    parser.add_argument("--separator", help="of a CSV's columns (default a comma)")
+    add_file_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args(arguments)
     if (options.file is None) == (options.counts is None):
         raise UserError("copygym abtest srm: give a file or --counts, one of them.")
 
     from copygym.experiments.abtest_srm import audit, audit_text, audited_file
+    from copygym.experiments.abtest_table import file_notes
 
     weights = None if options.ratio is None else ratio(options.ratio)
     threshold = share(options.threshold, "--threshold")
@@ -174,10 +177,13 @@ def _srm(arguments: list[str]) -> int:
             options.test,
             options.impressions,
             options.user,
-            options.separator,
+            **file_arguments(options),
         )
     result = audit(tests, weights, threshold)
-    _print(result, audit_text(result), options.json)
+    notes = [] if options.file is None else file_notes(options.file, **file_arguments(options))
+    result["notes"] = list(notes)
+    said = "".join(f"Note: {note}\n" for note in notes)
+    _print(result, audit_text(result) + said, options.json)
     return 0
 
 

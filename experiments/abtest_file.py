@@ -112,6 +112,7 @@ def read_test(
     control: str | None,
     rows: str = "auto",
     separator: str | None = None,
+    encoding: str = "utf-8",
 ) -> TestFile:
     """Read the file of one A/B test.
 
@@ -122,11 +123,12 @@ def read_test(
         control: the arm to compare with; None takes one called "control", else the first.
         rows: one of `ROWS`.
         separator: of a CSV; None means comma, or tab for ``.tsv``.
+        encoding: of a CSV without a byte order mark.
 
     Raises:
         UserError: a column is missing, a value cannot be, a user is in two arms, ...
     """
-    table, columns = read_columns(path, columns, separator)
+    table, columns = read_columns(path, columns, separator, encoding)
     arm, names = _arms(table, columns.arm, path, control)
     number = Numbers(table, path)
     if columns.value is None:
@@ -177,7 +179,9 @@ def read_test(
     )
 
 
-def read_counts(path: Path, columns: Columns, separator: str | None = None) -> pl.DataFrame:
+def read_counts(
+    path: Path, columns: Columns, separator: str | None = None, encoding: str = "utf-8"
+) -> pl.DataFrame:
     """Return units by test and arm: ``test``, ``arm``, ``units``, in the order of the file.
 
     Units are users where there is a column of users, else impressions, else rows. An empty
@@ -186,7 +190,7 @@ def read_counts(path: Path, columns: Columns, separator: str | None = None) -> p
     Raises:
         UserError: a column is missing or a value cannot be.
     """
-    table, columns = read_columns(path, columns, separator)
+    table, columns = read_columns(path, columns, separator, encoding)
     rows = pl.Series([f"row {row_number(path, index)}" for index in range(table.height)])
     arm = texts(table, columns.arm, path) if columns.arm else rows
     test = pl.lit("") if columns.test is None else texts(table, columns.test, path)

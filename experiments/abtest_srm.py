@@ -24,6 +24,7 @@ def audited_file(
     impressions: str | None,
     user: str | None,
     separator: str | None = None,
+    encoding: str = "utf-8",
 ) -> dict[str, dict[str, float]]:
     """Return units by arm by test of a file; one nameless test where ``test`` is None.
 
@@ -31,7 +32,7 @@ def audited_file(
     """
     columns = Columns(arm=arm or "", test=test, impressions=impressions, user=user)
     tests: dict[str, dict[str, float]] = {}
-    for name, arm_name, units in read_counts(path, columns, separator).iter_rows():
+    for name, arm_name, units in read_counts(path, columns, separator, encoding).iter_rows():
         tests.setdefault(name, {})[arm_name] = float(units)
     return tests
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import is_csv, readable, scan
+from copygym.envs.logfile import is_csv, open_table, readable
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,18 @@ class Columns:
     test: str | None = None
 
 
+def file_notes(
+    path: Path, separator: str | None = None, encoding: str = "utf-8"
+) -> tuple[str, ...]:
+    """Return what was unusual about the file, for the user to read; it is not read once more."""
+    return open_table(path, separator=separator, encoding=encoding).notes
+
+
 def read_columns(
-    path: Path, columns: Columns, separator: str | None = None
+    path: Path, columns: Columns, separator: str | None = None, encoding: str = "utf-8"
 ) -> tuple[pl.DataFrame, Columns]:
     """Return the columns that are wanted, and their names with the defaults filled in."""
-    raw = scan(path, separator=separator)
+    raw = open_table(path, separator=separator, encoding=encoding).frame
     with readable(path, separator):
         held = raw.collect_schema().names()
         if columns.impressions is None and "impressions" in held:

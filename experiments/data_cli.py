@@ -8,6 +8,7 @@ from typing import Any
 
 from copygym.envs.errors import UserError, unknown_name
 from copygym.experiments.parser import command_parser
+from copygym.experiments.reading import add_log_options, log_arguments
 
 _EXAMPLES = """examples:
   copygym data list
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "features. A row in which nothing was sent has the creative_id 'hold'.",
     )
     check.add_argument("file", type=Path, help="CSV, csv.gz, Parquet, or a folder of Parquet files")
-    _add_reading(check)
+    add_log_options(check)
 
     prepare = commands.add_parser(
         "prepare",
@@ -99,56 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--address", metavar="HOST:PORT", help="of a Ray cluster (default: a Ray on this machine)"
     )
-    _add_reading(prepare)
+    add_log_options(prepare)
     return parser
-
-
-def _add_reading(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how a file is read."""
-    parser.add_argument(
-        "--map",
-        action="append",
-        default=[],
-        metavar="CANONICAL=COLUMN",
-        help="read the file's COLUMN as CANONICAL; repeat for more",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="CANONICAL=VALUE",
-        help="one value for all rows, as in --set impressions=1",
-    )
-    parser.add_argument(
-        "--empty",
-        action="append",
-        default=[],
-        metavar="CANONICAL=VALUE",
-        help="what an empty value means, as in --empty clicks=0 or --empty creative_id=hold",
-    )
-    parser.add_argument(
-        "--ignore",
-        action="append",
-        default=[],
-        metavar="COLUMN",
-        help="leave a column of the file out; repeat for more",
-    )
-    parser.add_argument("--separator", help="column separator (default: comma, tab for .tsv)")
-    parser.add_argument("--encoding", default="utf-8", help="of a CSV (default: utf-8)")
-    parser.add_argument("--time-zone", help="IANA zone of timestamps without one (default: UTC)")
-
-
-def _reading(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what `_add_reading` was told, as arguments of `ClickLog.read`."""
-    return {
-        "columns": _pairs(args.map, "--map"),
-        "constants": _pairs(args.set, "--set"),
-        "separator": args.separator,
-        "encoding": args.encoding,
-        "time_zone": args.time_zone,
-        "empty": _pairs(args.empty, "--empty"),
-        "ignore": args.ignore,
-    }
 
 
 def main(argv: list[str]) -> int:
@@ -221,20 +174,15 @@ def _get(args: argparse.Namespace) -> None:
             )
 
 
-def _pairs(values: list[str], option: str) -> dict[str, str]:
+def _reading(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what `add_log_options` was told; names that no log has are refused."""
     from copygym.envs.logschema import SCHEMA, is_feature
 
-    pairs: dict[str, str] = {}
-    for value in values:
-        name, mark, right = value.partition("=")
-        if not mark or not name or not right:
-            raise UserError(f"{option} {value!r}: write canonical=column, as in clicks=opened.")
+    told = log_arguments(args)
+    for name in (*told["columns"], *told["constants"], *told["empty"]):
         if name not in SCHEMA and not is_feature(name):
             raise unknown_name("canonical column", name, [*SCHEMA, "user_*", "context_*"])
-        if name in pairs:
-            raise UserError(f"{option} {value!r}: {name} is {pairs[name]!r} already; give it once.")
-        pairs[name] = right
-    return pairs
+    return told
 
 
 def _check(args: argparse.Namespace) -> None:

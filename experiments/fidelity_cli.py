@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError, unknown_name
 from copygym.experiments.parser import command_parser
+from copygym.experiments.reading import add_log_options, named_log
 
 if TYPE_CHECKING:
+    from copygym.envs.clicklog import ClickLog
     from copygym.envs.fidelity import FidelityCard
 
 FAMILIES = ("logistic", "boosting", "two_tower")
@@ -23,6 +25,7 @@ _EXAMPLES = """examples:
   copygym fidelity storefront
   copygym fidelity storefront hillstrom=hillstrom.csv --output docs/fidelity.md
   copygym fidelity coupon --families boosting
+  copygym fidelity mylog.csv --map clicks=opened --set impressions=1
 """
 
 
@@ -37,12 +40,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "logs",
         nargs="+",
-        metavar="NAME[=PATH]",
-        help="a dataset of `copygym data list`, with its file where `data get` did not put it",
+        metavar="FILE|NAME[=PATH]",
+        help="a CSV or Parquet log, or a dataset of `copygym data list`, with its file where "
+        "`data get` did not put it",
     )
     parser.add_argument("--families", default=",".join(FAMILIES), help="comma-separated families")
     parser.add_argument("--output", type=Path, help="write the page here instead of printing it")
     parser.add_argument("--seed", type=int, default=0, help="of the split and the fit")
+    add_log_options(parser)
     options = parser.parse_args(arguments)
     families = options.families.split(",")
     for family in families:
@@ -58,13 +63,13 @@ def main(arguments: list[str]) -> int:
     with tqdm(jobs, unit="fit", disable=None) as bar:
         for log, family in bar:
             bar.set_description(f"{log.partition('=')[0]}, {family}")
-            cards.append(fidelity_card(log, family, options.seed))
+            cards.append(fidelity_card(named_log(log, options, "LOG"), family, options.seed))
     if options.output is None:
         sys.stdout.write("\n".join(card.to_markdown() for card in cards))
         return 0
     # Paths are where one machine keeps its logs; the command on the page names files only.
     names = [
-        f"{name}={Path(path).name}" if path else name
+        f"{name}={Path(path).name}" if path else Path(name).name
         for name, _, path in (log.partition("=") for log in options.logs)
     ]
     page = options.output.name if options.output.is_absolute() else options.output
@@ -74,14 +79,11 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def fidelity_card(log: str, family: str, seed: int) -> FidelityCard:
-    """Return the card of one family fitted on ``NAME`` or ``NAME=PATH``."""
-    from copygym.envs.datasets import load
+def fidelity_card(log: ClickLog, family: str, seed: int) -> FidelityCard:
+    """Return the card of one family fitted on a log."""
     from copygym.envs.fit import fit_users
 
-    name, _, path = log.partition("=")
-    options = users_options(family)
-    return fit_users(load(name, path or None), **options, seed=seed).fidelity
+    return fit_users(log, **users_options(family), seed=seed).fidelity
 
 
 def users_options(family: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from copygym.envs.errors import UserError
 from copygym.experiments.ope_log import OUTCOMES, decisions
 from copygym.experiments.ope_policies import BUILT_IN, Target, built_in, policy_file
 from copygym.experiments.parser import Parser, command_parser
+from copygym.experiments.reading import add_log_options, file_arguments, named_log
 
 if TYPE_CHECKING:
     from copygym.envs.clicklog import ClickLog
@@ -29,6 +30,7 @@ _EXAMPLES = f"""policies (--policy, repeatable):
     arm,user_segment,probability         by any columns of the log
     hold,mens_email,womens_email         row by row, one column per arm
     probability                          row by row, of the logged arm alone
+  --separator and --encoding hold for these files as well, where they fit.
 
 examples:
   copygym ope --log hillstrom=hillstrom.csv --policy uniform --policy arms
@@ -50,7 +52,7 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"--resamples={options.resamples}: give a whole number of 2 or more.")
     if options.output is not None:
         _check_output(options.output)
-    log = read_log(options.log, options.map, options.set)
+    log = named_log(options.log, options)
     runs = [_agent_of(text) for text in options.agent]
     past, remarks = log, []
     for run, _ in runs[:1]:
@@ -61,7 +63,9 @@ def main(arguments: list[str]) -> int:
     rows = decisions(
         log, options.outcome, estimate=options.estimate_propensities, seed=options.seed
     )
-    targets = _targets(rows, options.policy or ["uniform", "best_fixed"], runs, past)
+    reading = file_arguments(options)
+    targets = _targets(rows, options.policy or ["uniform", "best_fixed"], runs, past, reading)
+    remarks += [remark for one in targets for remark in one.remarks]
     model = None
     if not options.no_model:
         from copygym.experiments.ope_log import response_model
@@ -86,16 +90,7 @@ def _parser() -> Parser:
         metavar="FILE|NAME[=PATH]",
         help="a CSV or Parquet log, or a dataset of `copygym data list`",
     )
-    parser.add_argument(
-        "--map", action="append", default=[], metavar="CANONICAL=COLUMN", help="as in `data check`"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="one value for all rows of a file (impressions=1), or an option of a dataset",
-    )
+    add_log_options(parser)
     parser.add_argument(
         "--policy",
         action="append",
@@ -130,51 +125,6 @@ def _parser() -> Parser:
     return parser
 
 
-def read_log(text: str, mapped: list[str], fixed: list[str]) -> ClickLog:
-    """Return the log that ``--log`` names.
-
-    Args:
-        text: a file, or ``NAME`` or ``NAME=PATH`` of a dataset.
-        mapped: ``CANONICAL=COLUMN`` for a file.
-        fixed: ``KEY=VALUE``: constants of a file, or options of a dataset.
-    """
-    from copygym.envs import datasets
-    from copygym.envs.clicklog import ClickLog
-
-    name, _, path = text.partition("=")
-    if name in datasets.available() and name != "table":
-        if mapped:
-            raise UserError(f"--map={mapped[0]}: dataset {name} maps its columns itself.")
-        options = {key: _value(value) for key, value in _pairs(fixed, "--set").items()}
-        return datasets.load(name, path or None, **options)
-    if not Path(text).exists() and "." not in Path(text).name:
-        raise UserError(
-            f"--log={text}: there is no such file, and no such dataset among "
-            f"{', '.join(datasets.available())}."
-        )
-    return ClickLog.read(
-        text, columns=_pairs(mapped, "--map"), constants=dict(_pairs(fixed, "--set"))
-    )
-
-
-def _pairs(values: list[str], option: str) -> dict[str, str]:
-    pairs = {}
-    for value in values:
-        name, mark, right = value.partition("=")
-        if not mark or not name or not right:
-            raise UserError(f"{option} {value!r}: write NAME=VALUE.")
-        pairs[name] = right
-    return pairs
-
-
-def _value(text: str) -> Any:
-    """Return a loader's option as the type that it stands for."""
-    words: dict[str, Any] = {"true": True, "false": False, "null": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    return int(text) if text.lstrip("-").isdigit() else text
-
-
 def _agent_of(text: str) -> tuple[Path, str | None]:
     if Path(text).is_dir():
         return Path(text), None
@@ -185,7 +135,11 @@ def _agent_of(text: str) -> tuple[Path, str | None]:
 
 
 def _targets(
-    rows: Decisions, names: list[str], runs: list[tuple[Path, str | None]], past: ClickLog
+    rows: Decisions,
+    names: list[str],
+    runs: list[tuple[Path, str | None]],
+    past: ClickLog,
+    reading: dict[str, Any],
 ) -> list[Target]:
     """Return the policies to judge, the logging policy first."""
     found = built_in(rows, "logging")
@@ -194,9 +148,9 @@ def _targets(
             found += built_in(rows, name) if name != "logging" else []
             continue
         label, mark, path = name.partition("=")
-        if not mark:
+        if not mark or Path(name).is_file():
             label, path = Path(name).name.split(".")[0], name
-        found.append(policy_file(rows, Path(path), label))
+        found.append(policy_file(rows, Path(path), label, **reading))
     for run, agent in runs:
         from copygym.experiments.ope_agents import agent_policy
 

@@ -5,8 +5,8 @@ A file says how likely each arm is: for everybody, for each group of rows, or ro
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import polars as pl
 
 from copygym.envs.catalogue import HOLD
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import is_csv, readable, scan
+from copygym.envs.logfile import is_csv, open_table, readable
 from copygym.experiments.ope import Actions, Grouped, PerRow
 from copygym.experiments.ope_log import Decisions, best_fixed
 
@@ -37,6 +37,7 @@ class Target:
         outside_arms: some of them.
         logging: True for the logging policy itself.
         note: how it came about, for the report.
+        remarks: what was unusual about its file, for the user to read.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Target:
     outside_arms: tuple[str, ...] = ()
     logging: bool = False
     note: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def target(
@@ -82,13 +84,23 @@ def built_in(log: Decisions, name: str) -> list[Target]:
     ]
 
 
-def policy_file(log: Decisions, path: Path, name: str) -> Target:
+def policy_file(
+    log: Decisions, path: Path, name: str, *, separator: str | None = None, encoding: str = "utf-8"
+) -> Target:
     """Return the policy in a file.
 
     Three forms are read. With a column ``probability`` and a column ``arm`` (or ``creative_id``
     and, if need be, ``channel``): one row per arm, or one per arm and group, where the other
     columns are columns of the log whose values make the group. With ``probability`` alone: one row
     per log row, for the arm that the log took. Else: one row per log row and one column per arm.
+    Names that differ in case or blanks alone from those that are meant are read as these.
+
+    Args:
+        log: the decisions to judge it on.
+        path: of the file.
+        name: of the policy.
+        separator: of the log's file; taken for this one too where its header is split by it.
+        encoding: of a CSV without a byte order mark.
 
     Raises:
         UserError: names file, row or group, and the way out.
@@ -98,10 +110,59 @@ def policy_file(log: Decisions, path: Path, name: str) -> Target:
             f"{path} does not exist; give a .csv or .parquet file with the policy's probabilities, "
             f"or one of {', '.join(BUILT_IN)}."
         )
+    opened = open_table(path, separator=separator, encoding=encoding, detect=True)
     with readable(path):
-        table = scan(path).collect()
+        table = opened.frame.collect()
     if not table.height:
         raise UserError(f"{path} holds a header and no row; write the policy's probabilities.")
+    table, renamed = _plain_names(log, table, path)
+    found = _policy(log, table, path, name)
+    return replace(found, remarks=(*_of(path, opened.notes), *_of(path, renamed), *found.remarks))
+
+
+def _of(path: Path, notes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(note if path.name in note else f"{path.name}: {note}" for note in notes)
+
+
+def _plain(name: str) -> str:
+    """Return a name without what people write in different ways: case, and blanks around it."""
+    return name.strip().casefold()
+
+
+def _close(name: str, known: Iterable[str], path: Path, of: str) -> str:
+    """Return the one of ``known`` names that is meant by ``name``; ``name`` itself if none is.
+
+    Raises:
+        UserError: several are meant alike.
+    """
+    names = list(known)
+    if name in names:
+        return name
+    alike = [one for one in names if _plain(one) == _plain(name)]
+    if len(alike) > 1:
+        raise UserError(
+            f"{path}: {name!r} may be {' or '.join(map(repr, alike))} of the {of}; write it as the "
+            f"{of} does."
+        )
+    return alike[0] if alike else name
+
+
+def _plain_names(
+    log: Decisions, table: pl.DataFrame, path: Path
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return the table with its columns called as the log and this module call them."""
+    known = [*dict.fromkeys((ARM, PROBABILITY, *log.frame.columns, *log.arms))]
+    meant = {column: _close(column, known, path, "log") for column in table.columns}
+    changed = {column: name for column, name in meant.items() if column != name}
+    if len(set(meant.values())) < len(meant):
+        twice = next(n for n in meant.values() if list(meant.values()).count(n) > 1)
+        raise UserError(f"{path}, row 1: column {twice!r} is there twice; remove one of them.")
+    notes = tuple(f"column {old!r} is read as {new!r}." for old, new in changed.items())
+    return table.rename(changed), notes
+
+
+def _policy(log: Decisions, table: pl.DataFrame, path: Path, name: str) -> Target:
+    """Return the policy of a table, by its form."""
     if PROBABILITY not in table.columns:
         return _by_row(log, table, path, name)
     if {ARM, "creative_id"} & set(table.columns):
@@ -136,7 +197,10 @@ def _with_arm(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _numbers(table: pl.DataFrame, column: str, path: Path) -> np.ndarray:
-    values = table[column].cast(pl.Float64, strict=False)
+    raw = table[column]
+    values = (raw.str.strip_chars() if raw.dtype == pl.String else raw).cast(
+        pl.Float64, strict=False
+    )
     bad = np.flatnonzero((values.is_null() | ~values.is_finite()).fill_null(True).to_numpy())
     if len(bad):
         raise UserError(
@@ -156,6 +220,22 @@ def _same_length(log: Decisions, table: pl.DataFrame, path: Path) -> None:
             f"{path} has {table.height:,} rows and the log {len(log):,}; a policy row by row needs "
             "one row per log row, in its order."
         )
+
+
+def _logged_names(
+    log: Decisions, table: pl.DataFrame, path: Path
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return the table with its arms called as in the log, and what was renamed."""
+    arms = table[ARM].to_list()
+    empty = [index for index, arm in enumerate(arms) if arm is None or not arm.strip()]
+    if empty:
+        raise UserError(
+            f"{path}, row {_row(path, empty[0])}, column {ARM}: it is empty; name an arm of the "
+            "log."
+        )
+    meant = {arm: _close(arm, log.arms, path, "log") for arm in dict.fromkeys(arms)}
+    notes = tuple(f"arm {a!r} is read as the log's {m!r}." for a, m in meant.items() if a != m)
+    return table.with_columns(pl.Series(ARM, [meant[arm] for arm in arms])), notes
 
 
 def _arm_places(log: Decisions, arms: list[str], path: Path) -> tuple[list[int], tuple[str, ...]]:
@@ -203,6 +283,7 @@ def _by_group(log: Decisions, table: pl.DataFrame, path: Path, name: str) -> Tar
                 f"{path}: column {key!r} is no column of the log, so it cannot tell which rows a "
                 f"probability is for; the log has {', '.join(log.frame.columns[:12])}."
             )
+    table, renamed = _logged_names(log, table, path)
     places, strangers = _arm_places(log, table[ARM].to_list(), path)
     chances = _numbers(table, PROBABILITY, path)
     if keys:
@@ -231,7 +312,9 @@ def _by_group(log: Decisions, table: pl.DataFrame, path: Path, name: str) -> Tar
     outside = float(np.average(wide[:, -1], weights=share)) if strangers else 0.0
     note = f"by {', '.join(keys)}" if keys else "alike for everybody"
     policy = Grouped(np.ascontiguousarray(wide[:, :-1]), group)
-    return target(log, name, policy, outside, strangers[:3], note)
+    return replace(
+        target(log, name, policy, outside, strangers[:3], note), remarks=_of(path, renamed)
+    )
 
 
 def _group_codes(

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.logfile import is_parquet, log_files, resolve_log_path, write_frame
+from copygym.envs.logfile import is_csv, log_files, resolve_log_path, write_frame
 from copygym.envs.preparedlog import (
     MANIFEST,
     new_preparation,
@@ -175,9 +175,10 @@ def prepare(
         with _staging(folder) as staging:
             log = ClickLog.read(file.absolute() if engine == "ray" else file, **reading)
             frame = log.frame
-            if not (file.is_dir() or is_parquet(file)):
+            if is_csv(file):
                 # Text can only be read from its start, so it is read once more and no oftener.
-                frame = pl.scan_parquet(write_frame(frame, staging / "rows.parquet"))
+                rows_file = write_frame(frame, staging / "rows.parquet")
+                frame = pl.scan_parquet(rows_file, glob=False, hive_partitioning=False)
             rows = int(frame.select(pl.len()).collect(engine="streaming").item())
             if manifest is None:
                 manifest = _begin(folder, file, reading, log, rows, partitions)
@@ -322,7 +323,9 @@ def _polars_parts(
         deal.piece(start, rows).sink_parquet(target, mkdir=True, compression="lz4")
     for part in deal.missing:
         files = sorted(staging.glob(f"*/{PART}={part}/*.parquet"))
-        found = pl.read_parquet(files, hive_partitioning=False) if files else deal.nothing()
+        found = (
+            pl.read_parquet(files, glob=False, hive_partitioning=False) if files else deal.nothing()
+        )
         yield deal.write(part, found)
 
 

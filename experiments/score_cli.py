@@ -10,10 +10,11 @@ import numpy as np
 import polars as pl
 
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import is_csv, is_parquet, readable, scan
+from copygym.envs.logfile import is_parquet, open_table, readable
 from copygym.envs.storage import atomic, cache_home
 from copygym.experiments.files import check_output
 from copygym.experiments.parser import command_parser
+from copygym.experiments.reading import add_file_options, file_arguments
 
 if TYPE_CHECKING:
     from copygym.rewards.ctr_ensemble import CtrEnsemble
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--model", required=True, type=Path, help="a run's folder, or that of a reward model"
     )
-    parser.add_argument("--input", required=True, type=Path, help=".csv, .csv.gz or .parquet")
+    parser.add_argument("--input", required=True, type=Path, help="CSV, csv.gz or Parquet")
     parser.add_argument(
         "--text-column", default="headline", help="column of the texts (default headline)"
     )
@@ -53,11 +54,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--no-cache", action="store_true", help="compute scores that an earlier call has computed"
     )
+    add_file_options(parser)
     options = parser.parse_args(arguments)
     _check_suffix(options.output, "--output")
     check_output(options.output)
     # The table is checked before the model is read, which takes longer.
-    table = read_texts(options.input, options.text_column)
+    reading = file_arguments(options)
+    table = read_texts(options.input, options.text_column, **reading)
     _check_kinds(table, options.input, options.output)
 
     from copygym.rewards.ctr_model import load_ctr_model
@@ -66,6 +69,8 @@ def main(arguments: list[str]) -> int:
     if not options.no_cache:
         model.keep_scores(score_cache())
     write_table(scored(table, model, options.text_column), options.output)
+    for note in open_table(options.input, **reading).notes:
+        sys.stderr.write(f"note: {note}\n")
     sys.stderr.write(f"{table.height:,} texts scored in {options.output}\n")
     return 0
 
@@ -75,18 +80,20 @@ def score_cache() -> Path:
     return cache_home() / "scores"
 
 
-def read_texts(path: Path, column: str) -> pl.DataFrame:
+def read_texts(
+    path: Path, column: str, *, separator: str | None = None, encoding: str = "utf-8"
+) -> pl.DataFrame:
     """Return a table as it stands (a CSV's columns as text), checked.
 
     Raises:
-        UserError: no such file, an unknown kind, no such column, no row, a text that is missing
-            or empty, or a column that the output would overwrite.
+        UserError: no such file, neither CSV nor Parquet, no such column, no row, a text that is
+            missing or empty, or a column that the output would overwrite.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path} does not exist; give a .csv, .csv.gz or .parquet file.")
-    _check_suffix(path, "--input")
+    opened = open_table(path, separator=separator, encoding=encoding)
     with readable(path):
-        table = scan(path).collect()
+        table = opened.frame.collect()
     if column not in table.columns:
         raise UserError(
             f"{path} has no column {column!r}; it has {', '.join(table.columns)}: name the one "
@@ -106,7 +113,7 @@ def read_texts(path: Path, column: str) -> pl.DataFrame:
         )
     empty = np.flatnonzero((table[column].fill_null("").str.strip_chars() == "").to_numpy())
     if len(empty):
-        row = int(empty[0]) + (2 if is_csv(path) else 1)
+        row = int(empty[0]) + opened.first_row
         raise UserError(
             f"{path}, row {row}, column {column}: the text is empty; fill it in or delete the row."
         )

@@ -12,10 +12,11 @@ import polars as pl
 
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import is_csv, readable, scan
+from copygym.envs.logfile import open_table, readable
 from copygym.envs.storage import write_text
 from copygym.experiments.files import check_output
 from copygym.experiments.parser import command_parser
+from copygym.experiments.reading import add_file_options, file_arguments
 
 if TYPE_CHECKING:
     from copygym.agents.copywriter.writer import Copywriter
@@ -61,6 +62,7 @@ def main(arguments: list[str]) -> int:
         help="0 takes the likeliest words, 1 samples as in training (default 0.7)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the sampling (default 0)")
+    add_file_options(parser)
     options = parser.parse_args(arguments)
     if options.samples < 1:
         raise UserError(f"--samples is {options.samples}; ask for at least 1 text per brief.")
@@ -72,7 +74,8 @@ def main(arguments: list[str]) -> int:
     if options.seed < 0:
         raise UserError(f"--seed is {options.seed}; it must be 0 or more.")
     # The table is checked before the model is read, which takes longer.
-    table = read_briefs(options.briefs)
+    reading = file_arguments(options)
+    table = read_briefs(options.briefs, **reading)
     added = (COPY, SAMPLE) if options.samples > 1 else (COPY,)
     if taken := [name for name in added if name in table.columns]:
         raise UserError(
@@ -89,6 +92,8 @@ def main(arguments: list[str]) -> int:
         samples=options.samples,
     )
     csv = with_copy(table, texts, options.samples).write_csv()
+    for note in open_table(options.briefs, **reading).notes:
+        sys.stderr.write(f"note: {note}\n")
     if options.output is None:
         sys.stdout.write(csv)
     else:
@@ -97,18 +102,25 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def read_briefs(path: Path) -> pl.DataFrame:
-    """Return a CSV's columns as text, checked.
+def read_briefs(
+    path: Path, *, separator: str | None = None, encoding: str = "utf-8"
+) -> pl.DataFrame:
+    """Return a table's columns as text, checked.
 
     Raises:
-        UserError: no such file, no CSV, no column ``brief``, no row, or an empty brief.
+        UserError: no such file, neither CSV nor Parquet, no column ``brief``, no row, or an empty
+            brief.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path} does not exist; give a CSV with a column {BRIEF}.")
-    if not is_csv(path):
-        raise UserError(f"{path} is no CSV by its name; give one that ends in .csv or .csv.gz.")
+    opened = open_table(path, separator=separator, encoding=encoding)
     with readable(path):
-        table = scan(path).collect()
+        table = opened.frame.collect()
+    for name in (BRIEF, *OPTIONAL):
+        if name in table.columns and table[name].dtype != pl.String:
+            raise UserError(
+                f"{path}, column {name}: it holds {table[name].dtype}, not text; write it as text."
+            )
     if BRIEF not in table.columns:
         raise UserError(
             f"{path} has no column {BRIEF}; it has {', '.join(table.columns)}: rename the one that "
@@ -119,8 +131,8 @@ def read_briefs(path: Path) -> pl.DataFrame:
     empty = table[BRIEF].fill_null("").str.strip_chars() == ""
     if (first := empty.arg_max()) is not None and empty[first]:
         raise UserError(
-            f"{path}, row {first + 2}, column {BRIEF}: the brief is empty; fill it in or delete "
-            "the row."
+            f"{path}, row {first + opened.first_row}, column {BRIEF}: the brief is empty; fill it "
+            "in or delete the row."
         )
     return table
 

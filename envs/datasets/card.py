@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from copygym.envs.checksum import checked
 from copygym.envs.errors import UserError
 from copygym.envs.storage import cache_home
 
@@ -104,17 +105,27 @@ def find_file(card: Card, path: str | Path | None, patterns: tuple[str, ...]) ->
         patterns: glob patterns, the preferred first.
 
     Raises:
-        UserError: nothing fits; says how to get the dataset.
+        UserError: nothing fits (says how to get the dataset), or the file is not the one whose
+            checksum was noted when it was fetched.
     """
     place = Path(path).expanduser() if path is not None else default_folder(card.name)
     if place.is_file():
-        return place
+        return unchanged(card, place)
     if place.is_dir():
         for pattern in patterns:
-            found = sorted(place.rglob(pattern))
+            found = sorted(p for p in place.rglob(pattern) if p.suffix not in _BESIDE)
             if found:
-                return found[0]
+                return unchanged(card, found[0])
     raise missing(card, place, path is None, patterns)
+
+
+#: Files that a download leaves beside those that it fetched.
+_BESIDE = (".sha256", ".part", ".json", ".bad")
+
+
+def unchanged(card: Card, path: Path) -> Path:
+    """Return a dataset's file if it is still the one that was fetched; see `checksum.checked`."""
+    return checked(path, f"delete it and run `copygym data get {card.name}` again")
 
 
 def missing(card: Card, place: Path, default: bool, patterns: tuple[str, ...]) -> UserError:

@@ -8,7 +8,7 @@ import polars as pl
 
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.datasets.card import Card, RemoteFile, find_file
-from copygym.envs.logfile import is_csv, readable, scan
+from copygym.envs.logfile import open_table, readable
 from copygym.envs.logschema import Source, require_columns
 
 CARD = Card(
@@ -79,8 +79,9 @@ def load(path: str | Path | None = None) -> ClickLog:
         and the situation as ``context_*`` (temperature in degrees Fahrenheit).
     """
     file = find_file(CARD, path, ("in-vehicle-coupon-recommendation*.csv*", "*coupon*.csv*"))
-    raw = scan(file)
-    source = Source(str(file), 2 if is_csv(file) else 1, {"clicks": "Y", "slot": "time"})
+    table = open_table(file)
+    raw = table.frame
+    source = Source(str(file), table.first_row, {"clicks": "Y", "slot": "time"})
     needed = ("coupon", "expiration", "time", "Y", *PROFILE, *CONTEXT)
     with readable(file):
         require_columns(raw.collect_schema().names(), {c: c for c in needed}, source)
@@ -103,6 +104,11 @@ def load(path: str | Path | None = None) -> ClickLog:
         pl.col("Y").alias("clicks"),
         *(pl.col(column).alias(name) for column, name in (PROFILE | CONTEXT).items()),
     )
+    notes = (*CARD.faults, *table.notes)
     return ClickLog.from_frame(
-        frame, name=CARD.name, notes=CARD.faults, source=source, infer_features=True
+        frame,
+        name=CARD.name,
+        notes=notes,
+        source=source,
+        infer_features=True,
     )

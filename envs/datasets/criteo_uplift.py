@@ -10,7 +10,7 @@ from copygym.envs.catalogue import HOLD
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.datasets.card import Card, RemoteFile, find_file
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import is_csv, readable, scan
+from copygym.envs.logfile import open_table, readable
 from copygym.envs.logschema import Source, first_row, require_columns
 
 _FILE = "criteo-research-uplift-v2.1.csv.gz"
@@ -66,8 +66,9 @@ def load(path: str | Path | None = None) -> ClickLog:
     """
     file = find_file(CARD, path, ("*criteo*uplift*.parquet", "*criteo*uplift*.csv*"))
     columns = {"clicks": "visit", "conversions": "conversion"}
-    source = Source(str(file), 2 if is_csv(file) else 1, columns)
-    raw = scan(file)
+    table = open_table(file)
+    source = Source(str(file), table.first_row, columns)
+    raw = table.frame
     treatment = pl.col("treatment").cast(pl.String).str.strip_chars()
     with readable(file):
         needed = columns | {c: c for c in ("treatment", *FEATURES)}
@@ -92,4 +93,5 @@ def load(path: str | Path | None = None) -> ClickLog:
         *(pl.col(column).alias(name) for name, column in columns.items()),
         *(pl.col(c).cast(pl.Float64).alias(f"user_{c}") for c in FEATURES),
     )
-    return ClickLog.from_frame(frame, name=CARD.name, notes=CARD.faults, source=source)
+    notes = (*CARD.faults, *table.notes)
+    return ClickLog.from_frame(frame, name=CARD.name, notes=notes, source=source)

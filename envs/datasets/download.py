@@ -9,9 +9,10 @@ at, and the next run starts afresh.
 
 from __future__ import annotations
 
-import hashlib
+import gzip
 import http.client
 import json
+import re
 import shutil
 import stat
 import time
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from copygym.envs.checksum import record_of, sha256_of
 from copygym.envs.datasets.card import Card, RemoteFile, default_folder
 from copygym.envs.errors import UserError
 from copygym.envs.storage import atomic
@@ -43,12 +45,6 @@ class Fetched:
 
 class _Interrupted(Exception):
     """The connection broke before the last byte; what came is kept."""
-
-
-def sha256_of(path: Path) -> str:
-    """Return the hex SHA-256 of a file, read in blocks."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def mirror_url(file: RemoteFile, mirror: str | None) -> str:
@@ -86,7 +82,7 @@ def get_dataset(
         result = fetch(
             mirror_url(file, mirror), target / file.name, sha256=file.sha256, pause=pause
         )
-        if zipfile.is_zipfile(result.path):
+        if file.name.lower().endswith(".zip") or zipfile.is_zipfile(result.path):
             unpack(result.path, target)
         fetched.append(result)
     return fetched
@@ -107,8 +103,7 @@ def fetch(
     Raises:
         UserError: names the URL and what to do.
     """
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise UserError(f"{url} is not an http or https address; give --url one of these.")
+    _check_address(url)
     if (known := _already_there(target, sha256)) is not None:
         return Fetched(target, known, False)
     part = target.with_name(target.name + ".part")
@@ -126,7 +121,9 @@ def fetch(
                 time.sleep(pause * 2**attempt)
         found = sha256_of(part)
         if sha256 is not None and found != sha256:
-            raise _wrong_checksum(url, part, target, found, sha256)
+            raise _put_aside(url, part, target, f"SHA-256 is {found}, expected {sha256}")
+        if sha256 is None and (fault := _fault(part, target.name)):
+            raise _put_aside(url, part, target, f"what came is {fault}")
         _meta(part).unlink(missing_ok=True)
         part.replace(target)
         _record(target, found)
@@ -137,14 +134,65 @@ def fetch(
     return Fetched(target, found, True)
 
 
-def _wrong_checksum(url: str, part: Path, target: Path, found: str, expected: str) -> UserError:
+def _check_address(url: str) -> None:
+    try:
+        good = urllib.parse.urlsplit(url).scheme in ("http", "https")
+    except ValueError:
+        good = False
+    if not good:
+        raise UserError(f"{url} is not an http or https address; give --url one of these.")
+
+
+def _put_aside(url: str, part: Path, target: Path, why: str) -> UserError:
     bad = target.with_name(target.name + ".bad")
     _meta(part).unlink(missing_ok=True)
     part.replace(bad)
     return UserError(
-        f"{url}: SHA-256 is {found}, expected {expected}; the file was kept as {bad} and not "
-        "used: try again or another mirror (--url)."
+        f"{url}: {why}; the file was kept as {bad} and not used: try again or another mirror "
+        "(--url)."
     )
+
+
+def _fault(path: Path, name: str) -> str | None:
+    """Return what a file is instead of the one that its ``name`` promises; None where it may be.
+
+    For files whose checksum nobody has published: a server's page of excuses, nothing at all, or
+    an archive of which the end is missing.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(1024)
+    if not head.strip():
+        return "empty"
+    if not name.lower().endswith((".html", ".htm", ".xml")) and re.match(
+        rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|\?xml|!--)", head, re.IGNORECASE
+    ):
+        return "a page of HTML or XML"
+    if name.lower().endswith(".zip"):
+        return _zip_fault(path)
+    if name.lower().endswith(".gz"):
+        return _gzip_fault(path)
+    return None
+
+
+def _zip_fault(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            damaged = bundle.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        return f"no whole zip ({error})"
+    except (RuntimeError, NotImplementedError):
+        return None  # encrypted or packed in a way of its own, which `unpack` says
+    return None if damaged is None else f"a zip with a damaged member ({damaged})"
+
+
+def _gzip_fault(path: Path) -> str | None:
+    try:
+        with gzip.open(path, "rb") as stream:
+            while stream.read(_CHUNK):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        return f"no whole gzip file ({error})"
+    return None
 
 
 def _meta(part: Path) -> Path:
@@ -152,20 +200,20 @@ def _meta(part: Path) -> Path:
 
 
 def _record(target: Path, digest: str) -> None:
-    with atomic(target.with_name(target.name + ".sha256")) as temporary:
+    with atomic(record_of(target)) as temporary:
         temporary.write_text(f"{digest}  {target.name}\n", encoding="utf-8")
 
 
 def _already_there(target: Path, sha256: str | None) -> str | None:
     """Return the digest of a complete earlier download, or None."""
-    record = target.with_name(target.name + ".sha256")
+    record = record_of(target)
     if not target.is_file():
         return None
     expected = sha256
     if expected is None and record.is_file():
         expected = record.read_text(encoding="utf-8").split(" ")[0]
     found = sha256_of(target)
-    if found != expected:
+    if found != expected or (sha256 is None and _fault(target, target.name)):
         return None
     if not record.is_file():
         _record(target, found)
@@ -224,8 +272,8 @@ def _transfer(url: str, part: Path, checked: bool) -> None:
         ) from e
     with response:
         offset = part.stat().st_size if _continues(response, resume, part) else 0
-        length = response.headers.get("Content-Length")
-        total = offset + int(length) if length is not None else None
+        length = response.headers.get("Content-Length") or ""
+        total = offset + int(length) if length.isascii() and length.isdigit() else None
         meta = json.dumps({"url": url, "validator": _validator(response.headers)})
         with atomic(_meta(part)) as temporary:
             temporary.write_text(meta, encoding="utf-8")
@@ -265,12 +313,15 @@ def _copy(response: Any, part: Path, offset: int, total: int | None) -> None:
             bar.update(len(block))
     if total is not None and done < total:
         raise _Interrupted(f"{done:,} of {total:,} bytes came")
+    if total is not None and done > total:
+        part.unlink()
+        raise _Interrupted(f"{done:,} bytes came where {total:,} were announced")
 
 
 def unpack(archive: Path, folder: Path) -> list[Path]:
     """Unpack a zip into ``folder``, file by file and atomically; return the files.
 
-    Files that are already there with the right size are left alone.
+    Files that are already there, byte for byte, are left alone.
 
     Raises:
         UserError: a member would leave the folder or is a link, the archive is damaged, or the
@@ -287,14 +338,33 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
                     f"{archive} unpacks to {size:,} bytes, more than {folder} has room."
                 )
             for member, target in zip(members, targets, strict=True):
-                if not (target.is_file() and target.stat().st_size == member.file_size):
+                if not _unpacked(member, target):
                     _extract(bundle, member, target)
                 out.append(target)
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(
             f"{archive} is a damaged zip ({error}); delete it and fetch again."
         ) from error
+    except (RuntimeError, NotImplementedError) as error:
+        raise UserError(
+            f"{archive} cannot be unpacked here ({error}); unpack it into {folder} by another tool."
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{archive} cannot be unpacked into {folder} ({error.strerror or error})."
+        ) from error
     return out
+
+
+def _unpacked(member: zipfile.ZipInfo, target: Path) -> bool:
+    """Tell whether a member is there already, by its size and its checksum in the archive."""
+    if not target.is_file() or target.stat().st_size != member.file_size:
+        return False
+    found = 0
+    with target.open("rb") as stream:
+        while block := stream.read(_CHUNK):
+            found = zlib.crc32(block, found)
+    return found == member.CRC
 
 
 def _extract(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:

@@ -10,7 +10,7 @@ from copygym.envs.catalogue import HOLD
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.datasets.card import Card, RemoteFile, find_file
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import is_csv, readable, scan
+from copygym.envs.logfile import open_table, readable
 from copygym.envs.logschema import Source, first_row, require_columns
 
 _URL = (
@@ -83,8 +83,9 @@ def load(path: str | Path | None = None) -> ClickLog:
     """
     file = find_file(CARD, path, ("hillstrom*.csv*", "Kevin_Hillstrom*.csv*"))
     named = {"clicks": "visit", "conversions": "conversion", "revenue": "spend"}
-    source = Source(str(file), 2 if is_csv(file) else 1, named)
-    raw = scan(file)
+    table = open_table(file)
+    source = Source(str(file), table.first_row, named)
+    raw = table.frame
     with readable(file):
         present = raw.collect_schema().names()
         require_columns(present, {c: c for c in _COLUMNS} | named, source)
@@ -112,6 +113,11 @@ def load(path: str | Path | None = None) -> ClickLog:
         pl.col("zip_code").replace({"Surburban": "Suburban"}).alias("user_zip_code"),
         pl.col("channel").alias("user_past_channel"),
     )
+    notes = (*CARD.faults, *table.notes)
     return ClickLog.from_frame(
-        frame, name=CARD.name, notes=CARD.faults, source=source, infer_features=True
+        frame,
+        name=CARD.name,
+        notes=notes,
+        source=source,
+        infer_features=True,
     )

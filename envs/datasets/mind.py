@@ -9,7 +9,7 @@ import polars as pl
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.datasets.card import Card, find_file
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import readable, scan
+from copygym.envs.logfile import open_table, readable
 from copygym.envs.logschema import Source, first_row
 
 CARD = Card(
@@ -66,8 +66,11 @@ def load(path: str | Path | None = None, history: bool = False) -> ClickLog:
     """
     behaviors = find_file(CARD, path, ("behaviors.tsv*",))
     news = find_file(CARD, behaviors.parent, ("news.tsv*",))
-    shown = scan(behaviors, separator="\t", header=BEHAVIORS, quote=None)
-    articles = scan(news, separator="\t", header=NEWS, quote=None)
+    tables = [
+        open_table(file, separator="\t", header=names, quote=None)
+        for file, names in ((behaviors, BEHAVIORS), (news, NEWS))
+    ]
+    shown, articles = (table.frame for table in tables)
     _check(shown, articles, behaviors, news)
     clicked_before = pl.col("history").fill_null("").str.strip_chars()
     length = clicked_before.str.split(" ").list.len().cast(pl.Int64)
@@ -94,7 +97,8 @@ def load(path: str | Path | None = None, history: bool = False) -> ClickLog:
         pl.col("impression_id").alias("context_impression"),
         pl.col("subcategory").alias("context_subcategory"),
     )
-    return ClickLog.from_frame(frame, name=CARD.name, notes=CARD.faults, source=str(behaviors))
+    notes = (*CARD.faults, *(note for table in tables for note in table.notes))
+    return ClickLog.from_frame(frame, name=CARD.name, notes=notes, source=str(behaviors))
 
 
 def _check(shown: pl.LazyFrame, articles: pl.LazyFrame, behaviors: Path, news: Path) -> None:

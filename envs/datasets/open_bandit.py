@@ -8,9 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from copygym.envs.clicklog import ClickLog
-from copygym.envs.datasets.card import Card, RemoteFile, default_folder, missing
+from copygym.envs.datasets.card import Card, RemoteFile, default_folder, missing, unchanged
 from copygym.envs.errors import unknown_name
-from copygym.envs.logfile import is_csv, readable, scan
+from copygym.envs.logfile import open_table, readable
 from copygym.envs.logschema import Source, require_columns
 
 CARD = Card(
@@ -74,13 +74,14 @@ def load(
     if campaign not in CAMPAIGNS:
         raise unknown_name("campaign of open_bandit", campaign, list(CAMPAIGNS))
     file = _find(path, f"{behavior_policy}/{campaign}/{campaign}.csv")
-    raw = scan(file)
+    table = open_table(file)
+    raw = table.frame
     with readable(file):
         names = raw.collect_schema().names()
     # The paper's data card calls the column action_prob, the files propensity_score.
     probability = "action_prob" if "action_prob" in names else "propensity_score"
     columns = {"propensity": probability, "clicks": "click", "creative_id": "item_id"}
-    source = Source(str(file), 2 if is_csv(file) else 1, columns)
+    source = Source(str(file), table.first_row, columns)
     require_columns(names, columns | {"timestamp": "timestamp", "position": "position"}, source)
     item = pl.lit("item_") + pl.col("item_id").cast(pl.String)
     shared = "user-item_affinity_"
@@ -102,10 +103,11 @@ def load(
         ),
         pl.col("position").alias("context_position"),
     )
+    notes = (*CARD.faults, *table.notes)
     return ClickLog.from_frame(
         frame,
         name=f"{CARD.name}_{behavior_policy}_{campaign}",
-        notes=CARD.faults,
+        notes=notes,
         source=source,
         infer_features=True,
     )
@@ -114,7 +116,7 @@ def load(
 def _find(path: str | Path | None, relative: str) -> Path:
     place = Path(path).expanduser() if path is not None else default_folder(CARD.name)
     if place.is_file():
-        return place
+        return unchanged(CARD, place)
     places = [place]
     if path is None and (sample := _obp_sample()) is not None:
         places.append(sample)

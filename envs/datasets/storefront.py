@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import astuple, fields, replace
 from pathlib import Path
 
 import polars as pl
 
+from copygym.envs.checksum import sha256_of
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.datasets.card import Card, data_home
 from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.storage import atomic
+from copygym.envs.storage import write_bytes
 from copygym.envs.storefront.copy import PRODUCTS
 from copygym.envs.storefront.log import simulate_log
 from copygym.envs.storefront.world import ASSUMPTION, DYNAMICS, StorefrontWorld
@@ -69,25 +73,49 @@ def load(
     size = f"users{n_users}-slots{n_slots}" + (f"-variants{n_variants}" if n_variants else "")
     size += f"-favourites{favourites:g}" if favourites != 1 else ""
     size += f"-trend{trend:g}" if trend else ""
-    name = f"log-seed{seed}-{size}-{_fingerprint(world)}.parquet"
-    file = folder / name
-    if not file.is_file():
+    stem = f"log-seed{seed}-{size}-{_fingerprint(world)}"
+    file = _kept(folder, stem)
+    if file is None:
         frame = simulate_log(world, n_slots=n_slots, seed=seed)
-        try:
-            with atomic(file) as temporary:
-                frame.write_parquet(temporary)
-        except OSError as error:
-            raise UserError(
-                f"{file} can't be written ({error.strerror}); set COPYGYM_HOME or data.path to a "
-                "folder that can."
-            ) from None
+        file = _keep(frame, folder, stem)
     return ClickLog.from_frame(
-        pl.scan_parquet(file),
+        pl.scan_parquet(file, glob=False, hive_partitioning=False),
         name=CARD.name,
         synthetic=True,
         notes=(ASSUMPTION,),
         source=str(file),
     )
+
+
+def _kept(folder: Path, stem: str) -> Path | None:
+    """Return the log that an earlier call has kept, if every byte is as it was written."""
+    if not folder.is_dir():
+        return None
+    name = re.compile(re.escape(stem) + r"-([0-9a-f]{16})\.parquet")
+    for path in sorted(folder.iterdir()):
+        if (found := name.fullmatch(path.name)) is None:
+            continue
+        if sha256_of(path).startswith(found[1]):
+            return path
+        logging.getLogger(__name__).warning(
+            "%s was damaged (its checksum is not that of its name) and is made again.", path
+        )
+    return None
+
+
+def _keep(frame: pl.DataFrame, folder: Path, stem: str) -> Path:
+    """Write the log under a name that ends in its checksum; return the file."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    file = folder / f"{stem}-{hashlib.sha256(buffer.getbuffer()).hexdigest()[:16]}.parquet"
+    try:
+        write_bytes(file, buffer.getvalue())
+    except OSError as error:
+        raise UserError(
+            f"{file} can't be written ({error.strerror}); set COPYGYM_HOME or data.path to a "
+            "folder that can."
+        ) from None
+    return file
 
 
 def make_world(

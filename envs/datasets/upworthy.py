@@ -8,9 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from copygym.envs.clicklog import ClickLog
-from copygym.envs.datasets.card import Card, RemoteFile, default_folder, missing
+from copygym.envs.datasets.card import Card, RemoteFile, default_folder, missing, unchanged
 from copygym.envs.errors import unknown_name
-from copygym.envs.logfile import is_csv, readable, scan
+from copygym.envs.logfile import open_table, readable
 from copygym.envs.logschema import Source, require_columns
 
 _NOTES = (
@@ -92,17 +92,19 @@ def load(
         context_test_week or context_test_order (time order).
     """
     file = _find(path, release)
-    raw = scan(file)
+    table = open_table(file)
+    raw = table.frame
     with readable(file):
         names = raw.collect_schema().names()
         archive = "clickability_test_id" in names or "test_id" not in names
         test = "clickability_test_id" if archive else "test_id"
         columns = {"test_id": test, "text": "headline", "product_id": test}
-        source = Source(str(file), 2 if is_csv(file) else 1, columns)
+        source = Source(str(file), table.first_row, columns)
         counts = {c: c for c in ("impressions", "clicks")}
         require_columns(names, {"test_id": test, "text": "headline"} | counts, source)
         frame = _canonical(raw, names, test)
-        log = ClickLog.from_frame(frame, name=CARD.name, notes=_NOTES, source=source)
+        notes = (*_NOTES, *table.notes)
+        log = ClickLog.from_frame(frame, name=CARD.name, notes=notes, source=source)
     if include_broken_weeks:
         return log.with_notes("the broken weeks are included: make no causal claim on them.")
     return log.filter(~broken_weeks(log)) if _dated(log) else log
@@ -113,13 +115,13 @@ def _find(path: str | Path | None, release: str | None) -> Path:
         raise unknown_name("upworthy release", release, list(RELEASES))
     place = Path(path).expanduser() if path is not None else default_folder(CARD.name)
     if place.is_file():
-        return place
+        return unchanged(CARD, place)
     wanted = [release] if release else list(RELEASES)
     patterns = tuple(p for name in wanted for p in RELEASES[name])
     found = [f for p in patterns for f in sorted(place.rglob(p)) if f.suffix != ".sha256"]
     if not found:
         raise missing(CARD, place, path is None, patterns)
-    return found[0]
+    return unchanged(CARD, found[0])
 
 
 def _plain(column: str) -> pl.Expr:
