@@ -28,6 +28,19 @@ Choose one with `dataset=NAME`, give its place with `data.path=...`, or fetch it
 `copygym data get NAME`. A log of your own needs no code: `dataset=table`, and
 `copygym data check FILE` tells what is wrong with it.
 
+## How your own log is read
+
+Counts and whole numbers are exact to 64 bits; what cannot be read exactly is refused with its row
+and value. A note names what is read but may not be what you meant: words such as True for 1,
+words such as N/A in a column of numbers, ids that a spreadsheet has rounded, creatives called
+"no send", repeated rows. Times are ISO 8601 with any offset, or without one in the zone of
+`--time-zone`. The rate is that of what was sent: rows of the creative `hold` stand apart.
+
+    copygym data check mylog.csv --empty clicks=0 --ignore conversions --time-zone Europe/Berlin
+
+`--empty` says what an empty value means, `--ignore` leaves a column out, `--set` is one value for
+all rows and contradicts no column of the file.
+
 ## A log beyond one machine's memory
 
 `copygym data prepare` validates a log in a stream and writes it as Parquet parts, all rows of a
