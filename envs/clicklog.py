@@ -7,7 +7,7 @@ per-impression logs (n = 1) and aggregated A/B tests share one schema.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from copygym.envs import logsplits
 from copygym.envs.catalogue import HOLD
 from copygym.envs.errors import UserError
 from copygym.envs.logfile import open_table, readable, resolve_log_path, write_frame
+from copygym.envs.logmap import arrange
 from copygym.envs.logschema import SCHEMA, Source, is_feature, require_columns, validate
 from copygym.envs.preparedlog import prepared_parts
 
@@ -33,9 +34,10 @@ class ClickLog:
     ``timestamp`` (UTC, microseconds), ``product_id``, ``creative_id``, ``text``, ``brief``,
     ``topic``, ``channel``, ``slot``, ``test_id``, ``impression_id`` (all text), ``propensity`` in
     (0, 1], ``impressions`` >= 1, 0 <= ``clicks`` <= impressions, 0 <= ``conversions`` <= clicks,
-    0 <= ``unsubscribes`` <= impressions, ``revenue`` >= 0, and free ``user_*`` / ``context_*``
-    features. A row whose ``creative_id`` is "hold" is a decision at which nothing was sent: its
-    impressions count decisions and its clicks are organic.
+    0 <= ``unsubscribes`` <= impressions, ``revenue`` (negative for a refund), and free ``user_*`` /
+    ``context_*`` features. Counts are exact, and each adds up to less than 2^63. A row whose
+    ``creative_id`` is "hold" is a decision at which nothing was sent: its impressions count
+    decisions and its clicks are organic.
 
     Attributes:
         frame: the lazy table, canonical columns first.
@@ -97,6 +99,8 @@ class ClickLog:
         separator: str | None = None,
         encoding: str = "utf-8",
         time_zone: str | None = None,
+        empty: Mapping[str, Any] | None = None,
+        ignore: Sequence[str] = (),
         notes: tuple[str, ...] = (),
     ) -> ClickLog:
         """Read and validate a CSV, csv.gz, Parquet file or folder of Parquet (prepared or not).
@@ -112,6 +116,9 @@ class ClickLog:
             separator: of a CSV; None means comma, or tab for ``.tsv``.
             encoding: of a CSV without a byte order mark.
             time_zone: IANA zone of timestamps that carry none; None reads them as UTC.
+            empty: canonical name -> what an empty value means, such as ``clicks: 0`` or
+                ``creative_id: hold``.
+            ignore: columns of the file that are left out.
             notes: faults and assumptions for the report.
 
         Raises:
@@ -121,11 +128,11 @@ class ClickLog:
         file = resolve_log_path(path)
         table = open_table(file, separator=separator, encoding=encoding)
         source = Source(str(file), table.first_row, dict(columns or {}))
-        frame = _renamed(table.frame, source, constants or {})
         with readable(file, separator):
+            frame, mapped = arrange(table.frame, source, constants or {}, empty or {}, ignore)
             typed, found = validate(frame, source, infer_features=table.text, time_zone=time_zone)
         earlier = prepared_parts(file) if file.is_dir() else None
-        told = [*notes, *table.notes, *found, *(earlier[1] if earlier else ())]
+        told = [*notes, *table.notes, *mapped, *found, *(earlier[1] if earlier else ())]
         name = name or file.name.split(".")[0]
         return cls(typed, name, False, tuple(dict.fromkeys(told)), str(file))
 
@@ -208,6 +215,18 @@ class ClickLog:
                 "choice; use a log with more creatives or with 'hold' rows."
             )
 
+    def require_outcomes(self) -> None:
+        """Raise a `UserError` where all sends were clicked, or nothing was: there is no choice."""
+        sums = [pl.col(name).cast(pl.Int64).sum() for name in ("impressions", "clicks")]
+        shown, clicked = self.sends().frame.select(sums).collect(engine="streaming").row(0)
+        if shown and shown == clicked:
+            raise UserError(f"{self.source or self.name}: {all_clicked(shown)}")
+        if not self.frame.select((pl.col("clicks") > 0).any()).collect(engine="streaming").item():
+            raise UserError(
+                f"{self.source or self.name}: no row has a click, so there is nothing to learn; is "
+                "the right column read as clicks?"
+            )
+
     def _parts(self, fractions: Mapping[str, float], frames: list[pl.LazyFrame]) -> dict:
         return {k: self.with_frame(f) for k, f in zip(fractions, frames, strict=True)}
 
@@ -261,26 +280,6 @@ class ClickLog:
         return write_frame(self.frame, path)
 
 
-def _renamed(raw: pl.LazyFrame, source: Source, constants: Mapping[str, Any]) -> pl.LazyFrame:
-    """Select the mapped columns under their canonical names, beside those that have them."""
-    present = raw.collect_schema().names()
-    for name in (*source.columns, *constants):
-        if name not in SCHEMA and not is_feature(name):
-            raise UserError(
-                f"{source.label}: cannot map onto {name!r}; canonical columns are "
-                f"{', '.join(SCHEMA)}, and features start with user_ or context_."
-            )
-    require_columns(present, source.columns, source)
-    taken = set(source.columns) | set(constants)
-    used = set(source.columns.values())
-    same = [c for c in present if c not in taken and (c not in used or c in SCHEMA)]
-    return raw.select(
-        *same,
-        *(pl.col(column).alias(name) for name, column in source.columns.items()),
-        *(pl.lit(value).alias(name) for name, value in constants.items()),
-    )
-
-
 class _ColumnHash:
     """Running hash of a column that doesn't see how the rows are cut into batches."""
 
@@ -304,6 +303,14 @@ class _ColumnHash:
 
     def hexdigest(self) -> str:
         return self._mask.hexdigest() + self._size.hexdigest() + self._data.hexdigest()
+
+
+def all_clicked(shown: int) -> str:
+    """Return the sentence on a log whose ``shown`` impressions were all clicked."""
+    return (
+        f"every impression was clicked ({shown:,} of {shown:,}), so this is a log of clicks alone; "
+        "add the impressions that were not clicked."
+    )
 
 
 def pseudonymise(log: ClickLog, key: str | bytes) -> ClickLog:

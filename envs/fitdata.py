@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from copygym.envs.catalogue import Catalogue
-from copygym.envs.clicklog import ClickLog
+from copygym.envs.clicklog import ClickLog, all_clicked
 from copygym.envs.errors import UserError
 from copygym.envs.profiles import ProfileBuilder, Profiles, user_key
 from copygym.envs.response.design import ActionEncoder, Actions
@@ -92,6 +92,9 @@ def prepare(
     if not 0 < history_fraction < 1:
         raise UserError(f"users.history_fraction is {history_fraction}; it must lie in (0, 1).")
     rows, user_ids = encode(log, holdout, catalogue)
+    shown, clicked = (int(count[rows.sent].sum()) for count in (rows.trials, rows.clicks))
+    if shown == clicked:
+        raise UserError(f"{log.source or log.name}: {all_clicked(shown)}")
     timed = rows.time is not None and log.has("user_id")
     if profile_options.get("history", "auto") is True and not timed:
         raise UserError(

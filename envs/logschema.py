@@ -9,91 +9,68 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
 from copygym.envs.errors import UserError
-from copygym.envs.logtime import UTC_TIME, TimestampPlan
+from copygym.envs.logcolumns import (
+    COUNTS,
+    FEATURE_PREFIXES,
+    HASHES,
+    IDS,
+    REQUIRED,
+    ROW,
+    SCHEMA,
+    Check,
+    Hint,
+    Source,
+    first_row,
+    is_feature,
+    is_missing,
+    is_text,
+    shorten,
+)
+from copygym.envs.logfeatures import FeaturePlan, feature_counts
+from copygym.envs.logids import (
+    distinct_notes,
+    id_checks,
+    id_counts,
+    id_notes,
+    label_cast,
+    refuse_totals,
+)
+from copygym.envs.lognumbers import (
+    ceiling_checks,
+    dotted,
+    dotted_note,
+    largest_impressions,
+    number_cast,
+    number_checks,
+    number_hints,
+    parsed,
+    refuse_large_sums,
+    sums,
+    typed_fault,
+)
+from copygym.envs.logtime import TimestampPlan
 
-#: Canonical columns and their types; only impressions and clicks are required.
-SCHEMA: dict[str, pl.DataType] = {
-    "user_id": pl.String(),
-    "timestamp": UTC_TIME,
-    "product_id": pl.String(),
-    "creative_id": pl.String(),
-    "text": pl.String(),
-    "brief": pl.String(),
-    "topic": pl.String(),
-    "channel": pl.String(),
-    "slot": pl.String(),
-    "test_id": pl.String(),
-    "impression_id": pl.String(),
-    "propensity": pl.Float64(),
-    "impressions": pl.Int64(),
-    "clicks": pl.Int64(),
-    "conversions": pl.Int64(),
-    "unsubscribes": pl.Int64(),
-    "revenue": pl.Float64(),
-}
-REQUIRED = ("impressions", "clicks")
-COUNTS = ("impressions", "clicks", "conversions", "unsubscribes")
-IDS = ("user_id", "creative_id", "test_id", "impression_id")
-#: A count that must not exceed another: clicks <= impressions and so on.
-CEILINGS = {"clicks": "impressions", "conversions": "clicks", "unsubscribes": "impressions"}
-FEATURE_PREFIXES = ("user_", "context_")
+__all__ = [
+    "COUNTS",
+    "FEATURE_PREFIXES",
+    "IDS",
+    "REQUIRED",
+    "SCHEMA",
+    "Check",
+    "Source",
+    "first_row",
+    "is_feature",
+    "require_columns",
+    "validate",
+]
 
-_ROW = "__row__"
-#: So many hashes of ids are compared at a time: about half a gigabyte.
-_HASHES = 20_000_000
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a log comes from, for error messages.
-
-    Attributes:
-        label: the file as the user named it.
-        first_row: number of the first data row: 2 in a CSV, whose header is row 1; else 1.
-        columns: canonical name -> name in the file, where they differ.
-    """
-
-    label: str
-    first_row: int = 1
-    columns: Mapping[str, str] = field(default_factory=dict)
-
-    def column(self, name: str) -> str:
-        """Return the file's own name of a canonical column."""
-        return self.columns.get(name, name)
-
-    def at(self, row: int, column: str) -> str:
-        """Return ``FILE, row R, column C`` for the zero-based data row ``row``."""
-        return f"{self.label}, row {row + self.first_row}, column {self.column(column)}"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One rule: ``bad`` is true where a row breaks it.
-
-    Attributes:
-        column: the column to blame.
-        bad: boolean expression on the raw frame, never null.
-        problem: what is wrong, a template over the raw values of ``show``.
-        way_out: what to do.
-        show: columns whose values the message quotes; user ids are never among them.
-    """
-
-    column: str
-    bad: pl.Expr
-    problem: str
-    way_out: str
-    show: tuple[str, ...] = ()
-
-
-def is_feature(name: str) -> bool:
-    """Tell whether a column is a free ``user_*`` or ``context_*`` feature."""
-    return name.startswith(FEATURE_PREFIXES) and name not in SCHEMA
+#: So many hashes of ids are compared at a time.
+_HASHES = HASHES
 
 
 def require_columns(present: list[str], wanted: Mapping[str, str], source: Source) -> None:
@@ -125,108 +102,34 @@ def require_columns(present: list[str], wanted: Mapping[str, str], source: Sourc
         )
 
 
-def _text(name: str, dtype: pl.DataType) -> pl.Expr:
-    """Return the column as a stripped string."""
-    column = pl.col(name)
-    return (column if dtype == pl.String else column.cast(pl.String)).str.strip_chars()
-
-
-def _number(name: str, dtype: pl.DataType) -> pl.Expr:
-    """Return the column as Float64; null where it is no number."""
-    raw = _text(name, dtype) if dtype in (pl.String, pl.Categorical) else pl.col(name)
-    return raw.cast(pl.Float64, strict=False)
-
-
-def _missing(name: str, dtype: pl.DataType) -> pl.Expr:
-    if dtype in (pl.String, pl.Categorical):
-        return _text(name, dtype).fill_null("") == ""
-    return pl.col(name).is_null()
-
-
-def _number_checks(name: str, dtype: pl.DataType) -> list[Check]:
-    """Return the rules of one numeric canonical column, most basic first."""
-    number, missing = _number(name, dtype), _missing(name, dtype)
-    whole = name in COUNTS
-    kind = "a whole number" if whole else "a number"
-    write = f"write {kind} or remove the row"
-    checks = [
-        Check(name, missing, "the value is empty", f"{write}"),
-        Check(name, ~missing & number.is_null(), "value {0!r} is not a number", write, (name,)),
-        Check(name, number.is_nan().fill_null(False), "the value is NaN", write),
-        Check(name, number.is_infinite().fill_null(False), "the value is infinite", write),
-    ]
-    finite = number.is_finite().fill_null(False)
-
-    def rule(condition: pl.Expr, problem: str, way_out: str) -> None:
-        checks.append(Check(name, finite & condition, problem, way_out, (name,)))
-
-    if whole:
-        rule(number != number.floor(), "value {0} is not a whole number", "counts are whole")
-    if name == "impressions":
-        rule(number < 1, "value {0} is below 1", "a row counts one impression or decision at least")
-    elif name == "propensity":
-        rule(
-            (number <= 0) | (number > 1),
-            "value {0} lies outside (0, 1]",
-            "write the probability with which the logged choice was made",
-        )
-    else:
-        rule(number < 0, "value {0} is negative", "counts and amounts start at 0")
-    return checks
-
-
-def _ceiling_checks(schema: Mapping[str, pl.DataType]) -> list[Check]:
-    checks = []
-    for name, ceiling in CEILINGS.items():
-        if name not in schema or ceiling not in schema:
-            continue
-        over = _number(name, schema[name]) > _number(ceiling, schema[ceiling])
-        checks.append(
-            Check(
-                name,
-                over.fill_null(False),
-                f"value {{0}} exceeds {ceiling} {{1}}",
-                f"{name} are counted among the {ceiling}, so correct or remove the row",
-                (name, ceiling),
-            )
-        )
-    return checks
-
-
-def _id_checks(schema: Mapping[str, pl.DataType]) -> list[Check]:
-    hints = {"creative_id": "; write 'hold' where nothing was sent"}
-    return [
-        Check(
-            name,
-            _missing(name, schema[name]),
-            "the id is empty",
-            f"give every row an id or leave the column out{hints.get(name, '')}",
-        )
-        for name in IDS
-        if name in schema
-    ]
-
-
-def _feature_checks(schema: Mapping[str, pl.DataType]) -> list[Check]:
-    return [
-        Check(name, pl.col(name).is_infinite().fill_null(False), "the value is infinite", "cap it")
-        for name, dtype in schema.items()
-        if is_feature(name) and dtype.is_float()
-    ]
-
-
 def _timestamp_checks(plan: TimestampPlan | None) -> list[Check]:
     if plan is None:
         return []
-    missing = _missing("timestamp", plan.dtype)
+    missing, show = is_missing("timestamp", plan.dtype), ("timestamp",)
+    checks = [Check("timestamp", missing, "the value is empty", "write the time of the row")]
+    skipped = plan.skipped()
+    if skipped is not None:
+        problem = f"value {{0!s}} does not exist in {plan.zone}, whose clocks skip that hour"
+        way_out = "are the times of another zone, such as UTC? Name it with `--time-zone`"
+        way_out += " (`data.time_zone` for runs)"
+        checks.append(Check("timestamp", skipped, problem, way_out, show))
+        missing = missing | skipped
     return [
-        Check("timestamp", missing, "the value is empty", "write a time or remove the row"),
+        *checks,
         Check(
             "timestamp",
             ~missing & plan.expression().is_null(),
             "value {0!r} is not a time",
-            "write ISO 8601, as in 2024-05-01T13:30:00+00:00",
-            ("timestamp",),
+            "write ISO 8601, as in 2024-05-01T13:30:00+00:00 (dates that begin with the day or "
+            "month, and seconds since 1970, are not read)",
+            show,
+        ),
+        Check(
+            "timestamp",
+            plan.outside(),
+            "value {0!s} is read as a year before 1900 or after 2199",
+            "write the year first and in full, as in 2024-05-01T13:30:00+00:00",
+            show,
         ),
     ]
 
@@ -245,97 +148,37 @@ def _timestamp_plan(
     return TimestampPlan(dtype, zone)
 
 
-def first_row(frame: pl.LazyFrame, where: pl.Expr, show: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return the first row (zero-based, key ``__row__``) where ``where`` holds, or None."""
-    found = (
-        frame.with_row_index(_ROW)
-        .filter(where)
-        .select(_ROW, *dict.fromkeys(show))
-        .head(1)
-        .collect(engine="streaming")
-    )
-    return found.row(0, named=True) if found.height else None
-
-
-def _shorten(value: Any) -> Any:
-    return value[:40] + "..." if isinstance(value, str) and len(value) > 40 else value
-
-
-def _fail(frame: pl.LazyFrame, check: Check, count: int, source: Source) -> UserError:
-    row = first_row(frame, check.bad, check.show)
-    if row is None:  # the file changed between the two passes
-        return UserError(f"{source.label} changed while it was read; run again.")
-    values = [_shorten(row[name]) for name in check.show]
-    more = f" ({count:,} such rows)" if count > 1 else ""
-    where = source.at(row[_ROW], check.column)
-    return UserError(f"{where}: {check.problem.format(*values)}; {check.way_out}{more}.")
-
-
 def _refuse_mixed_zones(frame: pl.LazyFrame, plan: TimestampPlan, source: Source) -> None:
-    first = frame.select(plan.offset).head(1).collect(engine="streaming").item()
     rows = [
-        first_row(frame, plan.offset == first, ("timestamp",)),
-        first_row(frame, plan.offset != first, ("timestamp",)),
+        first_row(frame, plan.offset == "none", ("timestamp",)),
+        first_row(frame, plan.offset != "none", ("timestamp",)),
     ]
     if rows[0] is None or rows[1] is None:
         return
-    one, other = rows[0], rows[1]
+    one, other = sorted((rows[0], rows[1]), key=lambda row: row[ROW])
     raise UserError(
-        f"{source.at(one[_ROW], 'timestamp')}: value {one['timestamp']!r} and row "
-        f"{other[_ROW] + source.first_row} value {other['timestamp']!r} are in different time "
-        "zones; write every timestamp in one zone, best UTC."
+        f"{source.at(one[ROW], 'timestamp')}: value {one['timestamp']!r} and row "
+        f"{other[ROW] + source.first_row} value {other['timestamp']!r} are in different time "
+        "zones, as one of them has no offset; write every timestamp with its offset, best in UTC."
     )
 
 
-def _inferred(schema: Mapping[str, pl.DataType]) -> dict[str, list[pl.Expr]]:
-    """Return, per text feature, counts of: values, numbers, whole numbers, codes like 007."""
-    out = {}
-    for name, dtype in schema.items():
-        if not is_feature(name) or dtype != pl.String:
-            continue
-        text = _text(name, dtype)
-        filled = text.fill_null("") != ""
-        number = _number(name, dtype)
-        out[name] = [
-            filled.sum().alias(f"{name}:filled"),
-            number.is_not_null().sum().alias(f"{name}:numbers"),
-            ((number == number.floor()) & number.is_finite())
-            .fill_null(False)
-            .sum()
-            .alias(f"{name}:whole"),
-            text.str.contains(r"^[+-]?0\d").fill_null(False).sum().alias(f"{name}:codes"),
-        ]
-    return out
-
-
-def _feature_cast(name: str, dtype: pl.DataType, found: Mapping[str, Any]) -> pl.Expr:
-    if f"{name}:filled" not in found:
-        if dtype.is_float():
-            return pl.col(name).fill_nan(None)
-        return pl.col(name).cast(pl.String) if dtype == pl.Categorical else pl.col(name)
-    text = _text(name, dtype)
-    text = pl.when(text != "").then(text).alias(name)
-    filled = found[f"{name}:filled"]
-    if filled == 0 or found[f"{name}:numbers"] < filled or found[f"{name}:codes"]:
-        return text
-    if found[f"{name}:whole"] == filled:
-        return _number(name, dtype).cast(pl.Int64)
-    return _number(name, dtype).fill_nan(None)
-
-
 def _casts(
-    schema: Mapping[str, pl.DataType], plan: TimestampPlan | None, found: Mapping[str, Any]
+    schema: Mapping[str, pl.DataType],
+    plan: TimestampPlan | None,
+    features: FeaturePlan,
+    words: bool,
 ) -> list[pl.Expr]:
     out = []
     for name, dtype in schema.items():
         if name == "timestamp" and plan is not None:
             expr = plan.expression()
         elif name not in SCHEMA:
-            expr = _feature_cast(name, dtype, found)
+            expr = features.cast(name)
         elif SCHEMA[name] == pl.String:
-            expr = pl.col(name).cast(pl.String)
+            expr = label_cast(name, dtype)
         else:
-            expr = _number(name, dtype).cast(SCHEMA[name])
+            expr = number_cast(name, dtype, words)
         out.append(expr.alias(name))
     return out
 
@@ -360,12 +203,12 @@ def _refuse_duplicates(frame: pl.LazyFrame, keys: list[str], rows: int, source: 
 def _refuse_twice(frame: pl.LazyFrame, keys: list[str], where: pl.Expr, source: Source) -> None:
     twice = (
         frame.select(keys)
-        .with_row_index(_ROW)
+        .with_row_index(ROW)
         .filter(where)
         .group_by(keys)
-        .agg(pl.col(_ROW).min().alias("first"), pl.col(_ROW).sort().get(1, null_on_oob=True))
-        .filter(pl.col(_ROW).is_not_null())
-        .sort(_ROW)
+        .agg(pl.col(ROW).min().alias("first"), pl.col(ROW).sort().get(1, null_on_oob=True))
+        .filter(pl.col(ROW).is_not_null())
+        .sort(ROW)
         .head(1)
         .collect(engine="streaming")
     )
@@ -373,9 +216,9 @@ def _refuse_twice(frame: pl.LazyFrame, keys: list[str], where: pl.Expr, source: 
         return
     row = twice.row(0, named=True)
     blamed = "impression_id" if keys == ["impression_id"] else "creative_id"
-    values = ", ".join(f"{source.column(k)} {_shorten(row[k])!r}" for k in keys)
+    values = ", ".join(f"{source.column(k)} {shorten(row[k])!r}" for k in keys)
     raise UserError(
-        f"{source.at(row[_ROW], blamed)}: {values} is already in row "
+        f"{source.at(row[ROW], blamed)}: {values} is already in row "
         f"{row['first'] + source.first_row}; give every row its own id or add the counts up."
     )
 
@@ -398,34 +241,49 @@ def _duplicate_keys(names: list[str], largest_impressions: float) -> list[str]:
 
 def _column_types(schema: Mapping[str, pl.DataType], source: Source) -> None:
     for name, dtype in schema.items():
+        fault = None
         if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
-            raise UserError(
-                f"{source.label}, column {source.column(name)}: type {dtype} cannot be used; "
-                "write text, numbers or times."
-            )
+            fault = "cannot be used; write text, numbers or times"
+        elif name in SCHEMA:
+            fault = typed_fault(name, dtype)
+        if fault:
+            raise UserError(f"{source.label}, column {source.column(name)}: type {dtype} {fault}.")
 
 
 def _measure(
-    frame: pl.LazyFrame,
-    schema: Mapping[str, pl.DataType],
-    plan: TimestampPlan | None,
-    infer_features: bool,
-) -> tuple[list[Check], dict[str, Any]]:
-    """Return the rules, and one streaming pass's counts of rows that break each of them."""
+    frame: pl.LazyFrame, schema: Mapping[str, pl.DataType], plan: TimestampPlan | None
+) -> tuple[list[Check], list[Hint], dict[str, Any]]:
+    """Return the rules and hints, and one streaming pass's counts of the rows of each.
+
+    Args:
+        frame: with what `lognumbers.parsed` adds.
+        schema: of the log's own columns.
+        plan: of the times.
+    """
     numeric = [n for n in schema if n in SCHEMA and SCHEMA[n].is_numeric()]
-    checks = [c for n in numeric for c in _number_checks(n, schema[n])]
-    checks += _ceiling_checks(schema) + _id_checks(schema) + _timestamp_checks(plan)
-    checks += _feature_checks(schema)
+    checks = [c for n in numeric for c in number_checks(n, schema[n])]
+    checks += ceiling_checks(schema) + id_checks(schema) + _timestamp_checks(plan)
+    hints = number_hints(schema) + _timestamp_hints(plan)
     wanted = [c.bad.sum().alias(f"check:{i}") for i, c in enumerate(checks)]
-    wanted += [_number("impressions", schema["impressions"]).max().alias("largest")]
+    wanted += [h.seen.sum().alias(f"hint:{i}") for i, h in enumerate(hints)]
+    wanted += [largest_impressions().alias("largest")]
+    wanted += sums(schema) + id_counts(schema) + feature_counts(schema)
     # Counting the bytes of free text makes the reader decode it, so bad encoding shows up here.
     free = [n for n in schema if schema[n] == pl.String]
     wanted += [pl.col(n).str.len_bytes().sum().alias(f"bytes:{n}") for n in free]
     wanted += plan.aggregates() if plan else []
-    if infer_features:
-        wanted += [e for exprs in _inferred(schema).values() for e in exprs]
+    if is_text(schema.get("revenue", pl.Null())):
+        wanted += [e.alias(key) for key, e in dotted("revenue", schema["revenue"]).items()]
     found = frame.select(pl.len().alias("rows"), *wanted).collect(engine="streaming")
-    return checks, found.row(0, named=True)
+    return checks, hints, found.row(0, named=True)
+
+
+def _timestamp_hints(plan: TimestampPlan | None) -> list[Hint]:
+    doubled = plan.doubled() if plan else None
+    if plan is None or doubled is None:
+        return []
+    said = f"value {{0!s}} lies in an hour that the clocks of {plan.zone} repeat, and is read as "
+    return [Hint("timestamp", doubled, said + "the earlier of the two", ("timestamp",))]
 
 
 def validate(
@@ -451,7 +309,7 @@ def validate(
     require_columns(present.names(), {name: name for name in REQUIRED}, source)
     kept = [n for n in SCHEMA if n in present] + [n for n in present.names() if is_feature(n)]
     dropped = [n for n in present.names() if n not in kept]
-    frame = frame.select(kept)
+    whole_frame, frame = frame, frame.select(kept)
     schema = {name: present[name] for name in kept}
     _column_types(schema, source)
     plan = _timestamp_plan(schema, source, time_zone)
@@ -459,21 +317,36 @@ def validate(
     if plan:
         plan.settle(frame)
 
-    checks, measured = _measure(frame, schema, plan, infer_features)
-    unreadable = [i for i, c in enumerate(checks) if c.column == "timestamp"]
-    if plan and any(measured[f"check:{i}"] for i in unreadable) and plan.widen():
-        checks, measured = _measure(frame, schema, plan, infer_features)
+    words, rows = False, parsed(frame, schema, words=False)
+    checks, hints, measured = _measure(rows, schema, plan)
+    bad = {c.column for i, c in enumerate(checks) if measured[f"check:{i}"]}
+    # What the first rows did not show, and what is rare, is tried only where something is wrong.
+    wider = plan is not None and "timestamp" in bad and plan.widen()
+    if wider or bad & set(COUNTS):
+        words, rows = True, parsed(frame, schema, words=True)
+        checks, hints, measured = _measure(rows, schema, plan)
     if measured["rows"] == 0:
         raise UserError(f"{source.label} has columns and no rows; a log needs at least one row.")
     for i, check in enumerate(checks):
         if measured[f"check:{i}"]:
-            raise _fail(frame, check, measured[f"check:{i}"], source)
-    if plan and plan.is_text and measured["time:least"] != measured["time:greatest"]:
+            raise check.refusal(rows, measured[f"check:{i}"], source)
+    refuse_large_sums(measured, source)
+    refuse_totals(frame, schema, measured, source)
+    if plan and plan.mixed(measured):
         _refuse_mixed_zones(frame, plan, source)
-    typed = frame.select(_casts(schema, plan, measured))
+    features = FeaturePlan(frame, schema, measured, infer_features)
+    features.refuse(source)
+    typed = frame.select(_casts(schema, plan, features, words))
     if keys := _duplicate_keys(kept, measured["largest"]):
         _refuse_duplicates(typed, keys, measured["rows"], source)
-    return typed, _notes(dropped, plan, measured, time_zone)
+    notes = _notes(dropped, plan, measured, time_zone)
+    hinted = [hint.note(rows, measured[f"hint:{i}"], source) for i, hint in enumerate(hints)]
+    hinted.append(dotted_note("revenue", measured, source))
+    notes += [note for note in hinted if note]
+    notes += id_notes(frame, schema, measured, source) + features.notes(source)
+    identified = "user_id" in kept or measured["largest"] > 1
+    identified = identified and "impression_id" not in kept
+    return typed, notes + distinct_notes(whole_frame, schema, measured, source, identified)
 
 
 def _notes(
@@ -489,4 +362,9 @@ def _notes(
         notes.append(f"columns not used: {', '.join(named[:12])}{more}.")
     if plan and plan.naive(found):
         notes.append(f"timestamps carry no time zone and are read as {zone or 'UTC'}.")
+    elif plan and plan.several(found):
+        least, greatest = found["time:least"], found["time:greatest"]
+        notes.append(
+            f"timestamps carry several offsets ({least}, {greatest}); all are read to UTC."
+        )
     return notes

@@ -129,8 +129,15 @@ class Demographics:
 
 def _plain(values: pl.Series) -> pl.Series:
     """Return the numbers as text, whole ones without a fraction, so that 1 and 1.0 agree."""
-    numbers = values.cast(pl.Float64, strict=False).to_list()
-    return pl.Series(["" if x is None else f"{x:g}" for x in numbers], dtype=pl.String)
+    if not _is_number(values):
+        values = values.cast(pl.Float64, strict=False)
+    return pl.Series(["" if x is None else _digits(x) for x in values], dtype=pl.String)
+
+
+def _digits(number: float) -> str:
+    """Return all digits of a number, so that no two numbers become one."""
+    whole = isinstance(number, int) or number.is_integer()
+    return str(int(number)) if whole else repr(number)
 
 
 def _is_number(values: pl.Series) -> bool:

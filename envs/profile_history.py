@@ -326,7 +326,9 @@ class History:
         money = _column(state, "revenue") + self.revenue_strength * self.segment_revenue[g]
         # A user without an exposure is unknown, not idle: the segment's mean stands in.
         idle = np.where((n > 0)[:, None], np.stack(_idle(state, now), axis=1), self.idle[g])
-        monetary = np.log1p(money / (k + self.revenue_strength))
+        per_click = money / (k + self.revenue_strength)
+        # Refunds can outweigh what a user paid; a loss is a gain mirrored.
+        monetary = np.sign(per_click) * np.log1p(np.abs(per_click))
         columns += [idle, monetary[:, None]]
         return np.concatenate(columns, axis=1)
 

@@ -28,6 +28,19 @@ Choose one with `dataset=NAME`, give its place with `data.path=...`, or fetch it
 `copygym data get NAME`. A log of your own needs no code: `dataset=table`, and
 `copygym data check FILE` tells what is wrong with it.
 
+## How your own log is read
+
+Counts and whole numbers are exact to 64 bits; what cannot be read exactly is refused with its row
+and value. A note names what is read but may not be what you meant: words such as True for 1,
+words such as N/A in a column of numbers, ids that a spreadsheet has rounded, creatives called
+"no send", repeated rows. Times are ISO 8601 with any offset, or without one in the zone of
+`--time-zone`. The rate is that of what was sent: rows of the creative `hold` stand apart.
+
+    copygym data check mylog.csv --empty clicks=0 --ignore conversions --time-zone Europe/Berlin
+
+`--empty` says what an empty value means, `--ignore` leaves a column out, `--set` is one value for
+all rows and contradicts no column of the file.
+
 ## A log beyond one machine's memory
 
 `copygym data prepare` validates a log in a stream and writes it as Parquet parts, all rows of a
@@ -179,7 +192,7 @@ def _reading(args: argparse.Namespace) -> dict[str, Any]:
     from copygym.envs.logschema import SCHEMA, is_feature
 
     told = log_arguments(args)
-    for name in (*told["columns"], *told["constants"]):
+    for name in (*told["columns"], *told["constants"], *told["empty"]):
         if name not in SCHEMA and not is_feature(name):
             raise unknown_name("canonical column", name, [*SCHEMA, "user_*", "context_*"])
     return told
@@ -214,11 +227,30 @@ def _prepare(args: argparse.Namespace) -> None:
     print(f"  read it with dataset=table data.path={args.out}")
 
 
+def _rate(clicks: int, impressions: int) -> str:
+    """Return clicks per impression in percent; a rate that is not 0 is not written as 0."""
+    rate = clicks / impressions if impressions else 0.0
+    return f"{rate:.4%}" if rate >= 1e-6 or not clicks else f"{100 * rate:.2g}%"
+
+
 def summary(log: Any) -> str:
-    """Return a few lines on a valid log: rows, rates, arms, users, period, columns, notes."""
+    """Return a few lines on a valid log: rows, rates, arms, users, period, columns, notes.
+
+    Impressions, clicks and their rate are of what was sent; decisions to hold stand apart.
+    """
     import polars as pl
 
-    wanted = [pl.col("impressions").sum(), pl.col("clicks").sum()]
+    from copygym.envs.catalogue import HOLD
+    from copygym.envs.clicklog import all_clicked
+
+    held = pl.col("creative_id") == HOLD if log.has("creative_id") else pl.lit(False)
+    shown, clicked = pl.col("impressions").cast(pl.Int64), pl.col("clicks").cast(pl.Int64)
+    wanted = [
+        pl.when(~held).then(shown).sum().alias("shown"),
+        pl.when(~held).then(clicked).sum().alias("clicked"),
+        pl.when(held).then(shown).sum().alias("held"),
+        pl.when(held).then(clicked).sum().alias("organic"),
+    ]
     if log.has("user_id"):
         wanted.append(pl.col("user_id").n_unique().alias("users"))
     if log.has("test_id"):
@@ -229,14 +261,21 @@ def summary(log: Any) -> str:
     if log.has("propensity"):
         wanted.append(pl.col("propensity").min().alias("least propensity"))
     found = log.frame.select(wanted).collect(engine="streaming").row(0, named=True)
-    shown, clicked = found.pop("impressions"), found.pop("clicks")
+    sent, clicks, decisions, organic = (
+        int(found.pop(name)) for name in ("shown", "clicked", "held", "organic")
+    )
     arms = log.arms()
     lines = [
         f"{log.source}: a valid log",
-        f"  rows {log.height:,}, impressions {shown:,}, clicks {clicked:,}, "
-        f"CTR {clicked / shown:.4%}, arms {arms}"
+        f"  rows {log.height:,}, impressions {sent:,}, clicks {clicks:,}, "
+        f"CTR {_rate(clicks, sent)}, arms {arms}"
         + (" (in the largest test)" if log.has("test_id") else ""),
     ]
+    if decisions:
+        lines.append(
+            f"  hold (nothing sent): {decisions:,} decisions, {organic:,} organic clicks, in none "
+            "of the numbers above but rows and arms"
+        )
     lines += [
         f"  {key}: {value:,}" if isinstance(value, int) else f"  {key}: {value}"
         for key, value in found.items()
@@ -244,6 +283,12 @@ def summary(log: Any) -> str:
     types = log.frame.collect_schema()
     lines.append("  columns: " + ", ".join(f"{name} ({types[name]})" for name in log.columns))
     lines += [f"  note: {note}" for note in log.notes]
+    if not sent:
+        lines.append("  note: every row is 'hold', so nothing was sent.")
+    elif clicks == sent:
+        lines.append(f"  note: {all_clicked(sent)}")
+    elif not clicks:
+        lines.append("  note: nothing that was sent was clicked, so no response can be learned.")
     if arms < 2:
         lines.append("  note: one arm only, so there is no choice to learn or judge.")
     if not log.has("propensity"):

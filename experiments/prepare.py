@@ -119,6 +119,8 @@ def prepare(
     separator: str | None = None,
     encoding: str = "utf-8",
     time_zone: str | None = None,
+    empty: Mapping[str, Any] | None = None,
+    ignore: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write a log as Parquet parts with a manifest; go on where an earlier call was stopped.
 
@@ -137,6 +139,8 @@ def prepare(
         separator: of a CSV.
         encoding: of a CSV.
         time_zone: IANA zone of timestamps that carry none.
+        empty: canonical name -> what an empty value means.
+        ignore: columns of the source that are left out.
 
     Returns:
         The manifest.
@@ -162,6 +166,8 @@ def prepare(
         "encoding": encoding,
         "time_zone": time_zone,
     }
+    # Only where they are used, so that folders prepared before these options are still known.
+    reading |= {k: v for k, v in (("empty", dict(empty or {})), ("ignore", list(ignore))) if v}
     with locked(folder):
         manifest = _earlier(folder, _identity(file, reading), partitions)
         if manifest is not None and manifest["complete"] and not _missing(folder, manifest):

@@ -42,6 +42,20 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
         metavar="CANONICAL=VALUE",
         help="one value for all rows, as in --set impressions=1 (or an option of a dataset)",
     )
+    parser.add_argument(
+        "--empty",
+        action="append",
+        default=[],
+        metavar="CANONICAL=VALUE",
+        help="what an empty value means, as in --empty clicks=0 or --empty creative_id=hold",
+    )
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="leave a column of the file out; repeat for more",
+    )
     add_file_options(parser)
     parser.add_argument(
         "--time-zone", metavar="ZONE", help="IANA zone of timestamps without one (default: UTC)"
@@ -60,6 +74,8 @@ def log_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "constants": pairs(options.set, "--set"),
         **file_arguments(options),
         "time_zone": options.time_zone,
+        "empty": pairs(options.empty, "--empty"),
+        "ignore": options.ignore,
     }
 
 
@@ -103,6 +119,8 @@ def named_log(text: str, options: argparse.Namespace, argument: str = "--log") -
             "--separator": options.separator,
             "--encoding": None if options.encoding == "utf-8" else options.encoding,
             "--time-zone": options.time_zone,
+            "--empty": options.empty,
+            "--ignore": options.ignore,
         }
         for option, value in told.items():
             if value:

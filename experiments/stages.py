@@ -52,11 +52,16 @@ def load_log(data: Mapping[str, Any]) -> ClickLog:
 
     Args:
         data: ``name`` of the dataset, ``path`` or None, and the loader's options.
+
+    Raises:
+        UserError: a fault of the log, or nothing to learn from: all clicked, or nothing.
     """
     from copygym.envs.datasets import load
 
     options = {key: value for key, value in data.items() if key not in ("name", "path")}
-    return load(str(data["name"]), data.get("path"), **options)
+    log = load(str(data["name"]), data.get("path"), **options)
+    log.require_outcomes()
+    return log
 
 
 def describe(log: ClickLog) -> dict[str, Any]:

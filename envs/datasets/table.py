@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ def load(
     separator: str | None = None,
     encoding: str = "utf-8",
     time_zone: str | None = None,
+    empty: Mapping[str, Any] | None = None,
+    ignore: Sequence[str] | None = None,
     synthetic: bool = False,
 ) -> ClickLog:
     """Load a table.
@@ -51,6 +53,8 @@ def load(
         separator: of a CSV; None means comma, or tab for ``.tsv``.
         encoding: of a CSV.
         time_zone: IANA zone of timestamps that carry none.
+        empty: canonical name -> what an empty value means (``clicks: 0``).
+        ignore: columns of the file that are left out.
         synthetic: label results as synthetic.
 
     Raises:
@@ -66,6 +70,8 @@ def load(
         separator=separator,
         encoding=encoding,
         time_zone=time_zone,
+        empty=empty,
+        ignore=ignore or (),
     )
     log = log if log.has("propensity") else log.with_notes(*CARD.faults)
     return ClickLog(log.frame, log.name, synthetic, log.notes, log.source)

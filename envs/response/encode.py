@@ -1,6 +1,6 @@
 """A click log as integer arrays: what every fit and every report reads, 10 million rows at once.
 
-Strings become indices in one streaming pass (about 60 bytes a row), rows are sorted by user and
+Strings become indices in one streaming pass (about 70 bytes a row), rows are sorted by user and
 time, and each row gets its fatigue and repetitions.
 """
 
@@ -32,13 +32,13 @@ class Rows:
     unit: np.ndarray  #: int32 what is independent of the others: user, else test, else row
     action: np.ndarray  #: int32
     slot: np.ndarray  #: int32
-    trials: np.ndarray  #: int32
-    clicks: np.ndarray  #: int32
+    trials: np.ndarray  #: int64
+    clicks: np.ndarray  #: int64
     held_out: np.ndarray  #: bool, from the holdout log
     time: np.ndarray | None = None  #: int64 microseconds
-    conversions: np.ndarray | None = None  #: int32
+    conversions: np.ndarray | None = None  #: int64
     revenue: np.ndarray | None = None  #: float64
-    unsubscribes: np.ndarray | None = None  #: int32
+    unsubscribes: np.ndarray | None = None  #: int64
     propensity: np.ndarray | None = None  #: float64, NaN where unknown
     fatigue: np.ndarray | None = None  #: float64 before the row's send
     repetitions: np.ndarray | None = None  #: int64 earlier sends of the row's creative
@@ -143,9 +143,9 @@ def _selected(log: ClickLog, *, held_out: bool) -> pl.LazyFrame:
         unit = pl.col("__row__").cast(pl.Int32) + (1 << 30 if held_out else 0)
     optional = {
         "time": ("timestamp", pl.Int64),
-        "conversions": ("conversions", pl.Int32),
+        "conversions": ("conversions", pl.Int64),
         "revenue": ("revenue", pl.Float64),
-        "unsubscribes": ("unsubscribes", pl.Int32),
+        "unsubscribes": ("unsubscribes", pl.Int64),
         "propensity": ("propensity", pl.Float64),
     }
     channel = pl.col("channel") if log.has("channel") else pl.lit("any")
@@ -162,8 +162,8 @@ def _selected(log: ClickLog, *, held_out: bool) -> pl.LazyFrame:
         creative=creative_key(log),
         channel=channel.fill_null("any"),
         slot=slot.fill_null("any"),
-        trials=pl.col("impressions").cast(pl.Int32),
-        clicks=pl.col("clicks").cast(pl.Int32),
+        trials=pl.col("impressions").cast(pl.Int64),
+        clicks=pl.col("clicks").cast(pl.Int64),
         held_out=pl.lit(held_out),
         **kept,
     )

@@ -92,7 +92,7 @@ def test_message_counts_the_other_bad_rows(tmp_path):
     assert "(3 such rows)" in str(error.value)
 
 
-@pytest.mark.parametrize("time", ["2020-01-03T10:00:00+01:00", "2020-01-03 10:00", "2020-01-03"])
+@pytest.mark.parametrize("time", ["2020-01-03 10:00", "2020-01-03"])
 def test_mixed_time_zones_name_both_rows(tmp_path, time):
     path = write(tmp_path / "zones.csv", [HEADER, *ROWS, row(time=time)])
     expected = (

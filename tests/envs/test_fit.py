@@ -456,6 +456,32 @@ def test_log_without_clicks_is_refused(frame):
         fit_users(as_log(none))
 
 
+def test_log_of_clicks_alone_is_refused(frame):
+    clicked = as_log(frame.with_columns(clicks=pl.col("impressions")))
+    expected = "every impression was clicked"
+    with pytest.raises(UserError, match=expected):
+        fit_users(clicked)
+    with pytest.raises(UserError, match=expected):
+        clicked.require_outcomes()
+    as_log(frame).require_outcomes()
+
+
+def test_counts_beyond_32_bits_are_added_up_exactly():
+    frame = pl.DataFrame(
+        {
+            "user_id": ["a", "a", "b"],
+            "creative_id": "x",
+            "impressions": [3_000_000_000, 3_000_000_001, 5],
+            "clicks": [2_500_000_000, 2_500_000_000, 1],
+        }
+    )
+    log = as_log(frame)
+    rows, _ = encode(log, None, catalogue_from_log(log))
+    counts = rows.counts(np.zeros((2, 1), np.float32), n_actions=2)
+    assert counts.trials.tolist() == [6_000_000_001, 5]
+    assert counts.successes.tolist() == [5_000_000_000, 1]
+
+
 def test_log_that_does_not_say_what_was_shown_is_refused():
     frame = pl.DataFrame({"impressions": [5, 5], "clicks": [1, 2]})
     with pytest.raises(UserError):

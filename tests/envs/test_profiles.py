@@ -301,6 +301,25 @@ def test_segments_by_several_columns():
     assert set(builder.segments) == {"old | 0", "old | 1", "young | 0", "young | 1", "unknown"}
 
 
+def test_segments_by_a_large_number_keep_all_its_digits():
+    visits = pl.when(pl.col("user_visits") > 20).then(1_234_567).otherwise(1_234_568)
+    builder = ProfileBuilder(segment_by=["user_n"]).fit(
+        make_log(make_frame().with_columns(user_n=visits.cast(pl.Int64)))
+    )
+    assert set(builder.segments) == {"1234567", "1234568", "unknown"}
+
+
+def test_refunds_beyond_what_was_paid_lower_the_monetary_feature():
+    frame = make_frame()
+    refunded = pl.when(pl.col("user_id") == "u00").then(-500.0).otherwise(pl.col("revenue"))
+    before = ProfileBuilder().fit(log := make_log(frame)).transform(log)
+    log = make_log(frame.with_columns(revenue=refunded))
+    after = ProfileBuilder().fit(log).transform(log)
+    assert np.isfinite(after.features).all()
+    assert feature(after, "monetary")[0] == feature(after, "monetary").min()
+    assert feature(before, "monetary")[0] > feature(before, "monetary").min()
+
+
 # ------------------------------------------------------------------ files and mistakes
 
 

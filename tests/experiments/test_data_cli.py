@@ -53,14 +53,61 @@ def test_check_of_a_good_file(capsys, log):
     assert main(["check", str(log), *argv, "--set", "impressions=1"]) == 0
     out = capsys.readouterr().out
     assert f"{log}: a valid log" in out
-    assert "rows 2, impressions 2, clicks 1, CTR 50.0000%, arms 2" in out
+    assert "rows 2, impressions 1, clicks 1, CTR 100.0000%, arms 2" in out
+    assert "hold (nothing sent): 1 decisions, 0 organic clicks" in out
     assert "users: 2" in out and "no propensity" in out
     assert "ann" not in out and "bob" not in out
+
+
+def test_the_rate_is_that_of_what_was_sent(capsys, tmp_path):
+    path = tmp_path / "organic.csv"
+    rows = ["a,1,1", "a,1,0", "b,1,0", "b,1,0", *["hold,1,1"] * 12]
+    path.write_text("\n".join(["creative_id,impressions,clicks", *rows]), encoding="utf-8")
+    main(["check", str(path)])
+    out = capsys.readouterr().out
+    assert "rows 16, impressions 4, clicks 1, CTR 25.0000%, arms 3" in out
+    assert "hold (nothing sent): 12 decisions, 12 organic clicks" in out
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["a,5,5", "b,2,2"], "every impression was clicked (7 of 7), so this is a log of clicks"),
+        (["a,5,0", "b,2,0"], "nothing that was sent was clicked"),
+        (["hold,5,1", "hold,2,1"], "every row is 'hold', so nothing was sent"),
+        (["a,3000000000,1", "b,5,1"], "clicks 2, CTR 6.7e-08%"),
+        (["a,9223372036854775806,1", "b,1,1"], "impressions 9,223,372,036,854,775,807"),
+    ],
+)
+def test_check_says_what_a_valid_log_cannot_tell(capsys, tmp_path, rows, said):
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join(["creative_id,impressions,clicks", *rows]), encoding="utf-8")
+    assert main(["check", str(path)]) == 0
+    assert said in capsys.readouterr().out
+
+
+def test_empty_values_and_columns_left_out_are_told(capsys, tmp_path):
+    path = tmp_path / "x.csv"
+    rows = ["a,5,1,3", "b,2,,0"]
+    header = "creative_id,impressions,clicks,conversions"
+    path.write_text("\n".join([header, *rows]), encoding="utf-8")
+    told = ["--empty", "clicks=0", "--ignore", "conversions"]
+    assert main(["check", str(path), *told]) == 0
+    out = capsys.readouterr().out
+    assert "rows 2, impressions 7, clicks 1" in out
+    assert "1 empty value is read as 0" in out and "columns left out, as told: 'conv" in out
+    assert main(["prepare", str(path), "--out", str(tmp_path / "parts"), *told]) == 0
+    assert main(["check", str(tmp_path / "parts")]) == 0
+    assert "1 empty value is read as 0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (
+            ["--map", "clicks=opened", "--map", "clicks=arm"],
+            "--map 'clicks=arm': clicks is 'opened' already; give it once",
+        ),
         ([], "'impressions' is missing; the columns there are 'user', 'opened', 'arm'; where each"),
         (["--set", "impressions=1"], "'clicks' is missing"),
         (["--map", "clicks"], "--map 'clicks': write canonical=column"),
