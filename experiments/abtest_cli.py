@@ -65,7 +65,9 @@ def _judge(arguments: list[str]) -> int:
     parser.add_argument("file", type=Path, help="CSV, csv.gz or Parquet")
     parser.add_argument("--arm", default="arm", help="column of the arms (default arm)")
     parser.add_argument(
-        "--control", help="the arm to compare with (default: control, or the first)"
+        "--control",
+        help="the arm to compare with (default: one called control, baseline, original, ..., or "
+        "the first in order: 0 before 1, A before B)",
     )
     parser.add_argument("--clicks", default="clicks", help="column of clicks (default clicks)")
     parser.add_argument(
@@ -128,6 +130,7 @@ def _judge(arguments: list[str]) -> int:
         control=options.control,
         rows=options.rows,
         separator=options.separator,
+        planned=tuple(question.ratio or ()),
     )
     result = analyse(test, question)
     _print(result, to_text(result), options.json)
