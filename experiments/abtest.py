@@ -53,6 +53,7 @@ class Arms:
             usual one; None where values are not mostly one value.
         binary: every unit clicked once or not at all, so that the counts say everything.
         events: what is not usual, where values are mostly one value and no clicks.
+        rare_what: what ``rare_A`` counts, in words.
     """
 
     names: tuple[str, ...]
@@ -62,6 +63,7 @@ class Arms:
     rare_A: np.ndarray | None = None
     binary: bool = False
     events: Events | None = None
+    rare_what: str = "clicks (or units without)"
 
     def __post_init__(self) -> None:
         if len(self.names) < 2:
@@ -173,8 +175,10 @@ def arms_from_values(names: Sequence[str], arm_N: Any, value_N: Any) -> Arms:
         ones = np.bincount(arm, value, len(names)).astype(np.int64)
         return Arms(tuple(names), units, mean, variance, np.minimum(ones, units - ones), True)
     events = events_of(arm, value, len(names))
-    rare = None if events is None else events.rare_A(units)
-    return Arms(tuple(names), units, mean, variance, rare, False, events)
+    if events is None:
+        return Arms(tuple(names), units, mean, variance)
+    rare = events.rare_A(units)
+    return Arms(tuple(names), units, mean, variance, rare, False, events, events.words)
 
 
 @dataclass(frozen=True)
@@ -329,12 +333,10 @@ def _exact_p(arms: Arms, index: int, control: int) -> float:
 
 def few_words(arms: Arms, exact: bool) -> str:
     """Return what a comparison's note says of few events."""
-    if arms.events is None:
-        what, test = "clicks (or units without)", "Fisher's"
-    else:
-        what = f"units with another value than {arms.events.usual:g}"
-        test = "Fisher's" if arms.events.alike else "a permutation test's"
-    return f"fewer than {FIRST_LOOK} {what} in an arm: " + (
+    test = "Fisher's"
+    if arms.events is not None and not arms.events.alike:
+        test = "a permutation test's"
+    return f"fewer than {FIRST_LOOK} {arms.rare_what} in an arm: " + (
         f"p is {test}, the interval a rough one" if exact else "do not rely on it"
     )
 

@@ -66,8 +66,11 @@ def analyse(test: TestFile, question: Question) -> dict[str, Any]:
         raise UserError(
             "a fixed-horizon test may be looked at once; add --always-valid to use --look."
         )
-    arms, adjusted = test.arms()
-    found = _compare(arms, question)
+    try:
+        arms, adjusted = test.arms()
+        found = _compare(arms, question)
+    except UserError as error:
+        raise UserError(f"{test.source}: {error}") from None
     looks = _looks(test, question)
     if looks:
         found = _with_earlier_looks(found, looks, question)
@@ -268,7 +271,7 @@ def _bandit(test: TestFile, question: Question) -> dict[str, Any]:
         contrast(batches, arm, None, planned=question.planned, alpha=alpha) for arm in range(size)
     ]
     rows = [
-        {"arm": name, "units": int(units[a]), "mean": _last(means[a]).to_dict()}
+        {"arm": name, "units": int(units[a]), "mean": _finite(_last(means[a]))}
         for a, name in enumerate(test.names)
     ]
     found = [
@@ -295,6 +298,11 @@ def _bandit(test: TestFile, question: Question) -> dict[str, Any]:
         "warnings": list(test.warnings),
         "notes": [*_BANDIT_NOTES, *test.notes],
     }
+
+
+def _finite(estimate: Estimate) -> dict[str, float | None]:
+    """Return an estimate, without the ends that are not known yet."""
+    return {key: v if np.isfinite(v) else None for key, v in estimate.to_dict().items()}
 
 
 def _last(running: Running) -> Estimate:

@@ -171,8 +171,8 @@ def refuse_totals(
     labelled = next((n for n in names if is_total(n) and n not in planned), None)
     if labelled is not None:
         raise UserError(
-            f"{where(labelled)}: {labelled!r} is a row of sums by its name, and no arm; delete it, or say by "
-            "--ratio that it is one."
+            f"{where(labelled)}: {labelled!r} is a row of sums by its name, and no arm; delete it, "
+            "or say by --ratio that it is one."
         )
     if len(names) < 3 or not counts:
         return

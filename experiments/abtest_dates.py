@@ -140,8 +140,6 @@ def compact_dates(names: Sequence[str]) -> list[Reading]:
 
 def dates(names: Sequence[str]) -> list[Reading]:
     """Read dates of two or three numbers with a mark between, with or without a time."""
-    # A weekday before a date says nothing new.
-    names = [re.sub(r"^[^\W\d_]+\.?,?\s+(?=\d)", "", n) if _weekday(n) else n for n in names]
     parts = _split_time(names)
     if parts is None:
         return []
@@ -172,11 +170,6 @@ def dates(names: Sequence[str]) -> list[Reading]:
         if kept:
             return kept
     return []
-
-
-def _weekday(name: str) -> bool:
-    found = words(name)
-    return bool(found) and found[0] in WEEKDAYS and name[:1].isalpha()
 
 
 def _dated(

@@ -34,6 +34,11 @@ class Events:
     values: tuple[np.ndarray, ...]
     alike: bool
 
+    @property
+    def words(self) -> str:
+        """What events are, in the plural."""
+        return f"units with another value than {self.usual:g}"
+
     def rare_A(self, units_A: np.ndarray) -> np.ndarray:
         """Return the events of each arm, (A,); where they are alike, the rarer of both kinds."""
         count = np.array([len(part) for part in self.values], np.int64)

@@ -110,8 +110,10 @@ class TestFile:
         arms = arms_from_values(self.names, arm, values if adjusted is None else adjusted.value_N)
         if ratio or adjusted is not None:
             # What is rare is counted before the values were changed.
+            before = events_of(arm, outcome, size)
+            what = before.words if before is not None and not self.clicks else arms.rare_what
             rare = rare_units(arm, outcome, shown if ratio else None, size)
-            arms = replace(arms, rare_A=rare, binary=False, events=None)
+            arms = replace(arms, rare_A=rare, binary=False, events=None, rare_what=what)
         return arms, adjusted
 
 
@@ -310,7 +312,7 @@ def _looks(
     names = values.unique(maintain_order=True).to_list()
     if len(names) > 1000:
         raise UserError(f"{path}: column {name} holds {len(names)} looks; use days, not seconds.")
-    total = next((n for n in names if is_total(n)), None)
+    total = next((n for n in names if is_total(n) or n.lower() in ("all", "overall")), None)
     if total is not None:
         raise UserError(
             f"{path}, column {name}: {total!r} is a row of sums by its name, and no look; delete "

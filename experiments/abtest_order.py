@@ -69,11 +69,20 @@ def ordered(names: Sequence[str], where: str) -> Order:
     starts = [(found[1] or found[3]).strip() for found in ranges if found is not None]
     if len(set(starts)) == len(plain):
         plain = starts
+    # A weekday before a date or a number says nothing new.
+    bare = [re.sub(r"^[^\W\d_]+\.?,?\s+(?=.*\d)", "", n) for n in plain if _on_weekday(n)]
+    if len(set(bare)) == len(plain):
+        plain = bare
     for family in _FAMILIES:
         readings = family(plain)
         if readings:
             return _order(names, _one(readings, names, where))
     return _order(names, _by_text(plain, names, where))
+
+
+def _on_weekday(name: str) -> bool:
+    found = words(name)
+    return bool(found) and found[0] in WEEKDAYS and name[:1].isalpha()
 
 
 def natural_key(name: str) -> tuple[Any, ...]:

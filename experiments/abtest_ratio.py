@@ -50,7 +50,8 @@ def planned_shares(weights_A: Any, n_arms: int) -> np.ndarray:
         raise UserError(
             f"the ratio is {':'.join(f'{w:g}' for w in weights)}; every number must be above 0."
         )
-    total = float(weights.sum())
+    with np.errstate(over="ignore"):
+        total = float(weights.sum())
     if not np.isfinite(total):
         raise UserError(f"the ratio's numbers add up to {total:g}; give smaller ones, such as 9:1.")
     if (weights < 1).all() and abs(total - 1) > _ROUNDED:

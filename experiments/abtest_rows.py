@@ -129,7 +129,7 @@ def _users(
     assert test.user_N is not None
     rounded = rounded_ids(table[column])
     if rounded:
-        warnings.append(f"column {column}: {rounded}; export the ids as text.")
+        warnings.append(f"column {column}: {rounded}, so export them as text.")
     several = int((np.bincount(test.user_N) > 1).sum())
     if not several:
         return
@@ -138,8 +138,8 @@ def _users(
         f"{name} {r / max(u, 1):.2f}" for name, r, u in zip(test.names, rows, users, strict=True)
     )
     notes.append(
-        f"{len(test.arm_N):,} rows are of {int(users.sum()):,} users: {several:,} have more than "
-        f"one, which were added up (rows per user: {average})."
+        f"{len(test.arm_N):,} rows are of {int(users.sum()):,} users: {several:,} of them with "
+        f"more than one, which were added up (rows per user: {average})."
     )
     again = _per_arm(test, test.arm_N[repeated_rows(table)])
     if not again.any():

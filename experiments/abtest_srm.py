@@ -11,7 +11,7 @@ import numpy as np
 from copygym.envs.errors import UserError
 from copygym.experiments.abtest_arms import refuse_totals
 from copygym.experiments.abtest_file import read_counts
-from copygym.experiments.abtest_ratio import SRM_THRESHOLD, sample_ratio
+from copygym.experiments.abtest_ratio import SRM_THRESHOLD, named_weights, sample_ratio
 from copygym.experiments.abtest_report import p_text
 from copygym.experiments.abtest_table import Columns
 from copygym.experiments.tables import Table
@@ -29,13 +29,13 @@ def audited_file(
     impressions: str | None,
     user: str | None,
     separator: str | None = None,
-    planned: bool = False,
+    weights: Sequence[float] | Mapping[str, float] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Return units by arm by test of a file; one nameless test where ``test`` is None.
 
     Without ``arm`` the column "arm" is taken; in a file that has none, every row is an arm. Arms
-    are in the order of `abtest_arms.choose`, the control first. ``planned`` says that a ratio is
-    given, so that an arm may have as many units as all others together.
+    are in the order of `abtest_arms.choose`, the control first. With ``weights``, the planned
+    ratio as `audit` takes it, an arm may have as many units as all others together.
 
     Raises:
         UserError: the file cannot be read, or an arm is a row of sums.
@@ -48,8 +48,9 @@ def audited_file(
         place = f"{path}, test {name!r}" if name else str(path)
         units_A = np.array(list(arms.values()))
         # Few units may be half of all by chance.
-        counts = {} if planned or units_A.max() < _MANY else {"units": units_A}
-        refuse_totals(list(arms), counts, lambda _, place=place: place)
+        counts = {} if weights is not None or units_A.max() < _MANY else {"units": units_A}
+        named = list(weights) if isinstance(weights, Mapping) else []
+        refuse_totals(list(arms), counts, lambda _, place=place: place, named)
     return tests
 
 

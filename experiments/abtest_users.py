@@ -39,7 +39,7 @@ def user_codes(
             f"{names[arm[row]]!r} and in arm {names[arm[first][code][row]]!r} "
             f"({len(np.unique(code[other]))} users are in two); "
             + (
-                f"{rounded}; export them as text."
+                f"{rounded}, so export them as text."
                 if rounded
                 else "drop them or mend the assignment."
             )
@@ -63,8 +63,8 @@ def rounded_ids(values: pl.Series) -> str:
         large = int((values.abs() >= _WHOLE_IN_DOUBLE).sum())
         if large:
             return (
-                f"{large:,} ids are numbers beyond 2^53, which a column of decimals holds rounded, "
-                "so that different users may have become one"
+                f"ids beyond 2^53 in a column of decimals, which holds them rounded: {large:,}; "
+                "different users may have become one"
             )
         return ""
     ids = values.cast(pl.String).str.strip_chars().unique()
@@ -72,14 +72,14 @@ def rounded_ids(values: pl.Series) -> str:
     short = ids.filter(ids.str.contains(r"(?i)^\d([.,]\d+)?e\+?\d+$"))
     if len(short):
         return (
-            f"{len(short):,} ids are rounded as a spreadsheet does it (such as {short[0]}), so "
-            "that different users may have become one"
+            f"ids rounded as a spreadsheet does it (such as {short[0]}): {len(short):,}; different "
+            "users may have become one"
         )
     long = ids.filter(ids.str.contains(rf"^\d{{{_SPREADSHEET_DIGITS + 1},}}$"))
     cut = long.filter(long.str.contains(rf"^\d{{{_SPREADSHEET_DIGITS}}}0+$"))
     if len(cut) >= 5 and len(cut) == len(long):
         return (
-            f"all {len(cut):,} ids of more than {_SPREADSHEET_DIGITS} digits end in zeros (such as "
-            f"{cut[0]}), as spreadsheets round them, so that different users may have become one"
+            f"ids of more than {_SPREADSHEET_DIGITS} digits that all end in zeros, as spreadsheets "
+            f"round them (such as {cut[0]}): {len(cut):,}; different users may have become one"
         )
     return ""
