@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from copygym.envs.errors import UserError
-from copygym.experiments.abtest import MOST_COUNT, Arms, arms_from_counts, arms_from_values
+from copygym.experiments.abtest import Arms, arms_from_counts, arms_from_values
 from copygym.experiments.abtest_arms import choose, is_total, refuse_totals
 from copygym.experiments.abtest_few import events_of
 from copygym.experiments.abtest_order import Order, ordered
@@ -250,12 +250,6 @@ def read_counts(path: Path, columns: Columns, separator: str | None = None) -> p
     frame = pl.DataFrame({"arm": arm}).with_columns(test=test, user=user, units=shown)
     if columns.user is not None and columns.arm:
         _refuse_two_arms(frame, path)
-    elif float(frame["units"].sum()) > MOST_COUNT:
-        raise UserError(
-            f"{path}, column {columns.impressions}: the units add up to "
-            f"{frame['units'].sum():.3g}, which is more than can be counted exactly (2^53); are "
-            "these counts?"
-        )
     grouped = frame.group_by("test", "arm", maintain_order=True).agg(
         units.cast(pl.Int64).alias("units")
     )
