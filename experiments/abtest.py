@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import fisher_exact
+from scipy.stats import norm
 from scipy.stats import t as student
 
 from copygym.envs.errors import UserError, unknown_name
+from copygym.experiments.abtest_few import Events, events_of, events_p, fisher_p
 from copygym.experiments.abtest_multiple import (
     ADJUSTMENTS,
     adjusted_p,
@@ -33,6 +34,8 @@ METHODS = {
     "fixed": "fixed horizon: valid for one look, at the number of units that was planned",
     "always_valid": "always valid: look as often as you like and stop when you like",
 }
+#: Whole numbers beyond it are not exact in double precision.
+MOST_COUNT = 2**53 - 1
 #: Units of all arms at which an always-valid interval is narrowest, where nobody says.
 PLANNED = 20_000
 
@@ -46,8 +49,11 @@ class Arms:
         units_A: (A,) int64 units.
         mean_A: (A,) float64 mean value of a unit.
         variance_A: (A,) float64 sample variance of a unit's value (divided by n - 1).
-        rare_A: (A,) int64 the rarer of clicks and units without; None where values are no clicks.
+        rare_A: (A,) int64 the rarer of clicks and units without, or units whose value is not the
+            usual one; None where values are not mostly one value.
         binary: every unit clicked once or not at all, so that the counts say everything.
+        events: what is not usual, where values are mostly one value and no clicks.
+        rare_what: what ``rare_A`` counts, in words.
     """
 
     names: tuple[str, ...]
@@ -56,6 +62,8 @@ class Arms:
     variance_A: np.ndarray
     rare_A: np.ndarray | None = None
     binary: bool = False
+    events: Events | None = None
+    rare_what: str = "clicks (or units without)"
 
     def __post_init__(self) -> None:
         if len(self.names) < 2:
@@ -99,6 +107,12 @@ def arms_from_counts(names: Sequence[str], units_A: Any, clicks_A: Any) -> Arms:
             "one of each per arm."
         )
     for what, values in (("units", units), ("clicks", clicks)):
+        large = np.flatnonzero(values > MOST_COUNT)
+        if len(large):
+            raise UserError(
+                f"arm {names[large[0]]!r}: {what} add up to {values[large[0]]:.3g}, which is more "
+                "than can be counted exactly (2^53); are these counts?"
+            )
         bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0) & (values == np.floor(values))))
         if len(bad):
             raise UserError(
@@ -114,7 +128,10 @@ def arms_from_counts(names: Sequence[str], units_A: Any, clicks_A: Any) -> Arms:
     if clicks.sum() == 0:
         raise UserError("no arm has a click, so there is no rate to compare; wait for more data.")
     if (clicks == units).all():
-        raise UserError("every unit of every arm clicked, so there is nothing to compare.")
+        raise UserError(
+            "every unit of every arm clicked, so there is nothing to compare; are those that were "
+            "shown the creative and did not click missing?"
+        )
     rate = clicks / np.maximum(units, 1)
     variance = rate * (1 - rate) * units / np.maximum(units - 1, 1)
     rare = np.minimum(clicks, units - clicks).astype(np.int64)
@@ -140,16 +157,28 @@ def arms_from_values(names: Sequence[str], arm_N: Any, value_N: Any) -> Arms:
         raise UserError(f"unit {bad[0]}: the value is {value[bad[0]]}; give a finite number.")
     units = np.bincount(arm, minlength=len(names))
     safe = np.maximum(units, 1)
-    mean = np.bincount(arm, value, len(names)) / safe
-    square = np.bincount(arm, (value - mean[arm]) ** 2, len(names))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.bincount(arm, value, len(names)) / safe
+        square = np.bincount(arm, (value - mean[arm]) ** 2, len(names))
+    if not np.isfinite(square).all():
+        raise UserError(
+            f"values as large as {np.abs(value).max():.3g} cannot be squared; give them in a "
+            "larger unit."
+        )
     if not (square > 0).any():
-        raise UserError("the values do not vary within any arm, so there is no error to judge by.")
-    rare = None
-    binary = bool(((value == 0) | (value == 1)).all())
-    if binary:
+        raise UserError(
+            "the values do not vary within any arm, so there is no error to judge by; wait for "
+            "more data, or see whether units without a click or a value are missing."
+        )
+    variance = square / np.maximum(units - 1, 1)
+    if ((value == 0) | (value == 1)).all():
         ones = np.bincount(arm, value, len(names)).astype(np.int64)
-        rare = np.minimum(ones, units - ones)
-    return Arms(tuple(names), units, mean, square / np.maximum(units - 1, 1), rare, binary)
+        return Arms(tuple(names), units, mean, variance, np.minimum(ones, units - ones), True)
+    events = events_of(arm, value, len(names))
+    if events is None:
+        return Arms(tuple(names), units, mean, variance)
+    rare = events.rare_A(units)
+    return Arms(tuple(names), units, mean, variance, rare, False, events, events.words)
 
 
 @dataclass(frozen=True)
@@ -163,7 +192,9 @@ class Comparison:
         z: difference / standard error.
         p: of no difference.
         p_adjusted: among all comparisons of the test.
-        few: too few clicks for the normal approximation that the interval rests on.
+        few: too few clicks (or units with another value than the usual one) for the normal
+            approximation that the interval rests on.
+        exact: ``p`` is exact for few of them.
         note: why the lift is missing, or what to beware of; empty where all is well.
     """
 
@@ -175,6 +206,7 @@ class Comparison:
     p_adjusted: float
     few: bool = False
     note: str = ""
+    exact: bool = False
 
 
 def compare(
@@ -227,14 +259,16 @@ def compare(
     few = np.zeros(len(others), bool)
     if arms.rare_A is not None:
         few = np.minimum(arms.rare_A[others], arms.rare_A[control]) < FIRST_LOOK
-    exact = method == "fixed" and arms.binary
+    exact = method == "fixed" and (arms.binary or arms.events is not None)
     if exact:
         for rare in np.flatnonzero(few):
-            p[rare] = _fisher(arms, others[rare], control)
+            p[rare] = _exact_p(arms, others[rare], control)
     if adjust == "dunnett":
         weights = np.sqrt(arms.error_A[control] / variance)
         critical = np.full(len(others), dunnett_critical(weights, alpha))
-        adjusted = np.maximum(dunnett_p(z, weights), p)
+        # An exact p-value goes in as the z that would have it.
+        same_z = np.where(few, norm.isf(p / 2), z) if exact else z
+        adjusted = np.maximum(dunnett_p(same_z, weights), p)
     else:
         adjusted = adjusted_p(p, adjust)
     found = []
@@ -247,8 +281,7 @@ def compare(
         )
         lift, note = _lift(arms, index, control, float(critical[place]))
         if few[place]:
-            says = f"fewer than {FIRST_LOOK} clicks (or units without) in an arm: "
-            says += "p is Fisher's, the interval a rough one" if exact else "do not rely on it"
+            says = few_words(arms, exact)
             note = f"{note}; {says}" if note else says
         found.append(
             Comparison(
@@ -260,6 +293,7 @@ def compare(
                 float(adjusted[place]),
                 bool(few[place]),
                 note,
+                bool(few[place]) and exact,
             )
         )
     return found
@@ -288,11 +322,23 @@ def welch_freedom(arms: Arms, control: int) -> np.ndarray:
     return np.asarray(np.where(bottom > 0, total / np.where(bottom > 0, bottom, 1.0), np.inf))
 
 
-def _fisher(arms: Arms, index: int, control: int) -> float:
-    """Return Fisher's exact p-value of two arms (Fisher 1935)."""
+def _exact_p(arms: Arms, index: int, control: int) -> float:
+    """Return the exact p-value of two arms with few clicks, or few units of an unusual value."""
+    units = int(arms.units_A[index]), int(arms.units_A[control])
+    if arms.events is not None:
+        return events_p(units, (arms.events.values[index], arms.events.values[control]))
     clicks = np.rint(arms.mean_A * arms.units_A).astype(np.int64)
-    rows = [[clicks[i], arms.units_A[i] - clicks[i]] for i in (index, control)]
-    return float(fisher_exact(rows).pvalue)
+    return fisher_p(units, (int(clicks[index]), int(clicks[control])))
+
+
+def few_words(arms: Arms, exact: bool) -> str:
+    """Return what a comparison's note says of few events."""
+    test = "Fisher's"
+    if arms.events is not None and not arms.events.alike:
+        test = "a permutation test's"
+    return f"fewer than {FIRST_LOOK} {arms.rare_what} in an arm: " + (
+        f"p is {test}, the interval a rough one" if exact else "do not rely on it"
+    )
 
 
 def _lift(arms: Arms, index: int, control: int, critical: float) -> tuple[Estimate | None, str]:

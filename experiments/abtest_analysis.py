@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +13,11 @@ from scipy.stats import t as student
 from copygym.envs.errors import UserError
 from copygym.experiments.abtest import PLANNED, Arms, Comparison, compare
 from copygym.experiments.abtest_bandit import Running, contrast, decisions
-from copygym.experiments.abtest_file import TestFile
+from copygym.experiments.abtest_file import TestFile, rare_units
 from copygym.experiments.abtest_multiple import adjusted_p
 from copygym.experiments.abtest_ratio import (
     SRM_THRESHOLD,
+    named_weights,
     planned_shares,
     sample_ratio,
     sequential_ratio_p,
@@ -24,6 +25,8 @@ from copygym.experiments.abtest_ratio import (
 from copygym.experiments.abtest_sequential import FIRST_LOOK, critical_z
 from copygym.experiments.bootstrap import Estimate
 
+#: Looks that a note names from either end.
+_SHOWN_LOOKS = 3
 _BANDIT_NOTES = (
     "means are by inverse propensity scores, because a bandit biases those of what was shown.",
     "rows are taken to be in the order of time.",
@@ -63,12 +66,15 @@ def analyse(test: TestFile, question: Question) -> dict[str, Any]:
         raise UserError(
             "a fixed-horizon test may be looked at once; add --always-valid to use --look."
         )
-    arms, adjusted = test.arms()
-    found = _compare(arms, question)
+    try:
+        arms, adjusted = test.arms()
+        found = _compare(arms, question)
+    except UserError as error:
+        raise UserError(f"{test.source}: {error}") from None
     looks = _looks(test, question)
     if looks:
         found = _with_earlier_looks(found, looks, question)
-    notes = []
+    notes = [*_look_notes(test, looks), *test.notes]
     if test.unit == "rows":
         notes.append(
             "every row is taken for a unit of its own; where a user has several, name the column "
@@ -84,13 +90,32 @@ def analyse(test: TestFile, question: Question) -> dict[str, Any]:
         **_head(test, question),
         "arms": _arm_rows(arms, question),
         "sample_ratio": _ratio(arms, test, question),
-        "comparisons": [_comparison(entry, question) for entry in found],
+        "comparisons": [_comparison(entry, question, test.clicks) for entry in found],
         "looks": looks,
         "cuped": None
         if adjusted is None
         else {"theta": adjusted.theta, "correlation": adjusted.correlation},
+        "warnings": list(test.warnings),
         "notes": notes,
     }
+
+
+def _look_notes(test: TestFile, looks: list[dict[str, Any]]) -> list[str]:
+    """Say in which order the looks were taken, so that the reader can check it."""
+    if not test.looks:
+        return []
+    said = f"looks are in the order of {test.look_order}: {_listed(test.looks)}."
+    left = len(test.looks) - len(looks)
+    if left:
+        said += f" {left} of the {len(test.looks)} had too few clicks or units to be looked at."
+    return [said]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names in order, the middle of many left out."""
+    if len(names) <= 2 * _SHOWN_LOOKS:
+        return ", ".join(names)
+    return ", ".join([*names[:_SHOWN_LOOKS], "...", *names[-_SHOWN_LOOKS:]])
 
 
 def _head(test: TestFile, question: Question) -> dict[str, Any]:
@@ -100,6 +125,7 @@ def _head(test: TestFile, question: Question) -> dict[str, Any]:
         "outcome": "clicks" if test.clicks else "value",
         "rate": test.rate,
         "control": test.names[0],
+        "control_why": test.control_why,
         "method": question.method,
         "level": question.level,
         "adjust": question.adjust if len(test.names) > 2 else "none",
@@ -130,9 +156,8 @@ def _arm_rows(arms: Arms, question: Question) -> list[dict[str, Any]]:
         low, high = mean - half, mean + half
         if arms.rare_A is not None and arms.rare_A[index] < FIRST_LOOK:
             # The normal interval of a rare event is far too short, and of none it is a point.
-            clicks = round(mean * n)
-            if question.method == "fixed" and 0 <= clicks <= n and abs(clicks - mean * n) < 1e-6:
-                found = binomtest(clicks, n).proportion_ci(question.level, "wilson")
+            if question.method == "fixed" and arms.binary:
+                found = binomtest(round(mean * n), n).proportion_ci(question.level, "wilson")
                 low, high = float(found.low), float(found.high)
             elif half == 0:
                 low = high = None
@@ -144,14 +169,7 @@ def _ratio(arms: Arms, test: TestFile, question: Question) -> dict[str, Any]:
     if question.ratio is None:
         weights = planned_shares(None, len(arms.names))
     else:
-        unknown = [name for name in question.ratio if name not in arms.names]
-        missing = [name for name in arms.names if name not in question.ratio]
-        if unknown or missing:
-            raise UserError(
-                f"the ratio names {', '.join(question.ratio)} and the file has the arms "
-                f"{', '.join(arms.names)}; give one number for each of them."
-            )
-        weights = planned_shares([question.ratio[name] for name in arms.names], len(arms.names))
+        weights = planned_shares(named_weights(question.ratio, arms.names), len(arms.names))
     found = sample_ratio(arms.units_A, weights, question.threshold)
     p = found.p
     if question.method == "always_valid":
@@ -164,23 +182,23 @@ def _ratio(arms: Arms, test: TestFile, question: Question) -> dict[str, Any]:
     }
 
 
-def _comparison(found: Comparison, question: Question) -> dict[str, Any]:
+def _comparison(found: Comparison, question: Question, clicks: bool) -> dict[str, Any]:
     return {
         "arm": found.arm,
         "difference": found.difference.to_dict(),
         "lift": None if found.lift is None else found.lift.to_dict(),
         "p": found.p,
         "p_adjusted": found.p_adjusted,
-        "verdict": _verdict(found, question),
+        "verdict": _verdict(found, question, clicks),
         "note": found.note,
     }
 
 
-def _verdict(found: Comparison, question: Question) -> str:
+def _verdict(found: Comparison, question: Question, clicks: bool) -> str:
     if found.p_adjusted <= 1.0 - question.level:
-        # Where clicks are too few, only Fisher's test may claim anything; its note says so.
-        if found.few and "Fisher" not in found.note:
-            return "too few clicks to say"
+        # Where clicks (or buyers) are too few, only an exact test may claim anything.
+        if found.few and not found.exact:
+            return f"too few {'clicks' if clicks else 'events'} to say"
         return "better" if found.difference.value > 0 else "worse"
     return "no clear difference"
 
@@ -199,7 +217,7 @@ def _looks(test: TestFile, question: Question) -> list[dict[str, Any]]:
             continue
         if arms.rare_A is not None and (arms.rare_A < FIRST_LOOK).any():
             continue
-        entries = [_comparison(entry, question) for entry in _compare(arms, question)]
+        entries = [_comparison(entry, question, test.clicks) for entry in _compare(arms, question)]
         looks.append({"look": name, "units": int(arms.units_A.sum()), "comparisons": entries})
     return looks
 
@@ -246,15 +264,14 @@ def _bandit(test: TestFile, question: Question) -> dict[str, Any]:
     units = np.bincount(test.arm_N, minlength=size)
     if (units == 0).any() or not all(np.isfinite(entry.low_T[-1]) for entry in running):
         raise UserError("the outcomes do not vary yet, so there is nothing to compare.")
-    few = np.zeros(size, bool)
-    if test.rate:
-        clicks = np.bincount(test.arm_N, test.outcome_N, size)
-        few = np.minimum(clicks, units - clicks) < FIRST_LOOK
+    rare = rare_units(test.arm_N, test.outcome_N, None, size)
+    few = np.zeros(size, bool) if rare is None else rare < FIRST_LOOK
+    few_note = f"; fewer than {FIRST_LOOK} events in an arm: do not rely on it"
     means = [
         contrast(batches, arm, None, planned=question.planned, alpha=alpha) for arm in range(size)
     ]
     rows = [
-        {"arm": name, "units": int(units[a]), "mean": _last(means[a]).to_dict()}
+        {"arm": name, "units": int(units[a]), "mean": _finite(_last(means[a]))}
         for a, name in enumerate(test.names)
     ]
     found = [
@@ -266,7 +283,7 @@ def _bandit(test: TestFile, question: Question) -> dict[str, Any]:
             p[index],
             float(adjusted[index]),
             bool(few[index + 1] | few[0]),
-            "no lift: not estimated for bandits",
+            "no lift: not estimated for bandits" + few_note * bool(few[index + 1] | few[0]),
         )
         for index, e in enumerate(running)
     ]
@@ -275,11 +292,17 @@ def _bandit(test: TestFile, question: Question) -> dict[str, Any]:
         "unit": "decisions",
         "arms": rows,
         "sample_ratio": None,
-        "comparisons": [_comparison(entry, question) for entry in found],
+        "comparisons": [_comparison(entry, question, test.clicks) for entry in found],
         "looks": [],
         "cuped": None,
-        "notes": list(_BANDIT_NOTES),
+        "warnings": list(test.warnings),
+        "notes": [*_BANDIT_NOTES, *test.notes],
     }
+
+
+def _finite(estimate: Estimate) -> dict[str, float | None]:
+    """Return an estimate, without the ends that are not known yet."""
+    return {key: v if np.isfinite(v) else None for key, v in estimate.to_dict().items()}
 
 
 def _last(running: Running) -> Estimate:

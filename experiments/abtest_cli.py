@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from copygym.experiments.reading import add_file_options, file_arguments
 if TYPE_CHECKING:
     from copygym.experiments.abtest_planning import Plan
 
+#: Units that a whole number may stand for; beyond 2^53 they are not counted exactly.
+_MOST = 2**53 - 1
 _DESCRIPTION = """\
 Judge an A/B test from a file: click rates, differences and lifts with intervals, a sample-ratio
 check, and p-values adjusted for several arms.
@@ -38,6 +41,7 @@ _EXAMPLES = """examples:
 _SRM_EXAMPLES = """examples:
   copygym abtest srm --counts 50000,50912
   copygym abtest srm --counts 9000,1020 --ratio 9:1
+  copygym abtest srm users.csv --ratio control=9,new=1
   copygym abtest srm tests.parquet --test test_id
 """
 _PLAN_EXAMPLES = """examples:
@@ -54,6 +58,7 @@ def main(arguments: list[str]) -> int:
     Raises:
         UserError: wrong arguments, or a file that is no A/B test.
     """
+    arguments = _joined(arguments)
     if arguments and arguments[0] == "plan":
         return _plan(arguments[1:])
     if arguments and arguments[0] == "srm":
@@ -61,12 +66,25 @@ def main(arguments: list[str]) -> int:
     return _judge(arguments)
 
 
+def _joined(arguments: list[str]) -> list[str]:
+    """Join an option and a negative value, as argparse takes -5% for an option of its own."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and re.match(r"-[0-9.]", argument) and re.fullmatch(r"--[a-z-]+", joined[-1]):
+            joined[-1] = f"{joined[-1]}={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
 def _judge(arguments: list[str]) -> int:
     parser = command_parser("copygym abtest", _DESCRIPTION, _EXAMPLES)
     parser.add_argument("file", type=Path, help="CSV, csv.gz or Parquet")
     parser.add_argument("--arm", default="arm", help="column of the arms (default arm)")
     parser.add_argument(
-        "--control", help="the arm to compare with (default: control, or the first)"
+        "--control",
+        help="the arm to compare with (default: one called control, baseline, original, ..., or "
+        "the first in order: 0 before 1, A before B)",
     )
     parser.add_argument("--clicks", default="clicks", help="column of clicks (default clicks)")
     parser.add_argument(
@@ -85,7 +103,6 @@ def _judge(arguments: list[str]) -> int:
     parser.add_argument("--always-valid", action="store_true", help="valid at every look")
     parser.add_argument(
         "--planned",
-        type=int,
         metavar="N",
         help="units of all arms at which an always-valid interval is narrowest (default 20000)",
     )
@@ -120,7 +137,7 @@ def _judge(arguments: list[str]) -> int:
         method="always_valid" if options.always_valid else "fixed",
         level=share(options.level, "--level"),
         adjust=options.adjust,
-        planned=PLANNED if options.planned is None else options.planned,
+        planned=PLANNED if options.planned is None else whole(options.planned, "--planned"),
         ratio=None if options.ratio is None else named_ratio(options.ratio),
     )
     test = read_test(
@@ -129,6 +146,7 @@ def _judge(arguments: list[str]) -> int:
         control=options.control,
         rows=options.rows,
         **file_arguments(options),
+        planned=tuple(question.ratio or ()),
     )
     result = analyse(test, question)
     result["notes"] = [*file_notes(options.file, **file_arguments(options)), *result["notes"]]
@@ -146,7 +164,9 @@ def _srm(arguments: list[str]) -> int:
     )
     parser.add_argument("file", type=Path, nargs="?", help="CSV, csv.gz or Parquet")
     parser.add_argument("--counts", help="units per arm, as in 50000,50912, instead of a file")
-    parser.add_argument("--ratio", help="planned ratio, as in 9:1, in the order of the arms")
+    parser.add_argument(
+        "--ratio", help="planned ratio, as in control=9,new=1, or 9:1 in the order of the arms"
+    )
     parser.add_argument(
         "--arm", help="column of the arms (default arm; without one every row is an arm)"
     )
@@ -165,10 +185,12 @@ def _srm(arguments: list[str]) -> int:
     from copygym.experiments.abtest_srm import audit, audit_text, audited_file
     from copygym.experiments.abtest_table import file_notes
 
-    weights = None if options.ratio is None else ratio(options.ratio)
+    weights: list[float] | dict[str, float] | None = None
+    if options.ratio is not None:
+        weights = (named_ratio if "=" in options.ratio else ratio)(options.ratio)
     threshold = share(options.threshold, "--threshold")
     if options.file is None:
-        units = [number(text, "--counts") for text in options.counts.split(",")]
+        units = counts(options.counts)
         tests = {"": {f"arm {i + 1}": n for i, n in enumerate(units)}}
     else:
         tests = audited_file(
@@ -178,6 +200,7 @@ def _srm(arguments: list[str]) -> int:
             options.impressions,
             options.user,
             **file_arguments(options),
+            weights=weights,
         )
     result = audit(tests, weights, threshold)
     notes = [] if options.file is None else file_notes(options.file, **file_arguments(options))
@@ -197,10 +220,10 @@ def _plan(arguments: list[str]) -> int:
         "--baseline", required=True, help="the control's click rate (2%% or .02), or its mean"
     )
     parser.add_argument("--lift", help="the least relative lift that matters: 10%%, .1 or -5%%")
-    parser.add_argument("--users", type=int, help="users of all arms, to learn what they can find")
+    parser.add_argument("--users", help="users of all arms, to learn what they can find")
     parser.add_argument("--power", default="80%", help="chance to find it (default 80%%)")
     parser.add_argument("--level", default="95%", help="1 - the error level (default 95%%)")
-    parser.add_argument("--arms", type=int, default=2, help="with the control (default 2)")
+    parser.add_argument("--arms", default="2", help="with the control (default 2)")
     parser.add_argument("--share", help="of the control (default: the same for all arms)")
     parser.add_argument("--deviation", help="standard deviation of a mean that is no click rate")
     parser.add_argument(
@@ -209,13 +232,13 @@ def _plan(arguments: list[str]) -> int:
     parser.add_argument(
         "--always-valid", action="store_true", help="for a test that may be looked at any time"
     )
-    parser.add_argument("--daily", type=int, help="users a day, to learn how long it takes")
+    parser.add_argument("--daily", help="users a day, to learn how long it takes")
     parser.add_argument("--json", action="store_true", help="print JSON instead of words")
     options = parser.parse_args(arguments)
     if options.lift is None and options.users is None:
         raise UserError("copygym abtest plan: give --lift or --users.")
-    if options.daily is not None and options.daily < 1:
-        raise UserError(f"--daily is {options.daily}; it must be 1 or more.")
+    users = None if options.users is None else whole(options.users, "--users")
+    daily = None if options.daily is None else whole(options.daily, "--daily")
 
     from copygym.experiments.abtest_planning import Plan
 
@@ -225,14 +248,14 @@ def _plan(arguments: list[str]) -> int:
         lift=1e-6 if options.lift is None else number(options.lift, "--lift"),
         deviation=None if options.deviation is None else number(options.deviation, "--deviation"),
         level=share(options.level, "--level"),
-        comparisons=options.arms - 1,
+        comparisons=whole(options.arms, "--arms") - 1,
         share=None if options.share is None else share(options.share, "--share"),
         correlation=number(options.correlation, "--correlation"),
         always_valid=options.always_valid,
     )
-    result = planned(plan, share(options.power, "--power"), options.users, options.lift is None)
-    if options.daily is not None:
-        result["days"] = math.ceil(result["users"] / options.daily)
+    result = planned(plan, share(options.power, "--power"), users, options.lift is None)
+    if daily is not None:
+        result["days"] = -(-result["users"] // daily)
     _print(result, plan_text(result), options.json)
     return 0
 
@@ -259,7 +282,7 @@ def planned(plan: Plan, wanted: float, users: int | None, solve_lift: bool) -> d
         "lift": plan.lift,
         "expected": plan.treated,
         "rate": plan.deviation is None,
-        "power": power(plan, total) if users is not None else wanted,
+        "power": power(plan, total),
         "level": plan.level,
         "arms": plan.comparisons + 1,
         "users_control": math.ceil(total * control),
@@ -267,7 +290,19 @@ def planned(plan: Plan, wanted: float, users: int | None, solve_lift: bool) -> d
         "users": math.ceil(total * control) + plan.comparisons * math.ceil(total * other),
         "always_valid": plan.always_valid,
         "correlation": plan.correlation,
+        "few": _few(plan, total),
     }
+
+
+def _few(plan: Plan, users: int) -> int | None:
+    """Return users with whom every arm may expect enough clicks, where these are too few."""
+    if plan.deviation is not None:
+        return None
+    from copygym.experiments.abtest_sequential import FIRST_LOOK
+
+    rates = (plan.baseline, 1 - plan.baseline), (plan.treated, 1 - plan.treated)
+    rarest = min(s * min(both) for s, both in zip(plan.shares, rates, strict=True))
+    return math.ceil(FIRST_LOOK / rarest) if users * rarest < FIRST_LOOK else None
 
 
 def plan_text(result: dict[str, Any]) -> str:
@@ -287,6 +322,13 @@ def plan_text(result: dict[str, Any]) -> str:
     ]
     if "days" in result:
         lines.append(f"That takes {result['days']:,} days; take whole weeks.")
+    if result["few"]:
+        rule = "makes no claim then" if result["always_valid"] else "is Fisher's then, with less"
+        lines.append(
+            "Fewer than 10 clicks (or users without one) are expected in an arm; the test "
+            f"{rule}{'' if result['always_valid'] else ' power'}. {result['few']:,} users are "
+            "enough for that."
+        )
     if result["arms"] > 2:
         lines.append("The error level is shared out among the comparisons with the control.")
     if result["correlation"]:
@@ -315,6 +357,49 @@ def number(text: str, option: str) -> float:
     return value
 
 
+def whole(text: str, option: str, least: int = 1) -> int:
+    """Return a whole number that is not less than ``least``; 1e6 is one.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        # As a whole number where it is one, because floats are exact to 2^53 only.
+        value = int(text) if re.fullmatch(r"[+-]?[0-9]+", text.strip()) else int(_exact(text))
+    except ValueError:
+        raise UserError(
+            f"{option} is {text!r}; give a whole number of {least} or more, without marks between "
+            "its digits."
+        ) from None
+    if not least <= value <= _MOST:
+        wanted = f"{least} or more" if value < least else f"at most {_MOST:,}"
+        raise UserError(f"{option} is {text}; it must be {wanted}.")
+    return value
+
+
+def _exact(text: str) -> float:
+    """Return a number such as 1e6 that is whole; raise a ValueError for any other."""
+    value = float(text)
+    if "_" in text or not value.is_integer():
+        raise ValueError
+    return value
+
+
+def counts(text: str) -> list[int]:
+    """Return counts such as 50000,50912.
+
+    Raises:
+        UserError: one is no whole number, or commas seem to part thousands.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if any(re.fullmatch(r"0\d+", part) for part in parts):
+        raise UserError(
+            f"--counts is {text!r}; commas stand between the arms, so write a number without them, "
+            "as in 50000,50912."
+        )
+    return [whole(part, "--counts", 0) for part in parts]
+
+
 def share(text: str, option: str) -> float:
     """Return a number between 0 and 1, neither of them.
 
@@ -338,11 +423,13 @@ def named_ratio(text: str) -> dict[str, float]:
     Raises:
         UserError: a part has no name.
     """
-    pairs = {}
+    pairs: dict[str, float] = {}
     for part in text.split(","):
         name, mark, value = part.rpartition("=")
         if not mark:
             raise UserError(f"--ratio is {text!r}; name the arms, as in control=9,new=1.")
+        if name.strip() in pairs:
+            raise UserError(f"--ratio is {text!r}; it names {name.strip()!r} twice.")
         pairs[name.strip()] = number(value, "--ratio")
     return pairs
 

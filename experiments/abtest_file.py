@@ -6,6 +6,7 @@ and look. What is randomised is the unit; a user with several rows is one unit.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,12 @@ import polars as pl
 
 from copygym.envs.errors import UserError
 from copygym.experiments.abtest import Arms, arms_from_counts, arms_from_values
+from copygym.experiments.abtest_arms import choose, is_total, refuse_totals
+from copygym.experiments.abtest_few import events_of
+from copygym.experiments.abtest_order import Order, ordered
+from copygym.experiments.abtest_rows import refuse_missing_units, remarks
 from copygym.experiments.abtest_table import Columns, Numbers, read_columns, row_number, texts
+from copygym.experiments.abtest_users import user_codes
 from copygym.experiments.abtest_values import Cuped, cuped, linearised
 
 #: How a file's rows are to be read.
@@ -27,7 +33,7 @@ class TestFile:
 
     Attributes:
         source: the file.
-        names: of the arms, the control first where its name is known.
+        names: of the arms, the control first.
         arm_N: (N,) int64 index of the arm.
         outcome_N: (N,) float64 clicks or value.
         impressions_N: (N,) float64, or None.
@@ -38,6 +44,10 @@ class TestFile:
         propensity_N: (N,) float64, or None.
         counts: rows are counts of independent impressions.
         clicks: the outcome is clicks, so that means are rates where there are impressions.
+        control_why: what made the first arm the control.
+        look_order: by what the looks were ordered; empty without looks.
+        notes: what a reader should know of the file.
+        warnings: what speaks against believing any effect.
     """
 
     source: str
@@ -52,6 +62,10 @@ class TestFile:
     propensity_N: np.ndarray | None
     counts: bool
     clicks: bool
+    control_why: str = ""
+    look_order: str = ""
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -90,19 +104,36 @@ class TestFile:
             arm, outcome = arm[first], np.bincount(code, outcome)
             shown = None if shown is None else np.bincount(code, shown)
             past = None if past is None else past[first]
-        values = outcome
-        if shown is not None and (shown != 1).any():
-            values = linearised(arm, outcome, shown, size)
-        if past is None:
-            return self._with_rare(arms_from_values(self.names, arm, values), arm, outcome), None
-        adjusted = cuped(arm, values, past)
-        arms = arms_from_values(self.names, arm, adjusted.value_N)
-        return self._with_rare(arms, arm, outcome), adjusted
+        ratio = shown is not None and bool((shown != 1).any())
+        values = linearised(arm, outcome, shown, size) if ratio else outcome
+        adjusted = None if past is None else cuped(arm, values, past)
+        arms = arms_from_values(self.names, arm, values if adjusted is None else adjusted.value_N)
+        if ratio or adjusted is not None:
+            # What is rare is counted before the values were changed.
+            before = events_of(arm, outcome, size)
+            what = before.words if before is not None and not self.clicks else arms.rare_what
+            rare = rare_units(arm, outcome, shown if ratio else None, size)
+            arms = replace(arms, rare_A=rare, binary=False, events=None, rare_what=what)
+        return arms, adjusted
 
-    def _with_rare(self, arms: Arms, arm: np.ndarray, outcome: np.ndarray) -> Arms:
-        if not self.clicks or arms.rare_A is not None:
-            return arms
-        return replace(arms, rare_A=np.bincount(arm, outcome, len(self.names)).astype(np.int64))
+
+def rare_units(
+    arm: np.ndarray, outcome: np.ndarray, shown: np.ndarray | None, size: int
+) -> np.ndarray | None:
+    """Return the rarer of units with a click and units without, of each arm, (A,).
+
+    Units, and not their clicks, because one user's clicks depend on each other. Of a ratio, a unit
+    is without where it has an impression without a click. None for values that are not mostly one.
+    """
+    if shown is not None:
+        clicked = np.bincount(arm[outcome > 0], minlength=size)
+        return np.minimum(clicked, np.bincount(arm[outcome < shown], minlength=size))
+    units = np.bincount(arm, minlength=size)
+    if ((outcome == 0) | (outcome == 1)).all():
+        ones = np.bincount(arm[outcome == 1], minlength=size)
+        return np.minimum(ones, units - ones)
+    events = events_of(arm, outcome, size)
+    return None if events is None else events.rare_A(units)
 
 
 def read_test(
@@ -113,6 +144,7 @@ def read_test(
     rows: str = "auto",
     separator: str | None = None,
     encoding: str = "utf-8",
+    planned: Collection[str] = (),
 ) -> TestFile:
     """Read the file of one A/B test.
 
@@ -120,16 +152,19 @@ def read_test(
         path: CSV, csv.gz, Parquet, or a folder of Parquet files.
         columns: their names. ``impressions`` and ``user`` default to the columns "impressions"
             and "user_id" where the file has them.
-        control: the arm to compare with; None takes one called "control", else the first.
+        control: the arm to compare with; None takes one called so, else the first in order
+            (`abtest_arms.choose`).
         rows: one of `ROWS`.
         separator: of a CSV; None means comma, or tab for ``.tsv``.
         encoding: of a CSV without a byte order mark.
+        planned: arms that the planned ratio names, which are arms even if they look like sums.
 
     Raises:
-        UserError: a column is missing, a value cannot be, a user is in two arms, ...
+        UserError: a column is missing, a value cannot be, a user is in two arms, an arm is a row
+            of sums, rows are no users and no counts of an arm, ...
     """
     table, columns = read_columns(path, columns, separator, encoding)
-    arm, names = _arms(table, columns.arm, path, control)
+    arm, names, why = _arms(table, columns.arm, path, control)
     number = Numbers(table, path)
     if columns.value is None:
         outcome = number.column(columns.clicks, least=0, whole=True)
@@ -144,11 +179,18 @@ def read_test(
                 f"{number.place(over[0], columns.clicks)}: {outcome[over[0]]:g} clicks in "
                 f"{impressions[over[0]]:g} impressions; a click needs an impression of its own."
             )
-    look, looks = _looks(table, columns.look, path)
+    look, order = _looks(table, columns.look, path)
     user = None
     if columns.user is not None and columns.propensity is None:
-        user = _users(table, columns.user, path, arm, names)
+        user = user_codes(table, columns.user, path, arm, names)
     counts = _are_counts(rows, path, impressions, user, arm, look)
+    summed = {} if impressions is None else {"impressions": impressions, "clicks": outcome}
+    refuse_totals(
+        names,
+        {what: np.bincount(arm, n, len(names)) for what, n in summed.items()},
+        lambda name: number.place(int(np.argmax(arm == names.index(name))), columns.arm),
+        planned,
+    )
     covariate = None
     if columns.covariate is not None:
         if counts:
@@ -163,7 +205,7 @@ def read_test(
                 f"{number.place(bad[0], columns.propensity)}: {propensity[bad[0]]:g} is no "
                 "probability above 0; give the one with which this arm was drawn."
             )
-    return TestFile(
+    test = TestFile(
         str(path),
         names,
         arm,
@@ -172,23 +214,30 @@ def read_test(
         user,
         covariate,
         look,
-        looks,
+        () if order is None else order.names,
         propensity,
         counts,
         columns.value is None,
+        why,
+        "" if order is None else order.by,
+        (order.caution,) if order is not None and order.caution else (),
     )
+    refuse_missing_units(test, columns, rows)
+    notes, warnings = remarks(test, columns, table)
+    return replace(test, notes=(*notes, *test.notes), warnings=tuple(warnings))
 
 
 def read_counts(
     path: Path, columns: Columns, separator: str | None = None, encoding: str = "utf-8"
 ) -> pl.DataFrame:
-    """Return units by test and arm: ``test``, ``arm``, ``units``, in the order of the file.
+    """Return units by test and arm: ``test``, ``arm``, ``units``.
 
     Units are users where there is a column of users, else impressions, else rows. An empty
-    ``columns.arm`` takes the column "arm" or, in a file without one, every row as an arm.
+    ``columns.arm`` takes the column "arm" or, in a file without one, every row as an arm. Tests are
+    in the order of the file, and a test's arms in that of `abtest_arms.choose`.
 
     Raises:
-        UserError: a column is missing or a value cannot be.
+        UserError: a column is missing, a value cannot be, or an arm is none.
     """
     table, columns = read_columns(path, columns, separator, encoding)
     rows = pl.Series([f"row {row_number(path, index)}" for index in range(table.height)])
@@ -203,71 +252,72 @@ def read_counts(
     if columns.impressions is not None:
         shown = Numbers(table, path).column(columns.impressions, least=0, whole=True)
     frame = pl.DataFrame({"arm": arm}).with_columns(test=test, user=user, units=shown)
-    return frame.group_by("test", "arm", maintain_order=True).agg(
+    if columns.user is not None and columns.arm:
+        _refuse_two_arms(frame, path)
+    grouped = frame.group_by("test", "arm", maintain_order=True).agg(
         units.cast(pl.Int64).alias("units")
     )
+    return _in_order(grouped, f"{path}, column {columns.arm}") if columns.arm else grouped
+
+
+def _in_order(grouped: pl.DataFrame, where: str) -> pl.DataFrame:
+    """Return units by test and arm with every test's control first."""
+    parts = []
+    for part in grouped.partition_by("test", maintain_order=True):
+        names = part["arm"].to_list()
+        place = {name: index for index, name in enumerate(choose(names, None, where).names)}
+        parts.append(part[sorted(range(len(names)), key=lambda index: place[names[index]])])
+    return pl.concat(parts)
+
+
+def _refuse_two_arms(frame: pl.DataFrame, path: Path) -> None:
+    arms = frame.group_by("test", "user").agg(pl.col("arm").unique().sort())
+    both = arms.filter(pl.col("arm").list.len() > 1).sort("test", "user")
+    if both.height:
+        one = both.row(0, named=True)
+        raise UserError(
+            f"{path}: user {one['user']!r} is in arm {one['arm'][0]!r} and in arm "
+            f"{one['arm'][1]!r} ({both.height} users are in two); drop them or mend the assignment."
+        )
 
 
 def _arms(
     table: pl.DataFrame, name: str, path: Path, control: str | None
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return each row's arm and the names, the control first."""
+) -> tuple[np.ndarray, tuple[str, ...], str]:
+    """Return each row's arm, the names, the control first, and why it is."""
     values = texts(table, name, path)
     names = values.unique(maintain_order=True).to_list()
-    if control is None:
-        control = next((n for n in names if n.lower() == "control"), names[0])
-    if control not in names:
-        raise UserError(
-            f"{path} has no arm {control!r}; it has {', '.join(names[:12])}: name one by --control."
-        )
-    names = [control, *(n for n in names if n != control)]
-    if len(names) < 2:
-        raise UserError(f"{path}: column {name} holds one arm only ({names[0]!r}); a test has two.")
     if len(names) > 100:
         raise UserError(
             f"{path}: column {name} holds {len(names)} different values; name the column of the "
             "arms by --arm."
         )
-    code = {n: index for index, n in enumerate(names)}
-    return values.replace_strict(code, return_dtype=pl.Int64).to_numpy(), tuple(names)
-
-
-def _users(
-    table: pl.DataFrame, name: str, path: Path, arm: np.ndarray, names: tuple[str, ...]
-) -> np.ndarray:
-    """Return codes of the users, each in one arm."""
-    # Ranks, because numpy sorts texts slowly.
-    ranks = texts(table, name, path).rank("dense").to_numpy()
-    _, first, code = np.unique(ranks, return_index=True, return_inverse=True)
-    other = np.flatnonzero(arm != arm[first][code])
-    if len(other):
-        row = other[0]
-        raise UserError(
-            f"{path}, row {row_number(path, row)}, column {name}: this user is in arm "
-            f"{names[arm[row]]!r} and in arm {names[arm[first][code][row]]!r} "
-            f"({len(np.unique(code[other]))} users are in two); drop them or mend the assignment."
-        )
-    return np.asarray(code, np.int64)
+    chosen = choose(names, control, f"{path}, column {name}")
+    if len(names) < 2:
+        raise UserError(f"{path}: column {name} holds one arm only ({names[0]!r}); a test has two.")
+    code = {n: index for index, n in enumerate(chosen.names)}
+    arm = values.replace_strict(code, return_dtype=pl.Int64).to_numpy()
+    return arm, chosen.names, chosen.why
 
 
 def _looks(
     table: pl.DataFrame, name: str | None, path: Path
-) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return each row's look, in order of number where all are numbers, else of text."""
+) -> tuple[np.ndarray | None, Order | None]:
+    """Return each row's look and the looks in their own order."""
     if name is None:
-        return None, ()
+        return None, None
     values = texts(table, name, path)
-    names = (
-        values.unique()
-        .to_frame("name")
-        .with_columns(number=pl.col("name").cast(pl.Float64, strict=False))
-    )
-    numbers = names["number"].null_count() == 0
-    order = names.sort("number" if numbers else "name")["name"].to_list()
-    if len(order) > 1000:
-        raise UserError(f"{path}: column {name} holds {len(order)} looks; use days, not seconds.")
-    code = {n: index for index, n in enumerate(order)}
-    return values.replace_strict(code, return_dtype=pl.Int64).to_numpy(), tuple(order)
+    names = values.unique(maintain_order=True).to_list()
+    if len(names) > 1000:
+        raise UserError(f"{path}: column {name} holds {len(names)} looks; use days, not seconds.")
+    total = next((n for n in names if is_total(n) or n.lower() in ("all", "overall")), None)
+    if total is not None:
+        raise UserError(
+            f"{path}, column {name}: {total!r} is a row of sums by its name, and no look; delete "
+            "such rows."
+        )
+    order = ordered(names, f"{path}, column {name}")
+    return values.replace_strict(order.place, return_dtype=pl.Int64).to_numpy(), order
 
 
 def _are_counts(
@@ -285,5 +335,10 @@ def _are_counts(
         if impressions is None:
             raise UserError(f"{path}: counts need a column of impressions; name it.")
         return True
+    return one_row_each(arm, look)
+
+
+def one_row_each(arm: np.ndarray, look: np.ndarray | None) -> bool:
+    """Return whether no two rows have the same arm and look."""
     cells = arm if look is None else arm * (look.max() + 1) + look
     return len(np.unique(cells)) == len(cells)

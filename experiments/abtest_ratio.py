@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from copygym.envs.errors import UserError
 
 #: p-value under which a sample-ratio mismatch is called one (Fabijan et al. 2019).
 SRM_THRESHOLD = 1e-3
+#: What shares may miss 1 by, as thirds do that are written .33.
+_ROUNDED = 0.0101
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,30 @@ def planned_shares(weights_A: Any, n_arms: int) -> np.ndarray:
         raise UserError(
             f"the ratio is {':'.join(f'{w:g}' for w in weights)}; every number must be above 0."
         )
-    return np.asarray(weights / weights.sum())
+    with np.errstate(over="ignore"):
+        total = float(weights.sum())
+    if not np.isfinite(total):
+        raise UserError(f"the ratio's numbers add up to {total:g}; give smaller ones, such as 9:1.")
+    if (weights < 1).all() and abs(total - 1) > _ROUNDED:
+        raise UserError(
+            f"the ratio is {':'.join(f'{w:g}' for w in weights)}: as shares they add up to "
+            f"{total:g} and not to 1; mend them, or write whole numbers such as 9:1."
+        )
+    return np.asarray(weights / total)
+
+
+def named_weights(weights: Mapping[str, float], names: Sequence[str]) -> list[float]:
+    """Return a ratio by name in the order of the arms.
+
+    Raises:
+        UserError: it names other arms than there are.
+    """
+    if set(weights) != set(names):
+        raise UserError(
+            f"the ratio names {', '.join(weights)} and the file has the arms {', '.join(names)}; "
+            "give one number for each of them."
+        )
+    return [weights[name] for name in names]
 
 
 def sample_ratio(
@@ -92,9 +118,24 @@ def sequential_ratio_p(counts_A: Any, shares_A: Any, concentration: float = 100.
     if concentration <= 0:
         raise UserError(f"the concentration is {concentration:g}; it must be above 0.")
     prior = concentration * shares
+    total, size = float(counts.sum()), concentration + float(counts.sum())
+    posterior = prior + counts
+    # The log-gammas of large counts are huge and cancel, so that only what Stirling's formula
+    # leaves of them is computed: posterior = size * shares * (1 + drift).
+    drift = (counts - shares * total) / (shares * size)
     log_ratio = (
         gammaln(concentration)
-        - gammaln(concentration + counts.sum())
-        + (gammaln(prior + counts) - gammaln(prior) - counts * np.log(shares)).sum()
+        - gammaln(prior).sum()
+        + 0.5 * (len(counts) - 1) * np.log(2 * np.pi)
+        + 0.5 * (1 - len(counts)) * np.log(size)
+        + ((posterior - 0.5) * np.log1p(drift) + (prior - 0.5) * np.log(shares)).sum()
+        + _after_stirling(posterior).sum()
+        - float(_after_stirling(np.array([size]))[0])
     )
     return float(np.exp(min(0.0, -log_ratio)))
+
+
+def _after_stirling(z: np.ndarray) -> np.ndarray:
+    """Return log Gamma(z) less Stirling's formula, (z - 1/2) log z - z + log(2 pi) / 2."""
+    exact = gammaln(z) - ((z - 0.5) * np.log(z) - z + 0.5 * np.log(2 * np.pi))
+    return np.asarray(np.where(z > 1e3, 1 / (12 * z) - 1 / (360 * z**3), exact))

@@ -79,9 +79,17 @@ def ratio_text(ratio: Mapping[str, Any] | None) -> str:
     return f"Sample ratio: as planned (p {p_text(ratio['p'])})."
 
 
+def control_text(result: Mapping[str, Any]) -> str:
+    """Return which arm is the control, why, and how to name another."""
+    why = result["control_why"]
+    said = f"Control: {result['control']}" + (f", {why}" if why else "")
+    return f"{said} (--control NAME takes another)."
+
+
 def to_text(result: Mapping[str, Any]) -> str:
     """Return the whole answer for a terminal."""
-    parts = [arms_table(result).to_text(), ratio_text(result["sample_ratio"])]
+    parts = [arms_table(result).to_text(), control_text(result), ratio_text(result["sample_ratio"])]
+    parts += [f"WARNING: {warning}" for warning in result["warnings"]]
     parts.append(effects_table(result).to_text())
     if result["looks"]:
         parts.append("Differences at every look:\n\n" + looks_table(result).to_text())

@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from copygym.envs.errors import UserError
+from copygym.experiments.abtest_arms import refuse_totals
 from copygym.experiments.abtest_file import read_counts
-from copygym.experiments.abtest_ratio import SRM_THRESHOLD, sample_ratio
+from copygym.experiments.abtest_ratio import SRM_THRESHOLD, named_weights, sample_ratio
 from copygym.experiments.abtest_report import p_text
 from copygym.experiments.abtest_table import Columns
 from copygym.experiments.tables import Table
 
+#: Units from which an arm that has half of them all is more likely a row of sums.
+_MANY = 100
 #: Mismatches that a terminal shows.
 _SHOWN = 20
 
@@ -25,28 +30,41 @@ def audited_file(
     user: str | None,
     separator: str | None = None,
     encoding: str = "utf-8",
+    weights: Sequence[float] | Mapping[str, float] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Return units by arm by test of a file; one nameless test where ``test`` is None.
 
-    Without ``arm`` the column "arm" is taken; in a file that has none, every row is an arm.
+    Without ``arm`` the column "arm" is taken; in a file that has none, every row is an arm. Arms
+    are in the order of `abtest_arms.choose`, the control first. With ``weights``, the planned
+    ratio as `audit` takes it, an arm may have as many units as all others together.
+
+    Raises:
+        UserError: the file cannot be read, or an arm is a row of sums.
     """
     columns = Columns(arm=arm or "", test=test, impressions=impressions, user=user)
     tests: dict[str, dict[str, float]] = {}
     for name, arm_name, units in read_counts(path, columns, separator, encoding).iter_rows():
         tests.setdefault(name, {})[arm_name] = float(units)
+    for name, arms in tests.items():
+        place = f"{path}, test {name!r}" if name else str(path)
+        units_A = np.array(list(arms.values()))
+        # Few units may be half of all by chance.
+        counts = {} if weights is not None or units_A.max() < _MANY else {"units": units_A}
+        named = list(weights) if isinstance(weights, Mapping) else []
+        refuse_totals(list(arms), counts, lambda _, place=place: place, named)
     return tests
 
 
 def audit(
     tests: Mapping[str, Mapping[str, float]],
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | Mapping[str, float] | None = None,
     threshold: float = SRM_THRESHOLD,
 ) -> dict[str, Any]:
     """Check every test with two arms or more; return JSON types.
 
     Args:
         tests: test -> arm -> units.
-        weights: planned ratio in the order of the arms; None means even.
+        weights: planned ratio in the order of the arms, or by name; None means even.
         threshold: p-value under which a test has a mismatch.
 
     Raises:
@@ -59,11 +77,18 @@ def audit(
             alone += 1
             continue
         try:
-            found = sample_ratio(list(arms.values()), weights, threshold)
+            ratio = named_weights(weights, list(arms)) if isinstance(weights, Mapping) else weights
+            found = sample_ratio(list(arms.values()), ratio, threshold)
         except UserError as error:
             raise UserError(f"test {name!r}: {error}" if name else str(error)) from None
         checked.append(
-            {"test": name, "units": dict(arms), "p": found.p, "mismatch": found.mismatch}
+            {
+                "test": name,
+                "units": dict(arms),
+                "expected": dict(zip(arms, found.expected_A.tolist(), strict=True)),
+                "p": found.p,
+                "mismatch": found.mismatch,
+            }
         )
     if not checked:
         raise UserError("no test has two arms, so there is no ratio to check.")
@@ -83,7 +108,12 @@ def audit_text(result: Mapping[str, Any]) -> str:
         (entry,) = result["tests"]
         total = sum(entry["units"].values())
         rows = tuple(
-            (arm, f"{units:,.0f}", f"{100 * units / total:.2f}%")
+            (
+                arm,
+                f"{units:,.0f}",
+                f"{100 * units / total:.2f}%",
+                f"{100 * entry['expected'][arm] / total:.2f}%",
+            )
             for arm, units in entry["units"].items()
         )
         said = (
@@ -91,7 +121,7 @@ def audit_text(result: Mapping[str, Any]) -> str:
             if entry["mismatch"]
             else "no sample-ratio mismatch"
         )
-        table = Table(("arm", "units", "share"), rows).to_text()
+        table = Table(("arm", "units", "share", "planned"), rows).to_text()
         return f"{table}\n\np {p_text(entry['p'])}: {said}.\n"
     worst = sorted((e for e in result["tests"] if e["mismatch"]), key=lambda e: e["p"])
     expected = result["checked"] * result["threshold"]

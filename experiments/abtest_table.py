@@ -10,6 +10,7 @@ import polars as pl
 
 from copygym.envs.errors import UserError
 from copygym.envs.logfile import is_csv, open_table, readable
+from copygym.experiments.abtest import MOST_COUNT
 
 
 @dataclass(frozen=True)
@@ -135,4 +136,11 @@ class Numbers:
             shown = raw[int(bad[0])]
             shown = "nothing" if shown in (None, "") else repr(shown)
             raise UserError(f"{self.place(bad[0], name)}: {shown} is not {wanted}.")
+        if whole and values.sum() > MOST_COUNT:
+            top = int(values.argmax())
+            raise UserError(
+                f"{self.place(top, name)}: {raw[top]!r} and the others add up to "
+                f"{values.sum():.3g}, which is more than can be counted exactly (2^53); are these "
+                "counts?"
+            )
         return values

@@ -78,11 +78,45 @@ def test_what_makes_a_test_larger_or_smaller():
         ({"comparisons": 0}, "at least two arms"),
         ({"share": 1.0}, "the control's share is 1"),
         ({"correlation": 1.0}, "the correlation is 1"),
+        ({"lift": 1e300, "deviation": 1.0}, "the lift is 1e+300"),
+        ({"deviation": 1e308}, "the standard deviation is 1e+308"),
+        ({"baseline": 1e308, "deviation": 1.0}, "the baseline is 1e+308"),
+        ({"comparisons": 10**6}, "1000001 arms are too many"),
     ],
 )
 def test_plans_that_cannot_be(options, message):
     with pytest.raises(UserError, match=re.escape(message)):
         Plan(**{"baseline": 0.1, "lift": 0.1, **options})
+
+
+def test_odd_plans_have_a_number_or_a_sentence():
+    for plan, message in (
+        (Plan(1e-90, 0.1), "do not find a lift of 0.1"),
+        (Plan(0.02, 1e-9), "do not find a lift of 1e-09"),
+        (Plan(0.02, 0.1, share=1e-300), "do not find a lift"),
+    ):
+        with pytest.raises(UserError, match=message):
+            sample_size(plan)
+    # An effect far beyond its error needs the least units that have a variance.
+    for sure in (Plan(0.02, 48.0), Plan(12, 0.05, deviation=1e-90), Plan(0.02, 0.1, share=0.001)):
+        units = sample_size(sure)
+        assert units >= 2 / min(sure.shares) - 1e-9 and power(sure, units) >= 0.8
+    assert least_lift(Plan(12, 1.0, deviation=1e-90), 100) < 1e-15
+    assert least_lift(Plan(0.02, 1.0), 2**53 - 1) == pytest.approx(
+        (norm.isf(0.025) + norm.isf(0.2)) * np.sqrt(4 * 0.98 / 0.02 / 2**53), rel=1e-4
+    )
+
+
+def test_the_least_lift_needs_a_power_above_the_error_level():
+    for wanted in (0.05, 0.01, 1.0):
+        with pytest.raises(UserError, match=r"above 0.05 \(the error level\) and below 1"):
+            least_lift(Plan(0.02, 1.0), 40_000, wanted)
+
+
+@pytest.mark.parametrize("units", [0, -5, 3, float("nan")])
+def test_too_few_units_have_no_power(units):
+    with pytest.raises(UserError, match="units are too few for a test of 2 arms"):
+        power(Plan(0.02, 0.1), units)
 
 
 def test_sizes_that_cannot_be():

@@ -1,5 +1,6 @@
 """Ratios of users, CUPED, and sample ratios."""
 
+import math
 import re
 
 import numpy as np
@@ -109,6 +110,9 @@ def test_sample_ratio_agrees_with_the_audit_of_upworthy():
         ([5, np.nan], None, "numbers of 0 or more"),
         ([5, 5], [1, 2, 3], "the ratio has 3 numbers and there are 2 arms"),
         ([5, 5], [1, 0], "the ratio is 1:0; every number must be above 0"),
+        ([5, 5], [0.5, 0.6], "as shares they add up to 1.1 and not to 1"),
+        ([5, 5], [0.5, 0.4], "as shares they add up to 0.9 and not to 1"),
+        ([5, 5], [1e308, 1e308], "add up to inf"),
     ],
 )
 def test_sample_ratios_that_cannot_be(units, weights, message):
@@ -124,6 +128,26 @@ def test_the_sequential_ratio_test_by_hand():
     assert sequential_ratio_p([0, 10_000], planned_shares(None, 2)) < 1e-100
     with pytest.raises(UserError, match="concentration is 0"):
         sequential_ratio_p([1, 1], [0.5, 0.5], 0.0)
+
+
+def test_the_sequential_ratio_test_of_large_counts():
+    # By whole numbers: the Dirichlet-multinomial's factors over those of the planned shares.
+    counts, total = (5200, 4700), 9900
+    log = sum(math.log(50 + k) for n in counts for k in range(n))
+    log -= sum(math.log(100 + k) for k in range(total)) + total * math.log(0.5)
+    found = sequential_ratio_p(counts, [0.5, 0.5])
+    assert found == pytest.approx(math.exp(-log), rel=1e-6)
+    # In large samples exp(-z^2 / 2) sqrt(1 + N / 100), where log-gammas of 1e15 would cancel.
+    half, gap = 5e14, 1e8
+    z = gap / (0.5 * math.sqrt(2 * half))
+    large = sequential_ratio_p([half - gap, half + gap], [0.5, 0.5])
+    assert large == pytest.approx(math.exp(-(z**2) / 2) * math.sqrt(2 * half / 100), rel=5e-3)
+    assert sequential_ratio_p([half, half], [0.5, 0.5]) == 1.0
+
+
+def test_shares_that_were_rounded_are_taken():
+    np.testing.assert_allclose(planned_shares([0.33] * 3, 3), 1 / 3)
+    np.testing.assert_allclose(planned_shares([1, 1], 2), 0.5)
 
 
 def test_the_sequential_ratio_test_keeps_its_level_under_peeking():

@@ -1,0 +1,238 @@
+"""The order of looks and arms: dates, weeks, months and numbered names, not the alphabet's.
+
+"5/10/2024" stands before "5/2/2024" in the alphabet and after it in time, and a test that is looked
+at in the wrong order stops at a look that never was. A column's names are read in one way, all of
+them or none. Where two ways would put them in different orders, nobody can know, and that is said.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from copygym.envs.errors import UserError
+from copygym.experiments.abtest_dates import (
+    MONTHS,
+    WEEKDAYS,
+    Reading,
+    compact_dates,
+    dates,
+    named_dates,
+    pairs_of_numbers,
+    times,
+    words,
+)
+
+#: Names that a message shows.
+_SHOWN = 3
+#: A date by numbers alone cannot tell months from years where a test would have lasted longer.
+_LONGEST_DAYS = 731
+_YEARS = range(1900, 2101)
+#: A range such as "5/1 - 5/7" stands where it begins.
+_RANGE = re.compile(r"(.+?)\s+(?:-|–|—|to|bis)\s+(.+)|([\d./]+[./][\d./]+)\s?[-–—]\s?([\d./]+)")
+_WEEKLIKE = {"w", "wk", "week", "kw", "woche", "q", "quarter", "quartal", "h", "m", "month"}
+
+
+@dataclass(frozen=True)
+class Order:
+    """Names in their order.
+
+    Attributes:
+        names: one of each look, in order.
+        place: name as it is spelt -> index into ``names``; spellings of one look share it.
+        by: by what they were ordered, such as "date (month/day/year)".
+        caution: what the order cannot know; empty where all is well.
+    """
+
+    names: tuple[str, ...]
+    place: dict[str, int]
+    by: str
+    caution: str = ""
+
+
+def ordered(names: Sequence[str], where: str) -> Order:
+    """Return different names in their own order.
+
+    Args:
+        names: as they are spelt, in the order in which the file has them.
+        where: file and column, for the message.
+
+    Raises:
+        UserError: the names can be ordered in two ways, or in none.
+    """
+    plain = [unicodedata.normalize("NFKC", name).strip() for name in names]
+    ranges = [_RANGE.fullmatch(name) for name in plain]
+    starts = [(found[1] or found[3]).strip() for found in ranges if found is not None]
+    if len(set(starts)) == len(plain):
+        plain = starts
+    # A weekday before a date or a number says nothing new.
+    bare = [re.sub(r"^[^\W\d_]+\.?,?\s+(?=.*\d)", "", n) for n in plain if _on_weekday(n)]
+    if len(set(bare)) == len(plain):
+        plain = bare
+    for family in _FAMILIES:
+        readings = family(plain)
+        if readings:
+            return _order(names, _one(readings, names, where))
+    return _order(names, _by_text(plain, names, where))
+
+
+def _on_weekday(name: str) -> bool:
+    found = words(name)
+    return bool(found) and found[0] in WEEKDAYS and name[:1].isalpha()
+
+
+def natural_key(name: str) -> tuple[Any, ...]:
+    """Return a key that sorts "2" before "10" and "B2" before "B10"."""
+    text, numbers = _pieces(unicodedata.normalize("NFKC", name).strip())
+    return (tuple(text), tuple(numbers)) if len(text) == 1 else _mixed(text, numbers)
+
+
+def _mixed(text: list[str], numbers: list[int]) -> tuple[Any, ...]:
+    # Text and numbers in turns; a text is compared with a text and a number with a number.
+    key: list[Any] = []
+    for place, piece in enumerate(text):
+        key.append(piece)
+        if place < len(numbers):
+            key.append(numbers[place])
+    return ((key[0],), tuple(key[1:]))
+
+
+def _order(names: Sequence[str], reading: Reading) -> Order:
+    ranks = reading.ranks()
+    first: dict[int, str] = {}
+    for name, rank in zip(names, ranks, strict=True):
+        first.setdefault(rank, name)
+    caution = reading.caution
+    joined = next(((first[r], n) for n, r in zip(names, ranks, strict=True) if first[r] != n), None)
+    if joined:
+        said = f"{joined[0]!r} and {joined[1]!r} are one look, written in two ways."
+        caution = f"{caution} {said}" if caution else said
+    return Order(
+        tuple(first[rank] for rank in sorted(first)),
+        dict(zip(names, ranks, strict=True)),
+        reading.by,
+        caution,
+    )
+
+
+def _one(readings: list[Reading], names: Sequence[str], where: str) -> Reading:
+    """Return the reading that the names allow, where they allow one order only."""
+    short = [one for one in readings if one.days is None or one.days <= _LONGEST_DAYS]
+    readings = short or readings
+    other = next((one for one in readings if one.ranks() != readings[0].ranks()), None)
+    if other is None:
+        return readings[0]
+    shown = ", ".join(repr(name) for name in names[:_SHOWN])
+    raise UserError(
+        f"{where}: {shown} may be read by {readings[0].by} or by {other.by}, which gives another "
+        "order; write dates as 2024-05-31, or other names with one leading number."
+    )
+
+
+# ------------------------------------------------------------------ families of names
+
+
+def _numbers(names: Sequence[str]) -> list[Reading]:
+    if not all(re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", n, re.I) for n in names):
+        return []
+    number = Reading("number", [float(name) for name in names])
+    found = [re.fullmatch(r"(\d+)\.(\d+)", name) for name in names]
+    pairs = [(pair[1], pair[2]) for pair in found if pair is not None]
+    if len(pairs) < len(names):
+        return [number]
+    # 01.05 is a day; 5.1, 5.2, 5.10 may be days or decimals.
+    by_day = pairs_of_numbers(pairs, ".", [0.0] * len(pairs))
+    if by_day and any(len(a) > 1 and a.startswith("0") for a, _ in pairs):
+        return by_day
+    readings = [number, *by_day]
+    if len({len(decimals) for _, decimals in pairs}) > 1:
+        keys: list[Hashable] = [(int(a), int(b)) for a, b in pairs]
+        readings.append(Reading("two numbers with a dot between", keys))
+    return readings
+
+
+def _calendar(known: dict[str, int], size: int, kind: str, first: str) -> Callable[..., Any]:
+    def family(names: Sequence[str]) -> list[Reading]:
+        found = [words(name) for name in names]
+        if not all(len(w) == 1 and w[0] in known for w in found):
+            return []
+        if any(re.search(r"\d", name) for name in names):
+            return []
+        places = [known[w[0]] for w in found]
+        start = cyclic_start(places, size)
+        caution = (
+            f"the order is that of the calendar; where the test began on another {kind}, or lasted "
+            f"so long that a {kind} came again, name a column of dates by --look."
+        )
+        by = f"{kind}" + (f", from {first}" if start == 0 else "")
+        return [Reading(by, [(p - start) % size for p in places], caution=caution)]
+
+    return family
+
+
+def cyclic_start(places: Sequence[int], size: int) -> int:
+    """Return where a run on a circle begins: after its gap if that is over half the circle."""
+    inside = sorted(set(places))
+    for place, following in pairwise(inside):
+        if following - place > size / 2:
+            return following
+    return 0
+
+
+def _numbered(names: Sequence[str]) -> list[Reading]:
+    """Read one text with numbers in it, such as "day 2" and "day 10" or "2024-W9"."""
+    pieces = [_pieces(name) for name in names]
+    if len({tuple(text) for text, _ in pieces}) != 1 or not pieces[0][1]:
+        return []
+    keys = [tuple(numbers) for _, numbers in pieces]
+    by = "the numbers in the names"
+    width = len(keys[0])
+    years = [j for j in range(width) if all(key[j] in _YEARS for key in keys)]
+    if years == [2] and width == 3 and set(pieces[0][0]) <= {"", "/", ".", "-"}:
+        return []  # days and months in mixed order: no date was found in them
+    if width > 1 and len(years) == 1:
+        (year,) = years
+        keys = [(key[year], *key[:year], *key[year + 1 :]) for key in keys]
+        return [Reading(f"{by}, the year first", list(keys))]
+    readings = [Reading(by, list(keys))]
+    texts = pieces[0][0]
+    if width == 2 and _WEEKLIKE & set(words(" ".join(texts))) and all(k[1] >= 10 for k in keys):
+        readings.append(Reading(f"{by}, the last one a year", [(b, a) for a, b in keys]))
+    return readings
+
+
+_FAMILIES: tuple[Callable[[Sequence[str]], list[Reading]], ...] = (
+    compact_dates,
+    dates,
+    _numbers,
+    named_dates,
+    times,
+    _calendar(WEEKDAYS, 7, "weekday", "Monday"),
+    _calendar(MONTHS, 12, "month", "January"),
+    _numbered,
+)
+
+
+def _by_text(plain: Sequence[str], names: Sequence[str], where: str) -> Reading:
+    """Read names without a number of their own, whose order must be that of the file as well."""
+    keys: list[Hashable] = [natural_key(name) for name in plain]
+    reading = Reading("name, which is also their order in the file", keys)
+    if reading.ranks() != list(range(len(names))):
+        shown = ", ".join(repr(name) for name in names[:_SHOWN])
+        raise UserError(
+            f"{where}: nobody can tell the order of {shown}{', ...' * (len(names) > _SHOWN)}; "
+            "write dates as 2024-05-31, or one name with a number, such as day 1, day 2."
+        )
+    return reading
+
+
+def _pieces(name: str) -> tuple[list[str], list[int]]:
+    """Return the texts around a name's numbers, and the numbers; the texts are one more."""
+    name = re.sub(r"(?<=\d)(st|nd|rd|th)\b", "", name.casefold())
+    parts = re.split(r"((?:(?<=\s)|^)-\d+|\d+)", name)
+    texts = [re.sub(r"\s+", " ", part).strip() for part in parts[::2]]
+    return texts, [int(part) for part in parts[1::2]]
