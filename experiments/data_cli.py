@@ -252,6 +252,8 @@ def summary(log: Any) -> str:
     """Return a few lines on a valid log: rows, rates, arms, users, period, columns, notes."""
     import polars as pl
 
+    from copygym.experiments.evidence import log_notes
+
     wanted = [pl.col("impressions").sum(), pl.col("clicks").sum()]
     if log.has("user_id"):
         wanted.append(pl.col("user_id").n_unique().alias("users"))
@@ -278,6 +280,7 @@ def summary(log: Any) -> str:
     types = log.frame.collect_schema()
     lines.append("  columns: " + ", ".join(f"{name} ({types[name]})" for name in log.columns))
     lines += [f"  note: {note}" for note in log.notes]
+    lines += [f"  note: {note}" for note in log_notes(log)]
     if arms < 2:
         lines.append("  note: one arm only, so there is no choice to learn or judge.")
     if not log.has("propensity"):

@@ -40,6 +40,7 @@ def main_table(result: Mapping[str, Any]) -> Table:
     caption = (
         f"95% intervals over {result['users']:,} held-out users (bootstrap), "
         f"{result['horizon']} slots each. {result['judge']}{organic_remark(result['metrics'])}"
+        f"{_profit_remark(result)}"
     )
     return policy_table(result, MAIN, "metrics", caption)
 
@@ -70,6 +71,17 @@ def organic_remark(metrics: Mapping[str, Any]) -> str:
         " CTR: clicks on sends, over sends. Clicks per user also count organic ones, made in slots "
         "in which nothing was sent."
     )
+
+
+def _profit_remark(result: Mapping[str, Any]) -> str:
+    """Return why all profits are 0, where they are: an interval of zeros is no knowledge."""
+    money = ("revenue_per_user", "cost_per_user")
+    if any(by[key]["value"] for by in result["metrics"].values() for key in money):
+        return ""
+    unknown = ("the log records no conversions", "the log records no revenue")
+    if any(text.startswith(unknown) for text in result.get("assumptions", ())):
+        return " Profit is 0 as the log records no revenue and a send costs nothing."
+    return " Profit is 0 as nobody happened to buy anything; its interval does not tell who would."
 
 
 def _organic(metrics: Mapping[str, Any]) -> bool:

@@ -201,7 +201,9 @@ def _judged(result: Mapping[str, Any]) -> str:
         for task, by_policy in result["table"].items()
         for policy, entry in by_policy.items()
     }
-    return f"{judge}{f' {_DASH}' if dash else ''}{organic_remark(metrics)}"
+    few = dict.fromkeys(text for group in result["groups"] for text in group.get("cautions", ()))
+    warned = "".join(f" Caution, {text}" for text in few)
+    return f"{judge}{f' {_DASH}' if dash else ''}{organic_remark(metrics)}{warned}"
 
 
 def _intervals(result: Mapping[str, Any]) -> str:
