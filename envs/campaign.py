@@ -14,11 +14,14 @@ from copygym.envs.delivery import (
     draw_keys,
     first_row,
     observation_space,
+    one_seed,
+    reset_options,
+    seeds_of,
     step_info,
 )
 from copygym.envs.errors import UserError
-from copygym.envs.kernel import BUDGET, UserBatch
-from copygym.envs.outcome import RewardShape, click_reward
+from copygym.envs.kernel import UserBatch, whole_numbers
+from copygym.envs.outcome import RewardShape, reward_shape, rewarded
 from copygym.envs.prompts import MAX_COPY, MAX_PROMPT, clean_text, describe_reader, text_space
 from copygym.envs.render import Timeline
 from copygym.envs.users import Response, UserModel
@@ -35,11 +38,13 @@ class _Room:
         horizon: int,
         budget: float | None,
         reward: RewardShape | None,
+        stale_budget: bool,
     ) -> None:
         if audience < 1:
             raise UserError(f"audience is {audience}; a campaign needs at least one user.")
         self.users, self.n, self.audience, self.horizon = users, n, audience, horizon
-        self.reward: RewardShape = click_reward if reward is None else reward
+        self.stale_budget = stale_budget
+        self.reward = reward_shape(reward)
         self.batch = UserBatch(users, n * audience, horizon, budget)
         self.first = np.arange(n) * audience  # row of each campaign's first user
         self.turn = np.zeros(n, np.int64)  # whose decision it is, 0..M-1
@@ -59,13 +64,13 @@ class _Room:
     def reset(self, which: np.ndarray, users: np.ndarray | None = None) -> None:
         """Begin the next episode of campaigns ``which``, (C,) int64."""
         rows = (self.first[which][:, None] + np.arange(self.audience)).ravel()
-        self.batch.reset(rows, None if users is None else np.asarray(users).ravel())
+        self.batch.reset(rows, None if users is None else users.ravel())
         self.turn[which], self.active[which] = 0, True
         self.budget[which] = self.batch.budget
 
     def _charge(self) -> None:
-        """Show the current users what is left of the shared budget."""
-        self.batch.state[self.rows, BUDGET] = self.budget
+        """Tell the current users what is left of the shared budget."""
+        self.batch.charge(self.rows, self.budget, shown=not self.stale_budget)
 
     def masks(self) -> np.ndarray:
         """Return the allowed and affordable actions, (B, A) bool."""
@@ -98,7 +103,7 @@ class _Room:
             if propensity is not None:  # no logging policy ever sent a text that was just written
                 propensity = np.where(written, 0.0, propensity)
         self.budget -= outcome.cost
-        reward, terms = self.reward(outcome)
+        reward, terms = rewarded(self.reward, outcome)
         self.active[np.arange(self.n), self.turn] = ~outcome.unsubscribe & (
             self.batch.time[rows] < self.horizon
         )
@@ -145,6 +150,12 @@ class _Room:
         return Response(*response)
 
 
+def _audience(options: dict[str, Any]) -> np.ndarray | None:
+    """Return the users that a reset asks for, one row of the population each."""
+    users = options.get("user")
+    return None if users is None else whole_numbers(users, "options['user']")
+
+
 def _spaces(room: _Room) -> tuple[gym.spaces.Dict, gym.spaces.Dict]:
     observation = {"delivery": observation_space(room.batch), "reader": text_space(MAX_PROMPT)}
     action = {
@@ -179,10 +190,11 @@ class CampaignVectorEnv(
         budget: float | None = None,
         reward: RewardShape | None = None,
         render_mode: str | None = None,
+        stale_budget: bool = False,
     ) -> None:
         self.users = default_users() if users is None else users
         self.num_envs, self.render_mode = num_envs, render_mode
-        self._room = _Room(self.users, num_envs, audience, horizon, budget, reward)
+        self._room = _Room(self.users, num_envs, audience, horizon, budget, reward, stale_budget)
         self.single_observation_space, self.single_action_space = _spaces(self._room)
         box = self.single_observation_space["delivery"]
         deliver = self.single_action_space["deliver"]
@@ -206,11 +218,12 @@ class CampaignVectorEnv(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start every campaign; ``options={"user": (B, M)}`` fixes the audiences."""
+        seed, options = seeds_of(seed, self.num_envs), reset_options(options)
         super().reset(seed=seed if isinstance(seed, int) else None)
         room = self._room
         if seed is not None or room.batch.episode[0] < 0:
             room.seed(draw_keys(seed, self.num_envs, self.np_random))
-        room.reset(np.arange(self.num_envs), (options or {}).get("user"))
+        room.reset(np.arange(self.num_envs), _audience(options))
         if self._timeline is not None:
             self._timeline.clear()
         return room.observe(), {"action_mask": room.masks()}
@@ -270,10 +283,13 @@ class CampaignEnv(gym.Env[dict[str, Any], dict[str, Any]]):
 
     ## Arguments
     users, audience (M), horizon (slots per user), budget (currency for the whole audience; None
-    is unlimited), reward, render_mode.
+    is unlimited), reward, render_mode, stale_budget (as in v0; for old results only).
 
     ## Version history
-    - v0: first version.
+    - v1: ``budget_left`` of the observation is what is left of the shared budget.
+    - v0: first version. A user's ``budget_left`` was that after the user's own last send, without
+      what had gone to the others since. Rewards, masks and ``info`` are the same as in v1, and so
+      is everything without a budget.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
@@ -286,10 +302,11 @@ class CampaignEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         budget: float | None = None,
         reward: RewardShape | None = None,
         render_mode: str | None = None,
+        stale_budget: bool = False,
     ) -> None:
         self.users = default_users() if users is None else users
         self.render_mode = render_mode
-        self._room = _Room(self.users, 1, audience, horizon, budget, reward)
+        self._room = _Room(self.users, 1, audience, horizon, budget, reward, stale_budget)
         self.observation_space, self.action_space = _spaces(self._room)
         self._timeline = Timeline(self.users.catalogue, horizon * audience) if render_mode else None
 
@@ -297,10 +314,11 @@ class CampaignEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start the next campaign."""
+        seed, options = one_seed(seed), reset_options(options)
         super().reset(seed=seed)
         if seed is not None or self._room.batch.episode[0] < 0:
             self._room.seed(np.array([draw_key(self.np_random)]))
-        self._room.reset(np.zeros(1, np.int64), (options or {}).get("user"))
+        self._room.reset(np.zeros(1, np.int64), _audience(options))
         if self._timeline is not None:
             self._timeline.clear()
         return self._observation(), {"action_mask": self.action_masks()}

@@ -10,10 +10,19 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from copygym.envs.copyrows import CopyReward, CopyRows, copy_rows, score_copy
-from copygym.envs.delivery import default_users, draw_key, draw_keys, first_row, step_info
+from copygym.envs.delivery import (
+    default_users,
+    draw_key,
+    draw_keys,
+    first_row,
+    one_seed,
+    reset_options,
+    seeds_of,
+    step_info,
+)
 from copygym.envs.errors import UserError
-from copygym.envs.kernel import UserBatch, draw_index
-from copygym.envs.outcome import RewardShape, click_reward
+from copygym.envs.kernel import UserBatch, draw_index, whole_numbers
+from copygym.envs.outcome import RewardShape, reward_shape, rewarded
 from copygym.envs.prompts import MAX_COPY, MAX_PROMPT, text_space
 from copygym.envs.render import Timeline
 from copygym.envs.users import Response, UserModel
@@ -37,17 +46,16 @@ class _Desk:
                 "that adds them."
             )
         self.users, self.n, self.copy_reward = users, n, copy_reward
-        self.reward: RewardShape = click_reward if reward is None else reward
+        self.reward = reward_shape(reward)
         self.batch = UserBatch(users, n, horizon=1)
         self.task = {part: np.zeros(n, np.int64) for part in _TASK_PARTS}
         self._rows: CopyRows | None = None
 
     def reset(self, options: dict[str, Any] | None = None) -> None:
         """Draw the next task of each row; ``options`` may fix user, creative, channel, slot."""
-        options = options or {}
+        options = reset_options(options, ("user", *_TASK_PARTS))
         self._rows = None
-        user = options.get("user")
-        self.batch.reset(user=None if user is None else np.atleast_1d(user))
+        self.batch.reset(user=options.get("user"))
         catalogue = self.users.catalogue
         sizes = (catalogue.n_creatives, catalogue.n_channels, catalogue.n_slots)
         for purpose, (part, size) in enumerate(zip(_TASK_PARTS, sizes, strict=True)):
@@ -55,7 +63,7 @@ class _Desk:
             values = (
                 draw_index(self.batch.key, purpose, size)
                 if fixed is None
-                else np.broadcast_to(np.asarray(fixed, dtype=np.int64), (self.n,)).copy()
+                else _spread(fixed, part, self.n)
             )
             if values.min() < 0 or values.max() >= size:
                 raise UserError(f"options[{part!r}] must lie in 0..{size - 1}.")
@@ -89,7 +97,7 @@ class _Desk:
         outcome, _ = self.batch.step(actions, response=Response(*response))
         outcome = outcome._replace(length=np.array([len(t.split()) for t in cut], np.float64))
         if self.copy_reward is None:
-            reward, terms = self.reward(outcome)
+            reward, terms = rewarded(self.reward, outcome)
         else:
             reward, terms = score_copy(self.copy_reward, cut, self.rows)
         return step_info(outcome) | {"reward_terms": terms}, reward
@@ -134,6 +142,8 @@ class CopywritingVectorEnv(gym.vector.VectorEnv[tuple[str, ...], tuple[str, ...]
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
         """Put a new brief in every row; see `CopywritingEnv.reset`."""
+        seed = seeds_of(seed, self.num_envs)
+        reset_options(options, ("user", *_TASK_PARTS))
         super().reset(seed=seed if isinstance(seed, int) else None)
         batch = self._desk.batch
         if seed is not None or batch.episode[0] < 0:
@@ -225,6 +235,8 @@ class CopywritingEnv(gym.Env[str, str]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
         """Put a new brief on the desk."""
+        seed = one_seed(seed)
+        reset_options(options, ("user", *_TASK_PARTS))
         super().reset(seed=seed)
         batch = self._desk.batch
         if seed is not None or batch.episode[0] < 0:
@@ -248,6 +260,14 @@ class CopywritingEnv(gym.Env[str, str]):
 
     def _task(self) -> dict[str, Any]:
         return {name: int(value[0]) for name, value in self._desk.info().items()}
+
+
+def _spread(values: Any, part: str, n: int) -> np.ndarray:
+    """Return an option that fixes a part of the tasks, one number or one a row, as (N,) int64."""
+    numbers = whole_numbers(values, f"options[{part!r}]")
+    if numbers.shape not in ((), (1,), (n,)):
+        raise UserError(f"options[{part!r}] has shape {numbers.shape}; give one number, or {n}.")
+    return np.broadcast_to(numbers, (n,)).copy()
 
 
 def _answering(users: UserModel) -> UserModel:

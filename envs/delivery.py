@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -10,9 +12,9 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from copygym.envs.errors import UserError
+from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.kernel import BUDGET, FATIGUE, STATE_NAMES, UserBatch
-from copygym.envs.outcome import Outcome, RewardShape, click_reward
+from copygym.envs.outcome import Outcome, RewardShape, reward_shape, rewarded
 from copygym.envs.render import Timeline
 from copygym.envs.users import UserModel
 
@@ -24,6 +26,52 @@ def draw_key(rng: np.random.Generator) -> np.uint64:
     return np.uint64(rng.integers(0, _KEY_BOUND))
 
 
+def one_seed(seed: Any) -> int | None:
+    """Return a reset's seed as a Python integer, which Gymnasium asks for; None stays None.
+
+    Raises:
+        UserError: it is no whole number of 0 or more.
+    """
+    if seed is None:
+        return None
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise UserError(f"reset got seed={seed!r}; give a whole number of 0 or more.")
+    return number
+
+
+def seeds_of(seed: Any, n: int) -> int | list[int | None] | None:
+    """Return a vector reset's seed: one integer, or one or None for each of the ``n`` rows.
+
+    Raises:
+        UserError: another number of seeds, or one that is no whole number of 0 or more.
+    """
+    if isinstance(seed, list | tuple) or (isinstance(seed, np.ndarray) and seed.ndim):
+        if len(seed) != n:
+            raise UserError(f"reset got {len(seed)} seeds for {n} environments.")
+        return [one_seed(one) for one in seed]
+    return one_seed(seed)
+
+
+def reset_options(options: Any, known: Sequence[str] = ("user",)) -> dict[str, Any]:
+    """Return a reset's options, checked.
+
+    Raises:
+        UserError: they are no dict, or one is not among the ``known``.
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise UserError(f"reset got options={options!r}; give a dict of {', '.join(known)}.")
+    for name in options:
+        if name not in known:
+            raise unknown_name("reset option", str(name), list(known))
+    return dict(options)
+
+
 def draw_keys(seed: int | list[int | None] | None, n: int, rng: np.random.Generator) -> np.ndarray:
     """Return (n,) uint64 base keys; row i gets what a single environment seeded ``seed + i`` gets.
 
@@ -32,11 +80,10 @@ def draw_keys(seed: int | list[int | None] | None, n: int, rng: np.random.Genera
         n: number of rows.
         rng: source of the keys of rows without a seed.
     """
+    seed = seeds_of(seed, n)
     seeds = [seed + i for i in range(n)] if isinstance(seed, int) else seed
     if seeds is None:
         return rng.integers(0, _KEY_BOUND, size=n).astype(np.uint64)
-    if len(seeds) != n:
-        raise UserError(f"reset got {len(seeds)} seeds for {n} environments.")
     return np.array(
         [draw_key(rng if one is None else seeding.np_random(one)[0]) for one in seeds], np.uint64
     )
@@ -119,7 +166,7 @@ class DeliveryVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]
     ) -> None:
         self.users = default_users() if users is None else users
         self.num_envs, self.horizon, self.render_mode = num_envs, horizon, render_mode
-        self.reward: RewardShape = click_reward if reward is None else reward
+        self.reward = reward_shape(reward)
         self.batch = UserBatch(self.users, num_envs, horizon, budget)
         self.single_observation_space = observation_space(self.batch)
         self.single_action_space = gym.spaces.Discrete(self.users.catalogue.n_actions)
@@ -140,11 +187,15 @@ class DeliveryVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]
             seed: row i is seeded ``seed + i``; or one seed a row. None goes on with the next
                 episode of each row.
             options: ``{"user": (N,) rows of the population}`` fixes who is simulated.
+
+        Raises:
+            UserError: a seed that is no whole number, or an unknown option.
         """
+        seed, options = seeds_of(seed, self.num_envs), reset_options(options)
         super().reset(seed=seed if isinstance(seed, int) else None)
         if seed is not None or self.batch.episode[0] < 0:
             self.batch.seed(draw_keys(seed, self.num_envs, self.np_random))
-        self.batch.reset(user=(options or {}).get("user"))
+        self.batch.reset(user=options.get("user"))
         if self._timeline is not None:
             self._timeline.clear()
         return self.batch.observe(), {"action_mask": self.action_masks()}
@@ -160,7 +211,7 @@ class DeliveryVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]
             raise ValueError(f"actions must lie in 0..{self.users.catalogue.n_actions - 1}")
         batch = self.batch
         outcome, propensity = batch.step(actions)
-        reward, terms = self.reward(outcome)
+        reward, terms = rewarded(self.reward, outcome)
         terminated = outcome.unsubscribe.copy()
         truncated = outcome.last & ~terminated
         info = step_info(outcome, propensity)
@@ -264,7 +315,7 @@ send, sends, clicks (shares of the horizon), last click | [0, 1] |
     ) -> None:
         self.users = default_users() if users is None else users
         self.horizon, self.render_mode = horizon, render_mode
-        self.reward: RewardShape = click_reward if reward is None else reward
+        self.reward = reward_shape(reward)
         self.batch = UserBatch(self.users, 1, horizon, budget)
         self.observation_space = observation_space(self.batch)
         self.action_space = gym.spaces.Discrete(self.users.catalogue.n_actions)
@@ -276,11 +327,11 @@ send, sends, clicks (shares of the horizon), last click | [0, 1] |
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start the next episode; ``options={"user": i}`` fixes who is simulated."""
+        seed, options = one_seed(seed), reset_options(options)
         super().reset(seed=seed)
         if seed is not None or self.batch.episode[0] < 0:
             self.batch.seed(np.array([draw_key(self.np_random)]))
-        user = (options or {}).get("user")
-        self.batch.reset(user=None if user is None else np.atleast_1d(user))
+        self.batch.reset(user=options.get("user"))
         if self._timeline is not None:
             self._timeline.clear()
         return self.batch.observe()[0], {"action_mask": self.action_masks()}
@@ -292,7 +343,7 @@ send, sends, clicks (shares of the horizon), last click | [0, 1] |
             raise ValueError(f"action {action} is outside 0..{self._n_actions - 1}")
         batch = self.batch
         outcome, propensity = batch.step(np.array([index]))
-        reward, terms = self.reward(outcome)
+        reward, terms = rewarded(self.reward, outcome)
         terminated = bool(outcome.unsubscribe[0])
         truncated = not terminated and bool(batch.time[0] >= self.horizon)
         p, best = float(outcome.click_probability[0]), float(outcome.best_click_probability[0])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from copygym.envs.catalogue import HOLD
 from copygym.envs.scores import (
     auc_counts,
     auc_of_levels,
@@ -24,6 +25,12 @@ from copygym.envs.scores import (
 )
 from copygym.envs.storage import read_json, write_json, write_text
 
+#: Said of click rates where users also click while nothing was sent.
+ORGANIC_TOO = (
+    "Decisions at which nothing was sent ('hold') count as impressions, and their clicks are "
+    "organic: these are no click-through rates of sends."
+)
+
 
 class Interval(NamedTuple):
     """A number with its 95% interval."""
@@ -35,14 +42,14 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class GroupRate:
-    """Simulated against real CTR of one group of impressions.
+    """Simulated against real click rate of one group of impressions.
 
     Attributes:
         kind: ``segment``, ``arm``, ``channel`` or ``slot``.
         name: of the group.
         impressions: held-out impressions.
-        simulated: mean simulated CTR on these impressions.
-        real: their real CTR with its 95% interval (Wilson, users as clusters).
+        simulated: mean simulated click rate on these impressions.
+        real: their real click rate with its 95% interval (Wilson, users as clusters).
     """
 
     kind: str
@@ -59,7 +66,7 @@ class GroupRate:
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """One bin of the calibration curve: predicted and real CTR, with the real one's interval."""
+    """One bin of the calibration curve: predicted and real click rate, the latter's interval."""
 
     impressions: int
     predicted: float
@@ -78,7 +85,7 @@ class FidelityCard:
         fitted_rows: their rows.
         held_out_users: units on this card, none of them fitted.
         held_out_rows: their rows.
-        base_rate: CTR of the fitted rows: what the skills are measured against.
+        base_rate: click rate of the fitted rows: what the skills are measured against.
         log_loss: nats per impression.
         log_loss_base: of the base rate.
         log_loss_skill: ``1 - log_loss / log_loss_base``.
@@ -89,7 +96,8 @@ class FidelityCard:
             so its interval leans upwards.
         ece_floor: mean ECE of a perfect model on the same rows: what noise alone makes.
         curve: those bins.
-        groups: CTR simulated and real, by segment, arm, channel and slot.
+        groups: click rates simulated and real, by segment, arm, channel and slot. Where users also
+            click while nothing was sent, such decisions count as impressions, of arm "hold".
         effects: named effects that the log identified, with standard errors, as sentences.
         assumptions: sentences on what no data supports.
     """
@@ -163,6 +171,8 @@ class FidelityCard:
             *self._curve_lines(),
             *self._group_lines(largest_groups),
         ]
+        if any(group.name == HOLD for group in self.groups if group.kind == "arm"):
+            lines += [ORGANIC_TOO, ""]
         for title, sentences in (("Measured", self.effects), ("Assumed", self.assumptions)):
             if sentences:
                 lines += [f"{title}:", "", *(f"- {s}" for s in sentences), ""]
@@ -170,7 +180,12 @@ class FidelityCard:
 
     def _curve_lines(self) -> list[str]:
         rows = [f"| {b.predicted:.4f} | {_shown(b.real)} | {b.impressions:,} |" for b in self.curve]
-        return ["| predicted CTR | real CTR | impressions |", "|---|---|---|", *rows, ""]
+        return [
+            "| predicted click rate | real click rate | impressions |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
 
     def _group_lines(self, largest: int) -> list[str]:
         lines = []
@@ -182,7 +197,7 @@ class FidelityCard:
                 f"By {kind}: {inside} of {len(groups)} simulated rates lie in the real one's "
                 f"interval{'' if len(shown) == len(groups) else f'; the {len(shown)} largest'}.",
                 "",
-                f"| {kind} | simulated CTR | real CTR | impressions |",
+                f"| {kind} | simulated click rate | real click rate | impressions |",
                 "|---|---|---|---|",
                 *(
                     f"| {g.name} | {g.simulated:.4f} | {_shown(g.real)} | {g.impressions:,} |"
@@ -223,7 +238,7 @@ def make_card(
         k: (N,) clicks.
         unit: (N,) int, what is independent: users.
         groups: kind -> ((N,) int code of each row, -1 for none; names of the codes).
-        base_rate: CTR of the fitted rows.
+        base_rate: click rate of the fitted rows.
         name: of the simulator.
         family: of the response model.
         fitted: numbers of units and of rows that were fitted.

@@ -9,6 +9,8 @@ keys meet the same luck (common random numbers). The hash is the output function
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -319,6 +321,24 @@ def _step(  # type: ignore[no-untyped-def]
                 drift[rows[j], labels[ints[0, j], 2]] += drift_click
 
 
+def whole_numbers(values: Any, name: str) -> np.ndarray:
+    """Return numbers that a user gave as int64.
+
+    Raises:
+        UserError: one of them is not whole, or no number.
+    """
+    try:
+        given = np.asarray(values)
+        with np.errstate(invalid="ignore"):
+            numbers = given.astype(np.int64)
+        exact = bool(given.dtype.kind in "iuf" and (numbers == given).all())
+    except (TypeError, ValueError, OverflowError):
+        exact = False
+    if not exact:
+        raise UserError(f"{name} is {values!r}; give whole numbers.")
+    return numbers
+
+
 def draw_index(key: np.ndarray, purpose: int, size: int) -> np.ndarray:
     """Return (N,) int64 uniform draws from 0..size-1, a function of episode key and purpose."""
     counter = np.uint64(_DRAW_TASK + purpose)
@@ -403,6 +423,7 @@ class UserBatch:
         self._no_rows = np.empty(0, np.int64)
         # Kept up to date by the kernel; its last K columns, log(1 + count), are also its state.
         self._observation = np.zeros((n, self.observation_size), np.float32)
+        self._budget_column = self.layout()["state"].start + STATE_NAMES.index("budget_left")
         self._topic_of_creative = catalogue.topic_of_creative.astype(np.int32)
         sends = np.where(users.allowed[:, None, 1:], users.click_logit[:, :, 1:], -np.inf)
         by_creative = sends.reshape(len(users), -1, catalogue.n_creatives, catalogue.n_channels)
@@ -438,7 +459,7 @@ class UserBatch:
         """Begin the next episode of the given rows, with the given users or drawn ones."""
         rows = self.rows if rows is None else rows
         if user is not None:
-            user = np.asarray(user, dtype=np.int64)
+            user = np.atleast_1d(whole_numbers(user, "options['user']"))
             if user.shape != rows.shape or user.min() < 0 or user.max() >= len(self.users):
                 raise UserError(
                     f"options['user'] must be {rows.size} row numbers in 0..{len(self.users) - 1}."
@@ -448,6 +469,18 @@ class UserBatch:
             self._features, self.users.catalogue.n_slots, self.horizon, self.budget, self.key,
             self.user, self.time, self.state, self.count, self.drift, self._observation,
         )  # fmt: skip
+
+    def charge(self, rows: np.ndarray, left: np.ndarray, *, shown: bool = True) -> None:
+        """Set what rows may still spend: a budget that others draw on as well.
+
+        Args:
+            rows: (M,) rows.
+            left: (M,) currency.
+            shown: tell it in their observation too.
+        """
+        self.state[rows, BUDGET] = left
+        if shown and 0.0 < self.budget < np.inf:
+            self._observation[rows, self._budget_column] = left / self.budget
 
     def step(
         self,

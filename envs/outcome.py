@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+
+from copygym.envs.errors import UserError
 
 
 class Outcome(NamedTuple):
@@ -45,6 +47,75 @@ class RewardShape(Protocol):
     def __call__(self, outcome: Outcome) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return the reward (N,) float64 and the weighted terms (N,) that sum to it."""
         ...
+
+
+def reward_shape(reward: RewardShape | None) -> RewardShape:
+    """Return the reward that an environment was given, or one per click where it was given none.
+
+    Raises:
+        UserError: it cannot be called.
+    """
+    if reward is None:
+        return click_reward
+    if not callable(reward):
+        raise UserError(
+            f"reward={reward!r} cannot be called; give a function of an Outcome, such as "
+            "copygym.rewards.RewardShape."
+        )
+    return reward
+
+
+def rewarded(reward: RewardShape, outcome: Outcome) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the reward (N,) float64 of a step and its terms, (N,) each, checked.
+
+    A number that is none would be learned from without a word: bandits hold for ever after.
+
+    Args:
+        reward: returns the reward and its named terms, or the reward alone.
+        outcome: N decisions.
+
+    Raises:
+        UserError: the answer has another shape than (N,), or is not finite.
+    """
+    answer = reward(outcome)
+    values, terms = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, {})
+    n = len(outcome.action)
+    checked = _numbers(reward, values, n, "")
+    if not isinstance(terms, dict):
+        raise UserError(
+            f"the reward {_name(reward)} returned {type(terms).__name__} as its terms; it must "
+            "return a dict of arrays by name."
+        )
+    return checked, {
+        name: _numbers(reward, term, n, f" as its term {name!r}") for name, term in terms.items()
+    }
+
+
+def _numbers(reward: RewardShape, values: Any, n: int, which: str) -> np.ndarray:
+    try:
+        numbers = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"the reward {_name(reward)} returned {type(values).__name__}{which}; it must return "
+            f"{n} numbers, one for each decision."
+        ) from None
+    if numbers.shape != (n,):
+        raise UserError(
+            f"the reward {_name(reward)} returned shape {numbers.shape}{which} for {n} decisions; "
+            "it must return one number for each."
+        )
+    if not np.isfinite(numbers).all():
+        row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise UserError(
+            f"the reward {_name(reward)} returned {numbers[row]}{which} for decision {row}; it "
+            "must return finite numbers."
+        )
+    return numbers
+
+
+def _name(reward: Any) -> str:
+    inner = getattr(reward, "func", reward)  # of a functools.partial
+    return str(getattr(inner, "__name__", type(inner).__name__))
 
 
 def click_reward(outcome: Outcome) -> tuple[np.ndarray, dict[str, np.ndarray]]:

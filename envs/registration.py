@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 #: Environment id -> module and class name (the vector class is the same name with "Vector").
 ENVIRONMENTS = {
     "copygym/Delivery-v0": ("delivery", "Delivery"),
     "copygym/Copywriting-v0": ("copywriting", "Copywriting"),
     "copygym/Campaign-v0": ("campaign", "Campaign"),
+    "copygym/Campaign-v1": ("campaign", "Campaign"),
 }
+#: Arguments by which an older id behaves as it did.
+_AS_BEFORE: dict[str, dict[str, Any]] = {"copygym/Campaign-v0": {"stale_budget": True}}
 
 
 def register_environments() -> None:
@@ -26,4 +31,5 @@ def register_environments() -> None:
                 vector_entry_point=f"copygym.envs.{module}:{cls}VectorEnv",
                 # Fixed horizons are part of the task; a TimeLimit wrapper would hide them.
                 max_episode_steps=None,
+                kwargs=_AS_BEFORE.get(name, {}),
             )

@@ -93,6 +93,24 @@ def with_interval(value: float, resampled: np.ndarray, level: float = 0.95) -> E
     return Estimate(value, float(low), float(high))
 
 
+def no_events(n: float, *, share: bool, level: float = 0.95) -> Estimate:
+    """Return 0 with the exact interval of a sample of size ``n`` in which an event never happened.
+
+    Resamples of zeros are zeros, so a bootstrap would be certain. Exact are Clopper and Pearson's
+    interval for a share, whose upper end is close to 3.7 / n ("rule of three"; 3 where one asks for
+    the upper end alone), and that of a Poisson count for a mean number of events. Both take the n
+    chances to be independent of each other.
+
+    Args:
+        n: chances that there were, > 0.
+        share: whether each chance has one event at most.
+        level: coverage of the interval, in (0, 1).
+    """
+    tail = (1 - level) / 2
+    high = 1.0 - tail ** (1.0 / n) if share else -np.log(tail) / n
+    return Estimate(0.0, 0.0, float(high))
+
+
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Return ``numerator / denominator``, NaN where the denominator is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -242,6 +242,7 @@ def summary(log: Any) -> str:
 
     from copygym.envs.catalogue import HOLD
     from copygym.envs.clicklog import all_clicked
+    from copygym.experiments.evidence import log_notes
 
     held = pl.col("creative_id") == HOLD if log.has("creative_id") else pl.lit(False)
     shown, clicked = pl.col("impressions").cast(pl.Int64), pl.col("clicks").cast(pl.Int64)
@@ -287,8 +288,7 @@ def summary(log: Any) -> str:
         lines.append("  note: every row is 'hold', so nothing was sent.")
     elif clicks == sent:
         lines.append(f"  note: {all_clicked(sent)}")
-    elif not clicks:
-        lines.append("  note: nothing that was sent was clicked, so no response can be learned.")
+    lines += [f"  note: {note}" for note in log_notes(log)]
     if arms < 2:
         lines.append("  note: one arm only, so there is no choice to learn or judge.")
     if not log.has("propensity"):

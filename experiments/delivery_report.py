@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from copygym.envs.catalogue import Catalogue
+from copygym.envs.catalogue import HOLD, Catalogue
+from copygym.envs.fidelity import ORGANIC_TOO
 from copygym.envs.render import Event
 from copygym.experiments.figures import (
     Picture,
@@ -25,6 +26,7 @@ MAIN = ("ctr", "clicks_per_user", "profit_per_user", "unsubscribe_rate")
 _OUTCOMES = (
     "reward_per_user",
     "sends_per_user",
+    "organic_per_user",
     "cvr",
     "revenue_per_user",
     "cost_per_user",
@@ -37,7 +39,8 @@ def main_table(result: Mapping[str, Any]) -> Table:
     """Return CTR, clicks, profit and unsubscribes by policy with intervals."""
     caption = (
         f"95% intervals over {result['users']:,} held-out users (bootstrap), "
-        f"{result['horizon']} slots each. {result['judge']}"
+        f"{result['horizon']} slots each. {result['judge']}{organic_remark(result['metrics'])}"
+        f"{_profit_remark(result)}"
     )
     return policy_table(result, MAIN, "metrics", caption)
 
@@ -54,6 +57,35 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
         if section is not None:
             found.append(section)
     return found
+
+
+def organic_remark(metrics: Mapping[str, Any]) -> str:
+    """Return what a caption says of clicks without a send; nothing where there are none.
+
+    Args:
+        metrics: policy -> metric -> estimate.
+    """
+    if not _organic(metrics):
+        return ""
+    return (
+        " CTR: clicks on sends, over sends. Clicks per user also count organic ones, made in slots "
+        "in which nothing was sent."
+    )
+
+
+def _profit_remark(result: Mapping[str, Any]) -> str:
+    """Return why all profits are 0, where they are: an interval of zeros is no knowledge."""
+    money = ("revenue_per_user", "cost_per_user")
+    if any(by[key]["value"] for by in result["metrics"].values() for key in money):
+        return ""
+    unknown = ("the log records no conversions", "the log records no revenue")
+    if any(text.startswith(unknown) for text in result.get("assumptions", ())):
+        return " Profit is 0 as the log records no revenue and a send costs nothing."
+    return " Profit is 0 as nobody happened to buy anything; its interval does not tell who would."
+
+
+def _organic(metrics: Mapping[str, Any]) -> bool:
+    return any((by.get("organic_per_user") or {}).get("value") for by in metrics.values())
 
 
 def policy_table(
@@ -96,7 +128,9 @@ def _comparison(result: Mapping[str, Any]) -> Section:
 
 
 def _more_metrics(result: Mapping[str, Any]) -> Section:
-    outcomes = policy_table(result, _OUTCOMES, "metrics", "Per user over the whole horizon.")
+    organic = _organic(result["metrics"])
+    keys = tuple(key for key in _OUTCOMES if key != "organic_per_user" or organic)
+    outcomes = policy_table(result, keys, "metrics", "Per user over the whole horizon.")
     variety = policy_table(
         result,
         _VARIETY,
@@ -230,7 +264,9 @@ def _calibration(card: Mapping[str, Any]) -> Picture:
         "low": [b["real"][1] for b in bins],
         "high": [b["real"][2] for b in bins],
     }
-    caption = "Predicted and observed CTR of held-out users in bins of equal size, 95% intervals."
+    caption = (
+        "Predicted and observed click rate of held-out users in bins of equal size, 95% intervals."
+    )
     return calibration_figure("calibration", caption, curve)
 
 
@@ -257,7 +293,9 @@ def _group_table(card: Mapping[str, Any], kind: str, largest: int = 8) -> Table:
         f"By {kind}: {inside} of {len(groups)} simulated rates lie in the real one's 95% interval"
         f"{'' if len(shown) == len(groups) else f'; the {len(shown)} largest are shown'}."
     )
-    return Table((kind, "simulated CTR %", "real CTR %", "impressions"), rows, caption)
+    if kind != "channel" and any(g["name"] == HOLD for g in card["groups"]):
+        caption += f" {ORGANIC_TOO}"
+    return Table((kind, "simulated rate %", "real rate %", "impressions"), rows, caption)
 
 
 def _triple(values: list[float | None], digits: int = 4) -> str:

@@ -76,6 +76,7 @@ class _Tally:
             "unsubscribed": outcome.unsubscribe,
             "steps": np.ones(len(alive)),
             "step_regret": np.where(np.isfinite(regret), regret, 0.0),
+            "organic": outcome.click & ~outcome.sent,
         }
         for name, values in step.items():
             self.totals[:, TOTALS.index(name)] += np.where(alive, values, 0.0)

@@ -19,11 +19,12 @@ from copygym.envs.errors import UserError
 from copygym.envs.storage import read_json
 from copygym.experiments.delivery import evaluation_setting
 from copygym.experiments.evaluate_runs import Group, Source, baseline_of
+from copygym.experiments.evidence import cautions
 from copygym.experiments.files import plain
 from copygym.experiments.folder import RunFolder
 from copygym.experiments.metrics import Episodes, policy_metrics
 from copygym.experiments.people import Judge, make_judge, split_users
-from copygym.experiments.stages import derived_seed, describe, load_log
+from copygym.experiments.stages import derived_seed, describe, load_log, seen
 
 if TYPE_CHECKING:
     from copygym.agents.base import Agent
@@ -96,6 +97,7 @@ def play_group(
         pair = {key: played[key][name] for key in (JUDGE, SIMULATOR)}
         gap[name] = policy_metrics(pair, JUDGE, None, resamples, boot)["differences"][SIMULATOR]
     support, reason = _support(group, parts["test"], fitted)
+    rows_seen = {name: seen(part) for name, part in parts.items()}
     result = {
         "runs": [source.name for source in group.sources],
         "task": group.task,
@@ -122,6 +124,7 @@ def play_group(
             *(f"the judge: {text}" for text in judge.users.assumptions),
         ],
         "notes": list(log.notes),
+        "cautions": cautions({"rows_seen": rows_seen, "notes": log.notes}),
     }
     numbers: dict[str, Any] = plain(result)
     return numbers
@@ -222,6 +225,8 @@ def _support(
     horizon = int(group.sources[0].config["env"]["horizon"])
     try:
         log = decisions(rows)
+        for contradiction in log.propensity_check.contradictions:
+            return {}, contradiction.rstrip(".")
         found: dict[str, dict[str, float] | None] = {}
         for name, folder in group.agents.items():
             agent = _loaded(folder, horizon)

@@ -10,7 +10,7 @@ import numpy as np
 
 from copygym.experiments import aggregate_report
 from copygym.experiments.aggregate import aggregate
-from copygym.experiments.delivery_report import MAIN
+from copygym.experiments.delivery_report import MAIN, organic_remark
 from copygym.experiments.evaluate_play import JUDGE, SIMULATOR
 from copygym.experiments.figures import interval_figure, metric_panels
 from copygym.experiments.metrics import METRICS
@@ -196,7 +196,14 @@ def _judged(result: Mapping[str, Any]) -> str:
         for entry in by_policy.values()
         for key in MAIN
     )
-    return f"{judge} {_DASH}" if dash else judge
+    metrics = {
+        f"{task}/{policy}": entry["metrics"]
+        for task, by_policy in result["table"].items()
+        for policy, entry in by_policy.items()
+    }
+    few = dict.fromkeys(text for group in result["groups"] for text in group.get("cautions", ()))
+    warned = "".join(f" Caution, {text}" for text in few)
+    return f"{judge}{f' {_DASH}' if dash else ''}{organic_remark(metrics)}{warned}"
 
 
 def _intervals(result: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from copygym.envs.errors import UserError
 from copygym.envs.storage import read_json
 from copygym.experiments import aggregate_report
 from copygym.experiments.evaluate_runs import Source, labels_of, setting_of, tasks_of
+from copygym.experiments.evidence import cautions
 from copygym.experiments.metrics import METRICS
 from copygym.experiments.stages import derived_seed, learned_name
 
@@ -33,9 +34,8 @@ def aggregated(
     Raises:
         UserError: no such folder, a run that has not finished, or one without policies.
     """
-    found = [
-        (source, values) for path in _runs(folders) for source, values in [_read(path, metric)]
-    ]
+    read = [_read(path, metric) for path in _runs(folders)]
+    found = [(source, values) for source, values, _ in read]
     sources = [source for source, _ in found]
     labels, tasks = labels_of(sources), tasks_of(sources)
     merged: dict[str, dict[str, float]] = {}
@@ -59,7 +59,7 @@ def aggregated(
             raise UserError(
                 f"{path_of[key]} has no policy {base!r}: choose a baseline among {', '.join(run)}."
             )
-    return aggregate_report.over_runs(
+    result = aggregate_report.over_runs(
         list(merged.values()),
         [task_of[key] for key in merged],
         base,
@@ -68,6 +68,8 @@ def aggregated(
         resamples=resamples,
         seed=derived_seed(0, "bootstrap"),
     )
+    result["cautions"] = list(dict.fromkeys(text for _, _, texts in read for text in texts))
+    return result
 
 
 def _runs(folders: Sequence[Path]) -> list[Path]:
@@ -81,8 +83,8 @@ def _runs(folders: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _read(folder: Path, metric: str) -> tuple[Source, dict[str, float]]:
-    """Return a finished run and the value of each of its policies."""
+def _read(folder: Path, metric: str) -> tuple[Source, dict[str, float], list[str]]:
+    """Return a finished run, the value of each of its policies, and what its log cannot support."""
     state = read_json(folder / "run.json")
     if state.get("state") != "finished" or not (folder / "result.json").exists():
         raise UserError(
@@ -96,15 +98,17 @@ def _read(folder: Path, metric: str) -> tuple[Source, dict[str, float]]:
         )
     values = {name: entry[metric]["value"] for name, entry in result["metrics"].items()}
     order = tuple(result["policies"])
-    return Source(folder.name, folder, config, str(state["code"]), order), values
+    source = Source(folder.name, folder, config, str(state["code"]), order)
+    return source, values, cautions(result)
 
 
 def text(found: dict[str, Any]) -> str:
     """Return what is printed: the tables of `aggregate_report`, without its figure."""
+    notes = "".join(f"\ncaution, {text}\n" for text in found.get("cautions", ()))
     if "missing" in found:
-        return f"\n{found['missing']}\n"
+        return f"\n{found['missing']}\n{notes}"
     section = aggregate_report.section(found)
     parts = [section.heading, *section.text]
     for table in section.tables:
         parts += [table.to_text(), table.caption]
-    return "\n" + "\n\n".join(parts) + "\n"
+    return "\n" + "\n\n".join(parts) + f"\n{notes}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from copygym.envs.catalogue import HOLD
+from copygym.envs.fidelity import ORGANIC_TOO
 from copygym.experiments.fidelity_judges import LOG, TRUTH
 from copygym.experiments.fidelity_segments import chance_of_worst, worst
 from copygym.experiments.figures import PALETTE, Picture, draw, interval_figure
@@ -346,7 +348,7 @@ def _segments(result: Mapping[str, Any]) -> Section:
             )
     overview = Table(
         (
-            "simulator", "inside", "worst", "simulated CTR %", "real CTR %", "real / simulated",
+            "simulator", "inside", "worst", "simulated rate %", "real rate %", "real / simulated",
             "chance of such a worst",
         ),
         tuple(rows),
@@ -357,7 +359,7 @@ def _segments(result: Mapping[str, Any]) -> Section:
     homes = result["homes"]
     first = result["calibration"][homes[0]]
     each = Table(
-        ("group", "impressions", "real CTR %", *(f"{home} %" for home in homes)),
+        ("group", "impressions", "real rate %", *(f"{home} %" for home in homes)),
         tuple(
             (
                 _group(rate),
@@ -368,7 +370,8 @@ def _segments(result: Mapping[str, Any]) -> Section:
             for index, rate in enumerate(first)
         ),
         "Simulated click rates on held-out rows as they are, at the log's own base rate; * lies "
-        "outside the real rate's interval.",
+        "outside the real rate's interval."
+        f"{f' {ORGANIC_TOO}' if any(rate['name'] == HOLD for rate in first) else ''}",
     )
     pictures: tuple[Picture, ...] = ()
     if users := _user_rates(first):

@@ -213,7 +213,7 @@ def lines_figure(
 def calibration_figure(
     name: str, caption: str, curve: Mapping[str, Sequence[float | None]]
 ) -> Picture:
-    """Draw observed against predicted CTR by bin.
+    """Draw observed against predicted click rate by bin.
 
     Args:
         name: file name.
@@ -230,8 +230,8 @@ def calibration_figure(
             axes.vlines(predicted, low, high, color=PALETTE[0], alpha=0.5)
         top = float(np.nanmax(np.concatenate([predicted, observed]))) * 1.05
         axes.plot([0, top], [0, top], color=PALETTE[6], lw=1, ls="--")
-        axes.set_xlabel("predicted CTR")
-        axes.set_ylabel("observed CTR")
+        axes.set_xlabel("predicted click rate")
+        axes.set_ylabel("observed click rate")
         axes.grid(alpha=0.25)
 
     return draw(name, caption, (4.6, 3.8), plot)

@@ -4,8 +4,9 @@ Glossary (every key that results carry):
 
 | key | meaning | unit |
 |---|---|---|
-| `ctr` | clicks / sends | share |
-| `clicks_per_user` | clicks of one user over the horizon | clicks |
+| `ctr` | clicks on sends / sends | share |
+| `clicks_per_user` | clicks of one user over the horizon, organic ones included | clicks |
+| `organic_per_user` | of these, clicks in slots in which nothing was sent | clicks |
 | `sends_per_user` | sends to one user over the horizon | sends |
 | `cvr` | conversions / clicks | share |
 | `revenue_per_user`, `cost_per_user`, `profit_per_user` | over the horizon | currency |
@@ -21,11 +22,14 @@ Glossary (every key that results carry):
 Novelty and coverage follow Castells, Hurley and Vargas (2015, Recommender Systems Handbook,
 "Novelty and diversity in recommender systems"). The bootstrap can only lose creatives, never find
 new ones, so the interval of `coverage` lies at and below its value.
+
+A bootstrap of a sample without a single click (or unsubscribe) knows nothing of those to come, and
+its interval would be a point. There the interval is the exact one of a count of 0; see `no_events`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +37,7 @@ import numpy as np
 from copygym.experiments.bootstrap import (
     RESAMPLES,
     Estimate,
+    no_events,
     ratio,
     resample_sums,
     with_interval,
@@ -52,6 +57,7 @@ TOTALS = (
     "novelty",
     "pairs",
     "differing_pairs",
+    "organic",
 )
 
 
@@ -93,6 +99,11 @@ def _share(top: str, bottom: str) -> Callable[[np.ndarray], np.ndarray]:
     return lambda sums: ratio(sums[..., upper], sums[..., lower])
 
 
+def _ctr(sums: np.ndarray) -> np.ndarray:
+    clicks = sums[..., TOTALS.index("clicks")] - sums[..., TOTALS.index("organic")]
+    return ratio(clicks, sums[..., TOTALS.index("sends")])
+
+
 def _profit(sums: np.ndarray) -> np.ndarray:
     money = sums[..., TOTALS.index("revenue")] - sums[..., TOTALS.index("cost")]
     return ratio(money, sums[..., -1])
@@ -131,23 +142,43 @@ class Metric:
         label: heading in tables.
         statistic: maps sums over users (..., M + 1), number of users last, to values (...).
         unit: "%" for shares, else "".
+        chances: what the events that the metric counts are counted among, if it counts events of
+            chance: a total, or "users".
     """
 
     label: str
     statistic: Callable[[np.ndarray], np.ndarray]
     unit: str = ""
+    chances: str | None = None
+
+    def without_events(self, sums: np.ndarray) -> Estimate | None:
+        """Return the estimate of a sample whose events never happened, or always did, else None.
+
+        Args:
+            sums: (M + 1,) over users, number of users last.
+        """
+        if self.chances is None:
+            return None
+        n = float(sums[-1] if self.chances == "users" else sums[TOTALS.index(self.chances)])
+        value = float(self.statistic(sums[None])[0])
+        if n > 0 and value == 0:
+            return no_events(n, share=self.unit == "%")
+        if n > 0 and value == 1 and self.unit == "%":
+            return Estimate(1.0, 1.0 - no_events(n, share=True).high, 1.0)
+        return None
 
 
 METRICS: dict[str, Metric] = {
-    "ctr": Metric("CTR %", _share("clicks", "sends"), "%"),
-    "clicks_per_user": Metric("clicks/user", _per_user("clicks")),
+    "ctr": Metric("CTR %", _ctr, "%", "sends"),
+    "clicks_per_user": Metric("clicks/user", _per_user("clicks"), chances="users"),
+    "organic_per_user": Metric("organic clicks/user", _per_user("organic")),
     "sends_per_user": Metric("sends/user", _per_user("sends")),
-    "cvr": Metric("CVR %", _share("conversions", "clicks"), "%"),
+    "cvr": Metric("CVR %", _share("conversions", "clicks"), "%", "clicks"),
     "revenue_per_user": Metric("revenue/user", _per_user("revenue")),
     "cost_per_user": Metric("cost/user", _per_user("cost")),
     "profit_per_user": Metric("profit/user", _profit),
     "reward_per_user": Metric("reward/user", _per_user("reward")),
-    "unsubscribe_rate": Metric("unsubscribes %", _per_user("unsubscribed"), "%"),
+    "unsubscribe_rate": Metric("unsubscribes %", _per_user("unsubscribed"), "%", "users"),
     "coverage": Metric("coverage %", _coverage, "%"),
     "effective_creatives": Metric("effective creatives", _effective_creatives),
     "gini": Metric("Gini", _gini),
@@ -178,6 +209,7 @@ def policy_metrics(
     """
     draws: dict[str, dict[str, np.ndarray]] = {}
     values: dict[str, dict[str, float]] = {}
+    still: dict[str, dict[str, Estimate | None]] = {}
     users = next(iter(policies.values())).users
     for name, episodes in policies.items():
         if not np.array_equal(episodes.users, users):
@@ -187,16 +219,19 @@ def policy_metrics(
         total = np.append(columns.sum(axis=0), len(columns))[None]
         draws[name] = {key: metric.statistic(sums) for key, metric in METRICS.items()}
         values[name] = {key: float(m.statistic(total)[0]) for key, m in METRICS.items()}
+        still[name] = {key: metric.without_events(total[0]) for key, metric in METRICS.items()}
 
     def compare(first: str | None, second: str | None) -> dict[str, dict[str, float]]:
         tree = {}
         for key in METRICS:
             value, spread = 0.0, np.zeros(resamples)
+            exact: list[Estimate | None] = []
             for name, sign in ((first, 1.0), (second, -1.0)):
                 if name is not None:
                     value = value + sign * values[name][key]
                     spread = spread + sign * draws[name][key]
-            tree[key] = with_interval(value, spread).to_dict()
+                    exact.append(still[name][key])
+            tree[key] = (_exact(exact) or with_interval(value, spread)).to_dict()
         return tree
 
     result = {
@@ -206,6 +241,17 @@ def policy_metrics(
     if upper is not None:
         result["regret"] = {name: compare(upper, name) for name in policies if name != upper}
     return result
+
+
+def _exact(parts: Sequence[Estimate | None]) -> Estimate | None:
+    """Return a policy, or a policy less another, none of which saw an event; else None."""
+    if any(part is None for part in parts):
+        return None
+    one, *rest = [part for part in parts if part is not None]
+    if not rest:
+        return one
+    other = rest[0]
+    return Estimate(one.value - other.value, one.low - other.high, one.high - other.low)
 
 
 def segment_metrics(
@@ -241,8 +287,9 @@ def segment_metrics(
             total = np.append(columns.sum(axis=0), len(columns))[None]
             tree[name] = {}
             for key in keys:
-                statistic = METRICS[key].statistic
-                estimate: Estimate = with_interval(float(statistic(total)[0]), statistic(sums))
-                tree[name][key] = estimate.to_dict()
+                metric = METRICS[key]
+                exact = metric.without_events(total[0])
+                value = float(metric.statistic(total)[0])
+                tree[name][key] = (exact or with_interval(value, metric.statistic(sums))).to_dict()
         result[str(names[index])] = {"users": int(counts[index]), "metrics": tree}
     return result

@@ -38,6 +38,8 @@ __all__ = [
     "ips", "model_terms", "sndr", "snips", "support", "switch_dr", "terms_of", "value_terms",
 ]  # fmt: skip
 
+#: Smaller propensities are no probabilities of something that happened.
+LEAST_PROPENSITY = 1e-12
 #: Entries of a decisions x actions block that are in memory at once.
 _BLOCK = 1 << 18
 
@@ -136,7 +138,7 @@ def check_log(
 
     Args:
         actions: (N,) int64 in [0, A).
-        propensities: (N,) float64 in (0, 1].
+        propensities: (N,) float64 in (0, 1], none below `LEAST_PROPENSITY`.
         target_NA: (N, A) float64 rows that sum to 1, or None.
         outcomes: (N,) float64, finite, or None.
     """
@@ -153,6 +155,12 @@ def check_log(
         raise UserError(
             f"off-policy log: row {bad[0]}: propensity is {propensities[bad[0]]}; it must lie in "
             "(0, 1], so drop such rows or give the logging policy's probabilities."
+        )
+    if propensities.min() < LEAST_PROPENSITY:
+        row = int(np.argmin(propensities))
+        raise UserError(
+            f"off-policy log: row {row}: propensity is {propensities[row]:.3g}, and no log is long "
+            "enough to hold a choice as unlikely; give the logging policy's probabilities."
         )
     if outcomes is not None and not np.isfinite(outcomes).all():
         row = int(np.flatnonzero(~np.isfinite(outcomes))[0])
@@ -242,11 +250,11 @@ def _actions(values: Actions | np.ndarray) -> Actions:
 
 def support(weights: np.ndarray) -> Support:
     """Return effective sample size, overlap and extremes of importance weights (N,)."""
-    n, total, squares = len(weights), float(weights.sum()), float((weights**2).sum())
+    n, total = len(weights), float(weights.sum())
     heaviest = max(1, n // 100)
     top = float(np.partition(weights, n - heaviest)[n - heaviest :].sum())
     return Support(
-        ess=total**2 / squares if squares > 0 else 0.0,
+        ess=_effective(weights),
         max_weight=float(weights.max()),
         mean_weight=total / n,
         n=n,
@@ -265,8 +273,16 @@ def effective_events(terms: Terms) -> float:
     gained = terms.weights * terms.rewards
     if terms.trials is not None:
         gained = gained * terms.trials
-    squares = float((gained**2).sum())
-    return float(gained.sum()) ** 2 / squares if squares > 0 else 0.0
+    return _effective(gained)
+
+
+def _effective(values: np.ndarray) -> float:
+    """Return (sum x)^2 / sum x^2, 0 where all are 0; of any size, as squares may not exist."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if not largest:
+        return 0.0
+    scaled = values / largest
+    return float(scaled.sum()) ** 2 / float((scaled**2).sum())
 
 
 @dataclass(frozen=True)

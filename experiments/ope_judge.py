@@ -65,6 +65,7 @@ def evaluate(
         "users": None if log.unit is None else len(np.unique(log.unit)),
         "arms": len(log.arms),
         "propensities": "estimated" if log.estimated else "recorded",
+        "propensity_check": [one._asdict() for one in log.propensity_check.arms],
         "resamples": resamples,
         "seed": seed,
         "synthetic": log.log.synthetic,
@@ -159,7 +160,7 @@ def judge(
     """
     if target.logging:
         return SUPPORTED, []
-    bad: list[str] = []
+    bad: list[str] = list(log.propensity_check.contradictions)
     weak: list[str] = []
     what = log.outcome
     if target.outside > _WEAK_OUTSIDE:
@@ -169,30 +170,16 @@ def judge(
             "understated."
         )
         (bad if target.outside > MOST_OUTSIDE else weak).append(text)
-    ess, n = held.ess, held.n
-    if held.used == 0:
-        bad.append("the log never did what it would do: only the response model can speak for it.")
-    elif ess < LEAST_ESS:
-        bad.append(
-            f"only {ess:,.0f} effective rows of {n:,} speak for it: the log cannot support it."
-        )
-    elif ess < _WEAK_SHARE * n:
-        weak.append(f"{ess:,.0f} effective rows of {n:,} speak for it: expect wide intervals.")
     events = effective_events(Terms(log.rewards, target.weights, trials=log.trials))
-    if held.used > 0 and events < WEAK_EVENTS:
-        text = (
-            f"its value rests on {events:.1f} effective rows with {what}: intervals from so few "
-            "are too short."
-            if events
-            else f"no row that it would have produced has {what}."
-        )
-        (weak if events >= LEAST_EVENTS else bad).append(text)
-    if held.top_share > _WEAK_TOP:
-        weak.append(f"the heaviest 1% of the rows carry {held.top_share:.0%} of the weight.")
+    few, wide = evidence(held, events, what)
+    bad += few
+    weak += wide
     expected = 1.0 - target.outside
-    gap = abs(held.mean_weight - expected)
-    if held.used > 0 and gap > max(4 * held.mean_weight_error, 0.02):
-        weak.append(
+    gap = held.mean_weight - expected
+    if held.used > 0 and abs(gap) > max(4 * _weight_error(log, target), 0.02):
+        # More than there can be; or less, without small propensities that luck may have left out.
+        sure = abs(gap) > MOST_OUTSIDE and (gap > 0 or log.propensity_check.constant)
+        (bad if sure else weak).append(
             f"the mean weight is {held.mean_weight:.3f} where {expected:.3f} was to be expected: "
             "the propensities are not those of the log, or it never tries what the policy does "
             "in some places."
@@ -204,7 +191,51 @@ def judge(
             "propensities are estimated: right only if the log holds all that the choice "
             "depended on."
         )
-    return UNSUPPORTED if bad else WEAK if weak else SUPPORTED, [*bad, *weak]
+    return verdict_of(bad, weak), [*bad, *weak]
+
+
+def evidence(held: Support, events: float, what: str) -> tuple[list[str], list[str]]:
+    """Return why a log cannot support a policy's value, and what makes it weak.
+
+    Args:
+        held: the policy's weights.
+        events: its `effective_events`.
+        what: the outcome that they are of.
+    """
+    bad: list[str] = []
+    weak: list[str] = []
+    ess, n = held.ess, held.n
+    if held.used == 0:
+        bad.append("the log never did what it would do: only the response model can speak for it.")
+    elif ess < LEAST_ESS:
+        bad.append(
+            f"only {ess:,.0f} effective rows of {n:,} speak for it: the log cannot support it."
+        )
+    elif ess < _WEAK_SHARE * n:
+        weak.append(f"{ess:,.0f} effective rows of {n:,} speak for it: expect wide intervals.")
+    if held.used > 0 and events < WEAK_EVENTS:
+        text = (
+            f"its value rests on {events:.1f} effective rows with {what}: intervals from so few "
+            "are too short."
+            if events
+            else f"no row that it would have produced has {what}."
+        )
+        (weak if events >= LEAST_EVENTS else bad).append(text)
+    if held.top_share > _WEAK_TOP:
+        weak.append(f"the heaviest 1% of the rows carry {held.top_share:.0%} of the weight.")
+    return bad, weak
+
+
+def verdict_of(bad: Sequence[str], weak: Sequence[str]) -> str:
+    """Return the verdict that goes with such reasons."""
+    return UNSUPPORTED if bad else WEAK if weak else SUPPORTED
+
+
+def _weight_error(log: Decisions, target: Target) -> float:
+    """Return the standard error of a policy's mean weight, with users as clusters."""
+    apart = target.weights - target.weights.mean()
+    sums = apart if log.unit is None else np.bincount(log.unit, apart)
+    return float(np.sqrt((sums**2).sum())) / len(log)
 
 
 def _apart(found: Mapping[str, Any]) -> bool:

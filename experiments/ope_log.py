@@ -6,6 +6,7 @@ Axes: N rows of the log, A arms, P features, K folds.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,11 @@ from copygym.envs.catalogue import HOLD
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.errors import UserError, unknown_name
 from copygym.experiments.ope import Grouped, check_log
+from copygym.experiments.ope_propensities import (
+    PropensityCheck,
+    check_propensities,
+    known_groups,
+)
 
 #: Columns of a log that can be the outcome.
 OUTCOMES = ("clicks", "conversions", "revenue", "unsubscribes")
@@ -68,6 +74,16 @@ class Decisions:
         """(N,) impressions of each row."""
         return np.ones(len(self)) if self.trials is None else self.trials
 
+    @cached_property
+    def propensity_check(self) -> PropensityCheck:
+        """Whether the propensities are those of the log; estimated ones fit it by construction."""
+        if self.estimated:
+            return PropensityCheck((), ())
+        groups = known_groups(self.log, self.frame)
+        return check_propensities(
+            self.arms, self.actions, self.propensities, self.sizes, self.unit, groups
+        )
+
 
 def decisions(
     log: ClickLog, outcome: str = "clicks", *, estimate: bool = False, seed: int = 0
@@ -101,7 +117,7 @@ def decisions(
             f"{where}: the arms belong to {frame['test_id'].n_unique():,} tests; off-policy "
             "estimates need one set of arms, so give the rows of one test_id."
         )
-    arms, actions = _arms(log, frame)
+    arms, actions = arms_of(log, frame)
     sizes = frame["impressions"].to_numpy().astype(np.float64)
     rewards = frame[outcome].fill_null(0).to_numpy().astype(np.float64) / sizes
     if not rewards.any():
@@ -138,7 +154,8 @@ def decisions(
     return replace(found, propensities=propensities)
 
 
-def _arms(log: ClickLog, frame: pl.DataFrame) -> tuple[tuple[str, ...], np.ndarray]:
+def arms_of(log: ClickLog, frame: pl.DataFrame) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the names of the arms that rows of a log took, hold first, and (N,) int64 of each."""
     column = "creative_id" if log.has("creative_id") else "text"
     held = pl.col(column) == HOLD
     name = pl.col(column)

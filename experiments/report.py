@@ -11,6 +11,7 @@ from typing import Any
 
 from copygym.envs.errors import UserError
 from copygym.envs.storage import read_json, write_bytes, write_text
+from copygym.experiments.evidence import cautioned
 from copygym.experiments.figures import Picture
 from copygym.experiments.folder import read_run
 from copygym.experiments.tables import Table, number
@@ -74,7 +75,7 @@ def write_report(folder: Path) -> tuple[Path, list[Section]]:
     manifest_path = folder / "manifest.json"
     manifest = read_json(manifest_path) if manifest_path.exists() else {}
     job = load_job(str(config["job"]))
-    table: Table = job.main_table(result)
+    table: Table = cautioned(job.main_table(result), result)
     sections: list[Section] = job.sections(result)
     for section in sections:
         for picture in section.pictures:

@@ -32,6 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.storage import read_json, write_text
+from copygym.experiments.evidence import cautioned
 from copygym.experiments.files import write_result
 from copygym.experiments.folder import RunFolder, locked, open_run, publish
 from copygym.experiments.manifest import write_manifest
@@ -323,7 +324,7 @@ def _run_job(
         write_result(folder.path / "result.json", result)
         write_manifest(folder, argv, result)
         _, sections = write_report(folder.path)
-        _mirror(trackers, job.main_table(result), sections, result)
+        _mirror(trackers, cautioned(job.main_table(result), result), sections, result)
         failed = False
     finally:
         trackers.finish(failed)
@@ -341,7 +342,7 @@ def _mirror(trackers: Trackers, table: Table, sections: list[Any], result: dict[
 def _present(job: Any, folder: RunFolder) -> Path:
     """Print the main table and the report's path on stdout."""
     result = read_json(folder.path / "result.json")
-    table = job.main_table(result)
+    table = cautioned(job.main_table(result), result)
     title = f"{result['title']} (synthetic)" if result.get("synthetic") else result["title"]
     report = folder.path / "report.html"
     sys.stdout.write(f"\n{title}\n\n{table.to_text()}\n\n")

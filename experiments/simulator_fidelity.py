@@ -18,6 +18,7 @@ from copygym.agents.base import load_agent
 from copygym.envs.catalogue import HOLD
 from copygym.envs.errors import UserError, unknown_name
 from copygym.experiments.evaluate import Setting, rows_of
+from copygym.experiments.evidence import contradictions
 from copygym.experiments.fidelity_agreement import (
     LEAST_POLICIES,
     Values,
@@ -125,7 +126,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     supported = [
         policy
         for policy, rows, clicks in zip(decided.policies, ess, events, strict=True)
-        if rows >= LEAST_ESS and clicks >= LEAST_EVENTS
+        if rows >= LEAST_ESS and clicks >= LEAST_EVENTS and not contradictions(log.notes)
     ]
     simulators = [s.name for s in (*first, *second)]
     result: dict[str, Any] = {

@@ -57,11 +57,12 @@ def load_log(data: Mapping[str, Any]) -> ClickLog:
         UserError: a fault of the log, or nothing to learn from: all clicked, or nothing.
     """
     from copygym.envs.datasets import load
+    from copygym.experiments.evidence import noted
 
     options = {key: value for key, value in data.items() if key not in ("name", "path")}
     log = load(str(data["name"]), data.get("path"), **options)
     log.require_outcomes()
-    return log
+    return noted(log)
 
 
 def describe(log: ClickLog) -> dict[str, Any]:
@@ -70,15 +71,22 @@ def describe(log: ClickLog) -> dict[str, Any]:
 
 
 def seen(log: ClickLog) -> dict[str, int]:
-    """Return rows, impressions, clicks and (where known) users of a part of a log."""
+    """Return rows, impressions, clicks and (where known) users of a part of a log.
+
+    Where people click while nothing is sent, ``organic`` says how many of the clicks are such.
+    """
     import polars as pl
+
+    from copygym.experiments.evidence import organic_clicks
 
     counts = [pl.len().alias("rows"), pl.col("impressions").sum(), pl.col("clicks").sum()]
     for column, name in (("user_id", "users"), ("test_id", "tests")):
         if log.has(column):
             counts.append(pl.col(column).n_unique().alias(name))
     row = log.frame.select(counts).collect(engine="streaming").to_dicts()[0]
-    return {key: int(value) for key, value in row.items()}
+    organic = organic_clicks(log)
+    extra = {"organic": organic} if organic else {}
+    return {key: int(value) for key, value in row.items()} | extra
 
 
 def same_data(folder: RunFolder, log: ClickLog) -> dict[str, Any]:

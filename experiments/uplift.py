@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from copygym.envs.catalogue import HOLD, Catalogue
 from copygym.envs.errors import UserError
@@ -18,6 +19,8 @@ from copygym.experiments import ope
 from copygym.experiments.delivery_report import fidelity_section, learning_section
 from copygym.experiments.figures import interval_figure
 from copygym.experiments.folder import Record, RunFolder
+from copygym.experiments.ope_judge import evidence, verdict_of
+from copygym.experiments.ope_propensities import check_propensities
 from copygym.experiments.people import fit
 from copygym.experiments.population import simulate
 from copygym.experiments.report import Section
@@ -37,8 +40,6 @@ from copygym.experiments.tables import Table, interval, number
 from copygym.experiments.tracking import Trackers
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from copygym.envs.fitted import FittedUsers
     from copygym.envs.users import UserModel
 
@@ -163,10 +164,46 @@ def _off_policy(
         derived_seed(config["seed"], "bootstrap"),
     )
     result = table.to_dict()
+    result["verdicts"] = verdicts(log, {**policies, **learned}, table.support, test, catalogue)
     result["arms"] = list(arms)
     result["customers"] = len(test)
     result["shares"] = _shares(learned, users.profiles.segments, arms)
     return result
+
+
+def verdicts(
+    log: ope.OffPolicyLog,
+    policies: Mapping[str, np.ndarray],
+    held: Mapping[str, ope.Support],
+    test: pl.DataFrame,
+    catalogue: Catalogue,
+) -> dict[str, dict[str, Any]]:
+    """Return by policy and outcome whether the log supports the value, and what to know of it.
+
+    Args:
+        log: N held-out decisions.
+        policies: name -> (N, A) float64 probabilities.
+        held: name -> the policy's weights.
+        test: the log's rows, for what was known before a choice.
+        catalogue: names the actions.
+    """
+    arms = [HOLD, *catalogue.creative_ids]
+    groups = {
+        name: test[name].cast(pl.String).fill_null("unknown").to_numpy()
+        for name in test.columns
+        if name.startswith(("user_", "context_")) and 1 < test[name].n_unique() <= 12
+    }
+    check = check_propensities(arms, log.actions, log.propensities, groups=groups)
+    found: dict[str, dict[str, Any]] = {}
+    for name, target_NA in policies.items():
+        weights = ope.importance_weights(log.actions, log.propensities, target_NA)
+        found[name] = {}
+        for outcome, rewards in log.outcomes.items():
+            events = ope.effective_events(ope.Terms(rewards, weights))
+            bad, weak = evidence(held[name], events, outcome)
+            bad = [*check.contradictions, *bad]
+            found[name][outcome] = {"verdict": verdict_of(bad, weak), "warnings": [*bad, *weak]}
+    return found
 
 
 def _customers(fitted: FittedUsers, test: pl.DataFrame) -> UserModel:
@@ -271,6 +308,7 @@ def main_table(result: Mapping[str, Any]) -> Table:
             name,
             *(interval(result["values"][name][o][estimator]) for o in result["outcomes"]),
             f"{result['support'][name]['ess']:,.0f}",
+            _verdict(result, name),
         )
         for name in _policies(result)
     )
@@ -278,8 +316,33 @@ def main_table(result: Mapping[str, Any]) -> Table:
         f"Expected outcomes per customer by {estimator.upper()} on {result['customers']:,} "
         "held-out customers, 95% intervals by bootstrap over customers."
     )
-    columns = ("policy", *(f"{o} per customer" for o in result["outcomes"]), "effective customers")
+    columns = (
+        "policy",
+        *(f"{o} per customer" for o in result["outcomes"]),
+        "effective customers",
+        "log",
+    )
     return Table(columns, rows, caption)
+
+
+def _verdict(result: Mapping[str, Any], policy: str) -> str:
+    """Return a policy's verdicts in a cell: one word where they are the same."""
+    found = result["verdicts"][policy]
+    verdicts = {outcome: found[outcome]["verdict"] for outcome in result["outcomes"]}
+    if len(set(verdicts.values())) == 1:
+        return str(next(iter(verdicts.values())))
+    return ", ".join(f"{outcome} {verdict}" for outcome, verdict in verdicts.items())
+
+
+def _warnings(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the log cannot tell, each sentence once with the policies that it is about."""
+    about: dict[str, list[str]] = {}
+    for name in _policies(result):
+        for entry in result["verdicts"][name].values():
+            for text in entry["warnings"]:
+                if name not in about.setdefault(text, []):
+                    about[text].append(name)
+    return tuple(f"{', '.join(names)}: {text}" for text, names in about.items())
 
 
 def _policies(result: Mapping[str, Any]) -> list[str]:
@@ -348,12 +411,13 @@ def _estimators(result: Mapping[str, Any]) -> Section:
         ),
         "How much of the log speaks for each policy; the mean weight should be near 1.",
     )
+    warnings = _warnings(result)
     text = (
         "IPS and SNIPS weight the customers who happened to get what the policy would have sent; "
         "DM asks the response model alone; DR corrects the model by the weighted residuals and is "
         "unbiased where the propensities are right.",
     )
-    return Section("Estimators", text, (*tables, support))
+    return Section("Estimators", text, (*tables, support), points=warnings)
 
 
 def _who_gets_what(result: Mapping[str, Any]) -> Section:

@@ -15,9 +15,11 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 import copygym.envs
 from copygym.envs import DeliveryEnv, DeliveryVectorEnv, Dynamics, UserError
+from copygym.envs.kernel import STATE_NAMES
 from copygym.envs.registration import ENVIRONMENTS, register_environments
 
 IDS = [f"copygym.envs:{name}" for name in ENVIRONMENTS]
+CAMPAIGN = "copygym.envs:copygym/Campaign-v1"
 
 
 def action_for(env, rng):
@@ -385,9 +387,146 @@ class TestCopywriting:
         assert info["outcome"].length[0] <= 251
 
 
+REWARDS = {
+    "nan": (
+        lambda outcome: (np.where(np.arange(len(outcome.sent)) == 0, np.nan, 1.0), {}),
+        "returned nan for decision 0; it must return finite numbers",
+    ),
+    "infinite": (
+        lambda outcome: np.full(len(outcome.sent), -np.inf),
+        "returned -inf for decision 0; it must return finite numbers",
+    ),
+    "scalar": (lambda outcome: (1.0, {}), "returned shape () for"),
+    "short": (lambda outcome: np.ones(len(outcome.sent) + 1)[1:-1], "returned shape ("),
+    "column": (lambda outcome: (np.ones((len(outcome.sent), 1)), {}), "returned shape ("),
+    "text": (lambda outcome: (["much"] * len(outcome.sent), {}), "returned list; it must return"),
+    "nothing": (lambda outcome: None, "returned shape () for"),
+    "no terms": (lambda outcome: (outcome.click, outcome.click), "returned ndarray as its terms"),
+    "bad term": (
+        lambda outcome: (outcome.click, {"luck": np.full(len(outcome.sent), np.nan)}),
+        "returned nan as its term 'luck' for decision 0",
+    ),
+}
+
+
+class TestRewardCallables:
+    @pytest.mark.parametrize("kind", REWARDS)
+    @pytest.mark.parametrize("name", IDS)
+    def test_answers_that_are_no_rewards_are_refused_by_name(self, users, name, kind):
+        reward, message = REWARDS[kind]
+        reward.__name__ = "my_reward"
+        pattern = re.escape(f"the reward my_reward {message}")
+        env = gym.make(name, users=users, reward=reward).unwrapped
+        env.reset(seed=0)
+        with pytest.raises(UserError, match=pattern):
+            env.step(action_for(env, np.random.default_rng(0)))
+        vector = gym.make_vec(
+            name, 3, vectorization_mode="vector_entry_point", users=users, reward=reward
+        )
+        vector.reset(seed=0)
+        actions = [action_for(env, np.random.default_rng(i)) for i in range(3)]
+        with pytest.raises(UserError, match=pattern):
+            vector.step(stack_actions(actions))
+
+    def test_a_reward_alone_will_do_of_any_kind_of_number(self, users):
+        env = DeliveryVectorEnv(4, users=users, reward=lambda outcome: outcome.sent)
+        env.reset(seed=0)
+        _, reward, _, _, info = env.step(np.array([0, 1, 0, 2]))
+        assert reward.dtype == np.float64
+        assert reward.tolist() == [0.0, 1.0, 0.0, 1.0]
+        assert info["reward_terms"] == {}
+
+    def test_what_cannot_be_called_is_refused_at_once(self, users):
+        with pytest.raises(UserError, match=re.escape("reward=3 cannot be called")):
+            DeliveryEnv(users=users, reward=3)
+
+
+@pytest.mark.parametrize("name", IDS)
+class TestResets:
+    def vector(self, name, users):
+        return gym.make_vec(name, 2, vectorization_mode="vector_entry_point", users=users)
+
+    def test_whole_numbers_of_any_type_are_seeds(self, name, users):
+        env, vector = gym.make(name, users=users).unwrapped, self.vector(name, users)
+        assert same(env.reset(seed=np.int64(3))[0], env.reset(seed=3)[0])
+        first = vector.reset(seed=3)[0]
+        for seed in (np.int64(3), np.uint8(3), [3, 4], (np.int32(3), 4), np.array([3, 4])):
+            assert same_parts(vector.reset(seed=seed)[0], first)
+
+    def test_a_row_without_a_seed_of_its_own_is_no_fault(self, name, users):
+        vector = self.vector(name, users)
+        vector.reset(seed=3)
+        again = vector.reset(seed=[3, None])[0]
+        assert same(row(again, 0), row(vector.reset(seed=3)[0], 0))
+
+    @pytest.mark.parametrize("seed", [1.5, "7", -1, np.nan])
+    def test_other_seeds_are_refused(self, name, users, seed):
+        message = re.escape(f"reset got seed={seed!r}; give a whole number of 0 or more")
+        vector = self.vector(name, users)
+        for reset, bad in (
+            (gym.make(name, users=users).unwrapped.reset, seed),
+            (vector.reset, seed),
+            (vector.reset, [0, seed]),
+        ):
+            with pytest.raises(UserError, match=message):
+                reset(seed=bad)
+        with pytest.raises(UserError, match=re.escape("reset got 3 seeds for 2 environments")):
+            vector.reset(seed=[1, 2, 3])
+
+    def test_unknown_options_are_refused_with_the_choices(self, name, users):
+        for env in (gym.make(name, users=users).unwrapped, self.vector(name, users)):
+            env.reset(seed=0)
+            before = env.reset(seed=0)[0]
+            with pytest.raises(
+                UserError, match=r"unknown reset option 'users': choose one of.*user"
+            ):
+                env.reset(options={"users": [1, 2]})
+            with pytest.raises(UserError, match=re.escape("reset got options=[1]; give a dict of")):
+                env.reset(options=[1])
+            assert same_parts(env.reset(seed=0, options={})[0], before)
+
+    @pytest.mark.parametrize("user", [1.5, "me", None, [[0], [1, 2]], np.nan])
+    def test_users_that_are_no_rows_are_refused(self, name, users, user):
+        if user is None:
+            user = [None, 1]
+        for env in (gym.make(name, users=users).unwrapped, self.vector(name, users)):
+            with pytest.raises(UserError, match=re.escape("options['user']")):
+                env.reset(seed=0, options={"user": user})
+
+
+def same_parts(a, b):
+    """Compare observations of any kind, rows by rows."""
+    if isinstance(a, dict):
+        return all(same_parts(a[key], b[key]) for key in b)
+    return a == b if isinstance(a, str | tuple) else np.array_equal(a, b)
+
+
 class TestCampaign:
+    def test_what_is_left_of_the_budget_is_shown_to_whose_turn_it_is(self, make_user_model):
+        users = make_user_model(dynamics=Dynamics(unsubscribe_logit=-np.inf))
+        for version, shown in (("v1", [0.8, 0.6, 0.4, 0.2]), ("v0", [1.0, 1.0, 0.8, 0.6])):
+            name = f"copygym.envs:copygym/Campaign-{version}"
+            env = gym.make(name, users=users, audience=3, horizon=4, budget=0.05).unwrapped
+            env.reset(seed=0, options={"user": [0, 1, 2]})
+            left = [self.left(env, env.step({"deliver": 1, "copy": ""})) for _ in range(4)]
+            assert left == pytest.approx(shown), version
+
+    def test_a_campaign_begins_with_its_whole_budget_again(self, users):
+        env = gym.make(CAMPAIGN, users=users, audience=2, budget=0.05).unwrapped
+        env.reset(seed=0)
+        assert self.left(env, env.step({"deliver": 1, "copy": ""})) == pytest.approx(0.8)
+        observation, info = env.reset()
+        assert self.left(env, (observation, {"budget_left": 0.05})) == 1.0
+        assert info["action_mask"].all()
+
+    def left(self, env, step):
+        observation, *_, info = step
+        column = env._room.batch.layout()["state"].start + STATE_NAMES.index("budget_left")
+        assert 0 <= info["budget_left"] <= 0.05
+        return float(observation["delivery"][column])
+
     def test_budget_is_shared(self, users):
-        env = gym.make(IDS[2], users=users, audience=3, budget=0.1)
+        env = gym.make(CAMPAIGN, users=users, audience=3, budget=0.1)
         env.reset(seed=0)
         spent, done = 0.0, False
         while not done:
@@ -399,7 +538,7 @@ class TestCampaign:
 
     def test_users_are_visited_in_turn(self, make_user_model):
         users = make_user_model(dynamics=Dynamics(unsubscribe_logit=-np.inf))
-        env = gym.make(IDS[2], users=users, audience=3, horizon=4)
+        env = gym.make(CAMPAIGN, users=users, audience=3, horizon=4)
         observation, _ = env.reset(seed=0, options={"user": [0, 1, 2]})
         visits, done = [observation["reader"]], False
         while not done:
@@ -412,13 +551,13 @@ class TestCampaign:
 
     def test_unsubscribed_users_are_passed_over_until_none_is_left(self, make_user_model):
         users = make_user_model(dynamics=Dynamics(unsubscribe_logit=50.0))
-        env = gym.make(IDS[2], users=users, audience=3)
+        env = gym.make(CAMPAIGN, users=users, audience=3)
         env.reset(seed=0)
         ends = [env.step({"deliver": 1, "copy": ""})[2:4] for _ in range(3)]
         assert ends == [(False, False), (False, False), (True, False)]
 
     def test_written_copy_replaces_the_catalogues(self, users):
-        env = gym.make(IDS[2], users=users, audience=1)
+        env = gym.make(CAMPAIGN, users=users, audience=1)
         env.reset(seed=0, options={"user": [0]})
         written = env.step({"deliver": 1, "copy": "one two three"})[4]
         assert written["click_probability"] == pytest.approx(1 / (1 + np.exp(3)))
@@ -426,4 +565,4 @@ class TestCampaign:
 
     def test_empty_audience(self, users):
         with pytest.raises(UserError, match="at least one user"):
-            gym.make(IDS[2], users=users, audience=0)
+            gym.make(CAMPAIGN, users=users, audience=0)

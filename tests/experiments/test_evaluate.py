@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ from copygym.agents.base import Agent
 from copygym.envs.delivery import DeliveryVectorEnv
 from copygym.envs.users import Dynamics
 from copygym.experiments.evaluate import Setting, evaluate, rows_of
+from copygym.experiments.metrics import policy_metrics
 
 
 class Scripted(Agent):
@@ -141,3 +144,26 @@ def test_rows():
     assert len(set(drawn.tolist())) == 10
     np.testing.assert_array_equal(drawn, rows_of(100, 10, 0))
     assert rows_of([3, 5], 5, 0).tolist() == [3, 5]
+
+
+class SendOnce(Scripted):
+    """Sends an action at the first step and holds from then on."""
+
+    def __init__(self):
+        super().__init__(1, then=1, other=0)
+
+
+def test_organic_clicks_count_for_the_user_and_not_for_the_ctr(make_user_model):
+    plain = quiet(make_user_model)
+    clicking = plain.click_logit.copy()
+    clicking[:, :, 0] = 3.0  # people click nearly always where nothing is sent
+    users = replace(plain, click_logit=clicking)
+    played, _ = evaluate(SendOnce(), Setting(users, np.arange(40), horizon=20))
+    found = policy_metrics({"once": played}, "once", resamples=50)["metrics"]["once"]
+    assert played.total("sends").tolist() == [1.0] * 40
+    assert found["clicks_per_user"]["value"] > 15
+    assert found["organic_per_user"]["value"] > 15
+    assert found["ctr"]["value"] == pytest.approx(
+        found["clicks_per_user"]["value"] - found["organic_per_user"]["value"]
+    )
+    assert found["ctr"]["high"] <= 1.0

@@ -25,7 +25,7 @@ def value(result, policy, metric):
 def test_known_answers():
     played = episodes(
         [[2, 0, 0, 0], [0, 2, 0, 0]],
-        clicks=[1, 0],
+        clicks=[2, 0],
         sends=[2, 2],
         conversions=[1, 0],
         revenue=[10, 0],
@@ -37,13 +37,15 @@ def test_known_answers():
         novelty=[4, 2],
         pairs=[1, 1],
         differing_pairs=[1, 0],
+        organic=[1, 0],
     )
     result = policy_metrics({"a": played}, "a", resamples=50)
     expected = {
         "ctr": 0.25,
-        "clicks_per_user": 0.5,
+        "clicks_per_user": 1.0,
+        "organic_per_user": 0.5,
         "sends_per_user": 2.0,
-        "cvr": 1.0,
+        "cvr": 0.5,
         "revenue_per_user": 5.0,
         "cost_per_user": 1.0,
         "profit_per_user": 4.0,
@@ -58,6 +60,37 @@ def test_known_answers():
     for name, number in expected.items():
         assert value(result, "a", name) == pytest.approx(number), name
     assert set(expected) | {"gini"} == set(METRICS)
+
+
+def test_clicks_while_nothing_was_sent_are_no_part_of_the_ctr():
+    played = episodes(np.ones((4, 1)), clicks=[5, 7, 4, 6], sends=np.ones(4), organic=[5, 6, 4, 6])
+    found = policy_metrics({"a": played}, "a", resamples=50)["metrics"]["a"]
+    assert found["ctr"]["value"] == 0.25
+    assert found["ctr"]["high"] <= 1.0
+    assert found["clicks_per_user"]["value"] == 5.5
+    assert found["organic_per_user"]["value"] == 5.25
+
+
+def test_a_sample_without_events_has_the_interval_of_a_count_of_0():
+    quiet = episodes(np.ones((40, 1)), sends=np.full(40, 5))
+    result = policy_metrics({"a": quiet, "b": quiet}, "a", resamples=50)
+    found = result["metrics"]["a"]
+    # Clopper and Pearson's upper end, and the Poisson count's: 3.69 events.
+    assert found["unsubscribe_rate"] == pytest.approx(
+        {"value": 0, "low": 0, "high": 0.0881}, abs=1e-4
+    )
+    assert found["ctr"]["high"] == pytest.approx(1 - 0.025 ** (1 / 200))
+    assert found["clicks_per_user"]["high"] == pytest.approx(3.689 / 40, abs=1e-4)
+    gain = result["differences"]["b"]["clicks_per_user"]
+    assert (gain["low"], gain["high"]) == pytest.approx((-3.689 / 40, 3.689 / 40), abs=1e-4)
+    segment = segment_metrics({"a": quiet}, np.full(40, "x"), ("clicks_per_user",), 20)["x"]
+    assert segment["metrics"]["a"]["clicks_per_user"] == found["clicks_per_user"]
+
+
+def test_a_share_of_all_is_as_uncertain_as_one_of_none():
+    all_left = episodes(np.ones((40, 1)), unsubscribed=np.ones(40))
+    found = policy_metrics({"a": all_left}, "a", resamples=50)["metrics"]["a"]["unsubscribe_rate"]
+    assert found == pytest.approx({"value": 1, "low": 0.9119, "high": 1}, abs=1e-4)
 
 
 @pytest.mark.parametrize(

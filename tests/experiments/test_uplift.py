@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from copygym.envs.errors import UserError
-from copygym.experiments.uplift import fixed_arms, logged_actions, response_models
+from copygym.experiments import ope
+from copygym.experiments.uplift import fixed_arms, logged_actions, response_models, verdicts
 
 
 def test_actions_of_a_log(make_user_model):
@@ -34,6 +35,28 @@ def test_expectations_by_hand(make_user_model):
     models = response_models(users)
     np.testing.assert_allclose(models["clicks"], [[0.0, 0.5, 0.75]])
     np.testing.assert_allclose(models["revenue"], [[0.0, 2.0, 3.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("propensity", "visit", "spend", "begins"),
+    [
+        (0.5, "supported", "not supported", "its value rests on 2.0 effective rows with spend"),
+        (0.25, "not supported", "not supported", "the propensities contradict the arms' shares"),
+    ],
+)
+def test_each_outcome_of_a_policy_has_a_verdict(make_user_model, propensity, visit, spend, begins):
+    n = 800
+    actions = np.arange(n) % 2
+    outcomes = {"visit": (np.arange(n) % 4 < 2).astype(float), "spend": np.zeros(n)}
+    outcomes["spend"][[1, 3]] = 30.0
+    log = ope.OffPolicyLog(actions, np.full(n, propensity), outcomes, {})
+    policies = {"always": np.eye(2)[np.ones(n, dtype=int)]}
+    weights = ope.importance_weights(log.actions, log.propensities, policies["always"])
+    catalogue = make_user_model(n_creatives=1, n_channels=1).catalogue
+    test = pl.DataFrame({"user_age": np.arange(n)})
+    found = verdicts(log, policies, {"always": ope.support(weights)}, test, catalogue)["always"]
+    assert (found["visit"]["verdict"], found["spend"]["verdict"]) == (visit, spend)
+    assert found["spend"]["warnings"][0].startswith(begins)
 
 
 def test_hillstrom_finds_who_likes_which_mail(data_folder, tmp_path, monkeypatch):
