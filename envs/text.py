@@ -183,7 +183,11 @@ class SentenceEncoder:
         found = {text: self._memory[text] for text in distinct if text in self._memory}
         missing = sorted(distinct - found.keys())
         if cache is not None and missing:
-            found.update(cache.get(missing))
+            stored_vectors = cache.get(missing).items()
+            # Older versions stored what is no number for a text without a token.
+            found.update(
+                (text, vector) for text, vector in stored_vectors if np.isfinite(vector).all()
+            )
             missing = [text for text in missing if text not in found]
         if missing:
             found.update(self._compute(missing, cache))
@@ -273,15 +277,24 @@ class SentenceEncoder:
         return self._network
 
     def _forward(self, texts: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (B,) indices of texts and their vectors (B, E), batch by batch."""
+        """Yield (B,) indices of texts and their vectors (B, E), batch by batch.
+
+        A text without a token, as the empty one can be, has the zero vector.
+
+        Raises:
+            UserError: the network answers with what is no number.
+        """
         import torch
         from tqdm import tqdm
 
         tokenizer, network = self._load()
-        # Half a surrogate pair, which JSON can carry, is no text to a tokenizer.
-        whole = [text.encode("utf-8", "replace").decode() for text in texts]
-        tokens = tokenizer(whole, truncation=True, max_length=self.max_tokens)
-        batches = length_batches([len(ids) for ids in tokens["input_ids"]], self._batch_size)
+        tokens = tokenizer(whole_texts(texts), truncation=True, max_length=self.max_tokens)
+        lengths = np.array([len(ids) for ids in tokens["input_ids"]], dtype=np.int64)
+        kind = np.float32 if self.layers is None else np.float16
+        if len(empty := np.flatnonzero(lengths == 0)):
+            yield empty, np.zeros((len(empty), self.dims), dtype=kind)
+        some = np.flatnonzero(lengths)
+        batches = [some[rows] for rows in length_batches(lengths[some], self._batch_size)]
         bar = tqdm(batches, desc="encode texts", disable=None if len(batches) > 8 else True)
         for rows in bar:
             batch = tokenizer.pad(
@@ -299,8 +312,20 @@ class SentenceEncoder:
                 means = [(s_NTE.float() * mask_NT1).sum(1) / mask_NT1.sum(1) for s_NTE in states]
                 units = [torch.nn.functional.normalize(mean_NE, dim=-1) for mean_NE in means]
                 out = torch.cat(units, dim=-1).numpy()
+            if not np.isfinite(out).all():
+                worst = texts[rows[np.flatnonzero(~np.isfinite(out).all(axis=1))[0]]]
+                raise UserError(
+                    f"the text encoder {self.model!r} answers {worst[:40]!r} with a vector that "
+                    "holds no numbers: its weights are damaged or too large for bfloat16; save or "
+                    "download the model again, or take another one."
+                )
             # Rounded before use, so that a vector is the same whether or not it went to disk.
-            yield rows, out if self.layers is None else out.astype(np.float16)
+            yield rows, out.astype(kind)
+
+
+def whole_texts(texts: Sequence[str]) -> list[str]:
+    """Return the texts for a tokenizer, to which half a surrogate pair (JSON has some) is none."""
+    return [text.encode("utf-8", "replace").decode() for text in texts]
 
 
 def length_batches(lengths: Sequence[int], size: int, tokens: int = 4096) -> list[np.ndarray]:

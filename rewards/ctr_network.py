@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.processes import peers
 from copygym.envs.storage import read_json, write_json
-from copygym.envs.text import has_amx, length_batches, model_source
+from copygym.envs.text import has_amx, length_batches, model_source, whole_texts
 from copygym.rewards.ctr_data import CopyCounts
 from copygym.rewards.ctr_encoders import FrozenFeatures, all_layers
 from copygym.rewards.ctr_files import read_tensors, write_tensors
@@ -209,6 +209,11 @@ class NetworkScorer:
                 hidden_dropout_prob=rate,
                 attention_probs_dropout_prob=rate,
             )
+        except TypeError:
+            raise UserError(
+                f"the text encoder {self.encoder!r} is of an architecture that cannot be trained "
+                "here, which takes one of BERT's kind, such as minilm; take tuning=frozen for it."
+            ) from None
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
@@ -237,7 +242,17 @@ class NetworkScorer:
         return layer >= depth - self.options.last_k
 
     def _pool(self, network: Any, batch: dict[str, Tensor]) -> Tensor:
-        """Return (N, E) float32: the layers' means over real tokens, each of unit length."""
+        """Return (N, E) float32: the layers' means over real tokens, each of unit length.
+
+        A text without a token, as the empty one can be, has the zero vector.
+        """
+        real = batch["attention_mask"].any(1)
+        if not bool(real.all()):
+            pooled = torch.zeros(len(real), len(self._head.text))
+            if bool(real.any()):
+                some = self._pool(network, {key: value[real] for key, value in batch.items()})
+                pooled = pooled.index_put((real.nonzero().squeeze(1),), some)
+            return pooled
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             states = network(**batch, output_hidden_states=True).hidden_states
         mask_NT1 = batch["attention_mask"].unsqueeze(-1).float()
@@ -248,7 +263,7 @@ class NetworkScorer:
 
     def _batch(self, texts: Sequence[str]) -> dict[str, Tensor]:
         batch = self._tokenizer(
-            list(texts),
+            whole_texts(texts),
             padding=True,
             truncation=True,
             max_length=self.options.max_tokens,
@@ -395,7 +410,8 @@ class NetworkScorer:
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:
         limit = self.options.max_tokens
-        tokens = self._tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
+        known = whole_texts(texts)
+        tokens = self._tokenizer(known, truncation=True, max_length=limit)["input_ids"]
         return [len(ids) for ids in tokens]
 
     def _served(self, network: Any) -> Any:

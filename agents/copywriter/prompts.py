@@ -10,7 +10,6 @@ that spells such lines stays a brief.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError
 from copygym.envs.prompts import MAX_COPY
+from copygym.envs.visible import visible
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -209,18 +209,9 @@ def _compact(fact: str) -> str:
 def clean_data(text: str) -> str:
     """Return ``text`` on one line, without invisible characters and the frame's delimiter.
 
-    Control, format (zero-width, bidirectional) and unassigned characters go: they are not seen by
-    who checks a brief, but the model reads them.
+    What `visible` takes out is not seen by who checks a brief, but the model would read it.
     """
-    visible = "".join(_visible(character) for character in unicodedata.normalize("NFC", text))
-    return re.sub(r'"{2,}', '"', " ".join(visible.split()))
-
-
-def _visible(character: str) -> str:
-    category = unicodedata.category(character)
-    if character.isspace():
-        return " "
-    return "" if category in ("Cc", "Cf", "Cs", "Co", "Cn") else character
+    return re.sub(r'"{2,}', '"', " ".join(visible(text).split()))
 
 
 def clean_copy(text: str) -> str:
@@ -233,4 +224,6 @@ def clean_copy(text: str) -> str:
     quoted = len(line) > 2 and line[0] in _QUOTES and line[-1] in _QUOTES
     if quoted and not any(quote in inner for quote in _QUOTES):
         line = inner.strip()
-    return line[:MAX_COPY]
+    if len(line) <= MAX_COPY:
+        return line
+    return visible(line[:MAX_COPY])  # a cut may leave half of an emoji's joined parts
