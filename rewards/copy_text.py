@@ -363,7 +363,7 @@ def _gibberish(text: str) -> float:
 
 
 def _shapes(character: str) -> bool:
-    """Tell whether a character is part of the letter before it: an accent, a vowel sign, a joiner."""
+    """Tell whether a character belongs to the letter before it, as accents and joiners do."""
     return character in "\u200c\u200d" or unicodedata.category(character) in ("Mn", "Mc")
 
 

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 TUNINGS = ("frozen", "last_k", "lora", "full")
 _FORMAT = 1
+#: What the JSON file of a model or an ensemble holds.
+_KEYS = {
+    "model": ("parts", "weights", "profile_dims", "calibration", "report"),
+    "ensemble": ("members", "head", "beta", "share", "report"),
+}
 #: The logit of a text in which nothing is seen, for a model that was saved without its own.
 BLANK_LOGIT = -15.0
 #: Odds of a click on such a text beside those of the worst one that validation had. No log has
@@ -261,6 +266,12 @@ class CtrModel:
         model.blank_logit = state.get("blank_logit", BLANK_LOGIT)
         model.calibration = Calibration.from_state(state["calibration"])
         model.report, model._folder = state["report"], root
+        numbers = [*model.weights, *model.calibration.numbers, model.blank_logit]
+        if len(model.weights) != len(model.scorers) or not np.isfinite(numbers).all():
+            raise UserError(
+                f"{root / MARK}: a weight of its parts or of its calibration is missing or is no "
+                "number: it is damaged; train the model again."
+            )
         return model
 
 
@@ -292,6 +303,9 @@ def read_state(root: Path) -> dict[str, Any]:
             f"{root / MARK} has format {state.get('format')!r}, and this copygym reads "
             f"{_FORMAT}; train the model again."
         )
+    needed = _KEYS.get(str(state.get("kind")), ("kind",))
+    if lost := [key for key in needed if key not in state]:
+        raise UserError(f"{root / MARK} has no {lost[0]}: it is damaged; train the model again.")
     return state
 
 

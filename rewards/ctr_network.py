@@ -16,6 +16,7 @@ from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.processes import peers
 from copygym.envs.storage import read_json, write_json
 from copygym.envs.text import has_amx, length_batches, model_source, whole_texts
+from copygym.envs.weights import check_shape, load_weights, read_pretrained
 from copygym.rewards.ctr_data import CopyCounts
 from copygym.rewards.ctr_encoders import FrozenFeatures, all_layers
 from copygym.rewards.ctr_files import read_tensors, write_tensors
@@ -200,8 +201,11 @@ class NetworkScorer:
         rate = self.options.layer_dropout
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(source)
-            network = AutoModel.from_pretrained(
+            network = read_pretrained(
+                AutoModel.from_pretrained,
                 source,
+                unused=("pooler",),
+                shortened=True,
                 dtype=torch.float32,
                 # Backward through scaled_dot_product_attention is 2-3 times slower on CPUs.
                 attn_implementation="eager",
@@ -469,17 +473,23 @@ class NetworkScorer:
         )
         try:
             scorer._tokenizer = AutoTokenizer.from_pretrained(place)
-            scorer._network = AutoModel.from_pretrained(
-                place, dtype=torch.float32, attn_implementation="eager"
+            scorer._network = read_pretrained(
+                AutoModel.from_pretrained,
+                place,
+                unused=("pooler",),
+                dtype=torch.float32,
+                attn_implementation="eager",
             ).requires_grad_(False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{place} is not a whole encoder ({reason}); train it again.") from None
-        arrays = read_tensors(folder / "head.safetensors")
-        scorer._profile = arrays.pop("profile_scale")
-        scorer._head = Head(len(arrays["head.text"]), state["profile_dims"])
-        tensors = {k.removeprefix("head."): torch.from_numpy(v) for k, v in arrays.items()}
-        scorer._head.load_state_dict(tensors)
+        path, width = folder / "head.safetensors", scorer._network.config.hidden_size
+        arrays = read_tensors(path)
+        scorer._profile = arrays["profile_scale"]
+        check_shape(path, "profile_scale", scorer._profile, (2, state["profile_dims"]))
+        scorer._head = Head(width * len(scorer.layers), state["profile_dims"])
+        tensors = {k.removeprefix("head."): v for k, v in arrays.items() if k != "profile_scale"}
+        load_weights(scorer._head, tensors, path)
         scorer.report = state["report"]
         return scorer
 

@@ -6,6 +6,7 @@ Shapes: N rows, B rows of a batch, L prompt tokens, T response tokens, V vocabul
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
 from copygym.envs.modelfolder import bars_on_terminals, check_model_folder
 from copygym.envs.storage import read_json, whole_folder, write_json
+from copygym.envs.weights import check_finite, check_safetensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -315,18 +317,39 @@ def _base_alone(model: Any) -> Any:
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
-    from peft import PeftModel
+    """Return the model with the adapter of ``folder``, all of which must be there."""
+    from peft import PeftModel, get_peft_model_state_dict
     from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
-    try:
-        wrapped = PeftModel.from_pretrained(
-            model, str(folder), autocast_adapter_dtype=False, local_files_only=True
+    path = folder / "adapter_model.safetensors"
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing: the adapter has no weights, or they are a pickle, which may run "
+            "code when it is read; save the copywriter again."
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    check_safetensors(path)
+    stored = load_file(path)
+    check_finite(path, stored.items())
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # said below
+            wrapped = PeftModel.from_pretrained(
+                model, str(folder), autocast_adapter_dtype=False, local_files_only=True
+            )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"the adapter in {folder} does not fit its base ({reason}); save the copywriter again."
         ) from None
+    # PEFT leaves at their first values what the file lacks, and drops what it has no place for.
+    own = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    if odd := sorted(own.keys() ^ stored.keys()):
+        fault = "lacks" if odd[0] in own else "has no place for"
+        raise UserError(
+            f"the adapter in {folder} {fault} {odd[0]} (one of {len(odd)} tensors), so that it is "
+            "damaged or of another base; save the copywriter again."
+        )
     return wrapped.eval()
 
 

@@ -19,7 +19,7 @@ KEPT = {
     "a black bird": "\U0001f426\u200d\u2b1b",
     "a skin tone": "\U0001f44d\U0001f3fd",
     "a doctor with a skin tone": "\U0001f469\U0001f3fd\u200d\u2695\ufe0f",
-    "the flag of Scotland": "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+    "the flag of Scotland": "\U0001f3f4" + "".join(chr(0xE0000 + ord(c)) for c in "gbsct\x7f"),
     "flags of countries": "\U0001f1e9\U0001f1ea\U0001f1eb\U0001f1f7",
     "a keycap": "1\ufe0f\u20e3 first",
     "the Persian half-space": "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",

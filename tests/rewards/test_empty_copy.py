@@ -28,7 +28,7 @@ def _folder(folder, kind):
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    words = ["<pad>", "<eos>", *"cat secret city dog music never".split()]
+    words = ["<pad>", "<eos>", *["cat", "secret", "city", "dog", "music", "never"]]
     # Without a token for the unknown, a text of unknown words alone has none either.
     plain = Tokenizer(models.BPE({w: i for i, w in enumerate(words)}, []))
     plain.pre_tokenizer = pre_tokenizers.Whitespace()
