@@ -10,7 +10,7 @@ that spells such lines stays a brief.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -132,6 +132,14 @@ class PromptStyle:
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         # Some tokenizers match added tokens whatever they are told.
         return [int(i) for i in ids if i not in self._special]
+
+    def tokens_of(self, texts: Sequence[str]) -> set[int]:
+        """Return all tokens of texts in which nothing counts as a special token."""
+        if not texts:
+            return set()
+        cleaned = [" " * text.startswith(" ") + clean_data(text) for text in texts]
+        rows = self.tokenizer(cleaned, add_special_tokens=False, split_special_tokens=True)
+        return {int(i) for ids in rows["input_ids"] for i in ids} - self._special
 
     def shape(self) -> dict[str, Any]:
         """Return the settings for JSON; the tokenizer is saved beside the model."""
