@@ -27,8 +27,9 @@ from copygym.agents.base import (
     check_fraction,
     greedy_over,
     mix_uniform,
-    read_agent_file,
+    rebuilt,
     require_learned,
+    same_shapes,
     sample_actions,
     uniform_over,
     write_agent_file,
@@ -83,7 +84,7 @@ class UniformAgent(Agent):
     @classmethod
     def load(cls, folder: str | Path) -> UniformAgent:
         """Read what `save` wrote."""
-        return cls(**read_agent_file(folder, cls))
+        return rebuilt(folder, cls)
 
 
 class LoggingAgent(Agent):
@@ -144,7 +145,7 @@ class LoggingAgent(Agent):
     @classmethod
     def load(cls, folder: str | Path) -> LoggingAgent:
         """Read what `save` wrote; `bind` must follow."""
-        return cls(**read_agent_file(folder, cls))
+        return rebuilt(folder, cls)
 
 
 class BestFixedAgent(ArrayAgent):
@@ -162,6 +163,8 @@ class BestFixedAgent(ArrayAgent):
     Attributes:
         returns: (A,) float64 mean return of each action; -inf for those that left the race.
     """
+
+    rules_out: ClassVar[bool] = True
 
     def __init__(self, episodes: int = 1024, name: str = "best_fixed") -> None:
         if episodes < 1:
@@ -222,6 +225,7 @@ class BestFixedAgent(ArrayAgent):
 
     def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Restore `arrays`."""
+        same_shapes(arrays, (arrays["returns"].size,), "returns")
         self.returns = arrays["returns"]
 
 
@@ -300,6 +304,7 @@ class _StatisticsAgent(ArrayAgent):
 
     def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Restore `arrays`."""
+        same_shapes(arrays, (arrays["counts"].size,), "counts", "rewards", "squares")
         self.counts, self.rewards = arrays["counts"], arrays["rewards"]
         self.squares = arrays["squares"]
 

@@ -6,13 +6,14 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from copygym.envs.errors import UserError
 from copygym.envs.storage import read_arrays, read_json, write_arrays, write_json
 from copygym.envs.users import UserModel
+from copygym.envs.weights import finite
 
 if TYPE_CHECKING:
     from copygym.envs.delivery import DeliveryVectorEnv
@@ -104,8 +105,14 @@ class Agent(ABC):
         """
 
 
+_A = TypeVar("_A", bound=Agent)
+
+
 class ArrayAgent(Agent):
     """An agent that is its settings and a few arrays; saves them as JSON and npz."""
+
+    #: Whether its arrays may hold minus infinity, for what it has ruled out.
+    rules_out: ClassVar[bool] = False
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -117,7 +124,11 @@ class ArrayAgent(Agent):
 
     @abstractmethod
     def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        """Restore what `arrays` returned."""
+        """Restore what `arrays` returned.
+
+        Raises:
+            ValueError: the arrays have shapes that do not go together.
+        """
 
     def save(self, folder: str | Path) -> None:
         """Write ``agent.json`` and ``agent.npz``, each atomically."""
@@ -128,10 +139,27 @@ class ArrayAgent(Agent):
     @classmethod
     def load(cls, folder: str | Path) -> ArrayAgent:
         """Read what `save` wrote."""
-        settings = read_agent_file(folder, cls)
-        agent = cls(**settings)
-        agent.set_arrays(read_arrays(Path(folder) / _ARRAYS_FILE))
+        agent = rebuilt(folder, cls)
+        path = Path(folder) / _ARRAYS_FILE
+        arrays = finite(path, read_arrays(path), never=cls.rules_out)
+        try:
+            agent.set_arrays(arrays)
+        except (ValueError, TypeError, IndexError) as error:
+            raise UserError(
+                f"{path} does not fit its agent ({error}): it is damaged; learn the agent again."
+            ) from None
         return agent
+
+
+def same_shapes(arrays: dict[str, np.ndarray], shape: tuple[int, ...], *names: str) -> None:
+    """Raise unless the arrays of these names have this shape.
+
+    Raises:
+        ValueError: one has another.
+    """
+    for name in names:
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} has shape {arrays[name].shape} instead of {shape}")
 
 
 def write_agent_file(folder: Path, agent: Agent, settings: dict[str, Any]) -> None:
@@ -151,8 +179,27 @@ def read_agent_file(folder: str | Path, cls: type[Agent]) -> dict[str, Any]:
             "use copygym.agents.load_agent."
         )
     settings = content["settings"]
-    assert isinstance(settings, dict)
+    if not isinstance(settings, dict):
+        raise UserError(
+            f"{Path(folder) / AGENT_FILE}: its settings are no JSON object; save again."
+        )
     return settings
+
+
+def rebuilt(folder: str | Path, cls: type[_A]) -> _A:
+    """Return an agent that has learned nothing, made with the settings in ``agent.json``.
+
+    Raises:
+        UserError: the file is missing, of another class, or its settings are not the class's.
+    """
+    settings = read_agent_file(folder, cls)
+    try:
+        return cls(**settings)
+    except TypeError as error:
+        raise UserError(
+            f"{Path(folder) / AGENT_FILE}: its settings are not those of a {cls.__name__} "
+            f"({error}): it is damaged or of another version; learn the agent again."
+        ) from None
 
 
 def load_agent(folder: str | Path) -> Agent:

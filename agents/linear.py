@@ -17,6 +17,7 @@ from copygym.agents.base import (
     greedy_over,
     mix_uniform,
     require_learned,
+    same_shapes,
     sample_actions,
     uniform_over,
 )
@@ -167,6 +168,7 @@ class LinearAgent(ArrayAgent):
 
     def _set_posterior_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         self.features = FeatureMap.from_arrays(arrays)
+        same_shapes(arrays, (self.features.size,), "theta")
         self.theta, self._seen = arrays["theta"], float(arrays["seen"])
 
 
@@ -215,6 +217,9 @@ class _RidgeAgent(LinearAgent):
     def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Restore `arrays`."""
         self._set_posterior_arrays(arrays)
+        d = len(self.theta)
+        same_shapes(arrays, (d,), "moment")
+        same_shapes(arrays, (d, d), "gram")
         self._gram, self._moment = arrays["gram"], arrays["moment"]
         self._squares = float(arrays["squares"])
 
@@ -377,4 +382,5 @@ class LinearTSAgent(DrawsAgent, _RidgeAgent):
     def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Restore `arrays`."""
         super().set_arrays(arrays)
+        same_shapes(arrays, (len(arrays["sampled"]), len(self.theta)), "sampled")
         self._use(arrays["sampled"])

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
 
+from copygym.agents.base import same_shapes
 from copygym.agents.linear import DrawsAgent
 from copygym.agents.linear_features import FeatureMap, sums_by_action
 from copygym.envs.errors import UserError
@@ -88,7 +89,9 @@ class LogisticTSAgent(DrawsAgent):
     def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Restore `arrays`."""
         self._set_posterior_arrays(arrays)
+        same_shapes(arrays, (len(self.theta), len(self.theta)), "precision")
         self._precision = arrays["precision"]
+        same_shapes(arrays, (len(arrays["sampled"]), len(self.theta)), "sampled")
         self._use(arrays["sampled"])
 
 

@@ -25,13 +25,14 @@ from copygym.agents.base import (
     check_fraction,
     greedy_over,
     mix_uniform,
-    read_agent_file,
+    rebuilt,
     require_learned,
     write_agent_file,
 )
 from copygym.agents.sb3_env import SB3VecEnv
 from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.storage import atomic
+from copygym.envs.weights import check_safetensors, load_weights
 
 if TYPE_CHECKING:
     from copygym.envs.delivery import DeliveryVectorEnv
@@ -247,13 +248,16 @@ class SB3Agent(Agent):
         """Read what `save` wrote; the policy is rebuilt from its shapes, nothing is unpickled."""
         from safetensors import safe_open
 
-        agent = cls(**read_agent_file(folder, cls))
+        agent = rebuilt(folder, cls)
         path = Path(folder) / _WEIGHTS_FILE
         if not path.exists():
             raise UserError(f"{path} is missing: the agent was saved incompletely, learn it again.")
+        check_safetensors(path)
         with safe_open(path, framework="pt") as file:
-            shapes = file.metadata()
+            shapes = file.metadata() or {}
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if not shapes.keys() >= {"observation_size", "n_actions"}:
+            raise UserError(f"{path} does not say its sizes: it is damaged; learn the agent again.")
         kind: Any = _ALGORITHMS[agent.algorithm]
         box = gym.spaces.Box(-np.inf, np.inf, (int(shapes["observation_size"]),), np.float32)
         policy: BasePolicy = kind.policy_aliases["MlpPolicy"](
@@ -262,7 +266,7 @@ class SB3Agent(Agent):
             lambda _: 0.0,  # the learning rate schedule of an optimiser that never steps
             net_arch=agent.net_arch,
         )
-        policy.load_state_dict(weights)
+        load_weights(policy, weights, path)
         policy.set_training_mode(False)
         agent.policy = policy
         return agent

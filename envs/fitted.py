@@ -21,6 +21,7 @@ from copygym.envs.response.design import ActionEncoder
 from copygym.envs.response.model import ResponseModel, load_response
 from copygym.envs.storage import read_arrays, read_json, write_arrays, write_json
 from copygym.envs.users import Dynamics, Response, UserModel
+from copygym.envs.weights import finite
 
 _TABLES = ("click_logit", "conversion_logit", "expected_revenue", "unsubscribe_offset", "allowed")
 
@@ -145,7 +146,7 @@ class FittedUsers:
                 "wrote it; fit the users again (for a run: overwrite=true)."
             )
         users = load_users(folder)
-        arrays = read_arrays(folder / "response.npz")
+        arrays = finite(folder / "response.npz", read_arrays(folder / "response.npz"))
         response = FittedResponse(
             encoder=ActionEncoder.load(folder / "text", users.catalogue),
             click_model=load_response(folder / "click"),
@@ -189,7 +190,13 @@ def load_users(folder: str | Path) -> UserModel:
     folder = Path(folder)
     state = read_json(folder / "users.json")
     dynamics = state["dynamics"]
-    tables: dict[str, Any] = dict(read_arrays(folder / "tables.npz"))
+    path = folder / "tables.npz"
+    tables: dict[str, Any] = dict(finite(path, read_arrays(path), never=True))
+    if lost := [name for name in _TABLES if name not in tables]:
+        raise UserError(
+            f"{path} has no array {lost[0]!r}: it is damaged or of another model; fit the users "
+            "again (for a run: overwrite=true)."
+        )
     return UserModel(
         catalogue=catalogue_from_dict(state["catalogue"]),
         profiles=Profiles.read(folder / "population.parquet"),

@@ -384,4 +384,10 @@ def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
 def _read_parquet(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise UserError(f"{path} does not exist: write the profiles first with Profiles.write.")
-    return pl.read_parquet(path, glob=False, hive_partitioning=False)
+    try:
+        return pl.read_parquet(path, glob=False, hive_partitioning=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{path} is no readable Parquet file ({reason}): it is damaged; make it again."
+        ) from None

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,7 +135,21 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+class Arrays(dict[str, np.ndarray]):
+    """Arrays of a file by name; asking for one that is not there says which file lacks it."""
+
+    def __init__(self, path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+        super().__init__(arrays)
+        self.path = path
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise UserError(
+            f"{self.path} has no array {name!r}: it is damaged or of another model; delete it and "
+            "make it again."
+        )
+
+
+def read_arrays(path: Path) -> Arrays:
     """Read what `write_arrays` wrote.
 
     Raises:
@@ -141,12 +157,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            return Arrays(path, {name: archive[name] for name in archive.files})
     except FileNotFoundError:
         raise UserError(
             f"{path} does not exist, though what was saved here needs it; make it again."
         ) from None
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path} is not a readable npz ({error}): it is damaged; delete it and make it again."
         ) from None

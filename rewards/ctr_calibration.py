@@ -48,6 +48,11 @@ class Calibration:
         """True where better scores did not mean more clicks: the slope met its floor."""
         return self.slope <= _MIN_SLOPE * (1 + 1e-6)
 
+    @property
+    def numbers(self) -> list[float]:
+        """All that was fitted."""
+        return [self.intercept, self.slope, *self.knots.ravel().tolist()]
+
     def logit(self, raw: np.ndarray) -> np.ndarray:
         """Return the calibrated logits (N,) float64; strictly increasing in ``raw``."""
         raw = np.asarray(raw, dtype=np.float64)

@@ -12,6 +12,7 @@ from copygym.envs.errors import UserError
 from copygym.envs.storage import read_json, write_json
 from copygym.envs.terms import fit_terms
 from copygym.envs.text import SentenceEncoder, default_cache
+from copygym.envs.weights import check_shape
 from copygym.rewards.ctr_files import read_tensors, write_tensors
 
 #: Hidden states of MiniLM that are used side by side, 0 being the embeddings. On held-out tests
@@ -23,6 +24,11 @@ class TextFeatures(Protocol):
     """Maps texts to rows of numbers, fitted on the training texts."""
 
     kind: ClassVar[str]
+
+    @property
+    def width(self) -> int:
+        """E, once fitted."""
+        ...
 
     def fit(self, texts: Sequence[str]) -> None:
         """Learn what needs learning from the training texts."""
@@ -56,6 +62,11 @@ class TfidfFeatures:
             )
         self.options = {"words": words, "characters": characters, "min_count": min_count}
         self._vectorisers: list[Any] = []
+
+    @property
+    def width(self) -> int:
+        """E: terms of all vocabularies."""
+        return sum(len(vectoriser.idf_) for vectoriser in self._vectorisers)
 
     def _make(self, **extra: Any) -> list[Any]:
         """Return the unfitted vectorisers, words first."""
@@ -109,9 +120,16 @@ class TfidfFeatures:
     def load(cls, folder: Path, state: dict[str, Any]) -> TfidfFeatures:
         """Read what `save` wrote; ``state`` is the content of features.json."""
         features = cls(**state["options"])
-        arrays = read_tensors(folder / "features.safetensors")
+        path = folder / "features.safetensors"
+        arrays = read_tensors(path)
         features._vectorisers = features._make()
+        if len(state["vocabularies"]) != len(features._vectorisers):
+            raise UserError(
+                f"{folder / 'features.json'} holds {len(state['vocabularies'])} vocabularies for "
+                f"{len(features._vectorisers)}: it is damaged; train the model again."
+            )
         for i, vectoriser in enumerate(features._vectorisers):
+            check_shape(path, f"idf{i}", arrays[f"idf{i}"], (len(state["vocabularies"][i]),))
             vectoriser.set_params(vocabulary=state["vocabularies"][i])
             vectoriser.idf_ = arrays[f"idf{i}"]
         return features
@@ -149,6 +167,11 @@ class FrozenFeatures:
             layers=[int(layer) for layer in chosen],
             cache=default_cache() if cache else None,
         )
+
+    @property
+    def width(self) -> int:
+        """E: hidden units of all layers in use."""
+        return self._encoder.dims
 
     def fit(self, texts: Sequence[str]) -> None:
         """Do nothing: the encoder was trained elsewhere."""

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from copygym.envs.errors import UserError
-from copygym.envs.storage import atomic
+from copygym.envs.storage import Arrays, atomic
+from copygym.envs.weights import finite
 
 #: The file that makes a folder a CTR model's.
 MARK = "ctr_model.json"
@@ -27,11 +28,11 @@ def write_tensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary)
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
+def read_tensors(path: Path) -> Arrays:
     """Read what `write_tensors` wrote.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing or damaged, or a tensor of it holds NaN or an infinity.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -39,9 +40,11 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UserError(f"{path} is missing: the model folder has no weights; train it again.")
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        arrays = Arrays(path, load_file(path))
+    except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged ({error}); train the model again.") from None
+    finite(path, arrays)
+    return arrays
 
 
 @contextmanager

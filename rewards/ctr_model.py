@@ -12,6 +12,7 @@ import numpy as np
 from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.storage import read_json, write_json
 from copygym.envs.textcache import VectorCache
+from copygym.envs.visible import is_blank
 from copygym.rewards.ctr_calibration import Calibration
 from copygym.rewards.ctr_data import CopyCounts
 from copygym.rewards.ctr_encoders import FrozenFeatures, TextFeatures, TfidfFeatures
@@ -31,6 +32,16 @@ if TYPE_CHECKING:
 
 TUNINGS = ("frozen", "last_k", "lora", "full")
 _FORMAT = 1
+#: What the JSON file of a model or an ensemble holds.
+_KEYS = {
+    "model": ("parts", "weights", "profile_dims", "calibration", "report"),
+    "ensemble": ("members", "head", "beta", "share", "report"),
+}
+#: The logit of a text in which nothing is seen, for a model that was saved without its own.
+BLANK_LOGIT = -15.0
+#: Odds of a click on such a text beside those of the worst one that validation had. No log has
+#: empty copy, so that a model would take it for an average text; nobody clicks what is not there.
+BLANK_ODDS = 0.1
 #: Texts whose raw score a model keeps in memory.
 _MEMORY = 200_000
 
@@ -61,6 +72,9 @@ class CtrModel:
     0 that fit the log-odds of the validation tests within tests (stacking, Wolpert 1992), and the
     sum is calibrated there against absolute click rates.
 
+    Attributes:
+        blank_logit: of a text in which nothing is seen.
+
     Args:
         scorers: the parts; one is enough.
         calibration: ``temperature``, ``isotonic`` or ``none``.
@@ -73,6 +87,7 @@ class CtrModel:
         self.weights = np.ones(len(self.scorers))
         self.calibration = Calibration(calibration)
         self.profile_dims: int | None = None
+        self.blank_logit = BLANK_LOGIT
         self.report: dict[str, Any] = {}
         self._memory: dict[str, float] = {}
         self._cache: VectorCache | None = None
@@ -106,6 +121,8 @@ class CtrModel:
         self.weights = stack_weights(raw, validation)
         total = raw @ self.weights
         self.calibration.fit(total, validation)
+        lowest = float(self.calibration.logit(total).min())
+        self.blank_logit = max(BLANK_LOGIT, lowest + np.log(BLANK_ODDS))
         self.report = {
             "arms": len(train),
             "tests": train.n_tests,
@@ -117,7 +134,7 @@ class CtrModel:
         return self
 
     def score(self, texts: Sequence[str], profiles: np.ndarray | None = None) -> np.ndarray:
-        """Return (N,) float64 calibrated logits of a click.
+        """Return (N,) float64 calibrated logits of a click; `blank_logit` where nothing is seen.
 
         Equal texts are computed once, texts of like length together, and scores of texts without
         a profile are remembered.
@@ -128,9 +145,19 @@ class CtrModel:
                 for the average profile.
 
         Raises:
-            UserError: the model is not trained, or profiles have another width than in training.
+            UserError: the model is not trained, profiles have another width than in training, or
+                its answer is no number.
         """
-        return self.calibration.logit(self._raw(texts, profiles))
+        logits = self.calibration.logit(self._raw(texts, profiles))
+        blank = np.array([is_blank(text) for text in texts], dtype=bool)
+        logits[blank] = self.blank_logit
+        if len(odd := np.flatnonzero(~np.isfinite(logits))):
+            where = "the CTR model" if self._folder is None else f"the CTR model in {self._folder}"
+            raise UserError(
+                f"{where} scores {texts[int(odd[0])][:40]!r} with {logits[odd[0]]}: its weights or "
+                "the profiles are damaged; train it again."
+            )
+        return logits
 
     def probability(self, texts: Sequence[str], profiles: np.ndarray | None = None) -> np.ndarray:
         """Return (N,) float64 calibrated P(click) in (0, 1)."""
@@ -167,7 +194,7 @@ class CtrModel:
         known = {text: self._memory[text] for text in set(texts) if text in self._memory}
         if self._cache is not None:
             found = self._cache.get([text for text in set(texts) if text not in known])
-            known.update((text, float(value[0])) for text, value in found.items())
+            known.update((t, float(v[0])) for t, v in found.items() if np.isfinite(v).all())
         return known
 
     def _stacked(self, texts: Sequence[str], profiles: np.ndarray | None) -> np.ndarray:
@@ -216,6 +243,7 @@ class CtrModel:
                 "parts": [f"part-{i}-{s.kind}" for i, s in enumerate(self.scorers)],
                 "weights": self.weights.tolist(),
                 "profile_dims": self.profile_dims,
+                "blank_logit": self.blank_logit,
                 "calibration": self.calibration.state(),
                 "report": self.report,
             },
@@ -235,8 +263,15 @@ class CtrModel:
         model = cls([_load_scorer(root / part) for part in state["parts"]])
         model.weights = np.asarray(state["weights"], dtype=np.float64)
         model.profile_dims = state["profile_dims"]
+        model.blank_logit = state.get("blank_logit", BLANK_LOGIT)
         model.calibration = Calibration.from_state(state["calibration"])
         model.report, model._folder = state["report"], root
+        numbers = [*model.weights, *model.calibration.numbers, model.blank_logit]
+        if len(model.weights) != len(model.scorers) or not np.isfinite(numbers).all():
+            raise UserError(
+                f"{root / MARK}: a weight of its parts or of its calibration is missing or is no "
+                "number: it is damaged; train the model again."
+            )
         return model
 
 
@@ -268,6 +303,9 @@ def read_state(root: Path) -> dict[str, Any]:
             f"{root / MARK} has format {state.get('format')!r}, and this copygym reads "
             f"{_FORMAT}; train the model again."
         )
+    needed = _KEYS.get(str(state.get("kind")), ("kind",))
+    if lost := [key for key in needed if key not in state]:
+        raise UserError(f"{root / MARK} has no {lost[0]}: it is damaged; train the model again.")
     return state
 
 

@@ -16,7 +16,8 @@ from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.processes import peers
 from copygym.envs.processor import has_amx
 from copygym.envs.storage import read_json, write_json
-from copygym.envs.text import length_batches, model_source
+from copygym.envs.text import length_batches, model_source, whole_texts
+from copygym.envs.weights import check_shape, load_weights, read_pretrained
 from copygym.rewards.ctr_data import CopyCounts
 from copygym.rewards.ctr_encoders import FrozenFeatures, all_layers
 from copygym.rewards.ctr_files import read_tensors, write_tensors
@@ -201,8 +202,11 @@ class NetworkScorer:
         rate = self.options.layer_dropout
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(source)
-            network = AutoModel.from_pretrained(
+            network = read_pretrained(
+                AutoModel.from_pretrained,
                 source,
+                unused=("pooler",),
+                shortened=True,
                 dtype=torch.float32,
                 # Backward through scaled_dot_product_attention is 2-3 times slower on CPUs.
                 attn_implementation="eager",
@@ -210,6 +214,11 @@ class NetworkScorer:
                 hidden_dropout_prob=rate,
                 attention_probs_dropout_prob=rate,
             )
+        except TypeError:
+            raise UserError(
+                f"the text encoder {self.encoder!r} is of an architecture that cannot be trained "
+                "here, which takes one of BERT's kind, such as minilm; take tuning=frozen for it."
+            ) from None
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
@@ -238,7 +247,17 @@ class NetworkScorer:
         return layer >= depth - self.options.last_k
 
     def _pool(self, network: Any, batch: dict[str, Tensor]) -> Tensor:
-        """Return (N, E) float32: the layers' means over real tokens, each of unit length."""
+        """Return (N, E) float32: the layers' means over real tokens, each of unit length.
+
+        A text without a token, as the empty one can be, has the zero vector.
+        """
+        real = batch["attention_mask"].any(1)
+        if not bool(real.all()):
+            pooled = torch.zeros(len(real), len(self._head.text))
+            if bool(real.any()):
+                some = self._pool(network, {key: value[real] for key, value in batch.items()})
+                pooled = pooled.index_put((real.nonzero().squeeze(1),), some)
+            return pooled
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             states = network(**batch, output_hidden_states=True).hidden_states
         mask_NT1 = batch["attention_mask"].unsqueeze(-1).float()
@@ -249,7 +268,7 @@ class NetworkScorer:
 
     def _batch(self, texts: Sequence[str]) -> dict[str, Tensor]:
         batch = self._tokenizer(
-            list(texts),
+            whole_texts(texts),
             padding=True,
             truncation=True,
             max_length=self.options.max_tokens,
@@ -396,7 +415,8 @@ class NetworkScorer:
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:
         limit = self.options.max_tokens
-        tokens = self._tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
+        known = whole_texts(texts)
+        tokens = self._tokenizer(known, truncation=True, max_length=limit)["input_ids"]
         return [len(ids) for ids in tokens]
 
     def _served(self, network: Any) -> Any:
@@ -454,17 +474,23 @@ class NetworkScorer:
         )
         try:
             scorer._tokenizer = AutoTokenizer.from_pretrained(place)
-            scorer._network = AutoModel.from_pretrained(
-                place, dtype=torch.float32, attn_implementation="eager"
+            scorer._network = read_pretrained(
+                AutoModel.from_pretrained,
+                place,
+                unused=("pooler",),
+                dtype=torch.float32,
+                attn_implementation="eager",
             ).requires_grad_(False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{place} is not a whole encoder ({reason}); train it again.") from None
-        arrays = read_tensors(folder / "head.safetensors")
-        scorer._profile = arrays.pop("profile_scale")
-        scorer._head = Head(len(arrays["head.text"]), state["profile_dims"])
-        tensors = {k.removeprefix("head."): torch.from_numpy(v) for k, v in arrays.items()}
-        scorer._head.load_state_dict(tensors)
+        path, width = folder / "head.safetensors", scorer._network.config.hidden_size
+        arrays = read_tensors(path)
+        scorer._profile = arrays["profile_scale"]
+        check_shape(path, "profile_scale", scorer._profile, (2, state["profile_dims"]))
+        scorer._head = Head(width * len(scorer.layers), state["profile_dims"])
+        tensors = {k.removeprefix("head."): v for k, v in arrays.items() if k != "profile_scale"}
+        load_weights(scorer._head, tensors, path)
         scorer.report = state["report"]
         return scorer
 

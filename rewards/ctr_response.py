@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from copygym.envs.users import Response, UserModel
+from copygym.envs.visible import is_blank
 
 
 class CtrScorer(Protocol):
@@ -77,6 +78,9 @@ def texts_answered_by(users: UserModel, model: CtrScorer) -> UserModel:
     text is then answered on the same scale: a text of the catalogue gets what its table says.
     """
     scores = np.asarray(model.score(list(users.catalogue.texts)), np.float64)
+    # A creative whose text the log does not hold was not empty: its score is an average one's.
+    unknown = np.array([is_blank(text) for text in users.catalogue.texts], dtype=bool)
+    scores = np.where(unknown, scores[~unknown].mean() if not unknown.all() else 0.0, scores)
     tables = _with_scores(users, scores)
     return _answered(tables, CtrResponse(model, tables, scores=scores))
 

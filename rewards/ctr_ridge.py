@@ -10,6 +10,7 @@ import numpy as np
 
 from copygym.envs.errors import UserError
 from copygym.envs.storage import read_json, write_json
+from copygym.envs.weights import check_shape
 from copygym.rewards.ctr_data import CopyCounts
 from copygym.rewards.ctr_encoders import TextFeatures, load_features
 from copygym.rewards.ctr_files import read_tensors, write_tensors
@@ -159,15 +160,21 @@ class RidgeScorer:
     @classmethod
     def load(cls, folder: Path) -> RidgeScorer:
         """Read what `save` wrote; scores exactly as the saved one did."""
-        state, arrays = (
-            read_json(folder / "scorer.json"),
-            read_tensors(folder / "ridge.safetensors"),
-        )
+        path = folder / "ridge.safetensors"
+        state, arrays = read_json(folder / "scorer.json"), read_tensors(path)
         scorer = cls(load_features(folder), loss=state["loss"], penalties=state["penalties"])
         scorer.report = state["report"]
         scorer._coefficients = arrays["coefficients"]
         scorer._directions, scorer._profile = arrays["directions"], arrays["profile"]
+        check_shape(path, "profile", scorer._profile, (2, None))
+        check_shape(path, "directions", scorer._directions, (None, None))
+        check_shape(path, "coefficients", scorer._coefficients, (scorer._width(),))
         return scorer
+
+    def _width(self) -> int:
+        """Return the number of features that the coefficients are of."""
+        n_profile = self._profile.shape[1]
+        return self.features.width + n_profile * (1 + self._directions.shape[1])
 
 
 def _principal(rows: np.ndarray, count: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from copygym.envs.copyrows import CopyRows
 from copygym.rewards.compliance import title_case, unsupported_claims
-from copygym.rewards.copy_text import Resources, gibberish, length, repetition
+from copygym.rewards.copy_text import Resources, blanks, gibberish, length, repetition
 from copygym.rewards.ngrams import NearestText, ngrams, plain, words
 
 #: Jaccard similarity of character 4-grams from which two texts are near duplicates.
@@ -60,7 +60,8 @@ def self_bleu(texts: Sequence[str]) -> float:
 
     Zhu et al. 2018 (arXiv 1802.01886), "Texygen": 1 where all texts are alike. Equal to `bleu`
     called N times, in time linear in the number of words: an n-gram's largest count among the
-    others is its largest or second largest count among all. nan for fewer than two texts.
+    others is its largest or second largest count among all. A text without a word scores 1 where
+    another one is the same, else 0. nan for fewer than two texts.
     """
     if len(texts) < 2:
         return math.nan
@@ -72,8 +73,12 @@ def self_bleu(texts: Sequence[str]) -> float:
             top, owner, second = best.get(gram, (0, -1, 0))
             best[gram] = (count, i, top) if count > top else (top, owner, max(second, count))
     lengths = sorted(len(t) for t in tokens)
+    wordless = Counter(text.strip() for text, own in zip(texts, tokens, strict=True) if not own)
     scores = []
     for i, by_order in enumerate(counts):
+        if not tokens[i]:
+            scores.append(float(wordless[texts[i].strip()] > 1))
+            continue
         precisions = []
         for counter in by_order:
             matches = 0
@@ -148,6 +153,12 @@ def _stems(text: str) -> list[str]:
     return [word[:6] for word in words(text)]
 
 
+def _distinct(texts: Sequence[str], n: int) -> float:
+    """Return `distinct_n`, and 0 where there is no n-gram: texts of nothing are not diverse."""
+    value = distinct_n(texts, n)
+    return 0.0 if math.isnan(value) else value
+
+
 def measure_copy(
     texts: Sequence[str], rows: CopyRows, training_texts: Sequence[str] = ()
 ) -> dict[str, float]:
@@ -163,7 +174,7 @@ def measure_copy(
         texts), ``words_mean``, ``words_p5``, ``words_p95``, ``characters_mean``, ``misfit`` (mean
         of the copy term length), ``repetition`` and ``gibberish`` (means of those terms),
         ``exact_duplicates``, ``near_duplicates`` (`duplication`), ``compliance_rate`` (share of
-        texts without an unsupported claim), ``claims_mean`` (their number per text),
+        texts that say something, and nothing unsupported), ``claims_mean`` (claims per text),
         ``title_case`` (share of texts whose names could not be checked for that) and, where the
         tasks have several briefs, ``on_brief`` (`on_brief`).
     """
@@ -176,8 +187,8 @@ def measure_copy(
     nothing, kept = Resources(), on_brief(texts, rows.briefs)
     faults = {"misfit": length, "repetition": repetition, "gibberish": gibberish}
     return {
-        "distinct_1": distinct_n(texts, 1),
-        "distinct_2": distinct_n(texts, 2),
+        "distinct_1": _distinct(texts, 1),
+        "distinct_2": _distinct(texts, 2),
         "self_bleu": self_bleu(texts),
         "unique": len(set(texts)) / len(texts),
         "words_mean": float(size.mean()),
@@ -186,7 +197,7 @@ def measure_copy(
         "characters_mean": float(np.mean([len(text) for text in texts])),
         **{name: float(term(nothing)(texts, rows).mean()) for name, term in faults.items()},
         **duplication(texts, training_texts),
-        "compliance_rate": float((claims == 0).mean()),
+        "compliance_rate": float(((claims == 0) & ~blanks(texts)).mean()),
         "claims_mean": float(claims.mean()),
         "title_case": float(np.mean([title_case(text) for text in texts])),
         **({} if math.isnan(kept) else {"on_brief": kept}),

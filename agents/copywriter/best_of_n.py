@@ -73,6 +73,7 @@ class BestOfNWriter:
                 seed=seed,
                 temperature=temperature,
                 top_p=top_p,
+                briefs=True,
             )
         favourites = scores.reshape(-1, self.n).argmax(axis=1)
         return [texts[i * self.n + int(best)] for i, best in enumerate(favourites)]
@@ -88,12 +89,14 @@ def draw_and_score(
     seed: int,
     temperature: float = 1.0,
     top_p: float = 1.0,
+    briefs: bool = False,
 ) -> tuple[list[str], np.ndarray]:
     """Draw n texts for each of N tasks; return N * n texts, row 0's first, and scores (N, n).
 
-    The reward sees every task n times in a row; ``meter`` is charged for samples and tokens.
+    The reward sees every task n times in a row; ``meter`` is charged for samples and tokens. See
+    `draw` for ``briefs``.
     """
-    drawn = draw(writer, rows, n=n, seed=seed, temperature=temperature, top_p=top_p)
+    drawn = draw(writer, rows, n=n, seed=seed, temperature=temperature, top_p=top_p, briefs=briefs)
     meter.add(Spent(generated=drawn.n_tokens))
     texts = drawn.texts
     scores = np.zeros(len(texts))

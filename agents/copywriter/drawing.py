@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from copygym.agents.copywriter.sampling import sample, vocabulary_subset
+from copygym.agents.copywriter.sampling import sample, vocabulary_subset, widened
 from copygym.agents.copywriter.writer import Copywriter, batch_logprobs
 from copygym.envs.copyrows import CopyRows
 
@@ -23,17 +23,19 @@ class Drawn:
     """N * n texts, those of row 0 first.
 
     Attributes:
-        texts: as `Copywriter.write` would return them for the same seed.
+        texts: as `Copywriter.write` would return them for the same seed, if ``briefs``.
         ids: their tokens; the end token belongs to a text that ended.
         logprobs: (N * n,) float64 log probabilities at ``temperature``, among the tokens that the
             writer may write, before nucleus truncation.
         temperature: of the draw; 1 where that was greedy.
+        briefs: whether tokens of the task's brief could be drawn that are not the writer's own.
     """
 
     texts: list[str]
     ids: list[list[int]]
     logprobs: np.ndarray
     temperature: float
+    briefs: bool = False
 
     @property
     def n_tokens(self) -> int:
@@ -49,9 +51,22 @@ def draw(
     seed: int,
     temperature: float = 1.0,
     top_p: float = 1.0,
+    briefs: bool = False,
 ) -> Drawn:
-    """Draw n texts for each of N tasks."""
+    """Draw n texts for each of N tasks.
+
+    Args:
+        writer: whose.
+        rows: N tasks.
+        n: texts of a task.
+        seed: non-negative.
+        temperature: see `Copywriter.write`.
+        top_p: likewise.
+        briefs: whether a writer that is limited to a vocabulary may also write its brief's tokens,
+            as `Copywriter.write` does; not in training, which is over the vocabulary alone.
+    """
     prompts = [prompt for prompt in writer.prompts(rows) for _ in range(n)]
+    added = writer.added_tokens(rows) if briefs else None
     writer.model.eval()
     samples = sample(
         writer.model,
@@ -63,6 +78,7 @@ def draw(
         pad_id=writer.style.pad_id,
         seed=seed,
         allowed_tokens=writer.vocabulary,
+        added_tokens=None if added is None else [a for a in added for _ in range(n)],
     )
     ids = [
         row[:length]
@@ -73,6 +89,7 @@ def draw(
         ids=ids,
         logprobs=samples.logprobs.double().sum(1).numpy(),
         temperature=temperature or 1.0,
+        briefs=briefs,
     )
 
 
@@ -80,16 +97,19 @@ def draw(
 def reference_kl(start: Copywriter, writer: Copywriter, rows: CopyRows, drawn: Drawn) -> float:
     """Return the KL of ``writer`` from ``start``, nats per text, at the temperature of the draw.
 
-    Both are what they write with: their own tokens alone, at that temperature. The estimator k1,
-    the mean of log p / q over the writer's own draws (Schulman 2020, "Approximating KL
-    divergence"): unbiased where the draws had no nucleus, and may be negative by chance.
+    Both are what they write with: the tokens that they may write, at that temperature. The
+    estimator k1, the mean of log p / q over the writer's own draws (Schulman 2020, "Approximating
+    KL divergence"): unbiased where the draws had no nucleus, and may be negative by chance.
     """
     n = len(drawn.texts) // len(rows)
     prompts = [prompt for prompt in writer.prompts(rows) for _ in range(n)]
     reference = np.zeros(len(prompts))
-    allowed = None
+    allowed = closed = None
     if start.vocabulary is not None:
         allowed = vocabulary_subset(start.vocabulary, start.style.eos_id)
+        added = start.added_tokens(rows) if drawn.briefs else None
+        if added is not None:
+            allowed, closed = widened(allowed, [tokens for tokens in added for _ in range(n)])
     start.model.eval()
     for first in range(0, len(prompts), _CHUNK):
         part = slice(first, first + _CHUNK)
@@ -99,6 +119,7 @@ def reference_kl(start: Copywriter, writer: Copywriter, rows: CopyRows, drawn: D
             drawn.ids[part],
             temperature=drawn.temperature,
             allowed=allowed,
+            closed=None if closed is None else closed[part],
         )
     return float((drawn.logprobs - reference).mean())
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 
 from copygym.agents.copywriter.prompts import PromptStyle
 from copygym.agents.copywriter.quantisation import settle_kernels
@@ -17,6 +16,7 @@ from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.modelfolder import bars_on_terminals, check_model_folder
 from copygym.envs.processor import bf16_units
 from copygym.envs.smollm2 import PAD_TOKEN, smollm2_folder
+from copygym.envs.weights import read_pretrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -133,17 +133,21 @@ def read_model(
     where = torch_device(device)
     kind = torch_dtype(dtype, where)
     options: dict[str, Any] = {"local_files_only": is_folder or not allow_download}
-    weights: dict[str, Any] = {"dtype": kind, "use_safetensors": True}
+    weights: dict[str, Any] = {"dtype": kind}
     weights["attn_implementation"] = _attention(attention, kind, where)
     if quantisation:
         weights |= {"quantization_config": _bits_and_bytes(quantisation), "device_map": str(where)}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
         with bars_on_terminals():
-            model = AutoModelForCausalLM.from_pretrained(
-                source, trust_remote_code=False, **weights, **options
+            model = read_pretrained(
+                AutoModelForCausalLM.from_pretrained,
+                source,
+                trust_remote_code=False,
+                **weights,
+                **options,
             )
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
         raise _cannot_load(source, is_folder, error) from None
     tokenizer.padding_side = "left"  # is not saved with every tokenizer
     _own_pad(tokenizer)

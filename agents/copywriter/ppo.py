@@ -65,6 +65,9 @@ class PPO(PPOSettings, RunAlgorithm):
                 self._fit(run, writer, policy, live, state, batch, samples // batch, seed)
             outcome = run.finish(policy.writer, policy)
             policy.finish()
+            if self.vocabulary != "full":
+                # Tokens that somebody chose one by one are all that may be written.
+                policy.writer.fixed_vocabulary = not isinstance(self.vocabulary, str)
             return outcome
 
     def _policy(self, writer: Copywriter, vocabulary: list[int] | None, seed: int) -> Policy:

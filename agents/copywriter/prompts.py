@@ -10,8 +10,7 @@ that spells such lines stays a brief.
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError
 from copygym.envs.prompts import MAX_COPY
+from copygym.envs.visible import visible
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -133,6 +133,14 @@ class PromptStyle:
         # Some tokenizers match added tokens whatever they are told.
         return [int(i) for i in ids if i not in self._special]
 
+    def tokens_of(self, texts: Sequence[str]) -> set[int]:
+        """Return all tokens of texts in which nothing counts as a special token."""
+        if not texts:
+            return set()
+        cleaned = [" " * text.startswith(" ") + clean_data(text) for text in texts]
+        rows = self.tokenizer(cleaned, add_special_tokens=False, split_special_tokens=True)
+        return {int(i) for ids in rows["input_ids"] for i in ids} - self._special
+
     def shape(self) -> dict[str, Any]:
         """Return the settings for JSON; the tokenizer is saved beside the model."""
         return {"max_prompt_tokens": self.max_prompt_tokens}
@@ -209,18 +217,9 @@ def _compact(fact: str) -> str:
 def clean_data(text: str) -> str:
     """Return ``text`` on one line, without invisible characters and the frame's delimiter.
 
-    Control, format (zero-width, bidirectional) and unassigned characters go: they are not seen by
-    who checks a brief, but the model reads them.
+    What `visible` takes out is not seen by who checks a brief, but the model would read it.
     """
-    visible = "".join(_visible(character) for character in unicodedata.normalize("NFC", text))
-    return re.sub(r'"{2,}', '"', " ".join(visible.split()))
-
-
-def _visible(character: str) -> str:
-    category = unicodedata.category(character)
-    if character.isspace():
-        return " "
-    return "" if category in ("Cc", "Cf", "Cs", "Co", "Cn") else character
+    return re.sub(r'"{2,}', '"', " ".join(visible(text).split()))
 
 
 def clean_copy(text: str) -> str:
@@ -233,4 +232,6 @@ def clean_copy(text: str) -> str:
     quoted = len(line) > 2 and line[0] in _QUOTES and line[-1] in _QUOTES
     if quoted and not any(quote in inner for quote in _QUOTES):
         line = inner.strip()
-    return line[:MAX_COPY]
+    if len(line) <= MAX_COPY:
+        return line
+    return visible(line[:MAX_COPY])  # a cut may leave half of an emoji's joined parts

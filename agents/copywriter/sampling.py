@@ -129,6 +129,27 @@ def vocabulary_subset(allowed_tokens: Sequence[int], eos_id: int) -> torch.Tenso
     return torch.tensor(sorted({*(int(t) for t in allowed_tokens), eos_id}), dtype=torch.int64)
 
 
+def widened(
+    subset: torch.Tensor, added: Sequence[Sequence[int]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the union (K,) of ``subset`` and what B rows add, and where it is closed to a row.
+
+    Args:
+        subset: int64 tokens that are open to all.
+        added: B lists of tokens that are open to one row each.
+
+    Returns:
+        Sorted int64 tokens (K,) and bool (B, K).
+    """
+    union = torch.tensor(sorted({*subset.tolist(), *(int(t) for row in added for t in row)}))
+    union = union.to(torch.int64)
+    closed = ~torch.isin(union, subset).repeat(len(added), 1)
+    for row, tokens in enumerate(added):
+        own = torch.tensor(sorted(set(tokens)), dtype=torch.int64)
+        closed[row, torch.searchsorted(union, own)] = False
+    return union, closed
+
+
 @torch.no_grad()
 def sample(
     model: Any,
@@ -141,6 +162,7 @@ def sample(
     pad_id: int,
     seed: int,
     allowed_tokens: Sequence[int] | None = None,
+    added_tokens: Sequence[Sequence[int]] | None = None,
     batch_size: int = 64,
     rows: Sequence[int] | None = None,
 ) -> Samples:
@@ -159,6 +181,7 @@ def sample(
         pad_id: fills ``Samples.tokens`` after the end; may equal ``eos_id``.
         seed: non-negative; chooses the streams.
         allowed_tokens: the only tokens that may be drawn; ``eos_id`` always may.
+        added_tokens: with ``allowed_tokens``, N lists of further tokens: a row may draw its own.
         batch_size: rows decoded together; shorter batches need less memory.
         rows: (N,) stream numbers, by default 0 ... N - 1; a caller that samples a part of its
             rows hands in their numbers and gets the texts of the whole.
@@ -178,11 +201,16 @@ def sample(
     decoder.restrict(subset)
     for start in range(0, len(order), batch_size):
         index = order[start : start + batch_size]
+        closed = None
+        if subset is not None and added_tokens is not None:
+            wider, closed = widened(subset, [added_tokens[row] for row in index])
+            decoder.restrict(wider)
         part = _sample_batch(
             decoder,
             [prompts[row] for row in index],
             row_uniforms(seed, [streams[row] for row in index], max_new_tokens),
             (temperature, top_p, eos_id, pad_id),
+            closed,
         )
         tokens[index], lengths[index], logprobs[index] = (
             part.tokens,
@@ -202,8 +230,17 @@ def _sample_batch(
     prompts: Sequence[Sequence[int]],
     uniforms: torch.Tensor,
     options: tuple[float, float, int, int],
+    closed: torch.Tensor | None = None,
 ) -> Samples:
-    """Decode B prompts together; ``options`` are temperature, top_p, eos_id and pad_id."""
+    """Decode B prompts together.
+
+    Args:
+        decoder: of the model.
+        prompts: B lists of token ids.
+        uniforms: (B, T).
+        options: temperature, top_p, eos_id and pad_id.
+        closed: (B, K) bool: which of the decoder's K tokens a row may not draw.
+    """
     temperature, top_p, eos_id, pad_id = options
     n_rows, longest = uniforms.shape
     device = decoder.device
@@ -213,8 +250,11 @@ def _sample_batch(
     lengths = torch.full((n_rows,), longest, dtype=torch.int64, device=device)
     rows = torch.arange(n_rows, device=device)  # what the decoder holds
     going = torch.ones(n_rows, dtype=torch.bool, device=device)
+    closed = None if closed is None else closed.to(device)
     logits = decoder.start(prompts, longest)
     for step in range(longest):
+        if closed is not None:
+            logits = logits.masked_fill(closed[rows], -torch.inf)
         drawn, logprob = _draw(logits, uniforms[rows, step], temperature, top_p)
         if decoder.subset is not None:
             drawn = decoder.subset[drawn]
@@ -233,4 +273,12 @@ def _sample_batch(
     return Samples(tokens.cpu(), lengths.cpu(), logprobs.cpu())
 
 
-__all__ = ["Samples", "inverse_cdf", "nucleus", "row_uniforms", "sample", "vocabulary_subset"]
+__all__ = [
+    "Samples",
+    "inverse_cdf",
+    "nucleus",
+    "row_uniforms",
+    "sample",
+    "vocabulary_subset",
+    "widened",
+]

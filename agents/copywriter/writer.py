@@ -6,6 +6,7 @@ Shapes: N rows, B rows of a batch, L prompt tokens, T response tokens, V vocabul
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +19,12 @@ from copygym.agents.copywriter.decoding import scaled_logits
 from copygym.agents.copywriter.prompts import PromptStyle
 from copygym.agents.copywriter.quantisation import without_adapters
 from copygym.agents.copywriter.sampling import sample
+from copygym.agents.copywriter.vocabulary import added_tokens
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
 from copygym.envs.modelfolder import bars_on_terminals, check_model_folder
 from copygym.envs.storage import read_json, whole_folder, write_json
+from copygym.envs.weights import check_finite, check_safetensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,7 +53,9 @@ class Copywriter:
         max_new_tokens: T, longest response, eos included.
         base: where the model's unchanged weights are: ``smollm2``, a folder or a hub id; None
             once they have changed (`merged`) or where they are nowhere but here.
-        vocabulary: the only tokens that it writes, where it was trained under such a limit.
+        vocabulary: the only tokens that it writes, where it was trained under such a limit, besides
+            those of the task's own brief and product.
+        fixed_vocabulary: True: these are not added, because the tokens were chosen one by one.
         quantisation: how the base's weights were put into few bits; None if they were not.
     """
 
@@ -61,6 +66,7 @@ class Copywriter:
     max_new_tokens: int = 48
     base: str | None = None
     vocabulary: Sequence[int] | None = None
+    fixed_vocabulary: bool = False
     quantisation: Mapping[str, Any] | None = None
 
     @property
@@ -88,7 +94,7 @@ class Copywriter:
     ) -> list[str]:
         """Write copy for N tasks.
 
-        A text depends on the seed, its row's number, its own number and its prompt, not on which
+        A text depends on the seed, its row's number, its own number and its task, not on which
         rows are decoded together.
 
         Args:
@@ -109,6 +115,7 @@ class Copywriter:
         prompts = [prompt for prompt in self.prompts(rows) for _ in range(samples)]
         if not prompts:
             return []
+        added = self.added_tokens(rows)
         self.model.eval()
         drawn = sample(
             self.model,
@@ -120,8 +127,13 @@ class Copywriter:
             pad_id=self.style.pad_id,
             seed=seed,
             allowed_tokens=self.vocabulary,
+            added_tokens=None if added is None else [a for a in added for _ in range(samples)],
         )
         return [self.style.decode(ids) for ids in drawn.tokens.tolist()]
+
+    def added_tokens(self, rows: CopyRows) -> list[tuple[int, ...]] | None:
+        """Return what each of N tasks adds to `vocabulary`; None where nothing is limited."""
+        return added_tokens(self.vocabulary, self.fixed_vocabulary, self.style, rows)
 
     def logprobs(self, texts: Sequence[str], rows: CopyRows) -> tuple[np.ndarray, np.ndarray]:
         """Return log p(text and its end | task) in nats, (N,) float64, and tokens, (N,) int64.
@@ -218,6 +230,7 @@ class Copywriter:
                 "dtype": str(next(self.model.parameters()).dtype).removeprefix("torch."),
                 "max_new_tokens": self.max_new_tokens,
                 "vocabulary": None if self.vocabulary is None else list(self.vocabulary),
+                "fixed_vocabulary": self.fixed_vocabulary,
                 "quantisation": dict(self.quantisation or {}) if adapter else {},
                 **self.style.shape(),
             }
@@ -294,6 +307,7 @@ class Copywriter:
             max_new_tokens=longest_copy,
             base=base if state["adapter"] else str(folder),
             vocabulary=state.get("vocabulary"),
+            fixed_vocabulary=state.get("fixed_vocabulary", False),
             quantisation=quantisation,
         )
 
@@ -315,18 +329,39 @@ def _base_alone(model: Any) -> Any:
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
-    from peft import PeftModel
+    """Return the model with the adapter of ``folder``, all of which must be there."""
+    from peft import PeftModel, get_peft_model_state_dict
     from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
-    try:
-        wrapped = PeftModel.from_pretrained(
-            model, str(folder), autocast_adapter_dtype=False, local_files_only=True
+    path = folder / "adapter_model.safetensors"
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing: the adapter has no weights, or they are a pickle, which may run "
+            "code when it is read; save the copywriter again."
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    check_safetensors(path)
+    stored = load_file(path)
+    check_finite(path, stored.items())
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # said below
+            wrapped = PeftModel.from_pretrained(
+                model, str(folder), autocast_adapter_dtype=False, local_files_only=True
+            )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"the adapter in {folder} does not fit its base ({reason}); save the copywriter again."
         ) from None
+    # PEFT leaves at their first values what the file lacks, and drops what it has no place for.
+    own = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    if odd := sorted(own.keys() ^ stored.keys()):
+        fault = "lacks" if odd[0] in own else "has no place for"
+        raise UserError(
+            f"the adapter in {folder} {fault} {odd[0]} (one of {len(odd)} tensors), so that it is "
+            "damaged or of another base; save the copywriter again."
+        )
     return wrapped.eval()
 
 
@@ -343,6 +378,7 @@ def batch_logprobs(
     *,
     temperature: float = 1.0,
     allowed: torch.Tensor | None = None,
+    closed: torch.Tensor | None = None,
 ) -> np.ndarray:
     """Return (B,) float64 sums of the response tokens' log probabilities given their prompts.
 
@@ -353,6 +389,7 @@ def batch_logprobs(
         temperature: positive.
         allowed: int64 tokens that share the probability; None for all. A response with another
             token has a number all the same: its logit beside those of the allowed ones.
+        closed: (B, len(allowed)) bool: which of ``allowed`` a row does not share in; None for none.
     """
     ids_BL, mask_BL, picked_BL = right_padded(prompts, responses)
     device = next(model.parameters()).device
@@ -363,8 +400,9 @@ def batch_logprobs(
     before[:, :-1] = picked_BL[:, 1:]
     if allowed is not None:
         allowed = allowed.to(device)
-    logprobs = token_logprobs(model, hidden[before], ids_BL[picked_BL], temperature, allowed)
     row = picked_BL.nonzero()[:, 0]
+    shut = None if closed is None else closed.to(device)[row]
+    logprobs = token_logprobs(model, hidden[before], ids_BL[picked_BL], temperature, allowed, shut)
     total = torch.zeros(len(prompts), dtype=torch.float64, device=device)
     return total.index_add_(0, row, logprobs.double()).cpu().numpy()
 
@@ -405,14 +443,20 @@ def token_logprobs(
     tokens: torch.Tensor,
     temperature: float = 1.0,
     allowed: torch.Tensor | None = None,
+    closed: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the (M,) float32 log probabilities of M tokens given hidden states (M, H)."""
+    """Return the (M,) float32 log probabilities of M tokens given hidden states (M, H).
+
+    ``allowed`` (K,) share the probability, but for those where ``closed`` (M, K) is True.
+    """
     base = model.get_base_model() if is_peft(model) else model
     parts = []
     for start in range(0, len(tokens), _CHUNK):
         logits = head_logits(base, hidden[start : start + _CHUNK]) / temperature
         picked = logits.gather(1, tokens[start : start + _CHUNK].unsqueeze(1)).squeeze(1)
         whole = logits if allowed is None else logits[:, allowed]
+        if closed is not None:
+            whole = whole.masked_fill(closed[start : start + _CHUNK], -torch.inf)
         parts.append(picked - whole.logsumexp(1))
     return torch.cat(parts)
 

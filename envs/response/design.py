@@ -16,6 +16,7 @@ import numpy as np
 from copygym.envs.catalogue import Catalogue
 from copygym.envs.storage import read_arrays, write_arrays
 from copygym.envs.text import TextEncoder, load_text_encoder
+from copygym.envs.weights import finite
 
 #: Blocks of `action_matrix`, in their order.
 BLOCKS = (
@@ -190,7 +191,8 @@ class ActionEncoder:
     def load(cls, folder: str | Path, catalogue: Catalogue) -> ActionEncoder:
         """Read what `save` wrote; ``catalogue`` is the one it was made with."""
         loaded = cls(catalogue, None)
-        arrays = read_arrays(Path(folder) / "axes.npz")
+        path = Path(folder) / "axes.npz"
+        arrays = finite(path, read_arrays(path))
         loaded.encoder = load_text_encoder(folder)
         loaded._mean_D, loaded._axes_DE = arrays["mean"], arrays["axes"]
         loaded._catalogue_text_KE = arrays["catalogue"]

@@ -12,6 +12,7 @@ from copygym.envs.errors import UserError
 from copygym.envs.response.bilinear import Bilinear, newton_sums, sorted_by_cell, with_constant
 from copygym.envs.response.design import Actions, Counts, Sizes, action_matrix, block_width
 from copygym.envs.storage import read_arrays, read_json, write_arrays, write_json
+from copygym.envs.weights import finite
 
 #: Precision of the coefficients that nothing shrinks: the constant, and hold's own.
 _FREE = 1e-6
@@ -130,7 +131,8 @@ class LogisticResponse:
     def load(cls, folder: str | Path) -> LogisticResponse:
         """Read what `save` wrote."""
         state = read_json(Path(folder) / "model.json")
-        arrays = read_arrays(Path(folder) / "model.npz")
+        path = Path(folder) / "model.npz"
+        arrays = finite(path, read_arrays(path))
         model = cls(**state["options"])
         model._sizes = Sizes(**state["sizes"])
         model._blocks = (tuple(state["crossed"]), tuple(state["main"]))

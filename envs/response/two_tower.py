@@ -14,6 +14,7 @@ from torch import nn
 from copygym.envs.errors import UserError
 from copygym.envs.response.design import Actions, Counts, Sizes, action_matrix, block_width
 from copygym.envs.storage import read_json, write_bytes, write_json
+from copygym.envs.weights import check_safetensors, load_weights
 
 
 class Towers(nn.Module):
@@ -171,8 +172,9 @@ class TwoTowerResponse:
         model._sizes, model._n_profile = Sizes(**state["sizes"]), state["n_profile"]
         model.validation_losses = state["validation_losses"]
         model._towers = model._build()
-        weights = load_file(Path(folder) / "model.safetensors")
-        model._towers.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+        path = Path(folder) / "model.safetensors"
+        check_safetensors(path)
+        load_weights(model._towers, load_file(path), path)
         model._towers.eval()
         return model
 

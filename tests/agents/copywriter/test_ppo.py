@@ -276,9 +276,21 @@ def test_the_vocabulary_of_copy(copywriter, rows):
     allowed = set(copy_vocabulary(copywriter, ["fresh coffee now", *rows.briefs]))
     assert set(done.writer.vocabulary) == allowed
     words = set(" ".join(done.writer.write(rows, seed=0, samples=4)).split())
+    # A text may also hold what its own brief does, in any case.
+    allowed = allowed.union(*done.writer.added_tokens(rows))
     spelled = {copywriter.tokenizer.decode([token]) for token in allowed}
     assert words <= spelled
     assert "fresh" in words
+
+
+@pytest.mark.parametrize(("vocabulary", "fixed"), [("copy", False), ([5, 7, 9], True)])
+def test_tokens_that_somebody_chose_are_all_that_may_be_written(
+    copywriter, rows, vocabulary, fixed
+):
+    options = {"vocabulary": vocabulary, "copy_texts": ["fresh coffee now"]}
+    writer = train(copywriter, rows, options=options).writer
+    assert writer.fixed_vocabulary is fixed
+    assert (writer.added_tokens(rows) is None) is fixed
 
 
 def test_adapted_price_moves_towards_its_target(copywriter, rows):
