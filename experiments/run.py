@@ -266,6 +266,7 @@ def execute(
             folder = open_run(
                 target, config, resume=config["resume"], overwrite=config["overwrite"]
             )
+            folder.tidy()
             try:
                 return _finished(job, config, folder, argv, names)
             except _MISTAKES:

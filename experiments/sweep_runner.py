@@ -24,7 +24,7 @@ from copygym.experiments.sweep import (
     Job,
     Outcome,
     held,
-    job_name,
+    job_folder,
     one_line,
     override_key,
     quoted,
@@ -91,7 +91,7 @@ class SweepRunner:
 
     def job(self, overrides: Sequence[str], swept: Sequence[str]) -> Job:
         """Return the job with these overrides; ``swept`` are the keys that the sweep goes over."""
-        return Job(tuple(overrides), self.folder / job_name(overrides, swept))
+        return Job(tuple(overrides), job_folder(self.folder, overrides, swept))
 
     def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Return a job's resolved config.

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from copygym.envs import written
 from copygym.envs.storage import write_bytes, write_text
 from copygym.experiments.files import plain
 from copygym.experiments.tables import Table
@@ -68,6 +69,7 @@ class LocalFiles:
     def log(self, stage: str, metrics: Mapping[str, float], step: int) -> None:
         """Append one line: stage, step and metrics."""
         line = json.dumps(plain({"stage": stage, "step": step, **metrics}), allow_nan=False)
+        written.note(self._metrics)
         with self._metrics.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
 
