@@ -87,7 +87,7 @@ def override_key(override: str) -> str:
 
 def quoted(value: str) -> str:
     """Return ``value`` as Hydra's grammar takes it, quoted only where it must be."""
-    if re.fullmatch(r"[\w./+-]+", value):
+    if re.fullmatch(r"[\w./+-]+", value, re.ASCII):
         return value
     from hydra.core.override_parser.types import Quote, QuotedString
 

@@ -16,7 +16,7 @@ from copygym.envs import written
 from copygym.envs.storage import write_bytes, write_text
 from copygym.experiments.files import plain
 from copygym.experiments.tables import Table
-from copygym.experiments.tracking_wandb import WandbConfig, WandbMirror
+from copygym.experiments.tracking_wandb import METRICS, WandbConfig, WandbMirror
 
 
 class Tracker(Protocol):
@@ -56,7 +56,7 @@ class LocalFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._metrics = folder / "metrics.jsonl"
+        self._metrics = folder / METRICS
 
     def begin(self, stage: str) -> None:
         """Forget what a killed run logged of this stage before it starts again."""
