@@ -379,8 +379,6 @@ def _present(job: Any, folder: RunFolder) -> Path:
     table = job.main_table(result)
     title = f"{result['title']} (synthetic)" if result.get("synthetic") else result["title"]
     report = folder.path / "report.html"
-    if not report.exists():
-        write_report(folder.path)
     sys.stdout.write(f"\n{title}\n\n{table.to_text()}\n\n")
     if table.caption:
         sys.stdout.write(f"{table.caption}\n\n")

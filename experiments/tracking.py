@@ -174,4 +174,4 @@ def make_trackers(
     options = WandbConfig(**config)
     if options.mode == "disabled":
         return Trackers(local)
-    return Trackers(local, (WandbMirror(options, folder, run_config, names),))
+    return Trackers(local, (WandbMirror(options, folder, run_config, names, goes_on=True),))

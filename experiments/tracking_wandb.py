@@ -122,6 +122,7 @@ class WandbMirror:
         folder: the run's folder; W&B's own files go to ``wandb/`` in it.
         run_config: the resolved config, shown in W&B.
         names: ``group``, ``job_type``, ``name`` for what the options leave open.
+        goes_on: the folder is of one W&B run, which a later call in it goes on with.
     """
 
     def __init__(
@@ -130,10 +131,13 @@ class WandbMirror:
         folder: Path,
         run_config: Mapping[str, Any],
         names: Mapping[str, str],
+        *,
+        goes_on: bool = False,
     ) -> None:
         self._run: Any = None
         self._stages: set[str] = set()
         self._folder = folder
+        self._goes_on = goes_on
         self._replay = False
         self._finish_seconds = config.finish_seconds
         mode, why = resolve_mode(config)
@@ -158,11 +162,13 @@ class WandbMirror:
         if mode == "offline":
             self._guard(lambda: self._start(config, folder, run_config, names, mode))
 
-    def _identity(self, mode: str) -> tuple[str, bool]:
+    def _identity(self, mode: str) -> tuple[str | None, bool]:
         """Return the W&B run's id, and whether what it was told before lies in files here alone.
 
         An agent of a W&B sweep has chosen the id already.
         """
+        if not self._goes_on:
+            return None, False
         path = self._folder / RUN_FILE
         before: Mapping[str, Any] = {}
         if path.exists():
@@ -206,7 +212,7 @@ class WandbMirror:
             entity=config.entity,
             id=run_id,
             # W&B ignores it offline, where the id alone joins the parts.
-            resume="allow" if mode == "online" else None,
+            resume="allow" if run_id and mode == "online" else None,
             group=_cut(config.group or names["group"], LONGEST_NAME),
             job_type=_cut(config.job_type or names["job_type"], LONGEST_JOB_TYPE),
             name=_cut(config.name or names["name"], LONGEST_NAME),

@@ -150,8 +150,12 @@ def test_an_agent_of_a_wandb_sweep_chooses_the_id(tmp_path, monkeypatch):
     asked = {}
     monkeypatch.setattr(wandb, "init", lambda **options: asked.update(options) or 1 / 0)
     monkeypatch.setenv("WANDB_RUN_ID", "abc123")
-    WandbMirror(WandbConfig(mode="offline"), tmp_path, {}, NAMES)
+    make_trackers({"mode": "offline"}, tmp_path, {}, NAMES)
     assert asked["id"] == "abc123"
+    # What is no run of copygym's, such as the summary of an evaluation, is new each time.
+    monkeypatch.delenv("WANDB_RUN_ID")
+    WandbMirror(WandbConfig(mode="offline"), tmp_path, {}, NAMES)
+    assert asked["id"] is None
 
 
 def test_an_empty_wandb_mode_is_as_if_unset(tmp_path, capfd, monkeypatch):
