@@ -52,11 +52,21 @@ def load_log(data: Mapping[str, Any]) -> ClickLog:
 
     Args:
         data: ``name`` of the dataset, ``path`` or None, and the loader's options.
-    """
-    from copygym.envs.datasets import load
 
+    Raises:
+        UserError: an unknown name or option, a bad file, or a path that a synthetic log would be
+            written to though nobody made the folder.
+    """
+    from copygym.envs.datasets import card, load
+
+    path = data.get("path")
+    if path is not None and card(str(data["name"])).synthetic and not Path(path).exists():
+        raise UserError(
+            f"data.path={path} does not exist: {data['name']} makes its log itself and keeps it in "
+            "that folder, so make it first; for a log of your own add dataset=table."
+        )
     options = {key: value for key, value in data.items() if key not in ("name", "path")}
-    return load(str(data["name"]), data.get("path"), **options)
+    return load(str(data["name"]), path, **options)
 
 
 def describe(log: ClickLog) -> dict[str, Any]:
