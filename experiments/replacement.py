@@ -129,6 +129,6 @@ def _ours(target: Path, ending: str) -> Iterator[Path]:
     for folder in written.siblings(target, ending):
         if (folder / written.LIST).is_file():
             yield folder
-        elif ending == "new":
+        elif ending != "old":
             with suppress(OSError):
-                folder.rmdir()  # killed before its list was begun; a folder with files stays
+                folder.rmdir()  # killed before its list was begun or after; with files it stays

@@ -186,10 +186,10 @@ def test_dataset_from_a_mirror_with_an_archive(server, tmp_path):
 def test_a_dataset_replaces_no_file_of_the_user_s(server, tmp_path):
     card = make_card(RemoteFile("x.bin", f"{server.url}/x.bin", DIGEST))
     (tmp_path / "x.bin").write_bytes(b"mine")
-    with pytest.raises(UserError, match="x.bin is there and is not the published file"):
+    with pytest.raises(UserError, match=r"x\.bin is there and is not the published file"):
         get_dataset(card, tmp_path)
     (tmp_path / "x.bin").rename(tmp_path / "x.bin.part")
-    with pytest.raises(UserError, match="x.bin.part was not begun by copygym"):
+    with pytest.raises(UserError, match=r"x\.bin\.part was not begun by copygym"):
         get_dataset(card, tmp_path)
     assert (tmp_path / "x.bin.part").read_bytes() == b"mine"
     (tmp_path / "x.bin.part").rename(tmp_path / "x.bin.bad")
