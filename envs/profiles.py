@@ -384,4 +384,4 @@ def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
 def _read_parquet(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise UserError(f"{path} does not exist: write the profiles first with Profiles.write.")
-    return pl.read_parquet(path)
+    return pl.read_parquet(path, glob=False, hive_partitioning=False)
