@@ -14,6 +14,7 @@ from copygym.envs.errors import UserError
 from copygym.envs.storage import read_arrays, read_json, write_arrays, write_json
 from copygym.envs.users import UserModel
 from copygym.envs.weights import finite
+from copygym.envs.written import keep_list_unless_kept
 
 if TYPE_CHECKING:
     from copygym.envs.delivery import DeliveryVectorEnv
@@ -133,6 +134,7 @@ class ArrayAgent(Agent):
     def save(self, folder: str | Path) -> None:
         """Write ``agent.json`` and ``agent.npz``, each atomically."""
         folder = Path(folder)
+        keep_list_unless_kept(folder)
         write_arrays(folder / _ARRAYS_FILE, self.arrays())
         write_agent_file(folder, self, self.settings())
 
@@ -164,6 +166,7 @@ def same_shapes(arrays: dict[str, np.ndarray], shape: tuple[int, ...], *names: s
 
 def write_agent_file(folder: Path, agent: Agent, settings: dict[str, Any]) -> None:
     """Write ``agent.json``, last of an agent's files, so that its presence means it is whole."""
+    keep_list_unless_kept(folder)
     kind = type(agent)
     content = {"class": f"{kind.__module__}.{kind.__qualname__}", "settings": settings}
     write_json(folder / AGENT_FILE, content)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from copygym.envs import written
 from copygym.envs.errors import UserError
 
 
@@ -29,7 +30,12 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it replaces ``path`` if the block succeeds.
 
     A killed process leaves the old file or the new one. Missing parent folders are made.
+
+    Raises:
+        UserError: the file there is the user's, in a folder where copygym notes its own.
     """
+    written.check_ours(path)
+    written.note(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -50,24 +56,69 @@ def whole_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
     a hidden name; never a mixture.
 
     Args:
-        path: the folder to make. Missing parents are made.
+        path: the folder to make, or a link to it. Missing parents are made.
         replace: whether a folder that stands there at the end gives way. If not, it stays and the
             new one is dropped: for content that is the same whoever makes it.
+
+    Raises:
+        UserError: a file or a folder with files that copygym did not write would have to give way.
     """
+    if path.is_symlink():
+        path = path.resolve()
+    if replace:
+        _check_may_give_way(path)
+    written.note(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:
         yield temporary
         _usual_permissions(temporary)
-        if replace and path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-            path.replace(old)
-            temporary.replace(path)
-            shutil.rmtree(old)
+        if replace:
+            _replace(path, temporary)
         else:
+            _note_all(temporary, path)
             _move_unless_there(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(path: Path, temporary: Path) -> None:
+    """Put a finished folder in the place of an earlier one of ours."""
+    _check_may_give_way(path)
+    if written.root_of(path) is None:
+        written.keep_list(temporary)
+        written.note(*_files_in(temporary))
+    else:
+        _note_all(temporary, path)
+    if not path.exists():
+        temporary.replace(path)
+        return
+    old = written.sibling(path, "old")
+    path.replace(old)
+    temporary.replace(path)
+    shutil.rmtree(old)
+
+
+def _check_may_give_way(path: Path) -> None:
+    """Raise `UserError` unless everything that stands at ``path`` was written by copygym."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is a file where a folder is to be written; name a folder.")
+    if not path.exists() or written.is_draft(path):
+        return
+    others = written.foreign(path, written.root_of(path))
+    if others:
+        raise UserError(
+            f"{path} holds {others[0]!r}, which copygym did not write there; move it elsewhere, or "
+            "name a new or empty folder."
+        )
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(part for part in folder.rglob("*") if part.is_file())
+
+
+def _note_all(temporary: Path, path: Path) -> None:
+    written.note(*(path / part.relative_to(temporary) for part in _files_in(temporary)))
 
 
 def _move_unless_there(temporary: Path, path: Path) -> None:

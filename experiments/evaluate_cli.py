@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError, unknown_name
 from copygym.experiments.bootstrap import RESAMPLES
+from copygym.experiments.files import check_output_folder
 from copygym.experiments.parser import Parser, command_parser
 
 if TYPE_CHECKING:
@@ -167,12 +168,8 @@ def _check(options: argparse.Namespace) -> None:
             raise UserError(
                 "--track needs --output=FOLDER, where W&B's files go beside the result."
             )
-    if folder is None or not folder.exists():
-        return
-    if not folder.is_dir():
-        raise UserError(f"--output={folder} is a file; name a folder.")
-    if any(path.name not in (*FILES, "wandb") for path in folder.iterdir()):
-        raise UserError(f"--output={folder} holds other files; name a new or empty folder.")
+    if folder is not None:
+        check_output_folder(folder, (*FILES, "wandb"), "remarks")
 
 
 def _track(

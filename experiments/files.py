@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from copygym.envs.errors import UserError
-from copygym.envs.storage import write_text
+from copygym.envs.storage import read_json, write_text
 
 
 def write_result(path: Path, value: Any) -> None:
@@ -48,3 +48,35 @@ def check_output(path: Path) -> None:
     parent = next(p for p in path.absolute().parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UserError(f"--output={path}: {parent} cannot be written to; choose another folder.")
+
+
+def check_output_folder(folder: Path, names: Collection[str], key: str) -> None:
+    """Refuse, before any work, an ``--output`` folder that holds more than an earlier output.
+
+    Args:
+        folder: as given.
+        names: of the files that are written there; ``result.json`` is one.
+        key: that the earlier ``result.json`` has.
+
+    Raises:
+        UserError: it is a file, holds files of another origin, or cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output={folder} is a file; name a folder.")
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    other = next((name for name in there if name not in names), None)
+    if other is None and there and not _holds(folder / "result.json", key):
+        other = there[0]
+    if other is not None:
+        raise UserError(
+            f"--output={folder} holds other files, such as {other!r}, which copygym did not write "
+            "there; name a new or empty folder."
+        )
+    check_output(folder / "result.json")
+
+
+def _holds(path: Path, key: str) -> bool:
+    try:
+        return key in read_json(path)
+    except UserError:
+        return False

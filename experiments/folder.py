@@ -11,9 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +20,17 @@ from typing import Any
 
 import numpy as np
 
+from copygym.envs import written
 from copygym.envs.errors import UserError
-from copygym.envs.storage import read_arrays, read_json, write_arrays, write_bytes
+from copygym.envs.storage import read_arrays, read_json, whole_folder, write_arrays, write_bytes
 from copygym.experiments.files import plain, write_result
+from copygym.experiments.replacement import (
+    check_replaceable,
+    drafts_of,
+    remove_drafts_of,
+    replace_run,
+    restore,
+)
 
 _STATE = "run.json"
 #: Hydra leaves it in the folder of a sweep, which may also be that of its only run.
@@ -100,12 +107,14 @@ class RunFolder:
     def file(self, *parts: str) -> Path:
         """Return a path inside the folder, its parent made."""
         path = self.path.joinpath(*parts)
+        written.note(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def child(self, name: str) -> RunFolder:
         """Return a folder inside this one with stages of its own, such as one per seed."""
         path = self.path / name
+        written.note(path)
         path.mkdir(parents=True, exist_ok=True)
         return RunFolder(path, path, self.config, self.finished)
 
@@ -152,21 +161,15 @@ class RunFolder:
         """Remove what a refused run wrote, so that the corrected one can start in the folder.
 
         Nothing is removed of a run that another process began, or that holds a finished stage
-        which took effort (anything after the fit).
+        which took effort (anything after the fit), nor what somebody else put into the folder.
         """
         effort = {path.relative_to(root).with_suffix("").parts[0] for root, path in self._records()}
         if not self.started or self.finished or effort - set(_CHEAP):
             return
-        if self.path != self.target:
-            shutil.rmtree(self.path, ignore_errors=True)
-            return
-        for path in self.path.iterdir():
-            if path.name == _SWEEP:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        if self.path == self.target:
+            written.empty_of_ours(self.path, keep=_SWEEP)
+        else:
+            written.remove_ours(self.path)
 
     def _records(self) -> list[tuple[Path, Path]]:
         """Return (folder of stages, record) of each finished stage, of children too."""
@@ -176,24 +179,24 @@ class RunFolder:
     @contextmanager
     def new_folder(self, *parts: str) -> Iterator[Path]:
         """Yield an empty folder that takes its final name only when the block succeeds."""
-        final = self.file(*parts)
-        draft = final.with_name(f".{final.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        yield draft
-        shutil.rmtree(final, ignore_errors=True)
-        draft.replace(final)
+        with whole_folder(self.file(*parts)) as draft:
+            yield draft
+
+    def tidy(self) -> None:
+        """Remove the drafts of saves that were killed; the caller holds the folder's lock."""
+        written.remove_drafts(self.path)
 
     def mark_finished(self) -> None:
-        """Mark the run as finished and, where it replaces an old one, put it in place."""
+        """Mark the run as finished and, where it replaces an old one, put it in place.
+
+        Raises:
+            UserError: the old run's folder holds files of the user's now; the new one is kept.
+        """
         self._write_state("finished")
         self.finished = True
+        self.tidy()
         if self.path != self.target:
-            old = self.target.with_name(self.target.name + ".old")
-            shutil.rmtree(old, ignore_errors=True)
-            self.target.replace(old)
-            self.path.replace(self.target)
-            shutil.rmtree(old)
+            replace_run(self.target, self.path)
             self.path = self.target
 
     def mark_started(self) -> None:
@@ -228,7 +231,9 @@ def open_run(
         UserError: ``target`` holds other files, another config's run, another code version's run,
             or any run while ``resume`` and ``overwrite`` are off.
     """
-    _restore(target)
+    if target.is_symlink():
+        target = target.resolve()
+    restore(target, in_use=_in_use(target))
     if target.exists() and not target.is_dir():
         raise UserError(f"out={target} is a file; name a folder.")
     if not _in_use(target):
@@ -238,11 +243,12 @@ def open_run(
             f"out={target} holds files that no copygym run wrote; name a new or empty folder."
         )
     if overwrite:
-        draft = target.with_name(target.name + ".new")
-        if (draft / _STATE).exists() and _difference(read_json(draft / _STATE), config) is None:
+        check_replaceable(target)
+        draft = next((d for d in drafts_of(target) if _same(d, config)), None)
+        if draft is not None:
             return RunFolder(draft, target, config, finished=False)
-        shutil.rmtree(draft, ignore_errors=True)
-        return _start(draft, target, config)
+        remove_drafts_of(target)
+        return _start(written.sibling(target, "new"), target, config)
     try:
         state = read_json(target / _STATE)
     except UserError:
@@ -278,24 +284,30 @@ def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _start(path: Path, target: Path, config: Mapping[str, Any]) -> RunFolder:
-    path.mkdir(parents=True, exist_ok=True)
+    written.keep_list(path)
+    for left in path.iterdir():
+        if written.is_draft_of(left.name, _STATE):
+            left.unlink()
     folder = RunFolder(path, target, config, finished=False)
     folder.mark_started()
     folder.started = True
     return folder
 
 
-def _restore(target: Path) -> None:
-    """Undo a replacement that was killed between its two renames."""
-    old = target.with_name(target.name + ".old")
-    if old.exists() and not _in_use(target):
-        if target.exists():
-            target.rmdir()
-        old.replace(target)
-
-
 def _in_use(target: Path) -> bool:
-    return target.exists() and any(p.name != _SWEEP for p in target.iterdir())
+    """Return whether a folder holds more than a run leaves that was killed as it began."""
+    return target.is_dir() and any(
+        path.name not in (_SWEEP, written.LIST) and not written.is_draft_of(path.name, _STATE)
+        for path in target.iterdir()
+    )
+
+
+def _same(draft: Path, config: Mapping[str, Any]) -> bool:
+    """Return whether a draft is of a run with this config and code."""
+    try:
+        return _difference(read_json(draft / _STATE), config) is None
+    except (UserError, KeyError):
+        return False
 
 
 def _difference(state: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
@@ -369,7 +381,43 @@ def _lock_folder() -> str:
     return str(folder)
 
 
+def check_publish(target: Path, names: Iterable[str]) -> None:
+    """Check that publishing to ``target`` writes over nothing but an earlier publication.
+
+    Args:
+        target: the folder to publish to.
+        names: of the files that are going to be written there.
+
+    Raises:
+        UserError: a file of another origin would be lost.
+    """
+    if target.exists() and not target.is_dir():
+        raise UserError(f"publish={target} is a file; name a folder.")
+    taken = sorted(name for name in names if (target / name).exists())
+    if taken and not _published(target):
+        raise UserError(
+            f"publish={target} holds {taken[0]!r}, which copygym did not publish and would write "
+            "over: move it elsewhere, or name another folder."
+        )
+
+
+def _published(target: Path) -> bool:
+    """Return whether a folder holds a run's manifest, as every publication does."""
+    try:
+        manifest = read_json(target / "manifest.json")
+    except UserError:
+        return False
+    code = manifest.get("code")
+    return "config_sha256" in manifest and isinstance(code, dict) and "sources_sha256" in code
+
+
 def publish(folder: Path, target: Path, names: Mapping[str, str]) -> None:
-    """Copy result files to ``target`` (each atomically): ``names`` maps run file to new name."""
-    for source, name in names.items():
+    """Copy result files to ``target`` (each atomically): ``names`` maps run file to new name.
+
+    Raises:
+        UserError: a file of another origin would be lost; nothing is written then.
+    """
+    check_publish(target, names.values())
+    # The manifest goes first: what a kill leaves is known for ours by it.
+    for source, name in sorted(names.items(), key=lambda item: item[1] != "manifest.json"):
         write_bytes(target / name, (folder / source).read_bytes())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError
+from copygym.experiments.files import check_output_folder
 from copygym.experiments.ope_log import OUTCOMES, decisions
 from copygym.experiments.ope_policies import BUILT_IN, Target, built_in, policy_file
 from copygym.experiments.parser import Parser, command_parser
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
     if options.resamples < 2:
         raise UserError(f"--resamples={options.resamples}: give a whole number of 2 or more.")
     if options.output is not None:
-        _check_output(options.output)
+        check_output_folder(options.output, FILES, "policies")
     log = named_log(options.log, options)
     runs = [_agent_of(text) for text in options.agent]
     past, remarks = log, []
@@ -202,11 +203,3 @@ def write(result: dict[str, Any], folder: Path) -> None:
         "of the log, estimated from what its own policy did and earned.",
     }
     write_text(folder / "report.html", render(page, table, ope_report.sections(result)))
-
-
-def _check_output(folder: Path) -> None:
-    """Refuse, before any work, a folder that holds something else."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output={folder} is a file; name a folder.")
-    if folder.is_dir() and any(path.name not in FILES for path in folder.iterdir()):
-        raise UserError(f"--output={folder} holds other files; name a new or empty folder.")

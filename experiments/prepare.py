@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from copygym.envs.preparedlog import (
     whole,
 )
 from copygym.envs.storage import atomic, write_json
+from copygym.envs.written import LIST, keep_list
 from copygym.experiments.folder import locked
 
 ENGINES = ("polars", "ray")
@@ -168,11 +170,12 @@ def prepare(
     }
     # Only where they are used, so that folders prepared before these options are still known.
     reading |= {k: v for k, v in (("empty", dict(empty or {})), ("ignore", list(ignore))) if v}
+    fresh = not folder.exists()
     with locked(folder):
         manifest = _earlier(folder, _identity(file, reading), partitions)
         if manifest is not None and manifest["complete"] and not _missing(folder, manifest):
             return manifest
-        with _staging(folder) as staging:
+        with _staging(folder, fresh) as staging:
             log = ClickLog.read(file.absolute() if engine == "ray" else file, **reading)
             frame = log.frame
             if is_csv(file):
@@ -229,22 +232,40 @@ def _missing(folder: Path, manifest: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 @contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
+def _staging(folder: Path, fresh: bool) -> Iterator[Path]:
     """Yield a folder inside ``folder`` for what is in between; what a killed call left there goes.
 
-    A new ``folder`` in which nothing was written goes, too.
+    A folder that was made for this call and in which nothing was written goes, too.
     """
     path = folder.absolute() / _STAGING
-    shutil.rmtree(path, ignore_errors=True)
+    _remove_staging(path)
     try:
-        path.mkdir(parents=True)
+        keep_list(path)
         yield path
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(path, ignore_errors=True)
-        with suppress(OSError):  # it is not empty
-            folder.rmdir()
+        if fresh:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+def _remove_staging(path: Path) -> None:
+    """Remove what a killed call left.
+
+    Raises:
+        UserError: somebody else made a folder of this name, or a file.
+    """
+    if (path / LIST).is_file() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.rmdir()  # killed before its list was begun
+    if os.path.lexists(path):
+        raise UserError(
+            f"{path} was not made by copygym, which needs a folder of this name for a while; move "
+            "it elsewhere, or choose another --out."
+        )
 
 
 def _begin(

@@ -10,9 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -34,11 +36,12 @@ from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.storage import read_json, write_text
 from copygym.experiments.evidence import cautioned
 from copygym.experiments.files import write_result
-from copygym.experiments.folder import RunFolder, locked, open_run, publish
+from copygym.experiments.folder import RunFolder, check_publish, locked, open_run, publish
 from copygym.experiments.manifest import write_manifest
+from copygym.experiments.overrides import as_spelt, how_to_write
 from copygym.experiments.report import load_job, write_report
 from copygym.experiments.stages import check_data
-from copygym.experiments.sweep import attempt, write_fault
+from copygym.experiments.sweep import attempt, quoted, write_fault
 from copygym.experiments.tables import Table
 from copygym.experiments.tracking import Trackers, make_trackers
 from copygym.experiments.validate import validate
@@ -82,7 +85,7 @@ def register_resolvers() -> None:
         )
         if hydra_config is not None and hydra_config.mode == RunMode.MULTIRUN:
             return f"multirun/{name}"
-        return f"outputs/{name}/{time}"
+        return _reserved(f"outputs/{name}/{time}")
 
     OmegaConf.register_new_resolver("tiny", pick, replace=True)
     # A sweep goes on in the folder of the same call before; a run without out= begins anew.
@@ -93,6 +96,30 @@ register_resolvers()
 
 #: When the running `run_app` began, seconds since the epoch.
 _began: list[float] = []
+#: Default folders that the running `run_app` has made for its run, by the name that they go by.
+_made: dict[str, str] = {}
+
+
+def _reserved(folder: str) -> str:
+    """Return a default folder that no other run has: a number is added to one that is there.
+
+    Nothing is made where a config is only composed or printed.
+    """
+    if not _began or any(argument in sys.argv for argument in ("--cfg", "-c", "--info", "-i")):
+        return folder
+    number = 1
+    while folder not in _made:
+        candidate = folder if number == 1 else f"{folder}-{number}"
+        try:
+            Path(candidate).parent.mkdir(parents=True, exist_ok=True)
+            Path(candidate).mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        except OSError:
+            return folder  # Hydra meets the same fault, which `run_app` puts into a sentence
+        _made[folder] = candidate
+    return _made[folder]
 
 
 def run_app(arguments: list[str]) -> int:
@@ -103,6 +130,7 @@ def run_app(arguments: list[str]) -> int:
     """
     # Hydra would print its own traceback and exit; raised errors become one sentence here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    arguments = as_spelt(arguments)
     previous, sys.argv = sys.argv, ["copygym run", *arguments]
     _began.append(time.time())
     try:
@@ -129,6 +157,10 @@ def run_app(arguments: list[str]) -> int:
     finally:
         sys.argv = previous
         _began.pop()
+        for made in _made.values():
+            with suppress(OSError):
+                Path(made).rmdir()  # nothing came of it
+        _made.clear()
     return 0
 
 
@@ -263,10 +295,13 @@ def execute(
     try:
         validate(config)
         job = load_job(str(config["job"]))
+        if config["publish"]:
+            check_publish(Path(config["publish"]), list(_PUBLISHED.values()))
         with locked(target):
             folder = open_run(
                 target, config, resume=config["resume"], overwrite=config["overwrite"]
             )
+            folder.tidy()
             try:
                 return _finished(job, config, folder, argv, names)
             except _MISTAKES:
@@ -372,7 +407,16 @@ def config_error(error: Exception) -> UserError:
         return UserError(f"there is no config {error.missing_cfg_file!r}: check --config-name.")
     text = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):
-        return UserError(f"cannot read the override {error.override!r}: write KEY=VALUE.")
+        return UserError(
+            f"cannot read the override {error.override!r}: {how_to_write(error.override)}"
+        )
+    match = re.search(r"Ambiguous value for argument '([^']+)'", text)
+    if match:
+        key, _, value = match[1].partition("=")
+        return UserError(
+            f"{match[1]} has several values: quote it if it is one, as in "
+            f"{shlex.quote(f'{key}={quoted(value)}')}, or run several with `copygym run -m`."
+        )
     match = re.search(r"Could not override '([^']+)'", text)
     if match:
         key = getattr(error.__cause__, "full_key", None) or match[1]

@@ -54,13 +54,21 @@ def load_log(data: Mapping[str, Any]) -> ClickLog:
         data: ``name`` of the dataset, ``path`` or None, and the loader's options.
 
     Raises:
-        UserError: a fault of the log, or nothing to learn from: all clicked, or nothing.
+        UserError: an unknown name or option, a fault of the log, one with nothing to learn from
+            (everything that was sent was clicked), or a path that a synthetic log would be
+            written to though nobody made the folder.
     """
-    from copygym.envs.datasets import load
+    from copygym.envs.datasets import card, load
     from copygym.experiments.evidence import noted
 
+    path = data.get("path")
+    if path is not None and card(str(data["name"])).synthetic and not Path(path).exists():
+        raise UserError(
+            f"data.path={path} does not exist: {data['name']} makes its log itself and keeps it in "
+            "that folder, so make it first; for a log of your own add dataset=table."
+        )
     options = {key: value for key, value in data.items() if key not in ("name", "path")}
-    log = load(str(data["name"]), data.get("path"), **options)
+    log = load(str(data["name"]), path, **options)
     log.require_outcomes()
     return noted(log)
 

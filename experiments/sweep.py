@@ -25,8 +25,8 @@ from copygym.experiments.folder import Busy
 NOTES = ".jobs"
 #: Keys that name no job's folder unless they are swept over.
 UNNAMED = ("out", "resume", "overwrite", "publish", "data.path", "sweep")
-#: Longer names are cut; file systems take 255 bytes.
-LONGEST_NAME = 180
+#: Longer names are cut, in bytes: file systems take 255, W&B's run names 128 characters.
+LONGEST_NAME = 128
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def override_key(override: str) -> str:
 
 def quoted(value: str) -> str:
     """Return ``value`` as Hydra's grammar takes it, quoted only where it must be."""
-    if re.fullmatch(r"[\w./+-]+", value):
+    if re.fullmatch(r"[\w./+-]+", value, re.ASCII):
         return value
     from hydra.core.override_parser.types import Quote, QuotedString
 
@@ -97,16 +97,70 @@ def quoted(value: str) -> str:
 def job_name(overrides: Sequence[str], swept: Sequence[str]) -> str:
     """Return the folder name of a job; other overrides, other name.
 
+    A name that is too long begins with what the sweep goes over and the seed. No name has a
+    character that a shell, a glob or a path takes for its own.
+
     Args:
         overrides: of the job.
         swept: keys that the sweep goes over.
     """
     kept = [o for o in overrides if override_key(o) not in UNNAMED or override_key(o) in swept]
+    first = sorted(o for o in kept if override_key(o) in swept)
+    rest = sorted(o for o in kept if override_key(o) not in swept)
     raw = ",".join(sorted(kept)) or "job"
-    safe = re.sub(r"[^\w.,=+@\[\]-]", "_", raw)
-    if safe == raw and len(raw.encode()) <= LONGEST_NAME:
+    if _plain_name(raw) == raw and _fits(raw):
         return raw
-    return f"{safe[: LONGEST_NAME // 2]}-{hashlib.sha256(raw.encode()).hexdigest()[:10]}"
+    mark = hashlib.sha256(raw.encode()).hexdigest()[:10]
+    name = f"{_plain_name(raw)}-{mark}"
+    if _fits(name):
+        return name
+    # Too long: the sweep's own values and the seed go first, by the last words of their keys where
+    # they must; what else there is fills the rest.
+    seed = next(
+        (_plain_name(o)[: LONGEST_NAME // 4] for o in kept if override_key(o) == "seed"), ""
+    )
+    told = ",".join(_plain_name(o) for o in first if override_key(o) != "seed")
+    if not _fits(f"{told},{seed}-{mark}"):
+        told = ",".join(_short(o) for o in first if override_key(o) != "seed")
+    while not _fits(f"{told},{seed}-{mark}"):
+        told = told[:-1]
+    others = [_plain_name(o) for o in rest if override_key(o) != "seed"]
+    name = ",".join(part for part in (told, seed, *others) if part)
+    while not _fits(f"{name}-{mark}"):
+        name = name[:-1]
+    return f"{name}-{mark}"
+
+
+def job_folder(sweep: Path, overrides: Sequence[str], swept: Sequence[str]) -> Path:
+    """Return the folder of a job: one that is there, though it was named for another sweep.
+
+    Args:
+        sweep: folder of the sweep.
+        overrides: of the job.
+        swept: keys that the sweep goes over.
+    """
+    folder = sweep / job_name(overrides, swept)
+    match = re.search(r"-[0-9a-f]{10}$", folder.name)
+    if match is None or folder.exists() or not sweep.is_dir():
+        return folder
+    # Marks are of all overrides, whichever of them a sweep goes over.
+    found = sorted(p for p in sweep.iterdir() if p.name.endswith(match[0]))
+    return next((p for p in found if (p / "run.json").is_file()), folder)
+
+
+def _fits(name: str) -> bool:
+    return len(name.encode()) <= LONGEST_NAME
+
+
+def _short(override: str) -> str:
+    key, _, value = override.partition("=")
+    return _plain_name(f"{key.rpartition('.')[2]}={value}")
+
+
+def _plain_name(text: str) -> str:
+    """Return text without quotes, brackets and what else a shell, a glob or a path reads."""
+    text = re.sub(r"[\"'\[\](){}]", "", text)
+    return re.sub(r"[^\w.,=+@-]+", "_", text)
 
 
 def attempt(work: Callable[[], object], folder: Path) -> Outcome:

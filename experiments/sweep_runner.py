@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from copygym.envs import written
 from copygym.envs.errors import UserError
 from copygym.envs.storage import read_json, write_text
 from copygym.experiments.files import write_result
@@ -24,7 +25,7 @@ from copygym.experiments.sweep import (
     Job,
     Outcome,
     held,
-    job_name,
+    job_folder,
     one_line,
     override_key,
     quoted,
@@ -91,7 +92,7 @@ class SweepRunner:
 
     def job(self, overrides: Sequence[str], swept: Sequence[str]) -> Job:
         """Return the job with these overrides; ``swept`` are the keys that the sweep goes over."""
-        return Job(tuple(overrides), self.folder / job_name(overrides, swept))
+        return Job(tuple(overrides), job_folder(self.folder, overrides, swept))
 
     def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Return a job's resolved config.
@@ -146,8 +147,18 @@ class SweepRunner:
         return True
 
     def begin(self) -> None:
-        """Make the folder of the sweep and leave its config there."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Make the folder of the sweep and leave its config there.
+
+        Raises:
+            UserError: files of the user's have the names of the sweep's own.
+        """
+        written.keep_list(self.folder)
+        for name, key in (("multirun.yaml", "hydra:"), ("sweep.json", '"counts":')):
+            path = self.folder / name
+            # Of a sweep before copygym noted what it writes.
+            if path.is_file() and key in path.read_text(encoding="utf-8", errors="replace"):
+                written.note(path)
+            written.check_ours(path)
         write_text(self.folder / "multirun.yaml", OmegaConf.to_yaml(self._config))
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from copygym.envs import written
 from copygym.envs.storage import write_bytes, write_text
 from copygym.experiments.files import plain
 from copygym.experiments.tables import Table
-from copygym.experiments.tracking_wandb import WandbConfig, WandbMirror
+from copygym.experiments.tracking_wandb import METRICS, WandbConfig, WandbMirror
 
 
 class Tracker(Protocol):
@@ -55,7 +56,7 @@ class LocalFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._metrics = folder / "metrics.jsonl"
+        self._metrics = folder / METRICS
 
     def begin(self, stage: str) -> None:
         """Forget what a killed run logged of this stage before it starts again."""
@@ -68,6 +69,7 @@ class LocalFiles:
     def log(self, stage: str, metrics: Mapping[str, float], step: int) -> None:
         """Append one line: stage, step and metrics."""
         line = json.dumps(plain({"stage": stage, "step": step, **metrics}), allow_nan=False)
+        written.note(self._metrics)
         with self._metrics.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
 
@@ -172,4 +174,4 @@ def make_trackers(
     options = WandbConfig(**config)
     if options.mode == "disabled":
         return Trackers(local)
-    return Trackers(local, (WandbMirror(options, folder, run_config, names),))
+    return Trackers(local, (WandbMirror(options, folder, run_config, names, goes_on=True),))

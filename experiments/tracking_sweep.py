@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError, unknown_name
+from copygym.experiments.overrides import as_spelt, holds_a_name
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -87,7 +89,7 @@ def _parsed(overrides: Sequence[str]) -> list[Override]:
     from copygym.experiments.run import config_error
 
     try:
-        return list(OverridesParser.create().parse_overrides(list(overrides)))
+        return list(OverridesParser.create().parse_overrides(as_spelt(overrides)))
     except HydraException as error:
         raise config_error(error) from error
 
@@ -109,7 +111,15 @@ def _parameter(key: str, override: Override, method: str) -> dict[str, Any]:
         return {"distribution": shape, "min": value.start, "max": value.end}
     if isinstance(value, Glob):
         raise UserError(f"{override.input_line}: list the options of {key} one by one.")
-    return {"values": [_plain(text) for text in override.sweep_string_iterator()]}
+    texts = list(override.sweep_string_iterator())
+    if holds_a_name(key.lstrip("+")):
+        # The run reads a name as it is spelt, without quotes too.
+        return {"values": [text.strip("'") if _bare(text) else text for text in texts]}
+    return {"values": [_plain(text) for text in texts]}
+
+
+def _bare(text: str) -> bool:
+    return re.fullmatch(r"'[\w.+/-]*'", text) is not None
 
 
 def _plain(text: str) -> int | float | str:
@@ -142,7 +152,7 @@ def _checked(fixed: Sequence[str], parameters: dict[str, dict[str, Any]]) -> dic
     try:
         with initialize_config_module("copygym.conf", version_base="1.3"):
             for point in points:
-                own = [f"{key}={value}" for key, value in point.items()]
+                own = as_spelt([f"{key}={value}" for key, value in point.items()])
                 # The folder's name holds the time, which only a running job has.
                 config = resolved(compose("config", overrides=["out=unused", *fixed, *own]))
                 validate(config)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
+import secrets
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.storage import read_json, write_json
 from copygym.experiments.files import plain
 from copygym.experiments.tables import Table
 
+#: In the run's folder: the metrics that were logged so far.
+METRICS = "metrics.jsonl"
+#: In the run's folder: which W&B run it is, so that a resumed run goes on as the same one.
+RUN_FILE = "wandb.json"
+#: W&B's limits, in characters.
+LONGEST_NAME, LONGEST_JOB_TYPE = 128, 64
 MODES = ("auto", "online", "offline", "disabled")
 _DEFAULT_HOST = "https://api.wandb.ai"
 
@@ -110,6 +122,7 @@ class WandbMirror:
         folder: the run's folder; W&B's own files go to ``wandb/`` in it.
         run_config: the resolved config, shown in W&B.
         names: ``group``, ``job_type``, ``name`` for what the options leave open.
+        goes_on: the folder is of one W&B run, which a later call in it goes on with.
     """
 
     def __init__(
@@ -118,9 +131,14 @@ class WandbMirror:
         folder: Path,
         run_config: Mapping[str, Any],
         names: Mapping[str, str],
+        *,
+        goes_on: bool = False,
     ) -> None:
         self._run: Any = None
         self._stages: set[str] = set()
+        self._folder = folder
+        self._goes_on = goes_on
+        self._replay = False
         self._finish_seconds = config.finish_seconds
         mode, why = resolve_mode(config)
         if config.mode == "online" and mode != "online":
@@ -144,6 +162,27 @@ class WandbMirror:
         if mode == "offline":
             self._guard(lambda: self._start(config, folder, run_config, names, mode))
 
+    def _identity(self, mode: str) -> tuple[str | None, bool]:
+        """Return the W&B run's id, and whether what it was told before lies in files here alone.
+
+        An agent of a W&B sweep has chosen the id already.
+        """
+        if not self._goes_on:
+            return None, False
+        path = self._folder / RUN_FILE
+        before: Mapping[str, Any] = {}
+        if path.exists():
+            with suppress(UserError):
+                before = read_json(path)
+        given = os.environ.get("WANDB_RUN_ID")
+        known = str(before.get("id", ""))
+        known = known if re.fullmatch(r"[\w-]{1,64}", known, re.ASCII) else ""
+        chosen = given or known or secrets.token_hex(8)
+        offline = bool(before.get("offline")) or (mode == "offline" and bool(before))
+        # Noted before W&B begins, so that a kill loses no id.
+        write_json(path, {"id": chosen, "offline": offline or mode == "offline"})
+        return chosen, offline
+
     def _start(
         self,
         config: WandbConfig,
@@ -154,6 +193,7 @@ class WandbMirror:
     ) -> None:
         import wandb
 
+        run_id, self._replay = self._identity(mode)
         settings = wandb.Settings(
             init_timeout=config.init_seconds,
             finish_timeout=config.finish_seconds,
@@ -170,9 +210,12 @@ class WandbMirror:
         self._run = wandb.init(
             project=config.project,
             entity=config.entity,
-            group=config.group or names["group"],
-            job_type=config.job_type or names["job_type"],
-            name=config.name or names["name"],
+            id=run_id,
+            # W&B ignores it offline, where the id alone joins the parts.
+            resume="allow" if run_id and mode == "online" else None,
+            group=_cut(config.group or names["group"], LONGEST_NAME),
+            job_type=_cut(config.job_type or names["job_type"], LONGEST_JOB_TYPE),
+            name=_cut(config.name or names["name"], LONGEST_NAME),
             dir=str(folder),
             config=dict(plain(run_config)),
             mode="online" if mode == "online" else "offline",
@@ -224,7 +267,7 @@ class WandbMirror:
         def send(run: Any) -> None:
             import wandb
 
-            artifact = wandb.Artifact(name=name, type=kind)
+            artifact = wandb.Artifact(name=_cut(name, LONGEST_NAME), type=kind)
             # File by file: `add_dir` writes to the terminal even when told to be silent.
             files = (
                 [path] if path.is_file() else [p for p in sorted(path.rglob("*")) if p.is_file()]
@@ -242,6 +285,12 @@ class WandbMirror:
 
     def finish(self, failed: bool = False) -> None:
         """End the W&B run; waits for the upload no longer than the options allow."""
+        # Of two offline parts with one id W&B keeps what was synchronised last, so that this one
+        # gets what stages that were finished before had logged.
+        told = set(self._stages)
+        for stage, step, metrics in logged(self._folder / METRICS) if self._replay else ():
+            if stage not in told:
+                self.log(stage, metrics, step)
         self._with_run(lambda run: run.finish(exit_code=int(failed)))
         self._run = None
 
@@ -257,6 +306,26 @@ class WandbMirror:
             # W&B raises many types (its own, OS, network); none of them may end the run.
             self._run = None
             _say(f"W&B is off for the rest of this run ({type(error).__name__}); files are kept.")
+
+
+def logged(path: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
+    """Yield (stage, step, metrics) of each line of a run's metrics file that is whole."""
+    if not path.exists():
+        return
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+            stage, step = str(line.pop("stage")), int(line.pop("step"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # the half line that a kill can leave
+        yield stage, step, line
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return a name of at most ``limit`` characters; a mark of the whole ends one that was cut."""
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _say(line: str) -> None:

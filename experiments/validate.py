@@ -53,6 +53,12 @@ def _number(words: str, inside: Callable[[float], bool], null: bool = False) -> 
 
 _ABOVE_0 = _number("a number above 0", lambda value: 0 < value < math.inf)
 _FROM_0 = _number("a number of 0 or more", lambda value: 0 <= value < math.inf)
+#: Brackets and commas outside of quotes make a list of what was meant as one name.
+_PATH = Rule(
+    """null or one path, which needs quotes where it has brackets or commas ('KEY="my [2].csv"')""",
+    lambda value: isinstance(value, str) and value.strip() != "",
+    null=True,
+)
 _NAMES = Rule("a list of names", lambda value: isinstance(value, str), each=True)
 _LIFTS = Rule(
     "a list of numbers above -1",
@@ -68,6 +74,8 @@ RULES: dict[str, Rule] = {
     "tiny": _FLAG,
     "resume": _FLAG,
     "overwrite": _FLAG,
+    "publish": _PATH,
+    "data.path": _PATH,
     "data.seed": _whole(0),
     "data.n_users": _whole(1),
     "data.n_slots": _whole(1),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from copygym.envs.errors import UserError
-from copygym.envs.storage import Arrays, atomic
+from copygym.envs.storage import Arrays, atomic, whole_folder
 from copygym.envs.weights import finite
 
 #: The file that makes a folder a CTR model's.
@@ -52,20 +50,10 @@ def new_model_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the name ``path`` only if the block succeeds.
 
     Raises:
-        UserError: ``path`` holds something else than a CTR model.
+        UserError: ``path`` holds files that copygym did not write.
     """
-    if path.exists() and not (path / MARK).is_file() and (path.is_file() or any(path.iterdir())):
-        raise UserError(f"{path} holds files that are no CTR model; save to a new or empty folder.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    try:
+    with whole_folder(path) as draft:
         yield draft
-        draft.chmod(0o755)
-        if path.exists():
-            shutil.rmtree(path)
-        draft.replace(path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def find_model(folder: str | Path) -> Path:

@@ -80,7 +80,11 @@ def get_dataset(
     fetched = []
     for file in card.files:
         result = fetch(
-            mirror_url(file, mirror), target / file.name, sha256=file.sha256, pause=pause
+            mirror_url(file, mirror),
+            target / file.name,
+            sha256=file.sha256,
+            pause=pause,
+            replace=False,
         )
         if file.name.lower().endswith(".zip") or zipfile.is_zipfile(result.path):
             unpack(result.path, target)
@@ -88,8 +92,33 @@ def get_dataset(
     return fetched
 
 
+def _check_free(target: Path) -> None:
+    """Check that a download would replace no file of the user's.
+
+    Raises:
+        UserError: a file there is not what an earlier call has fetched.
+    """
+    if target.is_file():
+        raise UserError(
+            f"{target} is there and is not the published file, or has changed since it was "
+            "fetched; move it elsewhere or choose another --to, and repeat the command."
+        )
+    part = target.with_name(target.name + ".part")
+    if part.exists() and not _meta(part).exists():
+        raise UserError(
+            f"{part} was not begun by copygym, which needs the name; move it elsewhere or choose "
+            "another --to."
+        )
+
+
 def fetch(
-    url: str, target: Path, *, sha256: str | None = None, attempts: int = 5, pause: float = 1.0
+    url: str,
+    target: Path,
+    *,
+    sha256: str | None = None,
+    attempts: int = 5,
+    pause: float = 1.0,
+    replace: bool = True,
 ) -> Fetched:
     """Download ``url`` to ``target``, resuming what an earlier run left.
 
@@ -99,6 +128,7 @@ def fetch(
         sha256: expected hex digest; None accepts the file and records what came.
         attempts: how often a broken transfer is taken up again.
         pause: seconds before the first retry; doubles each time.
+        replace: whether another file at ``target`` gives way; if not, it is refused.
 
     Raises:
         UserError: names the URL and what to do.
@@ -106,6 +136,8 @@ def fetch(
     _check_address(url)
     if (known := _already_there(target, sha256)) is not None:
         return Fetched(target, known, False)
+    if not replace:
+        _check_free(target)
     part = target.with_name(target.name + ".part")
     try:
         for attempt in range(attempts):
@@ -121,11 +153,11 @@ def fetch(
                 time.sleep(pause * 2**attempt)
         found = sha256_of(part)
         if sha256 is not None and found != sha256:
-            raise _put_aside(url, part, target, f"SHA-256 is {found}, expected {sha256}")
+            raise _put_aside(url, part, target, found, f"SHA-256 is {found}, expected {sha256}")
         if sha256 is None and (fault := _fault(part, target.name)):
-            raise _put_aside(url, part, target, f"what came is {fault}")
-        _meta(part).unlink(missing_ok=True)
+            raise _put_aside(url, part, target, found, f"what came is {fault}")
         part.replace(target)
+        _meta(part).unlink(missing_ok=True)
         _record(target, found)
     except OSError as error:
         if isinstance(error, urllib.error.URLError):
@@ -143,10 +175,12 @@ def _check_address(url: str) -> None:
         raise UserError(f"{url} is not an http or https address; give --url one of these.")
 
 
-def _put_aside(url: str, part: Path, target: Path, why: str) -> UserError:
+def _put_aside(url: str, part: Path, target: Path, found: str, why: str) -> UserError:
     bad = target.with_name(target.name + ".bad")
-    _meta(part).unlink(missing_ok=True)
+    if bad.exists():
+        bad = target.with_name(f"{target.name}.{found[:8]}.bad")
     part.replace(bad)
+    _meta(part).unlink(missing_ok=True)
     return UserError(
         f"{url}: {why}; the file was kept as {bad} and not used: try again or another mirror "
         "(--url)."
@@ -338,7 +372,13 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
                     f"{archive} unpacks to {size:,} bytes, more than {folder} has room."
                 )
             for member, target in zip(members, targets, strict=True):
-                if not _unpacked(member, target):
+                if target.is_file() and not _unpacked(member, target):
+                    raise UserError(
+                        f"{target} is there and is not that of {archive.name}; move it elsewhere "
+                        "or choose another --to, and repeat the command."
+                    )
+            for member, target in zip(members, targets, strict=True):
+                if not target.is_file():
                     _extract(bundle, member, target)
                 out.append(target)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:

@@ -16,6 +16,7 @@ from copygym.envs.checksum import sha256_of
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.datasets.card import Card, data_home
 from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.logfile import CSV_SUFFIXES
 from copygym.envs.storage import write_bytes
 from copygym.envs.storefront.copy import PRODUCTS
 from copygym.envs.storefront.log import simulate_log
@@ -68,8 +69,8 @@ def load(
         raise UserError(f"storefront: n_slots is {n_slots}; it must be at least 1.")
     world = make_world(seed, n_users, n_variants, favourites, trend, dynamics)
     folder = data_home() / CARD.name if path is None else Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file: data.path of storefront is the folder to keep it in.")
+    if path is not None:
+        _check_folder(folder)
     size = f"users{n_users}-slots{n_slots}" + (f"-variants{n_variants}" if n_variants else "")
     size += f"-favourites{favourites:g}" if favourites != 1 else ""
     size += f"-trend{trend:g}" if trend else ""
@@ -116,6 +117,26 @@ def _keep(frame: pl.DataFrame, folder: Path, stem: str) -> Path:
             "folder that can."
         ) from None
     return file
+def _check_folder(folder: Path) -> None:
+    """Refuse a place that the user means as a log of their own, which this dataset would not read.
+
+    Raises:
+        UserError: it is a file or named like one, or holds other files than this dataset's.
+    """
+    own = "storefront makes its log itself; for a log of your own add dataset=table"
+    if folder.exists() and not folder.is_dir():
+        raise UserError(
+            f"{folder} is a file: data.path of storefront is the folder to keep it in; {own}."
+        )
+    if not folder.exists() and folder.name.lower().endswith((*CSV_SUFFIXES, ".parquet", ".pq")):
+        raise UserError(f"data.path={folder} does not exist and is named like a log; {own}.")
+    others = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in others if not re.match(r"\.?log-seed\d", name)]
+    if others:
+        raise UserError(
+            f"data.path={folder} holds {others[0]!r}, which is none of storefront's; {own}, or "
+            "name an empty folder."
+        )
 
 
 def make_world(

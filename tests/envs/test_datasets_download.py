@@ -183,6 +183,32 @@ def test_dataset_from_a_mirror_with_an_archive(server, tmp_path):
         get_dataset(make_card(), tmp_path)
 
 
+def test_a_dataset_replaces_no_file_of_the_user_s(server, tmp_path):
+    card = make_card(RemoteFile("x.bin", f"{server.url}/x.bin", DIGEST))
+    (tmp_path / "x.bin").write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"x\.bin is there and is not the published file"):
+        get_dataset(card, tmp_path)
+    (tmp_path / "x.bin").rename(tmp_path / "x.bin.part")
+    with pytest.raises(UserError, match=r"x\.bin\.part was not begun by copygym"):
+        get_dataset(card, tmp_path)
+    assert (tmp_path / "x.bin.part").read_bytes() == b"mine"
+    (tmp_path / "x.bin.part").rename(tmp_path / "x.bin.bad")
+    server.files["x.bin"] = BODY[::-1]
+    with pytest.raises(UserError, match="the file was kept as"):
+        get_dataset(card, tmp_path)
+    assert (tmp_path / "x.bin.bad").read_bytes() == b"mine"
+
+
+def test_an_archive_unpacks_over_no_file_of_the_user_s(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as bundle:
+        bundle.writestr("b.csv", "one")
+        bundle.writestr("a.csv", "hello")
+    (tmp_path / "a.csv").write_text("mine, and longer")
+    with pytest.raises(UserError, match=re.escape("a.csv is there and is not that of x.zip")):
+        unpack(tmp_path / "x.zip", tmp_path)
+    assert names(tmp_path) == ["a.csv", "x.zip"]
+
+
 def test_mirror_address():
     file = RemoteFile("in+car.zip", "https://origin/in+car.zip")
     assert mirror_url(file, None) == "https://origin/in+car.zip"

@@ -4,6 +4,7 @@ import multiprocessing
 from pathlib import Path
 
 from copygym.envs.storage import cache_home, whole_folder
+from copygym.envs.written import LIST
 
 
 def _build(path: Path, number: int, barrier) -> None:
@@ -31,12 +32,12 @@ def test_two_processes_that_race_leave_one_whole_folder(tmp_path):
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
     path = tmp_path / "model"
-    path.mkdir()
-    (path / "old").write_text("")
+    with whole_folder(path) as temporary:
+        (temporary / "old").write_text("")
     with whole_folder(path) as temporary:
         (temporary / "new").write_text("")
         assert (path / "old").exists()
-    assert [p.name for p in path.iterdir()] == ["new"]
+    assert sorted(p.name for p in path.iterdir()) == [LIST, "new"]
     assert list(tmp_path.iterdir()) == [path]
 
 

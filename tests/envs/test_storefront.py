@@ -301,6 +301,20 @@ def test_load_writes_once_and_reads_it_again(tmp_path, monkeypatch):
         load("storefront", files[0], n_users=30)
 
 
+@pytest.mark.parametrize("name", ["mine.csv", "mine.CSV.gz", "mine.parquet"])
+def test_a_missing_log_of_the_user_s_is_no_folder_to_be_made(tmp_path, name):
+    with pytest.raises(UserError, match="add dataset=table"):
+        load("storefront", tmp_path / name, n_users=30, n_slots=4)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_log_is_written_beside_the_user_s(tmp_path):
+    (tmp_path / "mine.csv").write_text("user_id,clicks\n")
+    with pytest.raises(UserError, match=re.escape("holds 'mine.csv', which is none of")):
+        load("storefront", tmp_path, n_users=30, n_slots=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
+
+
 def test_profiles_of_the_log_see_interests(tmp_path):
     log = load("storefront", tmp_path, n_users=1500, n_slots=56)
     world = StorefrontWorld(0, 1500)

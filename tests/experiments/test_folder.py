@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from copygym.envs.errors import UserError
-from copygym.envs.storage import read_json, write_arrays, write_bytes
+from copygym.envs.storage import read_json, write_arrays, write_bytes, write_text
 from copygym.experiments import folder as folders
 from copygym.experiments.files import write_result
 from copygym.experiments.folder import Record, open_run, read_run
@@ -116,7 +116,7 @@ def test_overwriting_keeps_the_old_run_until_the_new_one_has_ended(tmp_path):
 def test_a_replacement_killed_between_its_renames_is_undone(tmp_path):
     target = tmp_path / "r"
     finish(open_run(target, CONFIG), {"value": "old"})
-    target.rename(tmp_path / "r.old")
+    target.rename(tmp_path / ".r.0a1b2c3d.old")
     assert open_run(target, CONFIG).finished
     assert read_run(target)[1] == {"value": "old"}
 
@@ -165,7 +165,7 @@ def test_a_refused_run_leaves_nothing(tmp_path):
     run = open_run(tmp_path / "r", CONFIG)
     stages(run, "data", "split", "fit/proxy")
     stages(run.child("worlds/1"), "data")
-    (run.path / "config.yaml").write_text("x")
+    write_text(run.path / "config.yaml", "x")
     run.discard()
     assert [p.name for p in (tmp_path / "r").iterdir()] == ["multirun.yaml"]
     assert not open_run(tmp_path / "r", CONFIG | {"seed": 1}).finished

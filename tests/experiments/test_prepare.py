@@ -280,3 +280,20 @@ def test_ray_gives_the_same_rows(tmp_path, storefront, table, ray_token):
         check_parts(tmp_path / folder, parts_of(tmp_path / name))
         found = json.loads((tmp_path / folder / "preparation.json").read_text())
         assert found == wanted[name]
+
+
+def test_a_folder_of_the_user_s_with_the_name_of_ours_stays(table, tmp_path):
+    mine = tmp_path / "out" / ".staging"
+    mine.mkdir(parents=True)
+    (mine / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="was not made by copygym"):
+        prepare(table, tmp_path / "out")
+    assert (mine / "thesis.txt").read_text() == "mine"
+
+
+def test_an_empty_folder_of_the_user_s_stays_when_the_log_is_refused(tmp_path):
+    (tmp_path / "bad.csv").write_text("user_id,clicks\na,x\n")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError):
+        prepare(tmp_path / "bad.csv", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []

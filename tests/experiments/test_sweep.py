@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from copygym.experiments import cli, sweep
-from copygym.experiments.sweep import Job, Outcome, attempt, held, job_name, quoted
+from copygym.experiments.sweep import Job, Outcome, attempt, held, job_folder, job_name, quoted
 
 HERE = Path(__file__).parent
 QUICK = ("job=sweep_job", "tracker=disabled", "name=quick")
@@ -324,7 +325,43 @@ def test_other_jobs_have_other_folders_and_names_that_files_can_have():
     assert job_name(["data.path=a.csv"], ["data.path"]) == "data.path=a.csv"
     odd = {job_name([f"x={v}"], []) for v in ("a/b", "a_b", "a b", "y" * 300, "y" * 301)}
     assert len(odd) == 5
-    assert all(len(name.encode()) < 200 and "/" not in name for name in odd)
+    assert all(len(name.encode()) <= 128 and "/" not in name for name in odd)
+
+
+def test_a_name_holds_nothing_that_a_shell_or_a_glob_reads():
+    values = ("[64,64]", "[32,32]", "'a*b?'", '"$(x) {1,2}"', "~a", "a;b&c|d<e>f", "`x`!", "\n")
+    names = [
+        job_name([f"agent.net_arch={value}", "seed=1"], ["agent.net_arch"]) for value in values
+    ]
+    assert len(set(names)) == len(values)
+    assert all(re.fullmatch(r"[\w.,=+@-]+", name) for name in names)
+    assert names[0].startswith("agent.net_arch=64,64,seed=1-")
+    # Lists that differ in their brackets alone are others.
+    assert job_name(["x=[1,2]"], ["x"]) != job_name(["x=[[1],2]"], ["x"])
+
+
+def test_a_long_name_shows_what_is_swept_and_the_seed(tmp_path):
+    fixed = [f"experiment.with.long.keys.part{i}={'v' * 20}" for i in range(7)]
+    swept = ["copywriter.sft.steps=600", "agent.net_arch=[64,64]"]
+    jobs = [[*fixed, *swept, f"seed={seed}"] for seed in (0, 1)]
+    names = [job_name(job, ["seed", "copywriter.sft.steps", "agent.net_arch"]) for job in jobs]
+    assert names[0].startswith("agent.net_arch=64,64,copywriter.sft.steps=600,seed=0,")
+    assert names[1].startswith("agent.net_arch=64,64,copywriter.sft.steps=600,seed=1,")
+    assert all(len(name) <= 128 for name in names)
+    assert names[0] == job_name(
+        list(reversed(jobs[0])), ["agent.net_arch", "seed", "copywriter.sft.steps"]
+    )
+    nine = [f"some.group.of.keys.number{i}=value{i}" for i in range(5)]
+    name = job_name([*nine, "seed=7"], [*(o.partition("=")[0] for o in nine), "seed"])
+    assert name.startswith("number0=value0,number1=value1,") and ",seed=7-" in name
+    # A sweep that goes over other keys meets the same job in the same folder.
+    (tmp_path / names[0]).mkdir()
+    (tmp_path / names[0] / "run.json").touch()
+    assert job_folder(tmp_path, jobs[0], ["seed"]) == tmp_path / names[0]
+    assert job_folder(tmp_path, jobs[1], ["seed"]).name == job_name(jobs[1], ["seed"])
+    # The seed stays to be seen where the swept values alone are too long.
+    long = job_name([f"a.b={'w' * 300}", "seed=12345"], ["a.b", "seed"])
+    assert ",seed=12345-" in long and len(long.encode()) <= 128
 
 
 @pytest.mark.parametrize("value", ["a/b.c", "x=1,y=[2]", 'say "hi"', "it's", "back\\slash", "a b"])

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import socket
 import time
@@ -92,6 +93,69 @@ def test_wandb_offline_takes_everything_without_network(tmp_path, capfd):
     assert missing == []
     # Nothing may cut through the progress bars, and nothing may have failed.
     assert capfd.readouterr().err == ""
+
+
+def written_by_wandb(folder, expected):
+    """Wait until the newest offline part holds what is expected; return what it lacks."""
+    deadline = time.monotonic() + 30
+    missing = list(expected)
+    while missing and time.monotonic() < deadline:
+        parts = sorted((folder / "wandb").glob("offline-run-*/*.wandb"), key=os.path.getmtime)
+        missing = [part for part in expected if part not in parts[-1].read_bytes()]
+        time.sleep(0.1)
+    return missing
+
+
+def test_an_interrupted_offline_run_goes_on_as_the_same_wandb_run(tmp_path):
+    first = make_trackers({"mode": "offline"}, tmp_path, {}, NAMES)
+    first.begin("learn/a")
+    first.log("learn/a", {"early": 0.5}, 10)
+    first.begin("learn/b")
+    first.log("learn/b", {"half": 0.5}, 10)
+    first.finish(failed=True)
+    time.sleep(1.1)  # W&B names its folders by the second
+    again = make_trackers({"mode": "offline"}, tmp_path, {}, NAMES)
+    again.begin("learn/b")
+    again.log("learn/b", {"whole": 0.7}, 20)
+    again.finish()
+    parts = sorted(path.parent.name for path in (tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(parts) == 2
+    assert len({name.rpartition("-")[2] for name in parts}) == 1
+    # The second part is whole, because W&B keeps the one that is synchronised last.
+    assert written_by_wandb(tmp_path, [b"learn/a/early", b"learn/b/whole"]) == []
+
+
+def test_what_wandb_would_refuse_for_its_length_is_cut(tmp_path, monkeypatch):
+    import wandb
+
+    asked = {}
+
+    def init(**options):
+        asked.update(options)
+        raise RuntimeError
+
+    monkeypatch.setattr(wandb, "init", init)
+    names = {"group": "g" * 300, "job_type": "j" * 300, "name": "n" * 300}
+    WandbMirror(WandbConfig(mode="offline"), tmp_path, {}, names)
+    assert [len(asked[key]) for key in ("group", "name", "job_type")] == [128, 128, 64]
+    other = {**names, "name": "n" * 301}
+    before = asked["name"]
+    WandbMirror(WandbConfig(mode="offline"), tmp_path, {}, other)
+    assert asked["name"] != before
+
+
+def test_an_agent_of_a_wandb_sweep_chooses_the_id(tmp_path, monkeypatch):
+    import wandb
+
+    asked = {}
+    monkeypatch.setattr(wandb, "init", lambda **options: asked.update(options) or 1 / 0)
+    monkeypatch.setenv("WANDB_RUN_ID", "abc123")
+    make_trackers({"mode": "offline"}, tmp_path, {}, NAMES)
+    assert asked["id"] == "abc123"
+    # What is no run of copygym's, such as the summary of an evaluation, is new each time.
+    monkeypatch.delenv("WANDB_RUN_ID")
+    WandbMirror(WandbConfig(mode="offline"), tmp_path, {}, NAMES)
+    assert asked["id"] is None
 
 
 def test_an_empty_wandb_mode_is_as_if_unset(tmp_path, capfd, monkeypatch):
