@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from copygym.envs.components import may_be_named
 from copygym.envs.errors import UserError
-from copygym.envs.storage import read_arrays, read_json, write_arrays, write_json
+from copygym.envs.storage import read_arrays, read_json, understood, write_arrays, write_json
 from copygym.envs.users import UserModel
 
 if TYPE_CHECKING:
@@ -150,31 +151,31 @@ def read_agent_file(folder: str | Path, cls: type[Agent]) -> dict[str, Any]:
             f"{Path(folder) / AGENT_FILE} holds a {content['class']}, not a {wanted}; "
             "use copygym.agents.load_agent."
         )
-    settings = content["settings"]
-    assert isinstance(settings, dict)
+    settings: dict[str, Any] = content["settings"]
     return settings
 
 
 def load_agent(folder: str | Path) -> Agent:
     """Load any saved agent.
 
-    The class is taken from ``agent.json`` and must be an `Agent` of `copygym.agents`, so that a
-    folder from elsewhere cannot make us import and call something else.
+    The class is taken from ``agent.json`` and must be one that copygym's config files name, or the
+    user has named, so that a folder from elsewhere cannot make us import and call something else.
+
+    Raises:
+        UserError: it is no such class, or its files are damaged.
     """
     path = str(_read_agent(folder)["class"])
     module, _, name = path.rpartition(".")
     kind: Any = None
-    if module == _PACKAGE or module.startswith(f"{_PACKAGE}."):
-        try:
-            kind = getattr(importlib.import_module(module), name, None)
-        except ModuleNotFoundError:
-            kind = None
+    if may_be_named(path, "agent"):
+        kind = getattr(importlib.import_module(module), name, None)
     if not (isinstance(kind, type) and issubclass(kind, Agent)):
         raise UserError(
             f"{Path(folder) / AGENT_FILE} names the class {path!r}, which is no agent of "
             f"{_PACKAGE}; load it with its own class."
         )
-    agent: Agent = kind.load(folder)
+    with understood(Path(folder)):
+        agent: Agent = kind.load(folder)
     return agent
 
 
@@ -183,7 +184,7 @@ def _read_agent(folder: str | Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{path} does not exist: give a folder that an agent was saved to.")
     content = read_json(path)
-    if not {"class", "settings"} <= content.keys():
+    if not isinstance(content.get("class"), str) or not isinstance(content.get("settings"), dict):
         raise UserError(f"{path} lacks 'class' or 'settings'; save the agent again.")
     return content
 

@@ -33,13 +33,15 @@ from omegaconf.errors import OmegaConfBaseException
 from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.storage import read_json, write_text
 from copygym.experiments.files import write_result
-from copygym.experiments.folder import RunFolder, locked, open_run, publish
+from copygym.experiments.folder import RunFolder, open_run, publish
+from copygym.experiments.locks import locked
 from copygym.experiments.manifest import write_manifest
 from copygym.experiments.report import load_job, write_report
 from copygym.experiments.stages import check_data
 from copygym.experiments.sweep import attempt, write_fault
 from copygym.experiments.tables import Table
 from copygym.experiments.tracking import Trackers, make_trackers
+from copygym.experiments.trust import trust_config
 from copygym.experiments.validate import validate
 
 #: Faults of the output folder that are the user's to mend.
@@ -262,6 +264,7 @@ def execute(
     try:
         validate(config)
         job = load_job(str(config["job"]))
+        trust_config(config)
         with locked(target):
             folder = open_run(
                 target, config, resume=config["resume"], overwrite=config["overwrite"]
@@ -322,7 +325,7 @@ def _run_job(
         result.update(name=config["name"], seed=config["seed"])
         write_result(folder.path / "result.json", result)
         write_manifest(folder, argv, result)
-        _, sections = write_report(folder.path)
+        _, sections = write_report(folder.path, job)
         _mirror(trackers, job.main_table(result), sections, result)
         failed = False
     finally:
@@ -344,6 +347,8 @@ def _present(job: Any, folder: RunFolder) -> Path:
     table = job.main_table(result)
     title = f"{result['title']} (synthetic)" if result.get("synthetic") else result["title"]
     report = folder.path / "report.html"
+    if not report.exists():
+        write_report(folder.path, job)
     sys.stdout.write(f"\n{title}\n\n{table.to_text()}\n\n")
     if table.caption:
         sys.stdout.write(f"{table.caption}\n\n")
