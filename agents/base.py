@@ -12,6 +12,7 @@ import numpy as np
 
 from copygym.envs.components import may_be_named
 from copygym.envs.errors import UserError
+from copygym.envs.plaintext import printable
 from copygym.envs.storage import read_arrays, read_json, understood, write_arrays, write_json
 from copygym.envs.users import UserModel
 
@@ -246,7 +247,8 @@ class Progress:
     def __init__(self, name: str, steps: int, on_progress: OnProgress | None) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(total=steps, desc=f"learn {name}", unit="step", disable=None, leave=False)
+        what = f"learn {printable(name)}"
+        self._bar = tqdm(total=steps, desc=what, unit="step", disable=None, leave=False)
         self._steps, self._on_progress, self._done = steps, on_progress, 0
         self._reported = 0
 

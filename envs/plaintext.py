@@ -86,9 +86,19 @@ def harmless(table: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     return made, changed
 
 
-def as_written(column: pl.Series) -> pl.Series:
-    """Return a column of texts without the apostrophes that `harmless` puts before formulas."""
-    return column.str.replace(f"^'({_FORMULA[1:]})", "$1")
+def as_written(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a CSV's table without the apostrophes that `harmless` has put before formulas."""
+    import polars as pl
+
+    quoted = f"^'({_FORMULA[1:]})"
+    texts = table.with_columns(pl.col(pl.String).str.replace(quoted, "$1"))
+    names = [re.sub(quoted, r"\1", name) for name in table.columns]
+    # A file may hold a name with the apostrophe and the same without.
+    return texts.rename(dict(zip(table.columns, names, strict=True))) if _distinct(names) else texts
+
+
+def _distinct(names: list[str]) -> bool:
+    return len(set(names)) == len(names)
 
 
 class PrintableStream:

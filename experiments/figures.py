@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from copygym.envs.errors import UserError
 from copygym.experiments.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -68,7 +69,13 @@ class Picture:
 def draw(
     name: str, caption: str, size: tuple[float, float], plot: Callable[[Figure], None]
 ) -> Picture:
-    """Draw a figure of ``size`` (inches) by calling ``plot`` with an empty one."""
+    """Draw a figure of ``size`` (inches) by calling ``plot`` with an empty one.
+
+    Raises:
+        UserError: the name is no name of a file: a result that was read from a folder may hold it.
+    """
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise UserError(f"a figure is called {name!r}: give it letters, digits, - and _ alone.")
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -31,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.plaintext import printable
 from copygym.envs.storage import read_json, write_text
 from copygym.experiments.files import write_result
 from copygym.experiments.folder import RunFolder, open_run, publish
@@ -349,9 +350,10 @@ def _present(job: Any, folder: RunFolder) -> Path:
     report = folder.path / "report.html"
     if not report.exists():
         write_report(folder.path, job)
-    sys.stdout.write(f"\n{title}\n\n{table.to_text()}\n\n")
+    # A sweep's workers print too, where no command stands between them and the terminal.
+    sys.stdout.write(f"\n{printable(title)}\n\n{table.to_text()}\n\n")
     if table.caption:
-        sys.stdout.write(f"{table.caption}\n\n")
+        sys.stdout.write(f"{printable(table.caption)}\n\n")
     sys.stdout.write(f"report: {report}\n")
     sys.stdout.flush()
     return report

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.plaintext import printable
 from copygym.experiments.folder import Record, RunFolder
 from copygym.experiments.tracking import Trackers
 from copygym.experiments.trust import check_names, holds_stored
@@ -310,7 +311,9 @@ def play(
     def compute() -> Record:
         agent = load_agent(folder.file("agents", short))
         total = len(setting.rows) * setting.episodes
-        with tqdm(total=total, desc=f"evaluate {name}", unit="user", disable=None) as bar:
+        with tqdm(
+            total=total, desc=f"evaluate {printable(name)}", unit="user", disable=None
+        ) as bar:
             episodes, events = evaluate(
                 agent, setting, timelines=timelines, on_batch=lambda n: bar.update(n) and None
             )

@@ -124,7 +124,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     """
     path = folder / "run.json"
     state = read_json(path)
-    kinds = {"state": str, "config": dict, "code": str, "config_sha256": str}
+    kinds = {"state": str, "config": dict, "code": str}
     for key, kind in kinds.items():
         if not isinstance(state.get(key), kind):
             raise UserError(

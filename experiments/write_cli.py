@@ -13,8 +13,9 @@ import polars as pl
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
 from copygym.envs.logfile import is_csv, readable, scan
+from copygym.envs.plaintext import as_written
 from copygym.envs.storage import write_text
-from copygym.experiments.files import check_output
+from copygym.experiments.files import FORMULAS, check_output, without_formulas
 from copygym.experiments.parser import command_parser
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ BEGINNINGS = ("base", "sft")
 
 _DESCRIPTION = (
     "Writes copy for every brief of a CSV with a trained copywriter. The column brief is required; "
-    "product, channel and reader (who the copy is for, in words) are used where they are there."
+    "product, channel and reader (who the copy is for, in words) are used where they are there. "
+    f"{FORMULAS}"
 )
 _EXAMPLES = """examples:
   copygym write --model outputs/my-run --briefs briefs.csv
@@ -88,7 +90,7 @@ def main(arguments: list[str]) -> int:
         temperature=options.temperature,
         samples=options.samples,
     )
-    csv = with_copy(table, texts, options.samples).write_csv()
+    csv = without_formulas(with_copy(table, texts, options.samples)).write_csv()
     if options.output is None:
         sys.stdout.write(csv)
     else:
@@ -108,7 +110,7 @@ def read_briefs(path: Path) -> pl.DataFrame:
     if not is_csv(path):
         raise UserError(f"{path} is no CSV by its name; give one that ends in .csv or .csv.gz.")
     with readable(path):
-        table = scan(path).collect()
+        table = as_written(scan(path).collect())
     if BRIEF not in table.columns:
         raise UserError(
             f"{path} has no column {BRIEF}; it has {', '.join(table.columns)}: rename the one that "
