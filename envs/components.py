@@ -1,4 +1,4 @@
-"""The names that copygym's own config files build objects from: what a file from elsewhere may name.
+"""What a file from elsewhere may name: the parts that copygym's own config files name.
 
 A config on a command line may name any code, because its user typed it. A folder may have been
 written by anybody, so what it names is looked up here and never imported by its name alone.

@@ -17,7 +17,6 @@ import numpy as np
 
 from copygym.envs.errors import UserError
 
-
 #: Levels of nested objects and lists in a JSON file; what copygym writes has a dozen.
 DEEPEST = 100
 #: What readers raise when a file holds something else than they expect.

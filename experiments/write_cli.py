@@ -63,6 +63,12 @@ def main(arguments: list[str]) -> int:
         help="0 takes the likeliest words, 1 samples as in training (default 0.7)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the sampling (default 0)")
+    parser.add_argument(
+        "--allow-download",
+        action="store_true",
+        help="fetch the base that the copywriter's folder names from the Hugging Face hub, where "
+        "this machine has not got it",
+    )
     options = parser.parse_args(arguments)
     if options.samples < 1:
         raise UserError(f"--samples is {options.samples}; ask for at least 1 text per brief.")
@@ -83,7 +89,7 @@ def main(arguments: list[str]) -> int:
         )
     if options.output is not None:
         check_output(options.output)
-    writer = load_trained(options.model)
+    writer = load_trained(options.model, allow_download=options.allow_download)
     texts = writer.write(
         brief_rows(table),
         seed=options.seed,
@@ -168,8 +174,12 @@ def with_copy(table: pl.DataFrame, texts: Sequence[str], samples: int) -> pl.Dat
     return out.with_columns(pl.Series(COPY, list(texts), dtype=pl.String))
 
 
-def load_trained(folder: Path) -> Copywriter:
+def load_trained(folder: Path, *, allow_download: bool = False) -> Copywriter:
     """Return the copywriter of a run or model folder.
+
+    Args:
+        folder: of the run or the model.
+        allow_download: see `Copywriter.load`.
 
     Raises:
         UserError: the folder holds no copywriter, those of several algorithms, or an incomplete
@@ -195,7 +205,7 @@ def load_trained(folder: Path) -> Copywriter:
         raise UserError(f"--model {folder} holds several copywriters ({names}); name one of them.")
     from copygym.agents.copywriter.writer import Copywriter
 
-    return Copywriter.load(found[0])
+    return Copywriter.load(found[0], allow_download=allow_download)
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.modelfolder import nothing_fetched, reading_options
 from copygym.envs.processes import peers
 from copygym.envs.storage import read_json, write_json
 from copygym.envs.text import has_amx, length_batches, model_source
@@ -199,7 +200,8 @@ class NetworkScorer:
         source = model_source(self.encoder)
         rate = self.options.layer_dropout
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(source)
+            options = reading_options(source)
+            self._tokenizer = AutoTokenizer.from_pretrained(source, **options)
             network = AutoModel.from_pretrained(
                 source,
                 dtype=torch.float32,
@@ -208,6 +210,7 @@ class NetworkScorer:
                 num_hidden_layers=max(1, *self.layers),
                 hidden_dropout_prob=rate,
                 attention_probs_dropout_prob=rate,
+                **options,
             )
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
@@ -443,18 +446,20 @@ class NetworkScorer:
         place = folder / "encoder"
         if not list(place.glob("*.safetensors")):
             raise UserError(f"{place} holds no weights (*.safetensors); train the model again.")
-        scorer = cls(
-            state["encoder"],
-            state["tuning"],
-            loss=state["loss"],
-            layers=state["layers"],
-            bf16=state["bf16"],
-            **state["options"],
-        )
+        with nothing_fetched():
+            scorer = cls(
+                state["encoder"],
+                state["tuning"],
+                loss=state["loss"],
+                layers=state["layers"],
+                bf16=state["bf16"],
+                **state["options"],
+            )
+        options = reading_options(place)
         try:
-            scorer._tokenizer = AutoTokenizer.from_pretrained(place)
+            scorer._tokenizer = AutoTokenizer.from_pretrained(place, **options)
             scorer._network = AutoModel.from_pretrained(
-                place, dtype=torch.float32, attn_implementation="eager"
+                place, dtype=torch.float32, attn_implementation="eager", **options
             ).requires_grad_(False)
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
