@@ -33,6 +33,15 @@ ELSEWHERE = {
 }
 #: Config parts that decide what is simulated and what the references are.
 _SETTING = ("data", "split", "users", "env", "reward", "learn", "references", "evaluation")
+#: What a run's config has to hold for its agents to be played.
+_NEEDED = {
+    "data": ("name",),
+    "split": (),
+    "users": (),
+    "env": ("horizon", "budget"),
+    "evaluation": ("users", "episodes", "num_envs", "resamples", "baseline"),
+    "references": (),
+}
 #: Parts of ``evaluation`` that only say how numbers are shown.
 _SHOWN = ("timelines", "resamples")
 
@@ -120,6 +129,15 @@ def _sources(folder: Path) -> list[Source]:
     # What follows makes the reward that the config describes.
     check_names(config, folder / "run.json")
     validate(config)
+    for part, keys in _NEEDED.items():
+        held = config.get(part)
+        lost = [] if isinstance(held, dict) else [part]
+        lost = lost or [f"{part}.{key}" for key in keys if key not in held]
+        if lost:
+            raise UserError(
+                f"{folder / 'run.json'} has no {lost[0]} that could be read: it is damaged; repeat "
+                "the run in another folder."
+            )
     if job == "delivery":
         return [Source(folder.name, folder, config, code, order)]
     return [

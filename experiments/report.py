@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from copygym.envs.errors import UserError
-from copygym.envs.plaintext import inert
+from copygym.envs.plaintext import inert, printable
 from copygym.envs.storage import read_json, understood, write_bytes, write_text
 from copygym.experiments.figures import Picture
 from copygym.experiments.folder import read_run
@@ -111,7 +111,7 @@ def _blocks(table: Table) -> list[str]:
 
 
 def render(result: Mapping[str, Any], table: Table, sections: list[Section]) -> str:
-    """Return the page as HTML; every text is escaped."""
+    """Return the page as HTML; every text is escaped, and control characters are shown."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -120,13 +120,14 @@ def render(result: Mapping[str, Any], table: Table, sections: list[Section]) -> 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(
+    page = environment.get_template("report.html.j2").render(
         title=result["title"],
         synthetic=bool(result.get("synthetic")),
         summary=result["summary"],
         table=table,
         sections=sections,
     )
+    return printable(page)
 
 
 def _closing(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[Section]:
