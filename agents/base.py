@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
+from copygym.envs.components import may_be_named
 from copygym.envs.errors import UserError
-from copygym.envs.storage import read_arrays, read_json, write_arrays, write_json
+from copygym.envs.plaintext import printable
+from copygym.envs.storage import read_arrays, read_json, understood, write_arrays, write_json
 from copygym.envs.users import UserModel
 from copygym.envs.weights import finite
 from copygym.envs.written import keep_list_unless_kept
@@ -181,11 +183,7 @@ def read_agent_file(folder: str | Path, cls: type[Agent]) -> dict[str, Any]:
             f"{Path(folder) / AGENT_FILE} holds a {content['class']}, not a {wanted}; "
             "use copygym.agents.load_agent."
         )
-    settings = content["settings"]
-    if not isinstance(settings, dict):
-        raise UserError(
-            f"{Path(folder) / AGENT_FILE}: its settings are no JSON object; save again."
-        )
+    settings: dict[str, Any] = content["settings"]
     return settings
 
 
@@ -208,23 +206,24 @@ def rebuilt(folder: str | Path, cls: type[_A]) -> _A:
 def load_agent(folder: str | Path) -> Agent:
     """Load any saved agent.
 
-    The class is taken from ``agent.json`` and must be an `Agent` of `copygym.agents`, so that a
-    folder from elsewhere cannot make us import and call something else.
+    The class is taken from ``agent.json`` and must be one that copygym's config files name, or the
+    user has named, so that a folder from elsewhere cannot make us import and call something else.
+
+    Raises:
+        UserError: it is no such class, or its files are damaged.
     """
     path = str(_read_agent(folder)["class"])
     module, _, name = path.rpartition(".")
     kind: Any = None
-    if module == _PACKAGE or module.startswith(f"{_PACKAGE}."):
-        try:
-            kind = getattr(importlib.import_module(module), name, None)
-        except ModuleNotFoundError:
-            kind = None
+    if may_be_named(path, "agent"):
+        kind = getattr(importlib.import_module(module), name, None)
     if not (isinstance(kind, type) and issubclass(kind, Agent)):
         raise UserError(
             f"{Path(folder) / AGENT_FILE} names the class {path!r}, which is no agent of "
             f"{_PACKAGE}; load it with its own class."
         )
-    agent: Agent = kind.load(folder)
+    with understood(Path(folder)):
+        agent: Agent = kind.load(folder)
     return agent
 
 
@@ -233,7 +232,7 @@ def _read_agent(folder: str | Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{path} does not exist: give a folder that an agent was saved to.")
     content = read_json(path)
-    if not {"class", "settings"} <= content.keys():
+    if not isinstance(content.get("class"), str) or not isinstance(content.get("settings"), dict):
         raise UserError(f"{path} lacks 'class' or 'settings'; save the agent again.")
     return content
 
@@ -295,7 +294,8 @@ class Progress:
     def __init__(self, name: str, steps: int, on_progress: OnProgress | None) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(total=steps, desc=f"learn {name}", unit="step", disable=None, leave=False)
+        what = f"learn {printable(name)}"
+        self._bar = tqdm(total=steps, desc=what, unit="step", disable=None, leave=False)
         self._steps, self._on_progress, self._done = steps, on_progress, 0
         self._reported = 0
 

@@ -19,7 +19,7 @@ from copygym.envs.profiles import ProfileBuilder, Profiles
 from copygym.envs.response.calibration import StateLayer
 from copygym.envs.response.design import ActionEncoder
 from copygym.envs.response.model import ResponseModel, load_response
-from copygym.envs.storage import read_arrays, read_json, write_arrays, write_json
+from copygym.envs.storage import read_arrays, read_json, understood, write_arrays, write_json
 from copygym.envs.users import Dynamics, Response, UserModel
 from copygym.envs.weights import finite
 from copygym.envs.written import keep_list_unless_kept
@@ -137,9 +137,13 @@ class FittedUsers:
         """Read what `save` wrote.
 
         Raises:
-            UserError: an older version wrote it.
+            UserError: an older version wrote it, or it is damaged.
         """
-        folder = Path(folder)
+        with understood(Path(folder)):
+            return cls._read(Path(folder))
+
+    @classmethod
+    def _read(cls, folder: Path) -> FittedUsers:
         state = read_json(folder / "fitted.json")
         if "cut" not in state:
             raise UserError(

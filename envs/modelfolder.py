@@ -1,17 +1,107 @@
-"""Folders of language models: whether one will do, and progress bars while it is read."""
+"""Folders of language models: whether one will do, and what reading it may not do.
+
+A folder may be anybody's. Code that it brings along is not run, kernels and models that it names
+are not fetched, and adapters of kinds that read further files or modules are refused.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from copygym.envs.errors import UserError
+from copygym.envs.storage import read_json
 
 #: Files that a tokenizer can be read from.
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _WEIGHTS = ("*.safetensors",)
+#: Keys of a config.json that may name a kernel to fetch and run.
+_KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation")
+#: Kinds of adapters that copygym makes, and what their configs may say; the rest must be empty.
+_ADAPTERS = ("LORA", "ADALORA", "PREFIX_TUNING")
+_ADAPTER_KEYS = {
+    *("peft_type", "task_type", "peft_version", "auto_mapping", "base_model_name_or_path"),
+    *("revision", "inference_mode", "r", "lora_alpha", "lora_dropout", "lora_bias", "bias"),
+    *("target_modules", "exclude_modules", "target_parameters", "modules_to_save"),
+    *("layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "fan_in_fan_out"),
+    *("init_lora_weights", "use_rslora", "use_dora", "qalora_group_size", "ensure_weight_tying"),
+    *("trainable_token_indices", "target_r", "init_r", "tinit", "tfinal", "deltaT", "beta1"),
+    *("beta2", "orth_reg_weight", "total_step", "num_virtual_tokens", "token_dim", "num_layers"),
+    *("num_transformer_submodules", "num_attention_heads", "encoder_hidden_size"),
+    *("prefix_projection",),
+}
+_fetching: ContextVar[bool] = ContextVar("fetching", default=True)
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """Inside the block, models are read from this machine alone: a file names them, no user."""
+    before = _fetching.set(False)
+    try:
+        yield
+    finally:
+        _fetching.reset(before)
+
+
+def reading_options(source: str | Path) -> dict[str, Any]:
+    """Return the options with which transformers reads a model's config, tokenizer and weights.
+
+    Args:
+        source: a folder, which is checked by `check_configs`, or a hub id.
+
+    Raises:
+        UserError: the folder names code.
+    """
+    folder = Path(source).expanduser()
+    local = folder.is_dir()
+    if local:
+        check_configs(folder)
+    return {"trust_remote_code": False, "local_files_only": local or not _fetching.get()}
+
+
+def check_configs(folder: Path) -> None:
+    """Raise unless a model's folder names no kernel to fetch and no strange adapter.
+
+    Raises:
+        UserError: it does.
+    """
+    if (folder / "config.json").is_file():
+        config = read_json(folder / "config.json")
+        for key in _KERNELS:
+            if "/" in str(config.get(key) or ""):
+                raise UserError(
+                    f"{folder / 'config.json'} asks for the kernel {config[key]!r} ({key}), which "
+                    "is code that would be fetched; remove that key."
+                )
+    if (folder / "adapter_config.json").is_file():
+        _check_adapter(folder / "adapter_config.json")
+
+
+def _check_adapter(path: Path) -> None:
+    config = read_json(path)
+    kind = config.get("peft_type")
+    if kind not in _ADAPTERS:
+        raise UserError(
+            f"{path} is of the kind {kind!r}; copygym reads adapters of {', '.join(_ADAPTERS)}: "
+            "merge it into its base elsewhere, and give the merged model."
+        )
+    weights = path.parent / "adapter_model"
+    if weights.with_suffix(".bin").is_file() and not weights.with_suffix(".safetensors").is_file():
+        raise UserError(
+            f"{weights}.bin is a pickle, which may run code when it is read; convert it to "
+            "safetensors."
+        )
+    for key, value in config.items():
+        usual = key == "megatron_core" and value == "megatron.core"
+        if value and key not in _ADAPTER_KEYS and not usual:
+            raise UserError(
+                f"{path} sets {key}, by which an adapter could have further files or code read; "
+                "set it to null if the adapter does not need it."
+            )
 
 
 @contextmanager
@@ -56,6 +146,13 @@ def check_model_folder(folder: Path) -> None:
             f"{folder} holds no tokenizer ({', '.join(_TOKENIZER_FILES[:3])}); save the model's "
             "tokenizer into the same folder."
         )
+    check_configs(folder)
 
 
-__all__ = ["bars_on_terminals", "check_model_folder"]
+__all__ = [
+    "bars_on_terminals",
+    "check_configs",
+    "check_model_folder",
+    "nothing_fetched",
+    "reading_options",
+]

@@ -18,6 +18,21 @@ import numpy as np
 from copygym.envs import written
 from copygym.envs.errors import UserError
 
+#: Levels of nested objects and lists in a JSON file; what copygym writes has a dozen.
+DEEPEST = 100
+#: What readers raise when a file holds something else than they expect.
+_MISREAD = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+)
+
 
 def cache_home() -> Path:
     """Return the folder that runs share: ``$COPYGYM_HOME``, or ``~/.cache/copygym``."""
@@ -159,7 +174,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read what `write_json` wrote.
 
     Raises:
-        UserError: the file is missing or is not a JSON object.
+        UserError: the file is missing, cannot be read, is not a JSON object, or is nested deeper
+            than `DEEPEST`.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -167,13 +183,73 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} does not exist, though what was saved here needs it; make it again."
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
+    except RecursionError:
+        raise _too_deep(path) from None
+    except ValueError as error:  # no UTF-8, no JSON, or a number of thousands of digits
         raise UserError(
             f"{path} is not JSON ({error}): it is damaged; delete it and make it again."
         ) from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object: it is damaged; delete it and make it again.")
+    if _deeper_than(content, DEEPEST):
+        raise _too_deep(path)
     return content
+
+
+def _too_deep(path: Path) -> UserError:
+    return UserError(
+        f"{path} has brackets within brackets, more than {DEEPEST} deep: copygym wrote no such "
+        "file; delete it and make it again."
+    )
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    """Return whether JSON types are nested deeper than ``limit``; level by level, so it ends."""
+    level = [value]
+    for _ in range(limit):
+        level = [
+            entry
+            for part in level
+            for entry in (part.values() if isinstance(part, dict) else part)
+            if isinstance(entry, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+@contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Turn whatever a file of unexpected content makes its reader raise into one sentence.
+
+    For readers of what copygym has saved: the file may be damaged, edited, of another version or
+    anybody's, and a key that is missing is no bug of ours.
+
+    Args:
+        path: of the file or folder that the block reads.
+
+    Raises:
+        UserError: the block raised what wrong content makes readers raise.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not isinstance(error, _MISREAD) and _library_of(error) not in ("polars", "safetensors"):
+            raise
+        said = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}: {said}): it is damaged, or another "
+            "version of copygym wrote it; make it again."
+        ) from error
+
+
+def _library_of(error: Exception) -> str:
+    """Return the library that an exception is of: theirs are no kinds of Python's own."""
+    return type(error).__module__.partition(".")[0]
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

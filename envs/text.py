@@ -11,8 +11,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from copygym.envs.errors import UserError
+from copygym.envs.modelfolder import nothing_fetched, reading_options
 from copygym.envs.processor import has_amx
-from copygym.envs.storage import cache_home, read_arrays, read_json, write_arrays, write_json
+from copygym.envs.storage import (
+    cache_home,
+    read_arrays,
+    read_json,
+    understood,
+    write_arrays,
+    write_json,
+)
 from copygym.envs.terms import fit_terms
 from copygym.envs.textcache import VectorCache
 from copygym.envs.weights import check_shape, finite, read_pretrained
@@ -166,6 +174,7 @@ class SentenceEncoder:
         self.layers = None if layers is None else tuple(int(layer) for layer in layers)
         self._batch_size, self._memory_size = batch_size, memory
         self._source = model_source(model)
+        self._reading = reading_options(self._source)
         self._cache_folder = None if cache is None else Path(cache)
         self._cache: VectorCache | None = None
         self._memory: dict[str, np.ndarray] = {}
@@ -240,9 +249,12 @@ class SentenceEncoder:
         Raises:
             UserError: the model is not on this machine.
         """
-        state = read_json(Path(folder) / "text.json")
-        state.pop("encoder")
-        return cls(**state)
+        with understood(path := Path(folder) / "text.json"), nothing_fetched():
+            state = read_json(path)
+            state.pop("encoder")
+            # Where another machine keeps its vectors is no place to write to on this one.
+            cache = None if state.pop("cache", None) is None else default_cache()
+            return cls(**state, cache=cache)
 
     def _open_cache(self) -> VectorCache | None:
         if self._cache is None and self._cache_folder is not None:
@@ -262,12 +274,13 @@ class SentenceEncoder:
 
             disable_progress_bar()  # it shows the reading of a file of 90 MB, on pipes too
             try:
-                tokenizer = AutoTokenizer.from_pretrained(self._source)
+                tokenizer = AutoTokenizer.from_pretrained(self._source, **self._reading)
                 network = read_pretrained(
                     AutoModel.from_pretrained,
                     self._source,
                     unused=("pooler",),
                     dtype=torch.bfloat16 if self.bf16 else torch.float32,
+                    **self._reading,
                 )
             except (OSError, ValueError, KeyError, TypeError) as error:
                 reason = str(error).strip().splitlines()[0]

@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from typing import TextIO, cast
 
 _HELP = """\
 copygym: reinforcement learning for personalised marketing copy.
@@ -46,7 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: arguments after the program's name; None takes the process's own.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    streams = sys.stdout, sys.stderr
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    finally:
+        # A process of its own ends here, perhaps with a traceback, which may quote anything too.
+        if argv is not None:
+            sys.stdout, sys.stderr = streams
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(_HELP)
         return 0
@@ -57,11 +67,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     # Only now: this import takes longer than the whole of --help.
     from copygym.envs.errors import UserError
+    from copygym.envs.plaintext import PrintableStream, printable
 
+    # Names and texts of logs, models and folders are printed in many places: none of them may
+    # speak to the terminal.
+    sys.stdout = cast(TextIO, PrintableStream(sys.stdout))
+    sys.stderr = cast(TextIO, PrintableStream(sys.stderr, bars=True))
     try:
         return _dispatch(arguments)
     except UserError as error:
-        sys.stderr.write(f"copygym: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"copygym: {' '.join(printable(str(error)).split())}\n")
         return USER_ERROR
     except KeyboardInterrupt:
         sys.stderr.write(
@@ -128,14 +143,25 @@ def _reproduce(arguments: list[str]) -> int:
 def _report(arguments: list[str]) -> int:
     from pathlib import Path
 
-    if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
-        sys.stdout.write(
-            "usage: copygym report FOLDER\n\nRebuild report.html from a run's files.\n"
-        )
-        return 0 if arguments and arguments[0] in ("-h", "--help") else USER_ERROR
+    from copygym.experiments.parser import command_parser
+
+    parser = command_parser(
+        "copygym report", "Rebuilds report.html from a run's saved results.", ""
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a finished run")
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="an experiment of your own that the run names as its job may be imported",
+    )
+    options = parser.parse_args(arguments)
+    from copygym.envs.components import trust
     from copygym.experiments.report import write_report
 
-    path, _ = write_report(Path(arguments[0]))
+    trust(options.trust)
+    path, _ = write_report(options.folder)
     sys.stdout.write(f"{path}\n")
     return 0
 

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from copygym.envs.components import trust
 from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.plaintext import printable
+from copygym.envs.storage import understood
 from copygym.experiments.bootstrap import RESAMPLES
 from copygym.experiments.files import check_output_folder
 from copygym.experiments.parser import Parser, command_parser
@@ -58,8 +61,10 @@ def main(arguments: list[str]) -> int:
         raise unknown_name("metric", options.metric, list(SCORES))
     if options.saved:
         return _saved(options)
+    trust(options.trust)
     sources = {source.path.resolve(): source for run in options.run for source in sources_of(run)}
-    groups = chosen(groups_of(list(sources.values())), options.agents, options.baseline)
+    with understood(options.run[0]):
+        groups = chosen(groups_of(list(sources.values())), options.agents, options.baseline)
     changes = Options(
         users=options.users,
         seed=options.seed,
@@ -93,9 +98,10 @@ def _saved(options: argparse.Namespace) -> int:
             raise UserError(f"--{name} is for playing again; leave it out, or leave --saved out.")
     if options.agents:
         raise UserError("--agents is for playing again; leave it out, or leave --saved out.")
-    found = evaluate_saved.aggregated(
-        options.run, options.metric, options.resamples or RESAMPLES, options.baseline
-    )
+    with understood(options.run[0]):
+        found = evaluate_saved.aggregated(
+            options.run, options.metric, options.resamples or RESAMPLES, options.baseline
+        )
     sys.stdout.write(_json(found) if options.json else evaluate_saved.text(found))
     return 0
 
@@ -137,6 +143,14 @@ def _parser() -> Parser:
         "--saved",
         action="store_true",
         help="play nothing: aggregates over the results that the runs have saved, in seconds",
+    )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="code of your own that the runs name, such as my_package.MyReward, may be run; "
+        "without it a folder's config makes parts of copygym alone",
     )
     parser.add_argument("--resamples", type=int, help="of the bootstrap (default: as the run)")
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
@@ -194,7 +208,7 @@ def _play(groups: list[Group], options: Options) -> list[dict[str, Any]]:
     with tqdm(total=total, desc="play", unit="policy", disable=None) as bar:
 
         def advance(name: str) -> None:
-            bar.set_postfix_str(name)
+            bar.set_postfix_str(printable(name))
             bar.update()
 
         for group in groups:
@@ -261,7 +275,7 @@ def write(result: dict[str, Any], folder: Path) -> None:
     write_result(folder / "result.json", result)
     table = evaluate_report.main_table(result)
     label = "Synthetic data. " if result["synthetic"] else ""
-    write_text(folder / "table.md", f"{label}{table.caption}\n\n{table.to_markdown()}\n")
+    write_text(folder / "table.md", table.to_page(label))
     write_text(folder / "report.html", render(result, table, evaluate_report.sections(result)))
 
 

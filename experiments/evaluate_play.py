@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from copygym.envs.errors import UserError
-from copygym.envs.storage import read_json
+from copygym.envs.storage import read_json, understood
 from copygym.experiments.delivery import evaluation_setting
 from copygym.experiments.evaluate_runs import Group, Source, baseline_of
 from copygym.experiments.evidence import cautions
@@ -150,7 +150,8 @@ def _same_log(source: Source) -> ClickLog:
         UserError: it cannot be read any more, or has changed since.
     """
     log = load_log(source.config["data"])
-    stored = read_json(source.path / "stages" / "data.json")["values"]
+    with understood(path := source.path / "stages" / "data.json"):
+        stored = {"sha256": str(read_json(path)["values"]["sha256"])}
     if describe(log)["sha256"] != stored["sha256"]:
         raise UserError(
             f"{log.source or log.name} has changed since {source.name} was run; its held-out "

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.storage import read_json
+from copygym.envs.storage import read_json, understood
 from copygym.experiments.stages import file_name, learned_name, policies
+from copygym.experiments.trust import check_names, read_state
+from copygym.experiments.validate import validate
 
 #: Jobs whose agents can be played again.
 JOBS = ("delivery", "headroom")
@@ -31,6 +33,15 @@ ELSEWHERE = {
 }
 #: Config parts that decide what is simulated and what the references are.
 _SETTING = ("data", "split", "users", "env", "reward", "learn", "references", "evaluation")
+#: What a run's config has to hold for its agents to be played.
+_NEEDED = {
+    "data": ("name",),
+    "split": (),
+    "users": (),
+    "env": ("horizon", "budget"),
+    "evaluation": ("users", "episodes", "num_envs", "resamples", "baseline"),
+    "references": (),
+}
 #: Parts of ``evaluation`` that only say how numbers are shown.
 _SHOWN = ("timelines", "resamples")
 
@@ -98,12 +109,12 @@ def sources_of(folder: Path) -> list[Source]:
 
 
 def _of_run(folder: Path) -> list[Source]:
-    state = read_json(folder / "run.json")
-    if state.get("state") != "finished" or not (folder / "result.json").exists():
-        raise UserError(
-            f"the run in {folder} has not finished; go on with it by the same `copygym run` "
-            f"command with out={folder}."
-        )
+    with understood(folder / "run.json"):
+        return _sources(folder)
+
+
+def _sources(folder: Path) -> list[Source]:
+    state = finished_state(folder)
     config, code = state["config"], str(state["code"])
     order = tuple(read_json(folder / "result.json").get("policies", ()))
     job = str(config["job"]).rpartition(".")[2]
@@ -115,6 +126,18 @@ def _of_run(folder: Path) -> list[Source]:
             f"{folder} is a run of {config['name']}, and only those of delivery and headroom "
             f"have agents to play again; {other}."
         )
+    # What follows makes the reward that the config describes.
+    check_names(config, folder / "run.json")
+    validate(config)
+    for part, keys in _NEEDED.items():
+        held = config.get(part)
+        lost = [] if isinstance(held, dict) else [part]
+        lost = lost or [f"{part}.{key}" for key in keys if key not in held]
+        if lost:
+            raise UserError(
+                f"{folder / 'run.json'} has no {lost[0]} that could be read: it is damaged; repeat "
+                "the run in another folder."
+            )
     if job == "delivery":
         return [Source(folder.name, folder, config, code, order)]
     return [
@@ -127,6 +150,21 @@ def _of_run(folder: Path) -> list[Source]:
         )
         for seed in config["worlds"]
     ]
+
+
+def finished_state(folder: Path) -> dict[str, Any]:
+    """Return the content of ``run.json`` of a finished run, its config `trust.Stored`.
+
+    Raises:
+        UserError: the run has not finished, or its files are damaged.
+    """
+    state = read_state(folder)
+    if state["state"] != "finished" or not (folder / "result.json").exists():
+        raise UserError(
+            f"the run in {folder} has not finished; go on with it by the same `copygym run` "
+            f"command with out={folder}."
+        )
+    return state
 
 
 def groups_of(sources: Sequence[Source]) -> list[Group]:

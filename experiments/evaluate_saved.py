@@ -14,7 +14,13 @@ from typing import Any
 from copygym.envs.errors import UserError
 from copygym.envs.storage import read_json
 from copygym.experiments import aggregate_report
-from copygym.experiments.evaluate_runs import Source, labels_of, setting_of, tasks_of
+from copygym.experiments.evaluate_runs import (
+    Source,
+    finished_state,
+    labels_of,
+    setting_of,
+    tasks_of,
+)
 from copygym.experiments.evidence import cautions
 from copygym.experiments.metrics import METRICS
 from copygym.experiments.stages import derived_seed, learned_name
@@ -85,12 +91,7 @@ def _runs(folders: Sequence[Path]) -> list[Path]:
 
 def _read(folder: Path, metric: str) -> tuple[Source, dict[str, float], list[str]]:
     """Return a finished run, the value of each of its policies, and what its log cannot support."""
-    state = read_json(folder / "run.json")
-    if state.get("state") != "finished" or not (folder / "result.json").exists():
-        raise UserError(
-            f"the run in {folder} has not finished; go on with it by the same `copygym run` "
-            f"command with out={folder}."
-        )
+    state = finished_state(folder)
     config, result = state["config"], read_json(folder / "result.json")
     if str(config["job"]).rpartition(".")[2] != "delivery":
         raise UserError(

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from copygym.envs.errors import UserError
+from copygym.envs.plaintext import printable
 from copygym.experiments.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ _STYLE: dict[Any, Any] = {
     # Fixed, so that the same results give the same file.
     "svg.hashsalt": "copygym",
     "text.color": _INK,
+    # Copy and names may hold two dollar signs.
+    "text.parse_math": False,
     "xtick.color": _INK,
     "ytick.color": _INK,
 }
@@ -68,7 +72,13 @@ class Picture:
 def draw(
     name: str, caption: str, size: tuple[float, float], plot: Callable[[Figure], None]
 ) -> Picture:
-    """Draw a figure of ``size`` (inches) by calling ``plot`` with an empty one."""
+    """Draw a figure of ``size`` (inches) by calling ``plot`` with an empty one.
+
+    Raises:
+        UserError: the name is no name of a file: a result that was read from a folder may hold it.
+    """
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise UserError(f"a figure is called {name!r}: give it letters, digits, - and _ alone.")
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -80,7 +90,8 @@ def draw(
         svg, png = io.StringIO(), io.BytesIO()
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(png, format="png", dpi=110, facecolor="white", metadata={"Software": None})
-    return Picture(name, caption, _inline(svg.getvalue(), name, caption), png.getvalue())
+    drawn = printable(svg.getvalue())
+    return Picture(name, caption, _inline(drawn, name, caption), png.getvalue())
 
 
 def _inline(svg: str, name: str, caption: str) -> str:
@@ -94,7 +105,7 @@ def _inline(svg: str, name: str, caption: str) -> str:
     svg = re.sub(r'id="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', svg)
-    label = escape(caption, quote=True)
+    label = escape(printable(caption), quote=True)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
 

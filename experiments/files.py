@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from copygym.envs.errors import UserError
+from copygym.envs.plaintext import harmless
 from copygym.envs.storage import read_json, write_text
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: Stands in the help of what writes a CSV.
+FORMULAS = (
+    "In a CSV, texts that begin with = + - @, a tab or a line's end get an apostrophe in front, "
+    "so that no spreadsheet takes them for formulas; score and write take it off again when they "
+    "read such a file. Numbers stay, and so does Parquet."
+)
 
 
 def write_result(path: Path, value: Any) -> None:
@@ -35,6 +47,18 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return str(value)
+
+
+def without_formulas(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a table as it goes into a CSV, and say on stderr how many cells that has changed."""
+    safe, changed = harmless(table)
+    if changed:
+        sys.stderr.write(
+            f"copygym: {changed:,} cells or names of columns begin as formulas do and got an "
+            "apostrophe in front, so that no spreadsheet runs them (Parquet keeps them as they "
+            "are)\n"
+        )
+    return safe
 
 
 def check_output(path: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from copygym.experiments.replacement import (
     replace_run,
     restore,
 )
+from copygym.experiments.trust import read_state
 
 _STATE = "run.json"
 #: Hydra leaves it in the folder of a sweep, which may also be that of its only run.
@@ -39,10 +39,6 @@ _SWEEP = "multirun.yaml"
 _CHEAP = ("data", "split", "fit")
 #: Config keys that say where and how a run is shown or what is expected, not what it computes.
 _UNHASHED = ("out", "tracker", "resume", "overwrite", "publish", "paper")
-
-
-class Busy(UserError):
-    """Another process works in the run's folder."""
 
 
 class OtherRun(UserError):
@@ -271,7 +267,7 @@ def open_run(
 
 
 def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (config, result) of the finished run in ``path``.
+    """Return (config, result) of the finished run in ``path``, the config `trust.Stored`.
 
     Raises:
         UserError: no finished run is there.
@@ -280,7 +276,7 @@ def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UserError(
             f"{path} holds no finished copygym run; give the folder that `copygym run` printed."
         )
-    return read_json(path / _STATE)["config"], read_json(path / "result.json")
+    return read_state(path)["config"], read_json(path / "result.json")
 
 
 def _start(path: Path, target: Path, config: Mapping[str, Any]) -> RunFolder:
@@ -344,41 +340,6 @@ def code_id() -> str:
                 digest.update(path.relative_to(root).as_posix().encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-@contextmanager
-def locked(target: Path) -> Iterator[None]:
-    """Keep a second process out of the same run folder while the block runs.
-
-    Raises:
-        Busy: another process holds the folder.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows has no flock; there two runs in one folder are the user's care
-        yield
-        return
-    target.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:16]
-    lock = Path(_lock_folder()) / f"copygym-{name}.lock"
-    with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(
-                f"another copygym process is running in {target}; wait for it or choose another "
-                "out=."
-            ) from None
-        yield
-
-
-def _lock_folder() -> str:
-    import tempfile
-
-    # Per user, because another user's lock file could not be opened for writing.
-    folder = Path(tempfile.gettempdir()) / f"copygym-locks-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return str(folder)
 
 
 def check_publish(target: Path, names: Iterable[str]) -> None:

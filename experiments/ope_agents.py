@@ -21,6 +21,7 @@ from copygym.envs.clicklog import ClickLog
 from copygym.envs.errors import UserError
 from copygym.envs.fitted import FittedUsers
 from copygym.envs.kernel import STATE_NAMES
+from copygym.envs.plaintext import printable
 from copygym.envs.profiles import Profiles
 from copygym.envs.response.timeline import (
     fatigue_before,
@@ -187,7 +188,7 @@ def propensities(
     profiles, person = _people(log, fitted, past or log.log)
     history = _history(log, fitted, horizon, person)
     chances = np.empty((len(log), catalogue.n_actions))
-    with tqdm(total=len(log), desc=f"ask {agent.name}", unit="row", disable=None) as bar:
+    with tqdm(total=len(log), desc=f"ask {printable(agent.name)}", unit="row", disable=None) as bar:
         for start in range(0, len(log), _CHUNK):
             rows = slice(start, min(start + _CHUNK, len(log)))
             observation = _observations(profiles, person, history, fitted, horizon, rows)

@@ -188,14 +188,15 @@ def write(result: dict[str, Any], folder: Path) -> None:
 
     from copygym.envs.storage import write_bytes, write_text
     from copygym.experiments import ope_report
-    from copygym.experiments.files import write_result
+    from copygym.experiments.files import without_formulas, write_result
     from copygym.experiments.report import render
 
     write_result(folder / "result.json", result)
     rows = pl.DataFrame(ope_report.csv_rows(result), infer_schema_length=None)
-    write_bytes(folder / "estimates.csv", rows.write_csv().encode())
+    # Policies and arms are called as the user's log calls them.
+    write_bytes(folder / "estimates.csv", without_formulas(rows).write_csv().encode())
     table = ope_report.main_table(result)
-    write_text(folder / "table.md", f"{table.caption}\n\n{table.to_markdown()}\n")
+    write_text(folder / "table.md", table.to_page())
     page = {
         "title": f"Off-policy evaluation: {result['log']}",
         "synthetic": result["synthetic"],

@@ -34,7 +34,7 @@ from copygym.envs.preparedlog import (
 )
 from copygym.envs.storage import atomic, write_json
 from copygym.envs.written import LIST, keep_list
-from copygym.experiments.folder import locked
+from copygym.experiments.locks import locked
 
 ENGINES = ("polars", "ray")
 #: Columns that are there while rows are dealt out: the row's number in the source, and its part.

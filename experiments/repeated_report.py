@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from copygym.experiments.figures import Picture, interval_figure, lines_figure
-from copygym.experiments.report import Section, load_job
+from copygym.experiments.report import Section
 from copygym.experiments.tables import Table, interval, number
+from copygym.experiments.trust import stored_job
 
 #: Panels that fit beside each other.
 _PANELS = 4
@@ -49,7 +50,7 @@ def main_table(result: Mapping[str, Any]) -> Table:
 def sections(result: Mapping[str, Any]) -> list[Section]:
     """Return the report's sections: over all seeds, seed by seed, and the lowest one's own."""
     unit, seed = result["unit"], _seeds(result)[0]
-    job = load_job(str(result["job"]))
+    job = stored_job(result["job"], "the result")
     first = result["first"]
     heading = f"{unit.capitalize()} {seed}"
     own = Section(heading, (str(first["summary"]),), (job.main_table(first),))
@@ -78,7 +79,7 @@ def _blocks(result: Mapping[str, Any]) -> list[tuple[list[str], list[str]]]:
 
 
 def _tables(result: Mapping[str, Any]) -> list[Table]:
-    words = getattr(load_job(str(result["job"])), "NUMBERS", {})
+    words = getattr(stored_job(result["job"], "the result"), "NUMBERS", {})
     tables = []
     for rows, columns in _blocks(result):
         told = " ".join(f"{c}: {words[c]}." for c in columns if c in words)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,13 @@ from types import ModuleType
 from typing import Any
 
 from copygym.envs.errors import UserError
-from copygym.envs.storage import read_json, write_bytes, write_text
+from copygym.envs.plaintext import inert, printable
+from copygym.envs.storage import read_json, understood, write_bytes, write_text
 from copygym.experiments.evidence import cautioned
 from copygym.experiments.figures import Picture
 from copygym.experiments.folder import read_run
 from copygym.experiments.tables import Table, number
-
-#: What a module must offer to be named by the config's ``job``.
-JOB_FUNCTIONS = ("run", "sections", "main_table")
+from copygym.experiments.trust import load_job, stored_job
 
 
 @dataclass(frozen=True)
@@ -41,49 +39,48 @@ class Section:
     folded: bool = False
 
 
-def load_job(name: str, key: str = "job") -> ModuleType:
-    """Return the experiment module that a config names as ``job``, or under another ``key``.
-
-    Raises:
-        UserError: there is no such module, or it isn't an experiment.
-    """
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and not name.startswith(error.name):
-            raise
-        raise UserError(
-            f"{key}={name} is no module; an experiment's job is one like "
-            "copygym.experiments.delivery."
-        ) from None
-    missing = [function for function in JOB_FUNCTIONS if not hasattr(module, function)]
-    if missing:
-        raise UserError(f"{key}={name} has no function {missing[0]}(); an experiment needs one.")
-    return module
-
-
-def write_report(folder: Path) -> tuple[Path, list[Section]]:
+def write_report(folder: Path, job: ModuleType | None = None) -> tuple[Path, list[Section]]:
     """Build the report and its parts from the results in ``folder``.
 
     ``report.html`` stands alone; ``report.md`` shows the same beside its pictures, ``table.md`` the
     main table; ``figures/`` has the pictures as SVG and PNG.
 
+    Args:
+        folder: of a finished run.
+        job: the experiment that ran in it; None: the one that the folder names, if it is
+            copygym's or the user has said that it is theirs.
+
     Returns:
         The report's path and its sections.
+
+    Raises:
+        UserError: no finished run is there, it names other code, or its files are damaged.
     """
     config, result = read_run(folder)
     manifest_path = folder / "manifest.json"
     manifest = read_json(manifest_path) if manifest_path.exists() else {}
-    job = load_job(str(config["job"]))
+    if job is not None:
+        return _written(folder, job, result, manifest)
+    job = stored_job(config.get("job"), folder / "run.json")
+    with understood(folder / "result.json"):
+        return _written(folder, job, result, manifest)
+
+
+def _written(
+    folder: Path, job: ModuleType, result: dict[str, Any], manifest: dict[str, Any]
+) -> tuple[Path, list[Section]]:
     table: Table = cautioned(job.main_table(result), result)
     sections: list[Section] = job.sections(result)
+    if (folder / "figures").is_symlink():
+        raise UserError(
+            f"{folder / 'figures'} is a link, through which nothing is written; remove it."
+        )
     for section in sections:
         for picture in section.pictures:
             write_bytes(folder / "figures" / f"{picture.name}.png", picture.png)
             write_bytes(folder / "figures" / f"{picture.name}.svg", _standalone(picture.svg))
     label = "Synthetic data. " if result.get("synthetic") else ""
-    lead = f"{label}{table.caption}\n\n" if table.caption else label
-    write_text(folder / "table.md", f"{lead}{table.to_markdown()}\n")
+    write_text(folder / "table.md", table.to_page(label))
     everything = [*sections, *_closing(result, manifest)]
     write_text(folder / "report.md", markdown(result, table, everything))
     path = folder / "report.html"
@@ -95,32 +92,27 @@ def markdown(result: Mapping[str, Any], table: Table, sections: list[Section]) -
     """Return the page as Markdown; it expects its pictures beside it as SVG."""
     label = "**Synthetic data.** " if result.get("synthetic") else ""
     blocks = [
-        f"# {_inert(result['title'])}",
-        f"{label}{_inert(result['summary'])}",
+        f"# {inert(result['title'])}",
+        f"{label}{inert(result['summary'])}",
         *_blocks(table),
     ]
     for section in sections:
-        blocks.append(f"## {section.heading}")
-        blocks += [_inert(text) for text in section.text]
+        blocks.append(f"## {inert(section.heading)}")
+        blocks += [inert(text) for text in section.text]
         for part in section.tables:
             blocks += _blocks(part)
-        blocks += [f"![{_inert(p.caption)}]({p.name}.svg)" for p in section.pictures]
+        blocks += [f"![{inert(p.caption)}]({p.name}.svg)" for p in section.pictures]
         if section.points:
-            blocks.append("\n".join(f"- {_inert(point)}" for point in section.points))
+            blocks.append("\n".join(f"- {inert(point)}" for point in section.points))
     return "\n\n".join(blocks) + "\n"
 
 
 def _blocks(table: Table) -> list[str]:
-    return [*([_inert(table.caption)] if table.caption else []), _inert(table.to_markdown())]
-
-
-def _inert(text: str) -> str:
-    """Return text in which nothing is HTML or a link: copy in a report may hold any characters."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
+    return [*([inert(table.caption)] if table.caption else []), table.to_markdown()]
 
 
 def render(result: Mapping[str, Any], table: Table, sections: list[Section]) -> str:
-    """Return the page as HTML; every text is escaped."""
+    """Return the page as HTML; every text is escaped, and control characters are shown."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -129,13 +121,14 @@ def render(result: Mapping[str, Any], table: Table, sections: list[Section]) -> 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(
+    page = environment.get_template("report.html.j2").render(
         title=result["title"],
         synthetic=bool(result.get("synthetic")),
         summary=result["summary"],
         table=table,
         sections=sections,
     )
+    return printable(page)
 
 
 def _closing(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[Section]:
@@ -188,3 +181,6 @@ def _standalone(svg: str) -> bytes:
     """Return an inline SVG as a file: it needs the font and colour that the page would give."""
     ink = svg.replace("currentColor", "#444").replace("var(--sans)", "sans-serif")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ink}'.encode()
+
+
+__all__ = ["Section", "load_job", "markdown", "render", "write_report"]

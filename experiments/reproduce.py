@@ -199,7 +199,7 @@ def reproduce(job: Job, options: argparse.Namespace, overrides: list[str]) -> Ta
         sys.stdout.write("a tiny run shows that it works; its numbers mean nothing\n")
     elif table.rows and target is not None:
         head = f"`copygym reproduce {job.id}`: expected against obtained ({job.experiment})."
-        write_text(target / EXPECTED, f"{head}\n\n{table.to_markdown()}\n")
+        write_text(target / EXPECTED, table.to_page(f"{head}\n\n"))
     sys.stdout.flush()
     return table
 

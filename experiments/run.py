@@ -33,10 +33,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.plaintext import printable
 from copygym.envs.storage import read_json, write_text
 from copygym.experiments.evidence import cautioned
 from copygym.experiments.files import write_result
-from copygym.experiments.folder import RunFolder, check_publish, locked, open_run, publish
+from copygym.experiments.folder import RunFolder, check_publish, open_run, publish
+from copygym.experiments.locks import locked
 from copygym.experiments.manifest import write_manifest
 from copygym.experiments.overrides import as_spelt, how_to_write
 from copygym.experiments.report import load_job, write_report
@@ -44,6 +46,7 @@ from copygym.experiments.stages import check_data
 from copygym.experiments.sweep import attempt, quoted, write_fault
 from copygym.experiments.tables import Table
 from copygym.experiments.tracking import Trackers, make_trackers
+from copygym.experiments.trust import trust_config
 from copygym.experiments.validate import validate
 
 #: Faults of the output folder that are the user's to mend.
@@ -295,6 +298,7 @@ def execute(
     try:
         validate(config)
         job = load_job(str(config["job"]))
+        trust_config(config)
         if config["publish"]:
             check_publish(Path(config["publish"]), list(_PUBLISHED.values()))
         with locked(target):
@@ -358,7 +362,7 @@ def _run_job(
         result.update(name=config["name"], seed=config["seed"])
         write_result(folder.path / "result.json", result)
         write_manifest(folder, argv, result)
-        _, sections = write_report(folder.path)
+        _, sections = write_report(folder.path, job)
         _mirror(trackers, cautioned(job.main_table(result), result), sections, result)
         failed = False
     finally:
@@ -380,9 +384,12 @@ def _present(job: Any, folder: RunFolder) -> Path:
     table = cautioned(job.main_table(result), result)
     title = f"{result['title']} (synthetic)" if result.get("synthetic") else result["title"]
     report = folder.path / "report.html"
-    sys.stdout.write(f"\n{title}\n\n{table.to_text()}\n\n")
+    if not report.exists():
+        write_report(folder.path, job)
+    # A sweep's workers print too, where no command stands between them and the terminal.
+    sys.stdout.write(f"\n{printable(title)}\n\n{table.to_text()}\n\n")
     if table.caption:
-        sys.stdout.write(f"{table.caption}\n\n")
+        sys.stdout.write(f"{printable(table.caption)}\n\n")
     sys.stdout.write(f"report: {report}\n")
     sys.stdout.flush()
     return report

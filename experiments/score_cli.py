@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import is_parquet, open_table, readable
+from copygym.envs.logfile import is_csv, is_parquet, open_table, readable
+from copygym.envs.plaintext import as_written
 from copygym.envs.storage import atomic, cache_home
-from copygym.experiments.files import check_output
+from copygym.experiments.files import FORMULAS, check_output, without_formulas
 from copygym.experiments.parser import command_parser
 from copygym.experiments.reading import add_file_options, file_arguments
 
@@ -28,7 +29,7 @@ _CHUNK = 2048
 _DESCRIPTION = (
     "Scores the texts of a table with a trained CTR reward model. Every column of the input is "
     f"kept; {SCORE} is the calibrated logit of a click (compare texts of one test by it), "
-    f"{PROBABILITY} the calibrated click rate."
+    f"{PROBABILITY} the calibrated click rate. {FORMULAS}"
 )
 _EXAMPLES = """examples:
   copygym score --model outputs/upworthy_reward/RUN --input texts.csv --output scored.csv
@@ -94,6 +95,8 @@ def read_texts(
     opened = open_table(path, separator=separator, encoding=encoding)
     with readable(path):
         table = opened.frame.collect()
+    if is_csv(path):
+        table = as_written(table)
     if column not in table.columns:
         raise UserError(
             f"{path} has no column {column!r}; it has {', '.join(table.columns)}: name the one "
@@ -140,14 +143,16 @@ def scored(table: pl.DataFrame, model: CtrModel | CtrEnsemble, column: str) -> p
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:
-    """Write a table as CSV, csv.gz or Parquet by its name, atomically."""
+    """Write a table as CSV, csv.gz or Parquet by its name, atomically; a CSV without formulas."""
     with atomic(path) as temporary:
         if is_parquet(path):
             table.write_parquet(temporary)
-        elif path.name.lower().endswith(".gz"):
-            table.write_csv(temporary, compression="gzip", check_extension=False)
+            return
+        safe = without_formulas(table)
+        if path.name.lower().endswith(".gz"):
+            safe.write_csv(temporary, compression="gzip", check_extension=False)
         else:
-            table.write_csv(temporary)
+            safe.write_csv(temporary)
 
 
 def _check_suffix(path: Path, option: str) -> None:

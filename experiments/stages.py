@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.plaintext import printable
 from copygym.experiments.folder import Record, RunFolder
 from copygym.experiments.tracking import Trackers
+from copygym.experiments.trust import check_names, holds_stored
 
 if TYPE_CHECKING:
     from copygym.agents.base import Agent
@@ -182,16 +184,20 @@ def instantiated(config: Mapping[str, Any], what: str) -> Any:
     """Return the object that a config part with ``_target_`` describes.
 
     Args:
-        config: the part.
+        config: the part. A user's own may name any code; of one that was read from a folder
+            (`copygym.experiments.trust`) nothing is made but what copygym's config files name.
         what: names it in messages.
 
     Raises:
-        UserError: it is no such part, or its constructor refuses the arguments.
+        UserError: it is no such part, its constructor refuses the arguments, or a folder's part
+            names other code.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     check_part(config, what)
+    if holds_stored(config):
+        check_names(config, "the run's folder", what)
     try:
         return instantiate(dict(config), _convert_="all")
     except InstantiationException as error:
@@ -326,7 +332,9 @@ def play(
     def compute() -> Record:
         agent = load_agent(folder.file("agents", short))
         total = len(setting.rows) * setting.episodes
-        with tqdm(total=total, desc=f"evaluate {name}", unit="user", disable=None) as bar:
+        with tqdm(
+            total=total, desc=f"evaluate {printable(name)}", unit="user", disable=None
+        ) as bar:
             episodes, events = evaluate(
                 agent, setting, timelines=timelines, on_batch=lambda n: bar.update(n) and None
             )

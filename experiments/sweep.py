@@ -20,7 +20,7 @@ from pathlib import Path
 from copygym.envs.errors import UserError
 from copygym.envs.storage import read_json
 from copygym.experiments.files import write_result
-from copygym.experiments.folder import Busy
+from copygym.experiments.locks import Busy, opened
 
 NOTES = ".jobs"
 #: Keys that name no job's folder unless they are swept over.
@@ -237,7 +237,7 @@ def held(lock: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a lock file in the sweep's folder, which all machines of a cluster see.
 
     Where the file system knows no locks, only processes on one machine are kept apart, by
-    `copygym.experiments.folder.locked`.
+    `copygym.experiments.locks.locked`.
 
     Raises:
         Busy: another process holds it, and ``wait`` is off.
@@ -249,7 +249,7 @@ def held(lock: Path, *, wait: bool = False) -> Iterator[None]:
         return
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        stream = lock.open("w")
+        stream = opened(lock)
     except OSError:
         yield  # the job itself will say what is wrong with the folder
         return

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError, unknown_name
-from copygym.experiments.folder import Busy, read_run
+from copygym.experiments.folder import read_run
+from copygym.experiments.locks import Busy
 from copygym.experiments.stages import derived_seed, instantiated
 from copygym.experiments.sweep import NOTES, Job, held
 from copygym.experiments.sweep_runner import SweepRunner, swept_keys

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from copygym.envs.plaintext import inert, inert_cell, printable
+
 
 @dataclass(frozen=True)
 class Table:
@@ -30,7 +32,7 @@ class Table:
 
     def to_text(self) -> str:
         """Return the table as aligned plain text."""
-        lines = [self.columns, *self.rows]
+        lines = [tuple(map(_one_line, line)) for line in (self.columns, *self.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
 
         def align(line: Sequence[str]) -> str:
@@ -41,14 +43,23 @@ class Table:
             return "  ".join(cells).rstrip()
 
         return "\n".join(
-            [align(self.columns), align(["-" * w for w in widths]), *map(align, self.rows)]
+            [align(lines[0]), align(["-" * w for w in widths]), *map(align, lines[1:])]
         )
 
     def to_markdown(self) -> str:
-        """Return the table as a GitHub-flavoured Markdown table."""
+        """Return the table as a GitHub-flavoured Markdown table, in which cells are text alone."""
         rule = ["---", *["---:"] * (len(self.columns) - 1)]
-        lines = [self.columns, rule, *self.rows]
-        return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in r) + " |" for r in lines)
+        head, *body = [[inert_cell(cell) for cell in line] for line in (self.columns, *self.rows)]
+        return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
+
+    def to_page(self, lead: str = "") -> str:
+        """Return ``lead`` and the caption above the table, as a page of Markdown."""
+        above = f"{lead}{inert(self.caption)}\n\n" if self.caption else lead
+        return f"{above}{self.to_markdown()}\n"
+
+
+def _one_line(cell: str) -> str:
+    return " ".join(printable(cell).splitlines()).replace("\t", " ")
 
 
 def interval(estimate: Mapping[str, Any], unit: str = "") -> str:

@@ -75,8 +75,7 @@ class LocalFiles:
 
     def table(self, name: str, table: Table) -> None:
         """Write ``tables/NAME.md``."""
-        caption = f"{table.caption}\n\n" if table.caption else ""
-        write_text(self.folder / "tables" / f"{name}.md", f"{caption}{table.to_markdown()}\n")
+        write_text(self.folder / "tables" / f"{name}.md", table.to_page())
 
     def image(self, name: str, png: bytes) -> None:
         """Write ``figures/NAME.png``."""

@@ -12,9 +12,10 @@ import polars as pl
 
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import open_table, readable
+from copygym.envs.logfile import is_csv, open_table, readable
+from copygym.envs.plaintext import as_written
 from copygym.envs.storage import write_text
-from copygym.experiments.files import check_output
+from copygym.experiments.files import FORMULAS, check_output, without_formulas
 from copygym.experiments.parser import command_parser
 from copygym.experiments.reading import add_file_options, file_arguments
 
@@ -34,7 +35,8 @@ BEGINNINGS = ("base", "sft")
 
 _DESCRIPTION = (
     "Writes copy for every brief of a CSV with a trained copywriter. The column brief is required; "
-    "product, channel and reader (who the copy is for, in words) are used where they are there."
+    "product, channel and reader (who the copy is for, in words) are used where they are there. "
+    f"{FORMULAS}"
 )
 _EXAMPLES = """examples:
   copygym write --model outputs/my-run --briefs briefs.csv
@@ -63,6 +65,12 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the sampling (default 0)")
     add_file_options(parser)
+    parser.add_argument(
+        "--allow-download",
+        action="store_true",
+        help="fetch the base that the copywriter's folder names from the Hugging Face hub, where "
+        "this machine has not got it",
+    )
     options = parser.parse_args(arguments)
     if options.samples < 1:
         raise UserError(f"--samples is {options.samples}; ask for at least 1 text per brief.")
@@ -84,16 +92,17 @@ def main(arguments: list[str]) -> int:
         )
     if options.output is not None:
         check_output(options.output)
-    writer = load_trained(options.model)
+    writer = load_trained(options.model, allow_download=options.allow_download)
     texts = writer.write(
         brief_rows(table),
         seed=options.seed,
         temperature=options.temperature,
         samples=options.samples,
     )
-    csv = with_copy(table, texts, options.samples).write_csv()
+    csv = without_formulas(with_copy(table, texts, options.samples)).write_csv()
     for note in open_table(options.briefs, **reading).notes:
-        sys.stderr.write(f"note: {note}\n")
+        sys.stderr.write(f"note: {note}\
+")
     if options.output is None:
         sys.stdout.write(csv)
     else:
@@ -116,6 +125,8 @@ def read_briefs(
     opened = open_table(path, separator=separator, encoding=encoding)
     with readable(path):
         table = opened.frame.collect()
+    if is_csv(path):
+        table = as_written(table)
     for name in (BRIEF, *OPTIONAL):
         if name in table.columns and table[name].dtype != pl.String:
             raise UserError(
@@ -178,8 +189,12 @@ def with_copy(table: pl.DataFrame, texts: Sequence[str], samples: int) -> pl.Dat
     return out.with_columns(pl.Series(COPY, list(texts), dtype=pl.String))
 
 
-def load_trained(folder: Path) -> Copywriter:
+def load_trained(folder: Path, *, allow_download: bool = False) -> Copywriter:
     """Return the copywriter of a run or model folder.
+
+    Args:
+        folder: of the run or the model.
+        allow_download: see `Copywriter.load`.
 
     Raises:
         UserError: the folder holds no copywriter, those of several algorithms, or an incomplete
@@ -205,7 +220,7 @@ def load_trained(folder: Path) -> Copywriter:
         raise UserError(f"--model {folder} holds several copywriters ({names}); name one of them.")
     from copygym.agents.copywriter.writer import Copywriter
 
-    return Copywriter.load(found[0])
+    return Copywriter.load(found[0], allow_download=allow_download)
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from copygym.envs.errors import UserError
+from copygym.envs.modelfolder import nothing_fetched, reading_options
 from copygym.envs.storage import read_json, write_json
 from copygym.envs.terms import fit_terms
 from copygym.envs.text import SentenceEncoder, default_cache
@@ -191,7 +192,8 @@ class FrozenFeatures:
         Raises:
             UserError: the encoder is not on this machine.
         """
-        return cls(**state["options"])
+        with nothing_fetched():
+            return cls(**state["options"])
 
 
 def all_layers(model: str) -> tuple[int, ...]:
@@ -203,7 +205,8 @@ def all_layers(model: str) -> tuple[int, ...]:
     from copygym.envs.text import model_source
 
     try:
-        config = AutoConfig.from_pretrained(model_source(model))
+        source = model_source(model)
+        config = AutoConfig.from_pretrained(source, **reading_options(source))
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(

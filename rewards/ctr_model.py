@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.storage import read_json, write_json
+from copygym.envs.storage import read_json, understood, write_json
 from copygym.envs.textcache import VectorCache
 from copygym.envs.visible import is_blank
 from copygym.rewards.ctr_calibration import Calibration
@@ -443,8 +443,9 @@ def load_ctr_model(folder: str | Path) -> CtrModel | CtrEnsemble:
         UserError: none is there, or it lacks its weights or its encoder.
     """
     root = find_model(folder)
-    if read_state(root)["kind"] == "model":
-        return CtrModel.load(root)
-    from copygym.rewards.ctr_ensemble import CtrEnsemble
+    with understood(root):
+        if read_state(root)["kind"] == "model":
+            return CtrModel.load(root)
+        from copygym.rewards.ctr_ensemble import CtrEnsemble
 
-    return CtrEnsemble.load(root)
+        return CtrEnsemble.load(root)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.modelfolder import nothing_fetched, reading_options
 from copygym.envs.processes import peers
 from copygym.envs.processor import has_amx
 from copygym.envs.storage import read_json, write_json
@@ -201,9 +202,15 @@ class NetworkScorer:
         source = model_source(self.encoder)
         rate = self.options.layer_dropout
         try:
+<<<<<<< HEAD
             self._tokenizer = AutoTokenizer.from_pretrained(source)
             network = read_pretrained(
                 AutoModel.from_pretrained,
+=======
+            options = reading_options(source)
+            self._tokenizer = AutoTokenizer.from_pretrained(source, **options)
+            network = AutoModel.from_pretrained(
+>>>>>>> pkg-a
                 source,
                 unused=("pooler",),
                 shortened=True,
@@ -213,6 +220,7 @@ class NetworkScorer:
                 num_hidden_layers=max(1, *self.layers),
                 hidden_dropout_prob=rate,
                 attention_probs_dropout_prob=rate,
+                **options,
             )
         except TypeError:
             raise UserError(
@@ -464,15 +472,18 @@ class NetworkScorer:
         place = folder / "encoder"
         if not list(place.glob("*.safetensors")):
             raise UserError(f"{place} holds no weights (*.safetensors); train the model again.")
-        scorer = cls(
-            state["encoder"],
-            state["tuning"],
-            loss=state["loss"],
-            layers=state["layers"],
-            bf16=state["bf16"],
-            **state["options"],
-        )
+        with nothing_fetched():
+            scorer = cls(
+                state["encoder"],
+                state["tuning"],
+                loss=state["loss"],
+                layers=state["layers"],
+                bf16=state["bf16"],
+                **state["options"],
+            )
+        options = reading_options(place)
         try:
+<<<<<<< HEAD
             scorer._tokenizer = AutoTokenizer.from_pretrained(place)
             scorer._network = read_pretrained(
                 AutoModel.from_pretrained,
@@ -480,6 +491,11 @@ class NetworkScorer:
                 unused=("pooler",),
                 dtype=torch.float32,
                 attn_implementation="eager",
+=======
+            scorer._tokenizer = AutoTokenizer.from_pretrained(place, **options)
+            scorer._network = AutoModel.from_pretrained(
+                place, dtype=torch.float32, attn_implementation="eager", **options
+>>>>>>> pkg-a
             ).requires_grad_(False)
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = str(error).strip().splitlines()[0]

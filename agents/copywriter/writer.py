@@ -34,7 +34,14 @@ SETTINGS_FILE = "copywriter.json"
 #: Folder of the base inside a saved copywriter whose base nothing else holds.
 _BASE = "base"
 #: What the settings file of every copywriter holds.
-_SETTINGS = {"name", "adapter", "base", "dtype", "max_new_tokens", "max_prompt_tokens"}
+_SETTINGS: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "adapter": bool,
+    "base": (str, type(None)),
+    "dtype": str,
+    "max_new_tokens": int,
+    "max_prompt_tokens": int,
+}
 #: Begins the name of a base that lies beside the folder.
 _BESIDE = "../"
 #: Rows of logits that are normalised at a time: bounds memory at (rows, V) float32.
@@ -245,7 +252,7 @@ class Copywriter:
         dtype: str = "auto",
         attention: str = "auto",
         quantisation: Mapping[str, Any] | None = None,
-        allow_download: bool = True,
+        allow_download: bool = False,
         max_prompt_tokens: int | None = None,
         max_new_tokens: int | None = None,
     ) -> Copywriter:
@@ -257,7 +264,8 @@ class Copywriter:
             dtype: likewise; ``auto`` here takes the saved one.
             attention: likewise.
             quantisation: likewise; None: as the base was when the adapters were trained.
-            allow_download: whether a base that is named by an id may be fetched from the hub.
+            allow_download: whether a base that the folder names by an id may be fetched from the
+                hub, if it is not in this machine's cache.
             max_prompt_tokens: None: the saved one.
             max_new_tokens: None: the saved one.
 
@@ -270,11 +278,17 @@ class Copywriter:
         folder = Path(folder)
         check_model_folder(folder)
         state = read_json(folder / SETTINGS_FILE)
-        if lost := _SETTINGS - state.keys():
+        if lost := _SETTINGS.keys() - state.keys():
             raise UserError(
                 f"{folder / SETTINGS_FILE} has no {', '.join(sorted(lost))}: it is damaged; save "
                 "the copywriter again."
             )
+        for key, kind in _SETTINGS.items():
+            if not isinstance(state[key], kind):
+                raise UserError(
+                    f"{folder / SETTINGS_FILE} has {key}={state[key]!r}: it is damaged; save the "
+                    "copywriter again."
+                )
         dtype = state["dtype"] if dtype == "auto" else dtype
         base = state["base"]
         source: str | Path = folder

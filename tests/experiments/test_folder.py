@@ -121,17 +121,6 @@ def test_a_replacement_killed_between_its_renames_is_undone(tmp_path):
     assert read_run(target)[1] == {"value": "old"}
 
 
-def test_two_processes_cannot_share_a_folder(tmp_path):
-    with (
-        folders.locked(tmp_path / "r"),
-        pytest.raises(UserError, match=re.escape("another copygym process is running in")),
-        folders.locked(tmp_path / "r"),
-    ):
-        pass
-    with folders.locked(tmp_path / "r"):
-        pass
-
-
 def test_a_new_folder_appears_only_when_it_is_whole(tmp_path):
     run = open_run(tmp_path / "r", CONFIG)
     with pytest.raises(RuntimeError), run.new_folder("agents", "a") as draft:

@@ -132,7 +132,7 @@ def test_a_folder_needs_to_be_one(tmp_path):
 
 
 def test_an_adapter_without_base_config_counts_as_a_model(tmp_path):
-    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     (tmp_path / "tokenizer.json").write_text("{}")
     save_file({"x": torch.zeros(1)}, tmp_path / "adapter_model.safetensors")
     check_model_folder(tmp_path)
