@@ -101,8 +101,7 @@ def main(arguments: list[str]) -> int:
     )
     csv = without_formulas(with_copy(table, texts, options.samples)).write_csv()
     for note in open_table(options.briefs, **reading).notes:
-        sys.stderr.write(f"note: {note}\
-")
+        sys.stderr.write(f"note: {note}\n")
     if options.output is None:
         sys.stdout.write(csv)
     else:

@@ -202,15 +202,10 @@ class NetworkScorer:
         source = model_source(self.encoder)
         rate = self.options.layer_dropout
         try:
-<<<<<<< HEAD
-            self._tokenizer = AutoTokenizer.from_pretrained(source)
-            network = read_pretrained(
-                AutoModel.from_pretrained,
-=======
             options = reading_options(source)
             self._tokenizer = AutoTokenizer.from_pretrained(source, **options)
-            network = AutoModel.from_pretrained(
->>>>>>> pkg-a
+            network = read_pretrained(
+                AutoModel.from_pretrained,
                 source,
                 unused=("pooler",),
                 shortened=True,
@@ -483,19 +478,14 @@ class NetworkScorer:
             )
         options = reading_options(place)
         try:
-<<<<<<< HEAD
-            scorer._tokenizer = AutoTokenizer.from_pretrained(place)
+            scorer._tokenizer = AutoTokenizer.from_pretrained(place, **options)
             scorer._network = read_pretrained(
                 AutoModel.from_pretrained,
                 place,
                 unused=("pooler",),
                 dtype=torch.float32,
                 attn_implementation="eager",
-=======
-            scorer._tokenizer = AutoTokenizer.from_pretrained(place, **options)
-            scorer._network = AutoModel.from_pretrained(
-                place, dtype=torch.float32, attn_implementation="eager", **options
->>>>>>> pkg-a
+                **options,
             ).requires_grad_(False)
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = str(error).strip().splitlines()[0]

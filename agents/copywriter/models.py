@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from copygym.agents.copywriter.prompts import PromptStyle
 from copygym.agents.copywriter.quantisation import settle_kernels

@@ -117,6 +117,8 @@ def _keep(frame: pl.DataFrame, folder: Path, stem: str) -> Path:
             "folder that can."
         ) from None
     return file
+
+
 def _check_folder(folder: Path) -> None:
     """Refuse a place that the user means as a log of their own, which this dataset would not read.
 

@@ -315,6 +315,17 @@ def test_no_log_is_written_beside_the_user_s(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
 
 
+def test_a_flipped_bit_of_the_kept_log_is_noticed_and_made_again(tmp_path, caplog):
+    whole = load("storefront", tmp_path, n_users=30, n_slots=4).collect()
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    file.write_bytes(content[:500] + bytes([content[500] ^ 1]) + content[501:])
+    again = load("storefront", tmp_path, n_users=30, n_slots=4)
+    assert "was damaged" in caplog.text
+    assert again.collect().equals(whole)
+    assert file.read_bytes() == content and list(tmp_path.iterdir()) == [file]
+
+
 def test_profiles_of_the_log_see_interests(tmp_path):
     log = load("storefront", tmp_path, n_users=1500, n_slots=56)
     world = StorefrontWorld(0, 1500)
