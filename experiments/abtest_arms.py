@@ -180,7 +180,7 @@ def refuse_totals(
     for values in counts.values():
         same &= (2 * values == values.sum()) & (values > 0)
     for place in np.flatnonzero(same):
-        name = names[place]
+        name = names[int(place)]
         if name not in planned:
             raise UserError(
                 f"{where(name)}: arm {name!r} has as many {' and '.join(counts)} as all others "

@@ -191,7 +191,7 @@ def _srm(arguments: list[str]) -> int:
     threshold = share(options.threshold, "--threshold")
     if options.file is None:
         units = counts(options.counts)
-        tests = {"": {f"arm {i + 1}": n for i, n in enumerate(units)}}
+        tests = {"": {f"arm {i + 1}": float(n) for i, n in enumerate(units)}}
     else:
         tests = audited_file(
             options.file,

@@ -202,7 +202,7 @@ def pairs_of_numbers(
         return [Reading("year and number in it", list(zip(first, second, seconds, strict=True)))]
     if all(len(cell[1]) == 4 for cell in cells):
         return [Reading("year and number in it", list(zip(second, first, seconds, strict=True)))]
-    readings = []
+    readings: list[Reading] = []
     # Who writes dots writes the day first.
     for order in ("dm", "md") if mark == "." else ("md", "dm"):
         month, day = (first, second) if order == "md" else (second, first)

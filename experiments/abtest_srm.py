@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,17 @@ def audited_file(
     for name, arm_name, units in read_counts(path, columns, separator, encoding).iter_rows():
         tests.setdefault(name, {})[arm_name] = float(units)
     for name, arms in tests.items():
-        place = f"{path}, test {name!r}" if name else str(path)
         units_A = np.array(list(arms.values()))
         # Few units may be half of all by chance.
         counts = {} if weights is not None or units_A.max() < _MANY else {"units": units_A}
         named = list(weights) if isinstance(weights, Mapping) else []
-        refuse_totals(list(arms), counts, lambda _, place=place: place, named)
+        refuse_totals(list(arms), counts, partial(_place, path, name), named)
     return tests
+
+
+def _place(path: Path, test: str, arm: str) -> str:
+    """Return where an arm stands, for messages."""
+    return f"{path}, test {test!r}" if test else str(path)
 
 
 def audit(
@@ -133,11 +138,11 @@ def audit_text(result: Mapping[str, Any]) -> str:
     if result["one_arm_only"]:
         lines.append(f"{result['one_arm_only']:,} tests with one arm were left out.")
     if worst:
-        rows = tuple(
+        flagged = tuple(
             (e["test"], " : ".join(f"{n:,.0f}" for n in e["units"].values()), p_text(e["p"]))
             for e in worst[:_SHOWN]
         )
-        lines.append(f"\n{Table(('test', 'units', 'p'), rows).to_text()}")
+        lines.append(f"\n{Table(('test', 'units', 'p'), flagged).to_text()}")
         if len(worst) > _SHOWN:
             lines.append(f"... and {len(worst) - _SHOWN:,} more; --json prints all.")
     return "\n".join(lines) + "\n"

@@ -52,7 +52,7 @@ def _refuse_totals(values: pl.Series, name: str, path: Path) -> None:
     for index in np.flatnonzero(likely.to_numpy()):
         if is_total(values[int(index)]):
             raise UserError(
-                f"{path}, row {row_number(path, index)}, column {name}: "
+                f"{path}, row {row_number(path, int(index))}, column {name}: "
                 f"{values[int(index)]!r} is a row of sums by its name, and no user; delete it."
             )
 
