@@ -54,14 +54,19 @@ def load_log(data: Mapping[str, Any]) -> ClickLog:
         data: ``name`` of the dataset, ``path`` or None, and the loader's options.
 
     Raises:
-        UserError: a fault of the log, or nothing to learn from: all clicked, or nothing.
+        UserError: a fault of the log, or every send of it was clicked.
     """
+    log = _as_told(data)
+    log.require_outcomes()
+    return log
+
+
+def _as_told(data: Mapping[str, Any]) -> ClickLog:
+    """Return the log, whatever it can teach."""
     from copygym.envs.datasets import load
 
     options = {key: value for key, value in data.items() if key not in ("name", "path")}
-    log = load(str(data["name"]), data.get("path"), **options)
-    log.require_outcomes()
-    return log
+    return load(str(data["name"]), data.get("path"), **options)
 
 
 def describe(log: ClickLog) -> dict[str, Any]:
@@ -113,7 +118,7 @@ def check_data(folder: RunFolder, config: Mapping[str, Any]) -> None:
         return
     if data.get("path") is not None and not Path(data["path"]).exists():
         return
-    same_data(folder, load_log(data))
+    same_data(folder, _as_told(data))
 
 
 def split_shares(config: Mapping[str, Any]) -> dict[str, float]:
