@@ -80,9 +80,8 @@ def _kinds(
         for name, value in partition:
             if value is not None:
                 values[name].append(value)
-    return {
-        name: pl.Int64() if all(map(_WHOLE.fullmatch, found)) else pl.String()
-        for name, found in values.items()
-    } | {
-        name: pl.String() for partition in partitions for name, _ in partition if name not in values
-    }
+    kinds: dict[str, pl.DataType] = {}
+    for name in {name for partition in partitions for name, _ in partition}:
+        whole = values[name] and all(map(_WHOLE.fullmatch, values[name]))
+        kinds[name] = pl.Int64() if whole else pl.String()
+    return kinds
