@@ -54,6 +54,11 @@ def scan_folder(folder: Path, parts: list[Path] | None = None) -> pl.LazyFrame:
     if list(groups) == [()]:
         return pl.scan_parquet(files, glob=False, hive_partitioning=False)
     kinds = _kinds(list(groups))
+    # polars would take the names of folders above for columns, unless it finds the files itself.
+    alone = "=" in str(folder) and sum(path.is_file() for path in folder.rglob("*")) == len(files)
+    if "=" not in str(folder) or alone:
+        source = folder if alone else files
+        return pl.scan_parquet(source, glob=False, hive_partitioning=True, hive_schema=kinds)
     frames = []
     for partition, paths in groups.items():
         values = [
