@@ -205,7 +205,7 @@ class _Reading:
             taken, self.lines.taken = self.lines.taken, []
             # In a file of one column a line without anything is a row: one with an empty field.
             if len(fields) < 2 and width != 1 and not "".join(fields).strip():
-                found.blank = (found.blank[0] + 1, found.blank[1] or row)
+                found.blank = (found.blank[0] + 1, found.blank[1] if found.blank[0] else row)
                 continue
             row += 1
             if not names:
@@ -324,7 +324,7 @@ def _escaped_row(separator: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Return what a row looks like where backslashes escape, and an escaped mark in a value."""
     mark = re.escape(separator)
     quoted = r'"(?:[^"\\]++|\\[\s\S])*+"'
-    value = rf'(?:{quoted}|(?:[^"{mark}\r\n\\]++|\\["\\]|\\)*+)'
+    value = rf'(?:{quoted}|(?!")(?:[^{mark}\r\n\\]++|\\["\\]|\\)*+)'
     return (
         re.compile(rf"{value}(?:{mark}{value})*+[\r\n]*"),
         re.compile(rf'(?:^|{mark})"(?:[^"\\]++|\\[^"])*+\\"'),

@@ -286,7 +286,7 @@ def _sample(path: Path, file: Path) -> str:
     if len(head) == _SAMPLE and b"\n" in head:
         head = head[: head.rindex(b"\n") + 1]
     text = head.decode("utf-8-sig", errors="replace").lstrip("\r\n")
-    first = re.split(r"\r\n|\n", text, maxsplit=1)[0]
+    first = re.split(r"\n" if "\n" in text else r"\r", text, maxsplit=1)[0]
     if first.count("\0") > len(first) // 3:
         odd = "le" if first[1:2] == "\0" else "be"
         raise UserError(
@@ -300,7 +300,9 @@ def _sample(path: Path, file: Path) -> str:
 
 def _split(sample: str, separator: str, rows: int) -> list[list[str]]:
     """Return the first rows of a sample."""
-    lines = re.findall(r"[^\n]*\n|[^\n]+\Z", sample)
+    # Lines of old Macs end with a carriage return alone.
+    end = "\n" if "\n" in sample else "\r"
+    lines = re.findall(rf"[^{end}]*{end}|[^{end}]+\Z", sample)
     out = []
     for fields in csv.reader(lines, delimiter=separator):
         out.append(fields)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError, unknown_name
 from copygym.experiments.parser import command_parser
-from copygym.experiments.reading import add_log_options, named_log
+from copygym.experiments.reading import add_log_options, named_log, told
 
 if TYPE_CHECKING:
     from copygym.envs.clicklog import ClickLog
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
         for name, _, path in (log.partition("=") for log in options.logs)
     ]
     page = options.output.name if options.output.is_absolute() else options.output
-    shown = ["copygym fidelity", *names, f"--output {page}"]
+    shown = ["copygym fidelity", *names, *told(options), f"--output {page}"]
     write_fidelity_page(cards, options.output, " ".join(shown))
     sys.stdout.write(f"{options.output}\n")
     return 0

@@ -175,7 +175,8 @@ def text(result: dict[str, Any], *, brief: bool = False) -> str:
             estimates = ope_report.estimator_table(result, name)
             parts.append("\n".join(x for x in (estimates.to_text(), estimates.caption) if x))
     lines = ope_report.warning_lines(result)
-    parts.append("\n".join(f"note: {line}" for line in result["remarks"]))
+    notes = [*result["notes"], *result["remarks"]]
+    parts.append("\n".join(f"note: {line}" for line in notes))
     parts.append("\n".join(f"warning: {line}" for line in lines))
     return "\n" + "\n\n".join(part for part in parts if part) + "\n"
 

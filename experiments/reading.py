@@ -79,6 +79,14 @@ def log_arguments(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def told(options: argparse.Namespace) -> list[str]:
+    """Return the options of `add_log_options` that were given, as on a command line."""
+    words = [f"--map {pair}" for pair in options.map] + [f"--set {pair}" for pair in options.set]
+    words += [f"--separator {options.separator!r}"] if options.separator else []
+    words += [f"--encoding {options.encoding}"] if options.encoding != "utf-8" else []
+    return words + ([f"--time-zone {options.time_zone}"] if options.time_zone else [])
+
+
 def pairs(values: list[str], option: str) -> dict[str, str]:
     """Return ``NAME=VALUE`` arguments as a mapping.
 

@@ -1,6 +1,8 @@
 """Downloads resume, check, and never leave half a file under the final name."""
 
+import gzip
 import hashlib
+import io
 import json
 import re
 import threading
@@ -9,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from copygym.envs.datasets import load
 from copygym.envs.datasets.card import Card, RemoteFile
 from copygym.envs.datasets.download import fetch, get_dataset, mirror_url, unpack
 from copygym.envs.errors import UserError
@@ -147,12 +150,69 @@ def test_wrong_checksum_keeps_the_file_aside(server, tmp_path):
     assert fetch(f"{server.url}/x.bin", target, sha256=DIGEST).path.read_bytes() == BODY
 
 
+def zipped(text="impressions,clicks\n1,0\n"):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as bundle:
+        bundle.writestr("data.csv", text)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("toy.csv", b"", "what came is empty"),
+        ("toy.csv", b"<!DOCTYPE html><html>Sorry</html>", "what came is a page of HTML"),
+        ("toy.zip", b"", "what came is empty"),
+        ("toy.zip", b"<html>Sorry</html>", "what came is a page of HTML"),
+        ("toy.zip", zipped()[:-10], "what came is no whole zip"),
+        ("toy.zip", zipped().replace(b"1,0", b"1,1", 1), "what came is a zip with a damaged"),
+        ("toy.gz", gzip.compress(b"impressions" * 99)[:-5], "what came is no whole gzip"),
+    ],
+)
+def test_what_is_not_the_dataset_is_not_taken_for_it(server, tmp_path, name, content, message):
+    server.files[name] = content
+    card = make_card(RemoteFile(name, f"{server.url}/{name}"))
+    for _ in range(2):
+        with pytest.raises(UserError, match=f"{message}.*not used: try again"):
+            get_dataset(card, tmp_path / "to", pause=0)
+    assert names(tmp_path / "to") == [f"{name}.bad"]
+    # Nor what an earlier version has taken for it.
+    (tmp_path / "to" / name).write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    (tmp_path / "to" / f"{name}.sha256").write_text(f"{digest}  {name}\n")
+    with pytest.raises(UserError, match=message):
+        get_dataset(card, tmp_path / "to", pause=0)
+
+
+def test_a_file_that_changed_since_its_download_is_not_loaded(server, tmp_path):
+    target = tmp_path / "hillstrom" / "hillstrom.csv"
+    server.files["hillstrom.csv"] = b"segment,visit\nNo E-Mail,0\n"
+    fetch(f"{server.url}/hillstrom.csv", target)
+    with pytest.raises(UserError, match="column 'recency' is missing"):
+        load("hillstrom", target.parent)
+    target.write_bytes(b"segment,visit\nNo E-Mail,1\n")
+    for path in (target, target.parent):
+        with pytest.raises(UserError, match=r"has changed since it was fetched: .* data get hill"):
+            load("hillstrom", path)
+
+
+def test_a_changed_member_of_an_archive_is_unpacked_again(tmp_path):
+    (tmp_path / "x.zip").write_bytes(zipped())
+    (target,) = unpack(tmp_path / "x.zip", tmp_path)
+    before = target.read_bytes()
+    target.write_bytes(before.replace(b"0", b"1"))
+    unpack(tmp_path / "x.zip", tmp_path)
+    assert target.read_bytes() == before
+
+
 def test_errors_name_the_address_and_the_way_out(server, tmp_path):
     url = f"{server.url}/none.bin"
     with pytest.raises(UserError, match=re.escape(f"{url}: the server answered 404 Not Found; ")):
         fetch(url, tmp_path / "none.bin")
     with pytest.raises(UserError, match=r"cannot be reached .* give a mirror with --url"):
         fetch("http://127.0.0.1:9/x.bin", tmp_path / "x.bin")
+    with pytest.raises(UserError, match="is not an http or https address"):
+        fetch("http://[::1", tmp_path / "x.bin")
     with pytest.raises(UserError, match="is not an http or https address"):
         fetch("file:///etc/hostname", tmp_path / "x.bin")
     (tmp_path / "file").write_text("")

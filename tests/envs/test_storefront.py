@@ -301,6 +301,17 @@ def test_load_writes_once_and_reads_it_again(tmp_path, monkeypatch):
         load("storefront", files[0], n_users=30)
 
 
+def test_a_flipped_bit_of_the_kept_log_is_noticed_and_made_again(tmp_path, caplog):
+    whole = load("storefront", tmp_path, n_users=30, n_slots=4).collect()
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    file.write_bytes(content[:500] + bytes([content[500] ^ 1]) + content[501:])
+    again = load("storefront", tmp_path, n_users=30, n_slots=4)
+    assert "was damaged" in caplog.text
+    assert again.collect().equals(whole)
+    assert file.read_bytes() == content and list(tmp_path.iterdir()) == [file]
+
+
 def test_profiles_of_the_log_see_interests(tmp_path):
     log = load("storefront", tmp_path, n_users=1500, n_slots=56)
     world = StorefrontWorld(0, 1500)

@@ -283,6 +283,21 @@ def test_another_separator(put, capsys):
     assert not answer(capsys, "srm", path, "--separator", ";")["mismatches"]
 
 
+def test_encodings_are_read_and_what_is_odd_about_the_file_is_said(put, tmp_path, capsys):
+    text = 'arm,impressions,clicks,note\na,1000,30,caf\u00e9\nb,1000,55,12" screen\n'
+    (tmp_path / "wide.csv").write_bytes(text.encode("utf-16"))
+    (tmp_path / "latin.csv").write_bytes(text.encode("latin-1"))
+    odd = "column note: 1 value holds quote marks that are not doubled (row 3 first)"
+    for name, options in (("wide.csv", ()), ("latin.csv", ("--encoding", "latin-1"))):
+        for command in ((), ("srm",)):
+            found = answer(capsys, *command, str(tmp_path / name), *options)
+            assert any(odd in note for note in found["notes"])
+    assert (
+        "wide.csv is UTF-16 by its byte order mark"
+        in answer(capsys, str(tmp_path / "wide.csv"))["notes"][0]
+    )
+
+
 def test_plan(capsys):
     arguments = ("plan", "--baseline", "2%", "--lift", "10%", "--power", ".8")
     found = answer(capsys, *arguments)

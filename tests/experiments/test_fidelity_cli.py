@@ -2,6 +2,7 @@
 
 import re
 
+import polars as pl
 import pytest
 
 from copygym.envs.errors import UserError
@@ -31,6 +32,17 @@ def test_writes_the_page_with_its_command(log_file, tmp_path, capsys):
 def test_prints_without_an_output(log_file, capsys):
     assert main([f"table={log_file}", "--families", "logistic"]) == 0
     assert "| AUC |" in capsys.readouterr().out
+
+
+def test_a_file_of_ones_own_is_read_with_the_options_of_a_log(log_file, tmp_path, capsys):
+    frame = pl.read_parquet(log_file).rename({"clicks": "opened"}).drop("impressions")
+    frame.write_csv(tmp_path / "mine.csv", separator=";")
+    page = tmp_path / "page.md"
+    mine = [str(tmp_path / "mine.csv"), "--map", "clicks=opened", "--set", "impressions=1"]
+    options = ["--separator", ";", "--families", "logistic", "--output", str(page)]
+    assert main([*mine, *options]) == 0
+    command = "copygym fidelity mine.csv --map clicks=opened --set impressions=1 --separator ';'"
+    assert command in page.read_text()
 
 
 @pytest.mark.parametrize(

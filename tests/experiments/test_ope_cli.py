@@ -229,6 +229,40 @@ def test_policy_files_that_cannot_be_meant_are_refused(log_file, tmp_path, conte
         run(log_file, f"--policy={path}")
 
 
+def test_names_that_differ_in_case_or_blanks_alone_are_those_of_the_log(log_file, tmp_path, capsys):
+    path = tmp_path / "p.csv"
+    path.write_text("Arm;Probability\n Mail_A;0.5\nmail_b;0.5\n")
+    run(log_file, f"--policy=p={path}", "--brief")
+    out = capsys.readouterr().out
+    assert "note: p.csv: columns are separated by ';', as the header says." in out
+    assert "note: p.csv: column 'Arm' is read as 'arm'." in out
+    assert "note: p.csv: arm ' Mail_A' is read as the log's 'mail_a'." in out
+    (tmp_path / "q.csv").write_text("arm,probability\nmail_a,0.5\nmail_b,0.5\n")
+    log = read(frame())
+    weights = [policy_file(log, file, "p").weights for file in (path, tmp_path / "q.csv")]
+    assert np.array_equal(*weights)
+    path.write_text("arm,probability\nmail_a,0.5\n,0.5\n")
+    with pytest.raises(UserError, match="row 3, column arm: it is empty"):
+        policy_file(log, path, "p")
+
+
+def test_logs_and_policies_are_read_with_the_same_options(tmp_path, capsys):
+    text = frame().write_csv(separator=";").replace("mail_a", "caf\u00e9")
+    (tmp_path / "log.csv").write_bytes(text.encode("latin-1"))
+    policy = tmp_path / "p.csv"
+    policy.write_bytes("arm;probability\ncaf\u00e9;1\n".encode("latin-1"))
+    reading = ["--separator=;", "--encoding=latin-1"]
+    run(tmp_path / "log.csv", *reading, f"--policy={policy}", "--brief", "--no-model")
+    assert "note:" not in capsys.readouterr().out
+    with pytest.raises(UserError, match="say so by --separator ';'"):
+        run(tmp_path / "log.csv")
+    with pytest.raises(UserError, match=re.escape("--separator=;: dataset storefront maps its")):
+        main(["--log", "storefront", "--separator=;"])
+    (tmp_path / "wide.csv").write_bytes(frame().write_csv().encode("utf-16"))
+    run(tmp_path / "wide.csv", "--policy=uniform", "--brief", "--no-model")
+    assert "note: wide.csv is UTF-16 by its byte order mark" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -165,6 +165,19 @@ def test_a_killed_preparation_goes_on(tmp_path, storefront, monkeypatch):
     assert not (out / ".staging").exists()
 
 
+def test_a_flipped_bit_of_a_part_is_noticed_and_made_again(tmp_path, storefront):
+    out = tmp_path / "out"
+    manifest = prepare(storefront, out, partitions=2)
+    part = out / "part-00001.parquet"
+    content = part.read_bytes()
+    assert ClickLog.read(out).height == manifest["rows"]
+    part.write_bytes(content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
+    with pytest.raises(UserError, match=r"part-00001.parquet is missing or not the .* content"):
+        ClickLog.read(out)
+    assert prepare(storefront, out) == manifest
+    assert part.read_bytes() == content
+
+
 def test_a_lost_part_is_noticed_and_made_again(tmp_path, storefront, monkeypatch):
     out = tmp_path / "out"
     manifest = prepare(storefront, out, partitions=4)

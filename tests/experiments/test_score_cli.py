@@ -128,6 +128,23 @@ def test_a_wrong_table_is_refused_before_anything_is_written(
     assert not (tmp_path / "out.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        (b"headline;n\na;1\nb;2\n", ["--separator", ";"], ""),
+        ("headline,n\ncaf\u00e9,1\nb,2\n".encode("latin-1"), ["--encoding", "latin-1"], ""),
+        ("headline,n\na,1\nb,2\n".encode("utf-16"), [], "is UTF-16 by its byte order mark"),
+        (b'n,headline\n1,"Say \\" hello"\n2,"Say \\" bye"\n', [], "escaped by backslashes"),
+        (b'n,headline\n1,a 12" screen\n2,b\n', [], "1 value holds quote marks"),
+    ],
+)
+def test_every_text_of_any_file_is_scored(run_folder, tmp_path, capsys, content, options, said):
+    (tmp_path / "texts").write_bytes(content)
+    score(run_folder, tmp_path / "texts", tmp_path / "out.csv", *options)
+    assert pl.read_csv(tmp_path / "out.csv").height == 2
+    assert said in capsys.readouterr().err
+
+
 def test_wrong_paths_are_named(run_folder, tmp_path):
     (tmp_path / "in.csv").write_text("headline\nhello\n")
     pl.DataFrame({"headline": [1, 2]}).write_parquet(tmp_path / "in.parquet")

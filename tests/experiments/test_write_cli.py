@@ -87,6 +87,25 @@ def test_cells_of_several_lines_become_one(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        (b"brief;id\nA coat;1\nTea;2\n", {"separator": ";"}, ()),
+        ("brief,id\nA coat,1\nTea,2\n".encode("utf-16"), {}, ("is UTF-16 by its",)),
+        (b'brief,id\nA 12" screen,1\nTea,2\n', {}, ("1 value holds quote marks",)),
+    ],
+)
+def test_every_brief_of_any_file_is_read(model, tmp_path, capsys, content, options, said):
+    path = tmp_path / "briefs"
+    path.write_bytes(content)
+    assert read_briefs(path, **options)["id"].to_list() == ["1", "2"]
+    given = [f"--{name}={value}" for name, value in options.items()]
+    assert main(["--model", str(model), "--briefs", str(path), *given]) == 0
+    printed = capsys.readouterr()
+    assert len(table(printed.out)) == 2 or options
+    assert all(note in printed.err for note in said)
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("brief\nA coat\n   \n", "row 3, column brief: the brief is empty"),
