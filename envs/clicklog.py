@@ -216,16 +216,11 @@ class ClickLog:
             )
 
     def require_outcomes(self) -> None:
-        """Raise a `UserError` where all sends were clicked, or nothing was: there is no choice."""
+        """Raise a `UserError` where every send was clicked: the others are missing."""
         sums = [pl.col(name).cast(pl.Int64).sum() for name in ("impressions", "clicks")]
         shown, clicked = self.sends().frame.select(sums).collect(engine="streaming").row(0)
         if shown and shown == clicked:
             raise UserError(f"{self.source or self.name}: {all_clicked(shown)}")
-        if not self.frame.select((pl.col("clicks") > 0).any()).collect(engine="streaming").item():
-            raise UserError(
-                f"{self.source or self.name}: no row has a click, so there is nothing to learn; is "
-                "the right column read as clicks?"
-            )
 
     def _parts(self, fractions: Mapping[str, float], frames: list[pl.LazyFrame]) -> dict:
         return {k: self.with_frame(f) for k, f in zip(fractions, frames, strict=True)}

@@ -54,6 +54,11 @@ def scan_folder(folder: Path, parts: list[Path] | None = None) -> pl.LazyFrame:
     if list(groups) == [()]:
         return pl.scan_parquet(files, glob=False, hive_partitioning=False)
     kinds = _kinds(list(groups))
+    # polars would take the names of folders above for columns, unless it finds the files itself.
+    alone = "=" in str(folder) and sum(path.is_file() for path in folder.rglob("*")) == len(files)
+    if "=" not in str(folder) or alone:
+        source = folder if alone else files
+        return pl.scan_parquet(source, glob=False, hive_partitioning=True, hive_schema=kinds)
     frames = []
     for partition, paths in groups.items():
         values = [
@@ -80,9 +85,8 @@ def _kinds(
         for name, value in partition:
             if value is not None:
                 values[name].append(value)
-    return {
-        name: pl.Int64() if all(map(_WHOLE.fullmatch, found)) else pl.String()
-        for name, found in values.items()
-    } | {
-        name: pl.String() for partition in partitions for name, _ in partition if name not in values
-    }
+    kinds: dict[str, pl.DataType] = {}
+    for name in {name for partition in partitions for name, _ in partition}:
+        whole = values[name] and all(map(_WHOLE.fullmatch, values[name]))
+        kinds[name] = pl.Int64() if whole else pl.String()
+    return kinds

@@ -60,8 +60,16 @@ def load_log(data: Mapping[str, Any]) -> ClickLog:
             (everything that was sent was clicked), or a path that a synthetic log would be
             written to though nobody made the folder.
     """
-    from copygym.envs.datasets import card, load
     from copygym.experiments.evidence import noted
+
+    log = _as_told(data)
+    log.require_outcomes()
+    return noted(log)
+
+
+def _as_told(data: Mapping[str, Any]) -> ClickLog:
+    """Return the log, whatever it can teach."""
+    from copygym.envs.datasets import card, load
 
     path = data.get("path")
     if path is not None and card(str(data["name"])).synthetic and not Path(path).exists():
@@ -70,9 +78,7 @@ def load_log(data: Mapping[str, Any]) -> ClickLog:
             "that folder, so make it first; for a log of your own add dataset=table."
         )
     options = {key: value for key, value in data.items() if key not in ("name", "path")}
-    log = load(str(data["name"]), path, **options)
-    log.require_outcomes()
-    return noted(log)
+    return load(str(data["name"]), path, **options)
 
 
 def describe(log: ClickLog) -> dict[str, Any]:
@@ -131,7 +137,7 @@ def check_data(folder: RunFolder, config: Mapping[str, Any]) -> None:
         return
     if data.get("path") is not None and not Path(data["path"]).exists():
         return
-    same_data(folder, load_log(data))
+    same_data(folder, _as_told(data))
 
 
 def split_shares(config: Mapping[str, Any]) -> dict[str, float]:

@@ -235,6 +235,8 @@ def test_folders_above_a_log_say_nothing_of_its_rows(tmp_path):
     log = ClickLog.read(folder)
     assert log.columns == ["creative_id", "impressions", "clicks"]
     assert sorted(log.collect()["creative_id"]) == ["007", "[x]", "b c"]
+    (folder / "README.md").write_text("Other files change nothing.")
+    assert ClickLog.read(folder).collect().equals(log.collect())
     pl.DataFrame({"impressions": [1]}).write_parquet(folder / "more.pq")
     with pytest.raises(UserError, match=r"holds more.pq and, in a folder of its own, creative_id"):
         ClickLog.read(folder)
