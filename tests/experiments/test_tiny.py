@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
+from copygym.envs import written
 from copygym.envs.errors import UserError
 from copygym.experiments import run as app
 from copygym.experiments.cli import main
@@ -207,6 +208,25 @@ def test_results_can_be_published(delivered, tmp_path):
     assert {"policies.svg", "policies.png"} <= found
 
 
+def test_publishing_writes_over_publications_alone(delivered, tmp_path):
+    published, mine = tmp_path / "docs", tmp_path / "mine"
+    mine.mkdir()
+    (mine / "report.md").write_text("mine")
+    for target in (published, published, mine):
+        again = tiny("delivery", delivered, f"publish={target}")
+        if target is mine:
+            with pytest.raises(UserError, match=re.escape("mine holds 'report.md', which copygym")):
+                app.execute(again, delivered, ["run"], NAMES)
+        else:
+            app.execute(again, delivered, ["run"], NAMES)
+    assert [path.name for path in mine.iterdir()] == ["report.md"]
+    # Refused before any work, too.
+    fresh = tmp_path / "fresh"
+    with pytest.raises(UserError, match="which copygym did not publish"):
+        app.execute(tiny("delivery", fresh, f"publish={mine}"), fresh, ["run"], NAMES)
+    assert not fresh.exists()
+
+
 @pytest.mark.parametrize("experiment", [e for e in EXPERIMENTS if e not in ELSEWHERE])
 def test_every_experiment_runs_in_its_tiny_form(experiment, tmp_path, request, capsys):
     extra = []
@@ -218,6 +238,8 @@ def test_every_experiment_runs_in_its_tiny_form(experiment, tmp_path, request, c
     assert "report: " in capsys.readouterr().out
     assert read(folder, "manifest.json")["data"]
     assert any("one seed" in text for text in read(folder)["assumptions"])
+    # Whatever an experiment writes is noted, or overwrite=true would take it for the user's.
+    assert written.foreign(folder) == []
 
 
 def test_a_refused_run_leaves_its_folder_to_the_corrected_one(tmp_path):
