@@ -145,6 +145,8 @@ def _check_address(url: str) -> None:
 
 def _put_aside(url: str, part: Path, target: Path, why: str) -> UserError:
     bad = target.with_name(target.name + ".bad")
+    if bad.exists() and sha256_of(bad) != (found := sha256_of(part)):
+        bad = target.with_name(f"{target.name}.{found[:8]}.bad")
     _meta(part).unlink(missing_ok=True)
     part.replace(bad)
     return UserError(
@@ -324,7 +326,7 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
     Files that are already there, byte for byte, are left alone.
 
     Raises:
-        UserError: a member would leave the folder or is a link, the archive is damaged, or the
+        UserError: another file has a member's place, a member would leave the folder or is a link, the archive is damaged, or the
             disk has no room for it.
     """
     out = []
@@ -338,7 +340,13 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
                     f"{archive} unpacks to {size:,} bytes, more than {folder} has room."
                 )
             for member, target in zip(members, targets, strict=True):
-                if not _unpacked(member, target):
+                if target.is_file() and not _unpacked(member, target):
+                    raise UserError(
+                        f"{target} is there and is not that of {archive.name}; move it elsewhere "
+                        "or choose another --to, and repeat the command."
+                    )
+            for member, target in zip(members, targets, strict=True):
+                if not target.is_file():
                     _extract(bundle, member, target)
                 out.append(target)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
