@@ -26,13 +26,22 @@ from copygym.envs.checksum import stamp
 from copygym.envs.csvexact import Dialect, Exact, RowFault, looks_like_rows, read_exactly
 from copygym.envs.csvform import Form, survey
 from copygym.envs.errors import UserError
-from copygym.envs.filekind import content_of, decoded, is_csv, is_utf8, open_bytes
+from copygym.envs.filekind import (
+    PARQUET_SUFFIXES,
+    content_of,
+    decoded,
+    is_csv,
+    is_utf8,
+    open_bytes,
+)
 from copygym.envs.filekind import named_parquet as is_parquet
 from copygym.envs.hivefolder import parquet_files, scan_folder
 from copygym.envs.preparedlog import prepared_parts
 from copygym.envs.storage import atomic
 
 __all__ = [
+    "CSV_SUFFIXES",
+    "PARQUET_SUFFIXES",
     "Table",
     "is_csv",
     "is_parquet",

@@ -177,7 +177,7 @@ def _check_address(url: str) -> None:
 
 def _put_aside(url: str, part: Path, target: Path, found: str, why: str) -> UserError:
     bad = target.with_name(target.name + ".bad")
-    if bad.exists():
+    if bad.exists() and sha256_of(bad) != found:
         bad = target.with_name(f"{target.name}.{found[:8]}.bad")
     part.replace(bad)
     _meta(part).unlink(missing_ok=True)
@@ -358,7 +358,7 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
     Files that are already there, byte for byte, are left alone.
 
     Raises:
-        UserError: a member would leave the folder or is a link, the archive is damaged, or the
+        UserError: another file has a member's place, a member would leave the folder or is a link, the archive is damaged, or the
             disk has no room for it.
     """
     out = []
