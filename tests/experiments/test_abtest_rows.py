@@ -317,6 +317,11 @@ def test_parts_of_an_arm_are_no_units(put, capsys):
         ("arm,clicks\na,200\nb,260\n", (), "nothing says of how many impressions its clicks are"),
         ("arm,revenue\na,2\nb,3\n", ("--value", "revenue"), "how much revenue varies from user to"),
         ("arm,device,clicks\na,m,20\nb,m,26\na,d,5\nb,d,9\n", (), "no column of impressions or of"),
+        (
+            "arm,device,impressions,revenue\na,m,900,9\na,d,800,7\nb,m,900,8\nb,d,950,9\n",
+            ("--value", "revenue"),
+            "a row's revenue seems to be that of many users",
+        ),
         ("user_id,clicks\nu,1\nv,0\n", (), "has no column 'arm'; it has user_id, clicks"),
         ("user_id,arm,clicks\nu,a,0\nv,b,0\nw,a,0\n", (), "the values do not vary within any arm"),
         ("arm,clicks\na,0\nb,1\nnan,1\na,1\n", (), "'nan' says that there is no arm"),
