@@ -138,6 +138,13 @@ def _users(
     rounded = rounded_ids(table[column])
     if rounded:
         warnings.append(f"column {column}: {rounded}, so export them as text.")
+    ids = table[column].cast(pl.String).str.strip_chars()
+    alike = ids.n_unique() - ids.str.to_lowercase().n_unique()
+    if alike:
+        notes.append(
+            f"column {column}: {alike:,} ids differ from another in case only and are taken for "
+            "users of their own; write them in one way where they are one user's."
+        )
     several = int((np.bincount(test.user_N) > 1).sum())
     if not several:
         return

@@ -265,6 +265,12 @@ def test_rounded_ids_are_counted_and_said(put, capsys, spell, said):
     refused("different users may have become one, so export them as text", put(both, "b.parquet"))
 
 
+def test_ids_that_differ_in_case_are_noted(put, capsys):
+    rows = "".join(f"{'uU'[i % 2]}{i // 2},{'ab'[i % 2]},{int(i % 3 == 0)}\n" for i in range(120))
+    found = answer(capsys, put("user_id,arm,clicks\n" + rows))
+    assert "60 ids differ from another in case only" in found["notes"][0]
+
+
 def test_ids_that_are_whole_are_not_remarked(put, capsys):
     ids = [str(1234567890123456789 + 1000 * i) for i in range(200)]
     frame = pl.DataFrame({"arm": ["a", "b"] * 100, "user_id": ids, "clicks": [0, 1, 1, 0] * 50})
