@@ -220,6 +220,19 @@ def test_a_bandits_few_buyers(put, capsys):
     assert found["arms"][0]["mean"]["low"] is None
 
 
+def test_propensities_that_contradict_the_arms_shares_are_said(put, capsys):
+    rows = [f"{'ab'[i % 2]},{int(i % 5 == 0)},{{}}\n" for i in range(400)]
+    options = ("--propensity", "p", "--always-valid")
+    for p, times in ((0.9, "0.556"), (0.1, "5")):
+        path = put("arm,clicks,p\n" + "".join(rows).replace("{}", str(p)))
+        warnings = answer(capsys, path, *options)["warnings"]
+        assert len(warnings) == 2
+        assert f"arm 'a' was shown {times} times as often as its propensities say" in warnings[0]
+    path = put("arm,clicks,p\n" + "".join(rows).replace("{}", "0.5"))
+    assert answer(capsys, path, *options)["warnings"] == []
+    refused("too small to divide by", put("arm,clicks,p\na,1,1e-300\nb,0,.5\n"), *options)
+
+
 # ------------------------------------------------------------------ rows and users
 
 
@@ -327,6 +340,11 @@ def test_parts_of_an_arm_are_no_units(put, capsys):
             "arm,device,impressions,revenue\na,m,900,9\na,d,800,7\nb,m,900,8\nb,d,950,9\n",
             ("--value", "revenue"),
             "a row's revenue seems to be that of many users",
+        ),
+        (
+            "user_id,arm,clicks,x\nu,a,1,2e200\nv,b,0,3\n",
+            ("--covariate", "x"),
+            "as large as 2e+200",
         ),
         ("user_id,clicks\nu,1\nv,0\n", (), "has no column 'arm'; it has user_id, clicks"),
         ("user_id,arm,clicks\nu,a,0\nv,b,0\nw,a,0\n", (), "the values do not vary within any arm"),
