@@ -36,6 +36,7 @@ METHODS = {
 }
 #: Whole numbers beyond it are not exact in double precision.
 MOST_COUNT = 2**53 - 1
+_MOST_LEVEL = 1 - 1e-9
 #: Units of all arms at which an always-valid interval is narrowest, where nobody says.
 PLANNED = 20_000
 
@@ -304,14 +305,25 @@ def _check(arms: Arms, control: int, level: float, method: str, adjust: str, pla
         raise unknown_name("method", method, list(METHODS))
     if adjust not in ADJUSTMENTS:
         raise unknown_name("adjustment", adjust, list(ADJUSTMENTS))
-    if not 0 < level < 1:
-        raise UserError(f"the level is {level:g}; it must lie between 0 and 1, as 0.95 does.")
+    check_level(level)
     if not 0 <= control < len(arms.names):
         raise UserError(f"the control is arm {control} of {len(arms.names)}.")
     if method == "always_valid" and adjust == "dunnett":
         raise UserError("Dunnett's adjustment is for a fixed horizon; take holm or bh.")
     if method == "always_valid" and planned < 1:
         raise UserError(f"the planned number of units is {planned}; it must be 1 or more.")
+
+
+def check_level(level: float) -> None:
+    """Raise for a level that is none, or so near to 1 that no quantile is exact.
+
+    Raises:
+        UserError: says so.
+    """
+    if not 0 < level < 1:
+        raise UserError(f"the level is {level:g}; it must lie between 0 and 1, as 0.95 does.")
+    if level > _MOST_LEVEL:
+        raise UserError(f"the level is {level!r}; it must be at most {_MOST_LEVEL!r}.")
 
 
 def welch_freedom(arms: Arms, control: int) -> np.ndarray:

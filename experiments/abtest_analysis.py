@@ -11,8 +11,8 @@ from scipy.stats import binomtest
 from scipy.stats import t as student
 
 from copygym.envs.errors import UserError
-from copygym.experiments.abtest import PLANNED, Arms, Comparison, compare
-from copygym.experiments.abtest_bandit import Running, contrast, decisions
+from copygym.experiments.abtest import PLANNED, Arms, Comparison, check_level, compare
+from copygym.experiments.abtest_bandit import Running, contrast, decisions, share_of_propensities
 from copygym.experiments.abtest_file import TestFile, rare_units
 from copygym.experiments.abtest_multiple import adjusted_p
 from copygym.experiments.abtest_ratio import (
@@ -243,6 +243,7 @@ def _bandit(test: TestFile, question: Question) -> dict[str, Any]:
             "arms that a bandit allocates are judged by an always-valid test only; add "
             "--always-valid."
         )
+    check_level(question.level)
     if question.adjust == "dunnett":
         raise UserError("Dunnett's adjustment is for a fixed horizon; take holm or bh.")
     if test.covariate_N is not None or test.looks:
@@ -295,9 +296,23 @@ def _bandit(test: TestFile, question: Question) -> dict[str, Any]:
         "comparisons": [_comparison(entry, question, test.clicks) for entry in found],
         "looks": [],
         "cuped": None,
-        "warnings": list(test.warnings),
+        "warnings": [*_wrong_propensities(test), *test.warnings],
         "notes": [*_BANDIT_NOTES, *test.notes],
     }
+
+
+def _wrong_propensities(test: TestFile) -> list[str]:
+    """Say which arms were shown more or less often than their propensities say."""
+    said = []
+    for index, name in enumerate(test.names):
+        mean, odd = share_of_propensities(test.arm_N, test.propensity_N, index)
+        if odd:
+            said.append(
+                f"arm {name!r} was shown {mean:.3g} times as often as its propensities say (the "
+                "mean of 1 / propensity over its rows must be 1 per row of the file), so that they "
+                "are not those with which the arms were drawn; no effect is to be believed."
+            )
+    return said
 
 
 def _finite(estimate: Estimate) -> dict[str, float | None]:

@@ -27,6 +27,11 @@ import numpy as np
 from copygym.envs.errors import UserError
 from copygym.experiments.abtest_sequential import always_valid_p, critical_z
 
+#: Propensities under it are mistakes rather than chances.
+_SMALLEST = 1e-12
+#: How far the propensities' shares may be from those of the arms: standard errors, and relative.
+_FAR, _OFF = 5.0, 0.1
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -86,11 +91,36 @@ def decisions(arm_N: Any, propensity_N: Any, outcome_N: Any, n_arms: int) -> Bat
         raise UserError(
             f"decision {bad[0]}: the propensity is {propensity[bad[0]]:g}; it must lie in (0, 1]."
         )
+    small = np.flatnonzero(propensity < _SMALLEST)
+    if len(small):
+        raise UserError(
+            f"decision {small[0]}: a propensity of {propensity[small[0]]:g} is too small to divide "
+            f"by; an arm that is shown has {_SMALLEST:g} or more."
+        )
     shown = np.zeros((len(arm), n_arms))
     shown[np.arange(len(arm)), arm] = 1.0
     sums = shown * outcome[:, None]
     chances = np.where(shown > 0, propensity[:, None], 1.0)
     return Batches(shown, sums, sums * outcome[:, None], chances)
+
+
+def share_of_propensities(arm_N: Any, propensity_N: Any, arm: int) -> tuple[float, bool]:
+    """Return the mean of 1{A = arm} / propensity, and whether it contradicts the propensities.
+
+    Its expectation is 1 whatever the policy. Its variance, the sum of (1 - e) / e over N^2, is
+    estimated by 1{A = arm} (1 - e) / e^2.
+
+    Args:
+        arm_N: (N,) int index of the arm that was shown.
+        propensity_N: (N,) probability with which it was.
+        arm: index.
+    """
+    e = np.asarray(propensity_N, np.float64)[np.asarray(arm_N) == arm]
+    size = len(np.asarray(arm_N))
+    mean = float((1 / e).sum() / size)
+    error = float(np.sqrt(((1 - e) / e**2).sum()) / size)
+    odd = len(e) >= 10 and abs(mean - 1) > max(_FAR * error, _OFF)
+    return mean, odd
 
 
 def contrast(

@@ -222,7 +222,7 @@ def read_test(
         "" if order is None else order.by,
         (order.caution,) if order is not None and order.caution else (),
     )
-    refuse_missing_units(test, columns, rows)
+    refuse_missing_units(test, columns, table, rows)
     notes, warnings = remarks(test, columns, table)
     return replace(test, notes=(*notes, *test.notes), warnings=tuple(warnings))
 

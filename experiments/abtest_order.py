@@ -69,8 +69,7 @@ def ordered(names: Sequence[str], where: str) -> Order:
     starts = [(found[1] or found[3]).strip() for found in ranges if found is not None]
     if len(set(starts)) == len(plain):
         plain = starts
-    # A weekday before a date or a number says nothing new.
-    bare = [re.sub(r"^[^\W\d_]+\.?,?\s+(?=.*\d)", "", n) for n in plain if _on_weekday(n)]
+    bare = [_without_weekday(name) for name in plain]
     if len(set(bare)) == len(plain):
         plain = bare
     for family in _FAMILIES:
@@ -80,9 +79,14 @@ def ordered(names: Sequence[str], where: str) -> Order:
     return _order(names, _by_text(plain, names, where))
 
 
-def _on_weekday(name: str) -> bool:
+def _without_weekday(name: str) -> str:
+    """Return a name without the weekday before or behind it, which says nothing new of a date."""
     found = words(name)
-    return bool(found) and found[0] in WEEKDAYS and name[:1].isalpha()
+    if re.search(r"\d", name) and found and found[0] in WEEKDAYS and name[0].isalpha():
+        name = re.sub(r"^[^\W\d_]+\.?,?\s+", "", name)
+    if re.match(r"\d", name) and found and found[-1] in WEEKDAYS:
+        name = re.sub(r"[\s,(]+[^\W\d_]+\.?\)?$", "", name)
+    return name
 
 
 def natural_key(name: str) -> tuple[Any, ...]:
@@ -192,8 +196,8 @@ def _numbered(names: Sequence[str]) -> list[Reading]:
     by = "the numbers in the names"
     width = len(keys[0])
     years = [j for j in range(width) if all(key[j] in _YEARS for key in keys)]
-    if years == [2] and width == 3 and set(pieces[0][0]) <= {"", "/", ".", "-"}:
-        return []  # days and months in mixed order: no date was found in them
+    if years and years[-1] > 1:
+        return []  # days and months stand before it, in an order that no date was found in
     if width > 1 and len(years) == 1:
         (year,) = years
         keys = [(key[year], *key[:year], *key[year + 1 :]) for key in keys]
@@ -205,6 +209,17 @@ def _numbered(names: Sequence[str]) -> list[Reading]:
     return readings
 
 
+def _titled_dates(names: Sequence[str]) -> list[Reading]:
+    """Read dates with the same text before and behind all of them, as in "week of 29/4/2024"."""
+    found = [re.fullmatch(r"(\D*)(.*\d\.?)(\D*)", name) for name in names]
+    if not all(found) or len({(one[1], one[3]) for one in found if one}) > 1:
+        return []
+    rest = [one[2] for one in found if one]
+    if rest == list(names) or any(re.fullmatch(r"\d+-\d+", one) for one in rest):
+        return []  # 1-2 may be a day of a week
+    return compact_dates(rest) or dates(rest)
+
+
 _FAMILIES: tuple[Callable[[Sequence[str]], list[Reading]], ...] = (
     compact_dates,
     dates,
@@ -213,6 +228,7 @@ _FAMILIES: tuple[Callable[[Sequence[str]], list[Reading]], ...] = (
     times,
     _calendar(WEEKDAYS, 7, "weekday", "Monday"),
     _calendar(MONTHS, 12, "month", "January"),
+    _titled_dates,
     _numbered,
 )
 

@@ -22,24 +22,25 @@ _MANY_IMPRESSIONS = 50
 _ODD_SHARE = 0.1
 
 
-def refuse_missing_units(test: TestFile, columns: Columns, rows: str) -> None:
+def refuse_missing_units(test: TestFile, columns: Columns, table: pl.DataFrame, rows: str) -> None:
     """Raise where the file leaves out what a rate or its error needs.
 
     Args:
         test: as it was read.
         columns: their names.
+        table: the columns that are read, N rows.
         rows: one of `abtest_file.ROWS`; under "users" a row is a unit because the user says so.
 
     Raises:
         UserError: rows are parts of an arm, or only those that clicked are in the file.
     """
     if rows == "auto" and not test.counts and test.user_N is None and test.propensity_N is None:
-        _refuse_parts(test, columns)
+        _refuse_parts(test, columns, table)
     if test.clicks:
         _refuse_only_clickers(test, columns)
 
 
-def _refuse_parts(test: TestFile, columns: Columns) -> None:
+def _refuse_parts(test: TestFile, columns: Columns, table: pl.DataFrame) -> None:
     """Raise where rows are neither users nor the counts of an arm."""
     rows = np.bincount(test.arm_N)
     if test.impressions_N is not None:
@@ -62,6 +63,14 @@ def _refuse_parts(test: TestFile, columns: Columns) -> None:
             f"{test.source} has one row per arm, and nothing says how much {columns.value} varies "
             "from user to user; give a row per user."
         )
+    if not test.clicks and columns.impressions in table.columns:
+        shown = table[columns.impressions].cast(pl.Float64, strict=False).mean()
+        if isinstance(shown, float) and shown > _MANY_IMPRESSIONS:
+            raise UserError(
+                f"{test.source} has {shown:,.0f} impressions a row and no column of users, so that "
+                f"a row's {columns.value} seems to be that of many users; give a row per user, or "
+                "say --rows users where a row is a user."
+            )
     if test.clicks and rows.min() < _FEW_ROWS and (test.outcome_N > 1).any():
         raise UserError(
             f"{test.source} has a few rows per arm with several clicks each, and no column of "
@@ -118,8 +127,7 @@ def remarks(test: TestFile, columns: Columns, table: pl.DataFrame) -> tuple[list
 
 def repeated_rows(table: pl.DataFrame) -> np.ndarray:
     """Return the rows that an earlier row has in every column that is read, (N,) bool."""
-    first = table.select(pl.struct(pl.all()).is_first_distinct()).to_series()
-    return np.asarray(~first.to_numpy())
+    return np.asarray(~table.hash_rows().is_first_distinct().to_numpy())
 
 
 def _users(
@@ -130,6 +138,13 @@ def _users(
     rounded = rounded_ids(table[column])
     if rounded:
         warnings.append(f"column {column}: {rounded}, so export them as text.")
+    ids = table[column].cast(pl.String).str.strip_chars()
+    alike = ids.n_unique() - ids.str.to_lowercase().n_unique()
+    if alike:
+        notes.append(
+            f"column {column}: {alike:,} ids differ from another in case only and are taken for "
+            "users of their own; write them in one way where they are one user's."
+        )
     several = int((np.bincount(test.user_N) > 1).sum())
     if not several:
         return
@@ -147,8 +162,8 @@ def _users(
     counts = ", ".join(f"{name} {n:,}" for name, n in zip(test.names, again, strict=True))
     odd = np.ptp(again / np.maximum(rows, 1)) > _ODD_SHARE
     (warnings if odd else notes).append(
-        f"{int(again.sum()):,} rows repeat an earlier row in every column that is read ({counts}); "
-        "remove them where the export wrote them twice."
+        f"{int(again.sum()):,} rows repeat an earlier row in every column that is read ({counts}), "
+        "as rows of single impressions may; remove them where the export wrote them twice."
     )
 
 

@@ -13,6 +13,9 @@ import numpy as np
 
 from copygym.envs.errors import UserError
 
+#: Numbers beyond it cannot be squared.
+_LARGE = 1e100
+
 
 def linearised(arm_N: Any, clicks_N: Any, impressions_N: Any, n_arms: int) -> np.ndarray:
     """Return values whose mean is an arm's clicks per impression, (N,) float64.
@@ -79,6 +82,11 @@ def cuped(arm_N: Any, value_N: Any, covariate_N: Any) -> Cuped:
     if len(bad):
         raise UserError(
             f"unit {bad[0]}: the covariate is {x[bad[0]]}; give 0 for users without a past."
+        )
+    largest = float(np.abs(x).max()) if len(x) else 0.0
+    if largest > _LARGE:
+        raise UserError(
+            f"covariates as large as {largest:.3g} cannot be squared; give them in a larger unit."
         )
     x_inside, value_inside = _centred(arm, x), _centred(arm, value)
     spread = float((x_inside**2).sum())

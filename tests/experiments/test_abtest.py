@@ -204,6 +204,8 @@ def test_other_refusals():
         abtest.compare(COUNTS, adjust="tukey")
     with pytest.raises(UserError, match="the level is 95"):
         abtest.compare(COUNTS, level=95)
+    with pytest.raises(UserError, match=r"it must be at most 0\.999999999"):
+        abtest.compare(COUNTS, level=1 - 1e-12)
     with pytest.raises(UserError, match="for a fixed horizon; take holm"):
         abtest.compare(COUNTS, method="always_valid", adjust="dunnett")
     with pytest.raises(UserError, match="the planned number of units is 0"):

@@ -26,6 +26,10 @@ ORDERS = {
     "2024-05-02 01:00:00+03:00|2024-05-01 23:00:00+00:00": "date (year-month-day)",
     "5/1/2024 9:00 AM|5/1/2024 1:00 PM|5/2/2024 12:00 AM": "date (month/day/year)",
     "Mon 5/6|Tue 5/7|Mon 5/13": "date (month/day, no year)",
+    "Wednesday 1|Thursday 2|Friday 10": "number",
+    "5/1/2024 (Wed)|5/2/2024 (Thu)|5/14/2024 (Tue)": "date (month/day/year)",
+    "Week of 29/4/2024|Week of 6/5/2024|Week of 13/5/2024": "date (day/month/year)",
+    "Week of 29.4.|Week of 6.5.|Week of 13.5.": "date (day.month, no year)",
     "5/1 - 5/7|5/8 - 5/14|5/29 - 6/4": "date (month/day, no year)",
     "2-May-24|10-May-24|1-Jun-24": "date (day, month, year)",
     "May 2, 2024|May 10, 2024|Jun 1, 2024": "date (day, month, year)",
@@ -47,7 +51,9 @@ ORDERS = {
     "w1d2|w1d10|w2d1": "the numbers in the names",
     "2024-W9|2024-W10|2025-W1": "the numbers in the names, the year first",
     "Q1 2024|Q3 2024|Q1 2025": "the numbers in the names, the year first",
-    "KW 9/2024|KW 10/2024|KW 1/2025": "the numbers in the names, the year first",
+    "KW 9/2024|KW 10/2024|KW 1/2025": "year and number in it",
+    "week 1-2|week 1-10|week 2-1": "the numbers in the names",
+    "v1.9|v1.10": "the numbers in the names",
 }
 
 
@@ -71,6 +77,7 @@ def test_names_stand_in_their_own_order_whatever_the_files(line, by):
         ("W52-23|W01-24", "may be read by the numbers in the names or by"),
         ("5.1|5.2|5.10", "may be read by number or by date (day.month, no year)"),
         ("5/13/2024|13/5/2024|5/1/2024", "nobody can tell the order of '5/13/2024'"),
+        ("9h on 29/4/2024|9h on 6/5/2024", "nobody can tell the order"),
         ("before|after", "nobody can tell the order of 'before', 'after'"),
         ("mardi|lundi", "write dates as 2024-05-31, or one name with a number"),
         ("week 2 - Mon|week 1 - Tue|week 1 - Mon", "nobody can tell the order"),

@@ -220,6 +220,19 @@ def test_a_bandits_few_buyers(put, capsys):
     assert found["arms"][0]["mean"]["low"] is None
 
 
+def test_propensities_that_contradict_the_arms_shares_are_said(put, capsys):
+    rows = [f"{'ab'[i % 2]},{int(i % 5 == 0)},{{}}\n" for i in range(400)]
+    options = ("--propensity", "p", "--always-valid")
+    for p, times in ((0.9, "0.556"), (0.1, "5")):
+        path = put("arm,clicks,p\n" + "".join(rows).replace("{}", str(p)))
+        warnings = answer(capsys, path, *options)["warnings"]
+        assert len(warnings) == 2
+        assert f"arm 'a' was shown {times} times as often as its propensities say" in warnings[0]
+    path = put("arm,clicks,p\n" + "".join(rows).replace("{}", "0.5"))
+    assert answer(capsys, path, *options)["warnings"] == []
+    refused("too small to divide by", put("arm,clicks,p\na,1,1e-300\nb,0,.5\n"), *options)
+
+
 # ------------------------------------------------------------------ rows and users
 
 
@@ -263,6 +276,12 @@ def test_rounded_ids_are_counted_and_said(put, capsys, spell, said):
     # Ids that were rounded put users into two arms, and that is why.
     both = pl.concat([frame, frame.with_columns(arm=pl.lit("b"))])
     refused("different users may have become one, so export them as text", put(both, "b.parquet"))
+
+
+def test_ids_that_differ_in_case_are_noted(put, capsys):
+    rows = "".join(f"{'uU'[i % 2]}{i // 2},{'ab'[i % 2]},{int(i % 3 == 0)}\n" for i in range(120))
+    found = answer(capsys, put("user_id,arm,clicks\n" + rows))
+    assert "60 ids differ from another in case only" in found["notes"][0]
 
 
 def test_ids_that_are_whole_are_not_remarked(put, capsys):
@@ -317,6 +336,16 @@ def test_parts_of_an_arm_are_no_units(put, capsys):
         ("arm,clicks\na,200\nb,260\n", (), "nothing says of how many impressions its clicks are"),
         ("arm,revenue\na,2\nb,3\n", ("--value", "revenue"), "how much revenue varies from user to"),
         ("arm,device,clicks\na,m,20\nb,m,26\na,d,5\nb,d,9\n", (), "no column of impressions or of"),
+        (
+            "arm,device,impressions,revenue\na,m,900,9\na,d,800,7\nb,m,900,8\nb,d,950,9\n",
+            ("--value", "revenue"),
+            "a row's revenue seems to be that of many users",
+        ),
+        (
+            "user_id,arm,clicks,x\nu,a,1,2e200\nv,b,0,3\n",
+            ("--covariate", "x"),
+            "as large as 2e+200",
+        ),
         ("user_id,clicks\nu,1\nv,0\n", (), "has no column 'arm'; it has user_id, clicks"),
         ("user_id,arm,clicks\nu,a,0\nv,b,0\nw,a,0\n", (), "the values do not vary within any arm"),
         ("arm,clicks\na,0\nb,1\nnan,1\na,1\n", (), "'nan' says that there is no arm"),
