@@ -190,7 +190,7 @@ def _means(
                 float(max(mean[g, k] - half[g, k], 0.0)),
                 float(mean[g, k] + half[g, k]),
             )
-            for k in np.flatnonzero(units[g])
+            for k in np.flatnonzero(units[g]).tolist()
         ]
         for g in range(n_groups)
     ]
