@@ -24,7 +24,7 @@ import numpy as np
 
 _BLOCK = 1 << 23
 #: A quoted value that is longer than this is one whose closing mark is missing.
-LONGEST = 1 << 26
+LONGEST = 1 << 24
 _CR, _LF, _QUOTE = 13, 10, 34
 #: Rows that run over several lines, kept to see whether the lines are rows of their own.
 KEPT = 200

@@ -358,8 +358,8 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
     Files that are already there, byte for byte, are left alone.
 
     Raises:
-        UserError: another file has a member's place, a member would leave the folder or is a link, the archive is damaged, or the
-            disk has no room for it.
+        UserError: another file has a member's place, a member would leave the folder or is a link,
+            the archive is damaged, or the disk has no room for it.
     """
     out = []
     try:
