@@ -94,7 +94,7 @@ def test_five_amounts_by_hand():
 
 
 def test_the_permutation_test_is_the_share_of_all_divisions():
-    one, other = np.array([0, 0, 0, 0, 5.0]), np.array([0, 0, -1.0, 2.0, 4.0, 0])
+    one, other = np.array([0, 0, 0, 0, -1.0]), np.array([0, 0, 0, 5.0, 2.0, 4.0])
     pooled = np.concatenate([one, other])
 
     def t(first):
