@@ -18,7 +18,7 @@ from copygym.experiments.abtest import Arms, arms_from_counts, arms_from_values
 from copygym.experiments.abtest_arms import choose, is_total, refuse_totals
 from copygym.experiments.abtest_few import events_of
 from copygym.experiments.abtest_order import Order, ordered
-from copygym.experiments.abtest_rows import refuse_missing_units, remarks
+from copygym.experiments.abtest_rows import refuse_missing_units, refuse_sum_rows, remarks
 from copygym.experiments.abtest_table import Columns, Numbers, read_columns, row_number, texts
 from copygym.experiments.abtest_users import user_codes
 from copygym.experiments.abtest_values import Cuped, cuped, linearised
@@ -223,6 +223,7 @@ def read_test(
         (order.caution,) if order is not None and order.caution else (),
     )
     refuse_missing_units(test, columns, table, rows)
+    refuse_sum_rows(test, number, columns.impressions)
     notes, warnings = remarks(test, columns, table)
     return replace(test, notes=(*notes, *test.notes), warnings=tuple(warnings))
 

@@ -12,7 +12,7 @@ from copygym.experiments.abtest_users import rounded_ids
 
 if TYPE_CHECKING:
     from copygym.experiments.abtest_file import TestFile
-    from copygym.experiments.abtest_table import Columns
+    from copygym.experiments.abtest_table import Columns, Numbers
 
 #: Rows without a user are parts of an arm rather than users where an arm has so few of them, or
 #: where they have so many impressions each.
@@ -38,6 +38,31 @@ def refuse_missing_units(test: TestFile, columns: Columns, table: pl.DataFrame, 
         _refuse_parts(test, columns, table)
     if test.clicks:
         _refuse_only_clickers(test, columns)
+
+
+def refuse_sum_rows(test: TestFile, number: Numbers, column: str | None) -> None:
+    """Raise where one of an arm's rows is the sum of its others, such as a device called Total.
+
+    Args:
+        test: as it was read.
+        number: the columns that are read, to name the row's place.
+        column: of the impressions.
+
+    Raises:
+        UserError: names the row.
+    """
+    if not test.counts or test.impressions_N is None or column is None:
+        return
+    is_sum = _per_arm(test, test.arm_N)[test.arm_N] >= 3
+    for values in (test.impressions_N, test.outcome_N):
+        total = np.bincount(test.arm_N, values, len(test.names))
+        is_sum &= (values > 0) & (2 * values == total[test.arm_N])
+    for row in np.flatnonzero(is_sum)[:1]:
+        raise UserError(
+            f"{number.place(int(row), column)}: this row has as many impressions and clicks as all "
+            f"other rows of arm {test.names[test.arm_N[row]]!r} together, so it is their sum; "
+            "delete such rows."
+        )
 
 
 def _refuse_parts(test: TestFile, columns: Columns, table: pl.DataFrame) -> None:

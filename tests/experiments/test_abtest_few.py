@@ -1,5 +1,6 @@
 """Exact tests for few events: known values, agreement with scipy, level, and bounded time."""
 
+import itertools
 import time
 
 import numpy as np
@@ -90,6 +91,21 @@ def test_five_amounts_by_hand():
     (found,) = abtest.compare(abtest.arms_from_values(("a", "b"), arm, value))
     assert found.p == pytest.approx(0.062188, abs=1e-6)
     assert "a permutation test's" in found.note
+
+
+def test_the_permutation_test_is_the_share_of_all_divisions():
+    one, other = np.array([0, 0, 0, 0, -1.0]), np.array([0, 0, 0, 5.0, 2.0, 4.0])
+    pooled = np.concatenate([one, other])
+
+    def t(first):
+        second = np.setdiff1d(np.arange(11), first)
+        return abs(stats.ttest_ind(pooled[list(first)], pooled[second], equal_var=False).statistic)
+
+    found = t(range(5))
+    divisions = [t(first) for first in itertools.combinations(range(11), 5)]
+    share = np.mean([gap >= found * (1 - 1e-9) for gap in divisions])
+    assert 0.1 < share < 0.9
+    assert events_p((5, 6), (one[one != 0], other[other != 0])) == pytest.approx(share)
 
 
 def test_listed_and_drawn_divisions_agree(monkeypatch):

@@ -147,6 +147,17 @@ def test_a_total_row_is_no_arm(put, capsys):
     assert answer(capsys, "srm", bare, *ratio)["checked"] == 1
 
 
+def test_a_total_row_of_an_arms_parts(put):
+    rows = "".join(
+        f"{arm},{device},{n},{c}\n"
+        for arm, more in (("a", 1), ("b", 2))
+        for device, n, c in (("m", 500, 20 * more), ("d", 300, 9), ("x", 800, 20 * more + 9))
+    )
+    path = put("arm,device,impressions,clicks\n" + rows)
+    refused("row 4, column impressions: this row has as many impressions and clicks", path,
+            "--rows", "counts")  # fmt: skip
+
+
 def test_a_total_row_among_users(put):
     rows = "".join(f"u{i},{'ab'[i % 2]},{int(i % 7 == 0)}\n" for i in range(40))
     refused(
