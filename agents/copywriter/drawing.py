@@ -75,6 +75,7 @@ def draw(
         temperature=temperature,
         top_p=top_p,
         eos_id=writer.style.eos_id,
+        ends=writer.style.end_ids,
         pad_id=writer.style.pad_id,
         seed=seed,
         allowed_tokens=writer.vocabulary,
@@ -106,7 +107,7 @@ def reference_kl(start: Copywriter, writer: Copywriter, rows: CopyRows, drawn: D
     reference = np.zeros(len(prompts))
     allowed = closed = None
     if start.vocabulary is not None:
-        allowed = vocabulary_subset(start.vocabulary, start.style.eos_id)
+        allowed = vocabulary_subset(start.vocabulary, start.style.end_ids)
         added = start.added_tokens(rows) if drawn.briefs else None
         if added is not None:
             allowed, closed = widened(allowed, [tokens for tokens in added for _ in range(n)])

@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 
 from copygym.agents.copywriter.prompts import PromptStyle
 from copygym.agents.copywriter.quantisation import settle_kernels
-from copygym.agents.copywriter.writer import SETTINGS_FILE, Copywriter
+from copygym.agents.copywriter.tokens import check_lengths, end_tokens, settle_tokens
+from copygym.agents.copywriter.writer import SETTINGS_FILE, Copywriter, check_head
 from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.modelfolder import bars_on_terminals, check_model_folder
 from copygym.envs.processor import bf16_units
@@ -66,9 +67,9 @@ def load_copywriter(
             saved copywriter name.
 
     Raises:
-        UserError: an unknown name or dtype, a folder without weights or tokenizer, a tokenizer
-            without pad or eos token, a prompt longer than the context, no network for an id, or a
-            package that is not installed.
+        UserError: an unknown name or dtype, a folder without weights or tokenizer, damaged
+            weights, a tokenizer without eos token or with tokens that the model lacks, a prompt
+            longer than the context, no network for an id, or a package that is not installed.
     """
     if name not in NAMES:
         raise unknown_name("copywriter", name, list(NAMES))
@@ -102,10 +103,12 @@ def load_copywriter(
         allow_download=allow_download is not False,
     )
     check_context(model, longest_prompt, longest_copy)
+    style = PromptStyle(tokenizer, longest_prompt, end_tokens(model, tokenizer))
+    check_lengths(model, style)
     return Copywriter(
         model=model,
         tokenizer=tokenizer,
-        style=PromptStyle(tokenizer, longest_prompt),
+        style=style,
         name=name,
         max_new_tokens=longest_copy,
         base="smollm2" if name == "smollm2" and path is None else str(source),
@@ -161,16 +164,19 @@ def read_model(
         raise _cannot_load(source, is_folder, allow_download, error) from None
     tokenizer.padding_side = "left"  # is not saved with every tokenizer
     _own_pad(tokenizer)
+    settle_tokens(model, tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     if not quantisation:
         torch.nn.Module.to(model, where)
     settle_kernels(model)
-    return model.eval(), tokenizer
+    model.eval()
+    check_head(model, str(source))
+    return model, tokenizer
 
 
 def _own_pad(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give SmolLM2 a pad token of its own; others must bring one (`PromptStyle` looks)."""
+    """Give SmolLM2 its pad token; what others lack `settle_tokens` finds."""
     if tokenizer.pad_token_id != tokenizer.eos_token_id:
         return
     if PAD_TOKEN in tokenizer.get_vocab():

@@ -6,6 +6,7 @@ import math
 import tempfile
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,8 +33,10 @@ from copygym.agents.copywriter.trl_support import (
     cheap_collections,
     contiguous_head,
     drop_reference,
+    has_absolute_positions,
     quiet,
     trainer_arguments,
+    true_positions,
 )
 from copygym.agents.copywriter.writer import Copywriter
 from copygym.envs.errors import UserError, unknown_name
@@ -102,6 +105,8 @@ class _OnlineTrainer(QuietTrainer):
         self.reference_logps: torch.Tensor | None = None
         self.sampled_logps: torch.Tensor | None = None
         self.sampled_lengths: torch.Tensor | None = None
+        self.ended = 0.0
+        self.absolute = has_absolute_positions(writer.model)
         super().__init__(**options)
         quiet(self)
 
@@ -119,6 +124,7 @@ class _OnlineTrainer(QuietTrainer):
             max_new_tokens=self.writer.max_new_tokens,
             temperature=self.temperature,
             eos_id=self.writer.style.eos_id,
+            ends=self.writer.style.end_ids,
             pad_id=self.writer.style.pad_id,
             seed=self.copy_seed,
             allowed_tokens=self.writer.vocabulary,
@@ -126,6 +132,9 @@ class _OnlineTrainer(QuietTrainer):
         )
         self.model.train()
         self.sampled_logps, self.sampled_lengths = samples.logprobs, samples.lengths
+        last = samples.tokens.gather(1, samples.lengths.unsqueeze(1) - 1).squeeze(1)
+        ends = torch.tensor(self.writer.style.end_ids)
+        self.ended = float(torch.isin(last, ends).float().mean())
         n_tokens = int(samples.lengths.sum())
         self.run.meter.add(Spent(generated=n_tokens, trained=n_tokens * self.num_iterations))
         return [
@@ -140,8 +149,12 @@ class _OnlineTrainer(QuietTrainer):
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         return output
 
-    def _get_per_token_logps_and_entropies(self, *args: Any, **options: Any) -> Any:
-        answer = super()._get_per_token_logps_and_entropies(*args, **options)  # type: ignore[misc]
+    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **options: Any) -> Any:
+        # TRL pads prompts on the left and leaves it to the model where a text begins.
+        with true_positions(model) if self.absolute else nullcontext():
+            answer = super()._get_per_token_logps_and_entropies(  # type: ignore[misc]
+                model, *args, **options
+            )
         if not torch.is_grad_enabled():
             # The last pass without gradients is the reference's, where there is one.
             self.reference_logps = answer[0]
@@ -282,7 +295,7 @@ def _metrics(trainer: _OnlineTrainer, logs: Mapping[str, float]) -> dict[str, fl
         "learning_rate": logs["learning_rate"],
         "entropy": logs["entropy"],
         "length": logs["completions/mean_length"],
-        "ended": 1.0 - logs["completions/clipped_ratio"],
+        "ended": trainer.ended,
         "clipped": logs["clip_ratio/region_mean"],
         "same_reward_groups": logs["frac_reward_zero_std"],
     }

@@ -170,7 +170,7 @@ class Policy(nn.Module):
         self._head = self.backend.head
         if vocabulary is None:
             return
-        self.vocabulary = vocabulary_subset(vocabulary, self.writer.style.eos_id)
+        self.vocabulary = vocabulary_subset(vocabulary, self.writer.style.end_ids)
         size = len(self._head.weight)
         if int(self.vocabulary[-1]) >= size or int(self.vocabulary[0]) < 0:
             raise UserError(

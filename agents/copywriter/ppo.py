@@ -209,6 +209,7 @@ class LiveWriter:
             temperature=temperature,
             top_p=top_p,
             eos_id=writer.style.eos_id,
+            ends=writer.style.end_ids,
             pad_id=writer.style.pad_id,
             seed=seed,
             allowed_tokens=self.policy.allowed,

@@ -269,6 +269,7 @@ class CopyPPOTrainer(PPOTrainer):
                 temperature=s.temperature,
                 top_p=s.top_p,
                 eos_id=writer.style.eos_id,
+                ends=writer.style.end_ids,
                 pad_id=writer.style.pad_id,
                 seed=self.copy_seed,
                 allowed_tokens=self.policy.allowed,
@@ -280,7 +281,7 @@ class CopyPPOTrainer(PPOTrainer):
         ]
         responses = [response for part in peers().gather(written) for response in part]
         words = [writer.style.decode(response) for response in responses]
-        ended = torch.tensor([response[-1] == writer.style.eos_id for response in responses])
+        ended = torch.tensor([response[-1] in writer.style.end_ids for response in responses])
         with self.clock("reward"):
             found = peers().tell(self._score(words, rows) if peers().first else None)
             scores = torch.from_numpy(np.asarray(found, np.float32))

@@ -45,30 +45,24 @@ class PromptStyle:
     """How a task becomes tokens and tokens become copy, for one tokenizer.
 
     Attributes:
-        tokenizer: with a pad and an eos token; one without chat template gets a plain frame.
+        tokenizer: with an eos token; one without chat template gets a plain frame.
         max_prompt_tokens: L, longest prompt, frame included; the brief is cut to fit, then the
             reader's and the channel's line, never the frame.
+        ends: tokens that end a text besides the tokenizer's eos (`tokens.end_tokens`).
 
     Raises:
-        UserError: the tokenizer has no pad or eos token, or the frame alone is too long.
+        UserError: the tokenizer has no eos token, or the frame alone is too long.
     """
 
     tokenizer: PreTrainedTokenizerBase
     max_prompt_tokens: int = 128
+    ends: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for token in ("pad", "eos"):
-            if getattr(self.tokenizer, f"{token}_token_id") is None:
-                raise UserError(
-                    f"the tokenizer of {self.tokenizer.name_or_path or 'the model'} has no {token} "
-                    f"token, without which copy has no end; set {token}_token in its "
-                    "tokenizer_config.json."
-                )
-        if self.pad_id == self.eos_id:
+        if self.tokenizer.eos_token_id is None:
             raise UserError(
-                f"the tokenizer of {self.tokenizer.name_or_path or 'the model'} uses its eos token "
-                "for padding, which blanks the end of every copy; set another pad_token in its "
-                "tokenizer_config.json."
+                f"the tokenizer of {self.tokenizer.name_or_path or 'the model'} has no eos token, "
+                "without which copy has no end; set eos_token in its tokenizer_config.json."
             )
         if self.max_prompt_tokens <= self.frame_length:
             raise UserError(
@@ -76,15 +70,34 @@ class PromptStyle:
                 f"takes {self.frame_length} tokens; allow at least {self.frame_length + 16}."
             )
 
-    @property
+    @cached_property
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens each of which ends a response."""
+        return tuple(sorted({int(self.tokenizer.eos_token_id), *self.ends}))
+
+    @cached_property
     def eos_id(self) -> int:
-        """Token that ends a response."""
-        return int(self.tokenizer.eos_token_id)
+        """Token that ends the responses that are learned from.
+
+        Of several ends the one that the chat template puts after an answer.
+        """
+        eos = int(self.tokenizer.eos_token_id)
+        if self.end_ids == (eos,) or not self.tokenizer.chat_template:
+            return eos
+        after = _after_answer(self.tokenizer)
+        ids = self.tokenizer(after, add_special_tokens=False)["input_ids"]
+        return next((int(token) for token in ids if token in self.end_ids), eos)
 
     @property
     def pad_id(self) -> int:
-        """Token that fills batches; never part of a prompt or response."""
-        return int(self.tokenizer.pad_token_id)
+        """Token that fills batches, where masks hide it; eos in a tokenizer without a pad."""
+        pad = self.tokenizer.pad_token_id
+        return int(self.tokenizer.eos_token_id if pad is None else pad)
+
+    @property
+    def frame(self) -> tuple[int, ...]:
+        """Tokens of a prompt without data."""
+        return tuple(token for part in self._frame for token in part)
 
     @property
     def frame_length(self) -> int:
@@ -118,13 +131,12 @@ class PromptStyle:
         return tokens[:max_tokens]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the copy that response tokens spell, up to the first eos, on one line."""
+        """Return the copy that response tokens spell, up to the first end, on one line."""
         kept: list[int] = []
         for token in ids:
-            if int(token) == self.eos_id:
+            if int(token) in self.end_ids:
                 break
-            if int(token) != self.pad_id:
-                kept.append(int(token))
+            kept.append(int(token))
         return clean_copy(str(self.tokenizer.decode(kept, skip_special_tokens=True)))
 
     def encode_data(self, text: str) -> list[int]:
@@ -170,33 +182,47 @@ class PromptStyle:
 
 def _frame_text(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the chat template around the mark where the data goes."""
-    from jinja2.exceptions import TemplateError
-
     system = {"role": "system", "content": INSTRUCTION}
     variants = (
         [system, {"role": "user", "content": _MARK}],
         # Templates without a system role refuse it.
         [{"role": "user", "content": f"{INSTRUCTION}\n{_MARK}"}],
     )
-    template = None if tokenizer.chat_template else PLAIN_TEMPLATE
     for messages in variants:
-        try:
-            return str(
-                tokenizer.apply_chat_template(
-                    messages,
-                    chat_template=template,
-                    tokenize=False,
-                    add_generation_prompt=True,
-                    strftime_now=_DAY.strftime,
-                    date_string=_DAY.strftime("%d %b %Y"),
-                )
-            )
-        except TemplateError:
-            continue
+        text = _templated(tokenizer, messages, answer_follows=True)
+        if text is not None:
+            return text
     raise UserError(
         f"the chat template of {tokenizer.name_or_path or 'the model'} cannot show a user's "
         "message; use a model with an ordinary chat template."
     )
+
+
+def _after_answer(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return what the chat template puts after an answer; nothing where it cannot show one."""
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
+    return (_templated(tokenizer, messages, answer_follows=False) or "").partition(_MARK)[2]
+
+
+def _templated(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], *, answer_follows: bool
+) -> str | None:
+    """Return messages as the chat template shows them; None where it refuses them."""
+    from jinja2.exceptions import TemplateError
+
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                messages,
+                chat_template=None if tokenizer.chat_template else PLAIN_TEMPLATE,
+                tokenize=False,
+                add_generation_prompt=answer_follows,
+                strftime_now=_DAY.strftime,
+                date_string=_DAY.strftime("%d %b %Y"),
+            )
+        )
+    except TemplateError:
+        return None
 
 
 def _fields(prompt: str) -> list[str]:

@@ -124,9 +124,11 @@ def _check(prompts: Sequence[Sequence[int]], temperature: float, top_p: float) -
         raise UserError(f"top_p is {top_p}; it must lie in (0, 1], and 1 keeps every token.")
 
 
-def vocabulary_subset(allowed_tokens: Sequence[int], eos_id: int) -> torch.Tensor:
-    """Return the sorted unique ``allowed_tokens`` and ``eos_id`` as int64; texts must end."""
-    return torch.tensor(sorted({*(int(t) for t in allowed_tokens), eos_id}), dtype=torch.int64)
+def vocabulary_subset(allowed_tokens: Sequence[int], eos_id: int | Sequence[int]) -> torch.Tensor:
+    """Return the sorted unique ``allowed_tokens`` and ends as int64; texts must end."""
+    ends = [eos_id] if isinstance(eos_id, int) else eos_id
+    tokens = {int(token) for token in (*allowed_tokens, *ends)}
+    return torch.tensor(sorted(tokens), dtype=torch.int64)
 
 
 def widened(
@@ -159,6 +161,7 @@ def sample(
     temperature: float = 1.0,
     top_p: float = 1.0,
     eos_id: int,
+    ends: Sequence[int] = (),
     pad_id: int,
     seed: int,
     allowed_tokens: Sequence[int] | None = None,
@@ -178,9 +181,10 @@ def sample(
         temperature: divides the logits; 0 takes the likeliest token.
         top_p: nucleus mass; 1 keeps every token.
         eos_id: the token that ends a response.
+        ends: more tokens each of which does.
         pad_id: fills ``Samples.tokens`` after the end; may equal ``eos_id``.
         seed: non-negative; chooses the streams.
-        allowed_tokens: the only tokens that may be drawn; ``eos_id`` always may.
+        allowed_tokens: the only tokens that may be drawn; the ends always may.
         added_tokens: with ``allowed_tokens``, N lists of further tokens: a row may draw its own.
         batch_size: rows decoded together; shorter batches need less memory.
         rows: (N,) stream numbers, by default 0 ... N - 1; a caller that samples a part of its
@@ -193,7 +197,8 @@ def sample(
     _check(prompts, temperature, top_p)
     streams = range(len(prompts)) if rows is None else rows
     decoder = model if isinstance(model, Decoder) else decoder_for(model)
-    subset = None if allowed_tokens is None else vocabulary_subset(allowed_tokens, eos_id)
+    final = tuple(dict.fromkeys([eos_id, *(int(token) for token in ends)]))
+    subset = None if allowed_tokens is None else vocabulary_subset(allowed_tokens, final)
     tokens = torch.full((len(prompts), max_new_tokens), pad_id, dtype=torch.int64)
     logprobs = torch.zeros((len(prompts), max_new_tokens))
     lengths = torch.zeros(len(prompts), dtype=torch.int64)
@@ -209,7 +214,7 @@ def sample(
             decoder,
             [prompts[row] for row in index],
             row_uniforms(seed, [streams[row] for row in index], max_new_tokens),
-            (temperature, top_p, eos_id, pad_id),
+            (temperature, top_p, final, pad_id),
             closed,
         )
         tokens[index], lengths[index], logprobs[index] = (
@@ -229,7 +234,7 @@ def _sample_batch(
     decoder: Decoder,
     prompts: Sequence[Sequence[int]],
     uniforms: torch.Tensor,
-    options: tuple[float, float, int, int],
+    options: tuple[float, float, tuple[int, ...], int],
     closed: torch.Tensor | None = None,
 ) -> Samples:
     """Decode B prompts together.
@@ -238,16 +243,17 @@ def _sample_batch(
         decoder: of the model.
         prompts: B lists of token ids.
         uniforms: (B, T).
-        options: temperature, top_p, eos_id and pad_id.
+        options: temperature, top_p, the tokens that end a response, and pad_id.
         closed: (B, K) bool: which of the decoder's K tokens a row may not draw.
     """
-    temperature, top_p, eos_id, pad_id = options
+    temperature, top_p, ends, pad_id = options
     n_rows, longest = uniforms.shape
     device = decoder.device
     uniforms = uniforms.to(device)
     tokens = torch.full((n_rows, longest), pad_id, dtype=torch.int64, device=device)
     logprobs = torch.zeros((n_rows, longest), device=device)
     lengths = torch.full((n_rows,), longest, dtype=torch.int64, device=device)
+    final = torch.tensor(ends, dtype=torch.int64, device=device)
     rows = torch.arange(n_rows, device=device)  # what the decoder holds
     going = torch.ones(n_rows, dtype=torch.bool, device=device)
     closed = None if closed is None else closed.to(device)
@@ -260,7 +266,7 @@ def _sample_batch(
             drawn = decoder.subset[drawn]
         tokens[rows[going], step] = drawn[going]
         logprobs[rows[going], step] = logprob[going]
-        ended = going & (drawn == eos_id)
+        ended = going & torch.isin(drawn, final)
         lengths[rows[ended]] = step + 1
         going = going & ~ended
         left = int(going.sum())

@@ -96,6 +96,7 @@ def plan_trainer(
         gradient_checkpointing=passes.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False},
         max_length=None,
+        **_loss(job.start.model),
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_pin_memory=False,
         logging_strategy="no",
@@ -114,6 +115,24 @@ def plan_trainer(
         processing_class=job.start.tokenizer,
         optimizers=(job.adamw, job.schedule),
     )
+
+
+def _loss(model: Any) -> dict[str, str]:
+    """Return the loss of TRL that is right for a model.
+
+    Its usual one, in chunks, does not know how some architectures scale their logits (Granite,
+    MiniCPM, Falcon-H1): it would train another softmax than the model's.
+    """
+    config = model.config.get_text_config()
+    names = (
+        "logits_scaling",
+        "lm_head_multiplier",
+        "logits_soft_cap",
+        "scale_width",
+        "dim_model_base",
+    )
+    scaled = any(getattr(config, name, None) not in (None, 1, 1.0) for name in names)
+    return {"loss_type": "nll"} if scaled else {}
 
 
 class PlanTrainer(QuietTrainer, SFTTrainer):

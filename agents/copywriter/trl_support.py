@@ -99,6 +99,51 @@ def drop_reference(model: Any) -> None:
         model.delete_adapter("ref")
 
 
+#: Share of the logits' spread by which moved positions must change them to count.
+_MOVED = 0.02
+
+
+@torch.no_grad()
+def has_absolute_positions(model: Any) -> bool:
+    """Tell whether a text means something else to a model when all its positions are moved.
+
+    True of learned and sinusoidal positions (GPT-2, GPT-Neo, XGLM); False of rotary and ALiBi ones,
+    and of models that work positions out from the mask alone.
+    """
+    training = model.training
+    model.eval()
+    size = model.get_input_embeddings().weight.shape[0]
+    ids = (torch.arange(8, device=next(model.parameters()).device) % size).unsqueeze(0)
+    place = torch.arange(8, device=ids.device).unsqueeze(0)
+    try:
+        first, second = (
+            model(input_ids=ids, attention_mask=torch.ones_like(ids), position_ids=p).logits.float()
+            for p in (place, place + 5)
+        )
+    except (TypeError, ValueError):
+        return False
+    finally:
+        model.train(training)
+    return bool((first - second).abs().max() > _MOVED * first.std())
+
+
+@contextmanager
+def true_positions(model: Any) -> Iterator[None]:
+    """Inside the block the model counts positions from each row's first real token."""
+
+    def add(_: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        mask = options.get("attention_mask")
+        if mask is not None and options.get("position_ids") is None:
+            options = {**options, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+        return args, options
+
+    handle = model.register_forward_pre_hook(add, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 @contextmanager
 def cheap_collections() -> Iterator[None]:
     """Keep Python's garbage collector off what exists already, inside the block.
@@ -249,6 +294,8 @@ __all__ = [
     "cheap_collections",
     "contiguous_head",
     "drop_reference",
+    "has_absolute_positions",
     "quiet",
     "trainer_arguments",
+    "true_positions",
 ]

@@ -19,6 +19,7 @@ from copygym.agents.copywriter.decoding import scaled_logits
 from copygym.agents.copywriter.prompts import PromptStyle
 from copygym.agents.copywriter.quantisation import without_adapters
 from copygym.agents.copywriter.sampling import sample
+from copygym.agents.copywriter.tokens import check_lengths, end_tokens
 from copygym.agents.copywriter.vocabulary import added_tokens
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
@@ -44,6 +45,8 @@ _SETTINGS: dict[str, type | tuple[type, ...]] = {
 }
 #: Begins the name of a base that lies beside the folder.
 _BESIDE = "../"
+#: Share of the logits' spread that rounding may make of them.
+_HEAD_TOLERANCE = 0.05
 #: Rows of logits that are normalised at a time: bounds memory at (rows, V) float32.
 _CHUNK = 512
 
@@ -131,6 +134,7 @@ class Copywriter:
             temperature=temperature,
             top_p=top_p,
             eos_id=self.style.eos_id,
+            ends=self.style.end_ids,
             pad_id=self.style.pad_id,
             seed=seed,
             allowed_tokens=self.vocabulary,
@@ -313,10 +317,13 @@ class Copywriter:
         )
         longest_copy = state["max_new_tokens"] if max_new_tokens is None else max_new_tokens
         check_context(model, longest_prompt, longest_copy)
+        base_model = model.get_base_model() if is_peft(model) else model
+        style = PromptStyle(tokenizer, longest_prompt, end_tokens(base_model, tokenizer))
+        check_lengths(base_model, style)
         return cls(
             model=model,
             tokenizer=tokenizer,
-            style=PromptStyle(tokenizer, longest_prompt),
+            style=style,
             name=state["name"],
             max_new_tokens=longest_copy,
             base=base if state["adapter"] else str(folder),
@@ -480,10 +487,37 @@ def head_logits(base: Any, hidden: torch.Tensor) -> torch.Tensor:
     return scaled_logits(base.get_output_embeddings()(hidden).float(), base.config)
 
 
+@torch.no_grad()
+def check_head(model: Any, name: str) -> None:
+    """Raise unless `head_logits` of a plain model's hidden states are its own logits.
+
+    Some architectures do more to their logits than `scaled_logits` knows; every probability would
+    be wrong without a word.
+
+    Raises:
+        UserError: they differ.
+    """
+    ids = torch.arange(8, device=next(model.parameters()).device).unsqueeze(0)
+    mask = torch.ones_like(ids)
+    try:
+        own = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0].float()
+        ours = head_logits(model, hidden_states(model, ids, mask)[0])
+    except (TypeError, AttributeError, ValueError, RuntimeError, IndexError):
+        return  # of another kind altogether: what is asked of it later says so
+    off = float((own - ours).abs().max())
+    if own.shape != ours.shape or not off <= _HEAD_TOLERANCE * max(float(own.std()), 1e-3):
+        raise UserError(
+            f"{name}: {type(model).__name__} makes its logits in a way that copygym does not know "
+            f"(they are off by {off:.3g}), so that every probability would be wrong; use another "
+            "model."
+        )
+
+
 __all__ = [
     "SETTINGS_FILE",
     "Copywriter",
     "batch_logprobs",
+    "check_head",
     "head_logits",
     "hidden_states",
     "is_peft",

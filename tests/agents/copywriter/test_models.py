@@ -106,11 +106,24 @@ def test_a_model_that_needs_its_own_code_is_refused(folder, tmp_path):
 
 
 @pytest.mark.parametrize("token", ["pad_token", "eos_token"])
-def test_a_tokenizer_without_pad_or_eos_is_refused(folder, token):
+def test_a_tokenizer_that_does_not_name_its_pad_or_eos_will_do(folder, token):
+    before = load_copywriter("hf", folder)
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     settings.pop(token)
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    with pytest.raises(UserError, match=f"has no {token.partition('_')[0]} token"):
+    after = load_copywriter("hf", folder)
+    assert after.style.eos_id == before.style.eos_id
+    assert after.style.pad_id not in (after.style.eos_id, None)
+
+
+def test_a_model_without_any_eos_is_refused(folder):
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings.pop("eos_token")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    for name in ("config.json", "generation_config.json"):
+        content = json.loads((folder / name).read_text()) | {"eos_token_id": None}
+        (folder / name).write_text(json.dumps(content))
+    with pytest.raises(UserError, match="has no eos token"):
         load_copywriter("hf", folder)
 
 
