@@ -12,6 +12,12 @@ from copygym.agents.copywriter.kernels import Frozen, linear, token_logprobs
 BF16 = {"rtol": 2**-7, "atol": 2**-7}
 
 
+@pytest.fixture(autouse=True)
+def own_choice(monkeypatch):
+    """Each test says itself what counts as there."""
+    monkeypatch.delenv("COPYGYM_BF16", raising=False)
+
+
 def fails(*arguments):
     raise RuntimeError("no such instruction")
 
@@ -65,8 +71,7 @@ def example(m, d, rows):
 
 @pytest.mark.parametrize(("m", "d"), SHAPES)
 @pytest.mark.parametrize("rows", [1, 3, 64])
-def test_the_layout_for_the_matrix_unit_changes_no_product(m, d, rows, monkeypatch):
-    monkeypatch.delenv("COPYGYM_BF16", raising=False)
+def test_the_layout_for_the_matrix_unit_changes_no_product(m, d, rows):
     if not packs():
         pytest.skip("torch lays no bfloat16 weights out on this processor, or under its settings")
     weight, x = example(m, d, rows)
