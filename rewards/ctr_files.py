@@ -52,6 +52,8 @@ def new_model_folder(path: Path) -> Iterator[Path]:
     Raises:
         UserError: ``path`` holds files that copygym did not write.
     """
+    if path.exists() and not (path / MARK).is_file() and (path.is_file() or any(path.iterdir())):
+        raise UserError(f"{path} holds files that are no CTR model; save to a new or empty folder.")
     with whole_folder(path) as draft:
         yield draft
 

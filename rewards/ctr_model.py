@@ -13,6 +13,7 @@ from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.storage import read_json, understood, write_json
 from copygym.envs.textcache import VectorCache
 from copygym.envs.visible import is_blank
+from copygym.envs.written import LIST
 from copygym.rewards.ctr_calibration import Calibration
 from copygym.rewards.ctr_data import CopyCounts
 from copygym.rewards.ctr_encoders import FrozenFeatures, TextFeatures, TfidfFeatures
@@ -325,9 +326,12 @@ def _load_scorer(folder: Path) -> Scorer:
 
 
 def fingerprint(folder: Path) -> str:
-    """Return the SHA-256 of a model folder's files: names and content."""
+    """Return the SHA-256 of a model folder's files: names and content.
+
+    The list of what was written is left out: a model that lies in a run has none of its own.
+    """
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != LIST):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())

@@ -9,6 +9,7 @@ import pytest
 from scipy.special import expit
 
 from copygym.envs.errors import UserError
+from copygym.envs.written import LIST
 from copygym.rewards.ctr_calibration import (
     Calibration,
     calibration_curve,
@@ -17,7 +18,7 @@ from copygym.rewards.ctr_calibration import (
 from copygym.rewards.ctr_data import CopyCounts, text_folds
 from copygym.rewards.ctr_encoders import TfidfFeatures
 from copygym.rewards.ctr_ensemble import CtrEnsemble, combine
-from copygym.rewards.ctr_model import load_ctr_model, make_ctr_model, stack_weights
+from copygym.rewards.ctr_model import fingerprint, load_ctr_model, make_ctr_model, stack_weights
 from copygym.rewards.ctr_ridge import RidgeScorer, centre, evidence, log_odds, within_test_fit
 from copygym.rewards.ranking import headline_metrics
 
@@ -99,7 +100,8 @@ def test_a_saved_model_scores_alike_without_pickle(model, parts, tmp_path):
     loaded = load_ctr_model(tmp_path / "m")
     texts = [*parts[2].texts[:50], *NEW]
     np.testing.assert_array_equal(loaded.score(texts), model.score(texts))
-    kinds = {path.suffix for path in (tmp_path / "m").rglob("*") if path.is_file()}
+    files = [path for path in (tmp_path / "m").rglob("*") if path.is_file()]
+    kinds = {path.suffix for path in files if path.name != LIST}
     assert kinds == {".json", ".safetensors"}
     vocabulary = json.loads((tmp_path / "m" / "part-0-ridge" / "features.json").read_text())
     assert "secret" in vocabulary["vocabularies"][0]
@@ -308,6 +310,17 @@ def test_mistakes_are_named(model, tmp_path):
     with pytest.raises(UserError, match=re.escape("files that are no CTR model")):
         model.save(tmp_path / "other")
     assert (tmp_path / "other" / "thesis.txt").read_text() == "mine"
+
+
+def test_saving_again_loses_no_file_that_was_put_beside_the_model(model, tmp_path):
+    model.save(tmp_path / "m")
+    before = fingerprint(tmp_path / "m")
+    model.save(tmp_path / "m")
+    assert fingerprint(tmp_path / "m") == before
+    (tmp_path / "m" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=re.escape("m holds 'thesis.txt'")):
+        model.save(tmp_path / "m")
+    assert (tmp_path / "m" / "thesis.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("lost", ["ridge.safetensors", "features.safetensors", "scorer.json"])

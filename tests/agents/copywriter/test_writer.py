@@ -207,6 +207,19 @@ def test_saving_replaces_the_folder_as_a_whole(copywriter, make_copywriter, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["writer"]
 
 
+@pytest.mark.parametrize("merge", [False, True])
+def test_saving_loses_no_file_of_the_user_s(make_copywriter, tmp_path, merge):
+    documents = tmp_path / "Documents"
+    documents.mkdir()
+    for name in ("thesis.txt", "config.json"):
+        (documents / name).write_text("mine")
+    writer = with_lora(make_copywriter(seed=1))
+    with pytest.raises(UserError, match=re.escape("Documents holds 'config.json', which copygym")):
+        writer.save(documents, merge=merge)
+    assert {path.read_text() for path in documents.iterdir()} == {"mine"}
+    assert [path.name for path in tmp_path.iterdir()] == ["Documents"]
+
+
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
