@@ -18,11 +18,14 @@ from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.modelfolder import bars_on_terminals, check_model_folder
 from copygym.envs.processor import bf16_units
 from copygym.envs.smollm2 import PAD_TOKEN, smollm2_folder
+from copygym.envs.storage import read_json
 from copygym.envs.weights import read_pretrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+#: Says that a folder holds an adapter of PEFT.
+_ADAPTER = "adapter_config.json"
 NAMES = ("smollm2", "tiny", "hf")
 
 #: Tokens, where neither an argument nor a saved copywriter says.
@@ -135,6 +138,15 @@ def read_model(
     if is_folder:
         source = Path(source).expanduser()
         check_model_folder(source)
+        if (source / _ADAPTER).is_file() and not (source / SETTINGS_FILE).is_file():
+            return _merged_adapter(
+                source,
+                device=device,
+                dtype=dtype,
+                attention=attention,
+                quantisation=quantisation,
+                allow_download=allow_download,
+            )
     where = torch_device(device)
     kind = torch_dtype(dtype, where)
     options: dict[str, Any] = {"local_files_only": is_folder or not allow_download}
@@ -173,6 +185,37 @@ def read_model(
     model.eval()
     check_head(model, str(source))
     return model, tokenizer
+
+
+def _merged_adapter(
+    folder: Path, *, quantisation: Mapping[str, Any] | None, **options: Any
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return the model that a folder of PEFT stands for: its base with the adapter merged into it.
+
+    transformers would leave the adapter apart, where a reference model that switches adapters off
+    would lose it, and every KL would be counted from another model than the folder's.
+    """
+    from transformers import AutoTokenizer
+
+    from copygym.agents.copywriter.writer import with_adapter
+
+    if quantisation:
+        raise UserError(
+            f"{folder} holds an adapter, which weights of few bits cannot take in; merge it into "
+            "its base first, or set quantisation to null."
+        )
+    base = read_json(folder / _ADAPTER).get("base_model_name_or_path")
+    if not base:
+        raise UserError(f"{folder / _ADAPTER} names no base_model_name_or_path; merge the adapter.")
+    model, _ = read_model(base, quantisation=None, **options)
+    model = with_adapter(model, folder).merge_and_unload()
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True
+    )
+    tokenizer.padding_side = "left"
+    _own_pad(tokenizer)
+    settle_tokens(model, tokenizer)
+    return model.eval(), tokenizer
 
 
 def _own_pad(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -311,7 +311,7 @@ class Copywriter:
             allow_download=allow_download,
         )
         if state["adapter"]:
-            model = _with_adapter(model, folder)
+            model = with_adapter(model, folder)
         longest_prompt = (
             state["max_prompt_tokens"] if max_prompt_tokens is None else max_prompt_tokens
         )
@@ -349,7 +349,7 @@ def _base_alone(model: Any) -> Any:
     return copy.deepcopy(model).unload()
 
 
-def _with_adapter(model: Any, folder: Path) -> Any:
+def with_adapter(model: Any, folder: Path) -> Any:
     """Return the model with the adapter of ``folder``, all of which must be there."""
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import SafetensorError
@@ -523,4 +523,5 @@ __all__ = [
     "is_peft",
     "right_padded",
     "token_logprobs",
+    "with_adapter",
 ]

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -136,3 +137,40 @@ def test_a_pickled_adapter_is_not_read(make_copywriter, tmp_path):
     shutil.move(file, tmp_path / "writer" / "other.safetensors")
     with pytest.raises(UserError, match="a pickle"):
         Copywriter.load(tmp_path / "writer")
+
+
+def test_a_folder_of_peft_is_its_base_with_the_adapter_merged(make_copywriter, rows, tmp_path):
+    from copygym.agents.copywriter.models import read_model
+    from copygym.agents.copywriter.ppo import PPO
+
+    writer = make_copywriter(seed=1)
+    writer.save(tmp_path / "base")
+    (tmp_path / "base" / "copywriter.json").unlink()
+    worn = with_lora(make_copywriter(seed=1))
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in worn.model.named_parameters():
+        if "lora_B" in name:
+            weight.data = 0.3 * torch.randn(weight.shape, generator=generator)
+    worn.model.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    worn.model.save_pretrained(tmp_path / "adapter")
+    worn.tokenizer.save_pretrained(tmp_path / "adapter")
+    read = load_copywriter("hf", tmp_path / "adapter", dtype="float32", max_new_tokens=6)
+    texts = ["fresh coffee", "warm coat now"] * 6
+    np.testing.assert_allclose(
+        read.logprobs(texts, rows)[0], worn.logprobs(texts, rows)[0], atol=1e-4
+    )
+    done = PPO(batch=4).train(read, rows, lambda t, r: np.zeros(len(t)), samples=4, seed=0)
+    assert done.history[0]["kl"] == pytest.approx(0.0, abs=1e-4)
+    with pytest.raises(UserError, match="merge it into its base first"):
+        read_model(tmp_path / "adapter", quantisation={"load_in_4bit": True})
+
+
+def test_a_head_that_we_do_not_know_is_refused(copywriter, tmp_path):
+    """HyperCLOVAX multiplies its logits by what Granite divides them by."""
+    from copygym.agents.copywriter.writer import check_head
+
+    check_head(copywriter.model, "x")
+    model = copywriter.copy().model
+    model.config.logits_scaling = 3.0  # which its own forward does not heed
+    with pytest.raises(UserError, match="makes its logits in a way"):
+        check_head(model, "x")
