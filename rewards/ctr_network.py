@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.modelfolder import nothing_fetched, reading_options
+from copygym.envs.modelfolder import nothing_fetched, reading
 from copygym.envs.processes import peers
 from copygym.envs.storage import read_json, write_json
 from copygym.envs.text import has_amx, length_batches, model_source
@@ -200,7 +200,7 @@ class NetworkScorer:
         source = model_source(self.encoder)
         rate = self.options.layer_dropout
         try:
-            options = reading_options(source)
+            source, options = reading(source)
             self._tokenizer = AutoTokenizer.from_pretrained(source, **options)
             network = AutoModel.from_pretrained(
                 source,
@@ -455,7 +455,7 @@ class NetworkScorer:
                 bf16=state["bf16"],
                 **state["options"],
             )
-        options = reading_options(place)
+        _, options = reading(place)
         try:
             scorer._tokenizer = AutoTokenizer.from_pretrained(place, **options)
             scorer._network = AutoModel.from_pretrained(

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from copygym.agents.copywriter.prompts import PromptStyle
 from copygym.agents.copywriter.writer import SETTINGS_FILE, Copywriter
 from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.modelfolder import bars_on_terminals, check_model_folder
+from copygym.envs.modelfolder import bars_on_terminals, cached_model, check_model_folder
 from copygym.envs.smollm2 import PAD_TOKEN, smollm2_folder
 
 if TYPE_CHECKING:
@@ -128,9 +128,12 @@ def read_model(
     if is_folder:
         source = Path(source).expanduser()
         check_model_folder(source)
+    elif not allow_download:
+        source, is_folder = cached_model(str(source)), True
+        check_model_folder(source)
     where = torch_device(device)
     kind = torch_dtype(dtype, where)
-    options: dict[str, Any] = {"local_files_only": is_folder or not allow_download}
+    options: dict[str, Any] = {"local_files_only": is_folder}
     weights: dict[str, Any] = {"dtype": kind, "use_safetensors": True}
     weights["attn_implementation"] = _attention(attention, kind, where)
     if quantisation:
@@ -142,7 +145,7 @@ def read_model(
                 source, trust_remote_code=False, **weights, **options
             )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise _cannot_load(source, is_folder, allow_download, error) from None
+        raise _cannot_load(source, is_folder, error) from None
     tokenizer.padding_side = "left"  # is not saved with every tokenizer
     _own_pad(tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -160,20 +163,12 @@ def _own_pad(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.pad_token = PAD_TOKEN
 
 
-def _cannot_load(
-    source: str | Path, is_folder: bool, allow_download: bool, error: Exception
-) -> UserError:
+def _cannot_load(source: str | Path, is_folder: bool, error: Exception) -> UserError:
     reason = str(error).strip().splitlines()[0]
     if is_folder:
         return UserError(
             f"{source} cannot be loaded as a causal language model ({reason}); give the folder of "
             "one."
-        )
-    if not allow_download:
-        return UserError(
-            f"the model {str(source)!r} is neither a folder nor in this machine's cache of the "
-            "Hugging Face hub, and may not be fetched from there; say so by allow_download=true "
-            "(`copygym write --allow-download`), or give its folder."
         )
     return UserError(
         f"the model {str(source)!r} is neither a folder nor could it be fetched from the Hugging "
