@@ -118,6 +118,6 @@ def test_a_copywriters_folder_has_nothing_fetched_and_is_checked(folder, no_netw
     }  # fmt: skip
     (folder / "copywriter.json").write_text(json.dumps(settings))
     for read in (Copywriter.load, lambda place: load_copywriter("hf", place)):
-        with pytest.raises(UserError, match="may not be fetched|it is damaged"):
+        with pytest.raises(UserError, match=r"may not be fetched|it is damaged"):
             read(folder)
     assert no_network == []
