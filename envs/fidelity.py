@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from copygym.envs.catalogue import HOLD
+from copygym.envs.plaintext import inert, inert_cell
 from copygym.envs.scores import (
     auc_counts,
     auc_of_levels,
@@ -152,7 +153,7 @@ class FidelityCard:
         """Return the card as Markdown; of each kind of group only the largest are shown."""
         source = "**Synthetic log.** " if self.synthetic else ""
         lines = [
-            f"## {self.name} ({self.family})",
+            f"## {inert(self.name)} ({self.family})",
             "",
             f"{source}Fitted on {self.fitted_rows:,} rows of {self.fitted_users:,} users; judged "
             f"on {self.held_out_rows:,} rows of {self.held_out_users:,} users that the fit never "
@@ -175,7 +176,7 @@ class FidelityCard:
             lines += [ORGANIC_TOO, ""]
         for title, sentences in (("Measured", self.effects), ("Assumed", self.assumptions)):
             if sentences:
-                lines += [f"{title}:", "", *(f"- {s}" for s in sentences), ""]
+                lines += [f"{title}:", "", *(f"- {inert(s)}" for s in sentences), ""]
         return "\n".join(lines)
 
     def _curve_lines(self) -> list[str]:
@@ -200,7 +201,8 @@ class FidelityCard:
                 f"| {kind} | simulated click rate | real click rate | impressions |",
                 "|---|---|---|---|",
                 *(
-                    f"| {g.name} | {g.simulated:.4f} | {_shown(g.real)} | {g.impressions:,} |"
+                    f"| {inert_cell(g.name)} | {g.simulated:.4f} | {_shown(g.real)} | "
+                    f"{g.impressions:,} |"
                     for g in shown
                 ),
                 "",
@@ -404,7 +406,8 @@ def write_fidelity_page(cards: Sequence[FidelityCard], path: str | Path, command
             groups = [group for group in card.groups if group.kind == kind]
             counts.append(f"{sum(g.inside for g in groups)} of {len(groups)}")
         head.append(
-            f"| {card.name} ({card.family}) | {'synthetic' if card.synthetic else 'real'} | "
+            f"| {inert_cell(card.name)} ({card.family}) | "
+            f"{'synthetic' if card.synthetic else 'real'} | "
             f"{_shown(card.log_loss_skill)} | {_shown(card.auc)} | {_shown(card.ece, 5)} | "
             f"{' | '.join(counts)} |"
         )

@@ -6,6 +6,7 @@ are not fetched, and adapters of kinds that read further files or modules are re
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,20 +48,51 @@ def nothing_fetched() -> Iterator[None]:
         _fetching.reset(before)
 
 
-def reading_options(source: str | Path) -> dict[str, Any]:
-    """Return the options with which transformers reads a model's config, tokenizer and weights.
+def may_fetch() -> bool:
+    """Return whether a model that is read now may be fetched from the hub."""
+    return _fetching.get()
+
+
+def reading(source: str | Path, *, fetch: bool | None = None) -> tuple[str, dict[str, Any]]:
+    """Return from where transformers reads a model, and the options with which it does.
 
     Args:
         source: a folder, which is checked by `check_configs`, or a hub id.
+        fetch: whether an id may be fetched; None: outside of `nothing_fetched`.
 
     Raises:
-        UserError: the folder names code.
+        UserError: the folder names code, or the model may not be fetched and is not here.
     """
     folder = Path(source).expanduser()
+    if not folder.is_dir() and not (may_fetch() if fetch is None else fetch):
+        folder = cached_model(str(source))
     local = folder.is_dir()
     if local:
         check_configs(folder)
-    return {"trust_remote_code": False, "local_files_only": local or not _fetching.get()}
+    options = {"trust_remote_code": False, "local_files_only": local}
+    return str(folder) if local else str(source), options
+
+
+def cached_model(name: str) -> Path:
+    """Return the folder of this machine's cache that holds a model of the Hugging Face hub.
+
+    transformers' own ``local_files_only`` asks the hub in places all the same.
+
+    Raises:
+        UserError: it is not there.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError, OSError):
+        raise UserError(
+            f"the model {name!r} is neither a folder nor in this machine's cache of the Hugging "
+            "Face hub, and may not be fetched from there: say so by allow_download=true (`copygym "
+            f"write --allow-download`), fetch it by `hf download {shlex.quote(name)}`, or give its "
+            "folder."
+        ) from None
 
 
 def check_configs(folder: Path) -> None:
@@ -151,8 +183,10 @@ def check_model_folder(folder: Path) -> None:
 
 __all__ = [
     "bars_on_terminals",
+    "cached_model",
     "check_configs",
     "check_model_folder",
+    "may_fetch",
     "nothing_fetched",
-    "reading_options",
+    "reading",
 ]

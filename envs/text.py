@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from copygym.envs.errors import UserError
-from copygym.envs.modelfolder import nothing_fetched, reading_options
+from copygym.envs.modelfolder import may_fetch, nothing_fetched, reading
 from copygym.envs.processor import has_amx
 from copygym.envs.storage import (
     cache_home,
@@ -174,7 +174,7 @@ class SentenceEncoder:
         self.layers = None if layers is None else tuple(int(layer) for layer in layers)
         self._batch_size, self._memory_size = batch_size, memory
         self._source = model_source(model)
-        self._reading = reading_options(self._source)
+        self._fetch = may_fetch()
         self._cache_folder = None if cache is None else Path(cache)
         self._cache: VectorCache | None = None
         self._memory: dict[str, np.ndarray] = {}
@@ -273,14 +273,15 @@ class SentenceEncoder:
             from transformers.utils.logging import disable_progress_bar
 
             disable_progress_bar()  # it shows the reading of a file of 90 MB, on pipes too
+            source, options = reading(self._source, fetch=self._fetch)
             try:
-                tokenizer = AutoTokenizer.from_pretrained(self._source, **self._reading)
+                tokenizer = AutoTokenizer.from_pretrained(source, **options)
                 network = read_pretrained(
                     AutoModel.from_pretrained,
-                    self._source,
+                    source,
                     unused=("pooler",),
                     dtype=torch.bfloat16 if self.bf16 else torch.float32,
-                    **self._reading,
+                    **options,
                 )
             except (OSError, ValueError, KeyError, TypeError) as error:
                 reason = str(error).strip().splitlines()[0]

@@ -21,7 +21,14 @@ import numpy as np
 
 from copygym.envs import written
 from copygym.envs.errors import UserError
-from copygym.envs.storage import read_arrays, read_json, whole_folder, write_arrays, write_bytes
+from copygym.envs.storage import (
+    read_arrays,
+    read_json,
+    understood,
+    whole_folder,
+    write_arrays,
+    write_bytes,
+)
 from copygym.experiments.files import plain, write_result
 from copygym.experiments.replacement import (
     check_replaceable,
@@ -136,9 +143,11 @@ class RunFolder:
             # The JSON file marks the stage as finished, so it is written last.
             kept = {"values": outcome.values, "arrays": bool(outcome.arrays)}
             write_result(record, kept | own)
-        stored = read_json(record)
-        loaded = read_arrays(record.with_suffix(".npz")) if stored["arrays"] else {}
-        return Record(stored["values"], loaded)
+        with understood(record):
+            stored = read_json(record)
+            values: dict[str, Any] = {**stored["values"]}
+            loaded = read_arrays(record.with_suffix(".npz")) if stored["arrays"] else {}
+        return Record(values, loaded)
 
     def stage_times(self) -> dict[str, dict[str, float]]:
         """Return wall and CPU seconds of each finished stage, of children too.
@@ -150,7 +159,8 @@ class RunFolder:
             stored = read_json(path)
             inside = root.parent.relative_to(self.path)
             name = (inside / path.relative_to(root).with_suffix("")).as_posix()
-            times[name] = {key: stored[key] for key in ("wall_seconds", "cpu_seconds")}
+            with understood(path):
+                times[name] = {key: stored[key] for key in ("wall_seconds", "cpu_seconds")}
         return times
 
     def discard(self) -> None:
@@ -246,7 +256,7 @@ def open_run(
         remove_drafts_of(target)
         return _start(written.sibling(target, "new"), target, config)
     try:
-        state = read_json(target / _STATE)
+        state = read_state(target)
     except UserError:
         raise UserError(
             f"{target / _STATE} is damaged, so that nobody can tell whose run this is: remove "
@@ -308,7 +318,7 @@ def _same(draft: Path, config: Mapping[str, Any]) -> bool:
 
 def _difference(state: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
     """Return what tells a stored run from this one, in words; None where nothing does."""
-    if state["config_sha256"] != config_hash(config):
+    if state.get("config_sha256") != config_hash(config):
         old, new = _flat(plain(state["config"])), _flat(plain(config))
         for key in sorted(old.keys() | new.keys()):
             if key.split(".")[0] not in _UNHASHED and old.get(key) != new.get(key):

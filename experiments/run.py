@@ -340,7 +340,9 @@ def _readable(folder: RunFolder) -> bool:
     """Return whether a finished run's files can be read; else they are made of its stages again."""
     for name in ("result.json", "manifest.json"):
         try:
-            read_json(folder.path / name)
+            found = read_json(folder.path / name)
+            if name == "result.json" and not {"title", "summary"} <= found.keys():
+                raise UserError(f"{folder.path / name} has no title and summary: it is damaged.")
         except UserError as error:
             sys.stderr.write(f"copygym: {error} It is made again from the run's stages.\n")
             return False

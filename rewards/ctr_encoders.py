@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from copygym.envs.errors import UserError
-from copygym.envs.modelfolder import nothing_fetched, reading_options
+from copygym.envs.modelfolder import nothing_fetched, reading
 from copygym.envs.storage import read_json, write_json
 from copygym.envs.terms import fit_terms
 from copygym.envs.text import SentenceEncoder, default_cache
@@ -205,8 +205,8 @@ def all_layers(model: str) -> tuple[int, ...]:
     from copygym.envs.text import model_source
 
     try:
-        source = model_source(model)
-        config = AutoConfig.from_pretrained(source, **reading_options(source))
+        source, options = reading(model_source(model))
+        config = AutoConfig.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(

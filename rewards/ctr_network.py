@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.modelfolder import nothing_fetched, reading_options
+from copygym.envs.modelfolder import nothing_fetched, reading
 from copygym.envs.processes import peers
 from copygym.envs.processor import has_amx
 from copygym.envs.storage import read_json, write_json
@@ -202,7 +202,7 @@ class NetworkScorer:
         source = model_source(self.encoder)
         rate = self.options.layer_dropout
         try:
-            options = reading_options(source)
+            source, options = reading(source)
             self._tokenizer = AutoTokenizer.from_pretrained(source, **options)
             network = read_pretrained(
                 AutoModel.from_pretrained,
@@ -476,7 +476,7 @@ class NetworkScorer:
                 bf16=state["bf16"],
                 **state["options"],
             )
-        options = reading_options(place)
+        _, options = reading(place)
         try:
             scorer._tokenizer = AutoTokenizer.from_pretrained(place, **options)
             scorer._network = read_pretrained(

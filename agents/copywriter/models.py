@@ -15,7 +15,7 @@ from copygym.agents.copywriter.quantisation import settle_kernels
 from copygym.agents.copywriter.tokens import check_lengths, end_tokens, settle_tokens
 from copygym.agents.copywriter.writer import SETTINGS_FILE, Copywriter, check_head
 from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.modelfolder import bars_on_terminals, check_model_folder
+from copygym.envs.modelfolder import bars_on_terminals, cached_model, check_model_folder
 from copygym.envs.processor import bf16_units
 from copygym.envs.smollm2 import PAD_TOKEN, smollm2_folder
 from copygym.envs.storage import read_json
@@ -147,10 +147,13 @@ def read_model(
                 quantisation=quantisation,
                 allow_download=allow_download,
             )
+    elif not allow_download:
+        source, is_folder = cached_model(str(source)), True
+        check_model_folder(source)
     where = torch_device(device)
     kind = torch_dtype(dtype, where)
-    options: dict[str, Any] = {"local_files_only": is_folder or not allow_download}
-    weights: dict[str, Any] = {"dtype": kind}
+    options: dict[str, Any] = {"local_files_only": is_folder}
+    weights: dict[str, Any] = {"dtype": kind, "use_safetensors": True}
     weights["attn_implementation"] = _attention(attention, kind, where)
     if quantisation:
         weights |= {"quantization_config": _bits_and_bytes(quantisation), "device_map": str(where)}
@@ -173,7 +176,7 @@ def read_model(
         AttributeError,
         SafetensorError,
     ) as error:
-        raise _cannot_load(source, is_folder, allow_download, error) from None
+        raise _cannot_load(source, is_folder, error) from None
     tokenizer.padding_side = "left"  # is not saved with every tokenizer
     _own_pad(tokenizer)
     settle_tokens(model, tokenizer)
@@ -226,20 +229,12 @@ def _own_pad(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.pad_token = PAD_TOKEN
 
 
-def _cannot_load(
-    source: str | Path, is_folder: bool, allow_download: bool, error: Exception
-) -> UserError:
+def _cannot_load(source: str | Path, is_folder: bool, error: Exception) -> UserError:
     reason = str(error).strip().splitlines()[0]
     if is_folder:
         return UserError(
             f"{source} cannot be loaded as a causal language model ({reason}); give the folder of "
             "one."
-        )
-    if not allow_download:
-        return UserError(
-            f"the model {str(source)!r} is neither a folder nor in this machine's cache of the "
-            "Hugging Face hub, and may not be fetched from there; say so by allow_download=true "
-            "(`copygym write --allow-download`), or give its folder."
         )
     return UserError(
         f"the model {str(source)!r} is neither a folder nor could it be fetched from the Hugging "

@@ -193,7 +193,7 @@ def test_no_command_runs_what_a_folder_names(evil, tmp_path, capsys, payload):
 @pytest.mark.parametrize("job", ["antigravity", "job_of_mine", "copygym.envs.storage", "os", 7])
 def test_no_command_imports_a_job_that_a_folder_names(evil, tmp_path, capsys, job):
     change(evil, lambda state: state["config"].update(job=job))
-    refused(capsys, "report", evil, match="names .* as job, which is no part of copygym")
+    refused(capsys, "report", evil, match=r"names .* as job, which is no part of copygym")
     refused(capsys, "evaluate", evil)
     refused(capsys, "evaluate", evil, "--saved")
     nothing_ran(tmp_path)
@@ -321,6 +321,19 @@ def test_a_config_of_other_types_is_one_sentence(evil, capsys, key, value):
     change(evil, lambda state: state["config"].update({key: value}))
     if (key, value) != ("name", None) and key != "users":
         refused(capsys, "evaluate", evil, "--users", "5")
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_run_in_a_damaged_folder_is_refused_or_made_again(evil, content):
+    config = json.loads((evil / "run.json").read_text())["config"]
+    metrics = json.loads((evil / "result.json").read_text())["metrics"]
+    names = {"group": "g", "job_type": "j", "name": "n"}
+    (evil / "result.json").write_text(DAMAGED[content])
+    app.execute(config, evil, ["run"], names)
+    assert json.loads((evil / "result.json").read_text())["metrics"] == metrics
+    (evil / "run.json").write_text(DAMAGED[content])
+    with pytest.raises(UserError, match=r"is damaged|holds a run with another config"):
+        app.execute(config, evil, ["run"], names)
 
 
 def test_a_figure_named_after_another_place_is_refused(evil, tmp_path, capsys):
