@@ -317,7 +317,7 @@ class SentenceEncoder:
         if len(empty := np.flatnonzero(lengths == 0)):
             yield empty, np.zeros((len(empty), self.dims), dtype=kind)
         some = np.flatnonzero(lengths)
-        batches = [some[rows] for rows in length_batches(lengths[some], self._batch_size)]
+        batches = [some[rows] for rows in length_batches(lengths[some].tolist(), self._batch_size)]
         bar = tqdm(batches, desc="encode texts", disable=None if len(batches) > 8 else True)
         for rows in bar:
             batch = tokenizer.pad(

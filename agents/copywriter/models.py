@@ -103,7 +103,11 @@ def load_copywriter(
         dtype="float32" if name == "tiny" and dtype == "auto" else dtype,
         attention=attention,
         quantisation=quantisation,
-        allow_download=allow_download is not False,
+        # Who names an id asks for it to be fetched; a folder may be anybody's, and what its files
+        # name nobody has asked for.
+        allow_download=bool(allow_download)
+        if Path(source).expanduser().is_dir()
+        else allow_download is not False,
     )
     check_context(model, longest_prompt, longest_copy)
     style = PromptStyle(tokenizer, longest_prompt, end_tokens(model, tokenizer))

@@ -117,7 +117,7 @@ def plan_trainer(
     )
 
 
-def _loss(model: Any) -> dict[str, str]:
+def _loss(model: Any) -> dict[str, Any]:
     """Return the loss of TRL that is right for a model.
 
     Its usual one, in chunks, does not know how some architectures scale their logits (Granite,

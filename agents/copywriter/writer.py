@@ -317,7 +317,9 @@ class Copywriter:
         )
         longest_copy = state["max_new_tokens"] if max_new_tokens is None else max_new_tokens
         check_context(model, longest_prompt, longest_copy)
-        base_model = model.get_base_model() if is_peft(model) else model
+        base_model: Any = model
+        if is_peft(model):
+            base_model = base_model.get_base_model()
         style = PromptStyle(tokenizer, longest_prompt, end_tokens(base_model, tokenizer))
         check_lengths(base_model, style)
         return cls(
