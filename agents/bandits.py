@@ -24,6 +24,7 @@ from copygym.agents.base import (
     OnProgress,
     Progress,
     State,
+    check_agent_folder,
     check_fraction,
     greedy_over,
     mix_uniform,
@@ -78,6 +79,7 @@ class UniformAgent(Agent):
 
     def save(self, folder: str | Path) -> None:
         """Write ``agent.json``."""
+        check_agent_folder(Path(folder))
         Path(folder).mkdir(parents=True, exist_ok=True)
         write_agent_file(Path(folder), self, {"name": self.name, "hold": self.hold})
 
@@ -139,6 +141,7 @@ class LoggingAgent(Agent):
 
     def save(self, folder: str | Path) -> None:
         """Write ``agent.json``; the policy itself stays with the users."""
+        check_agent_folder(Path(folder))
         Path(folder).mkdir(parents=True, exist_ok=True)
         write_agent_file(Path(folder), self, {"name": self.name})
 

@@ -15,8 +15,11 @@ from copygym.envs.errors import UserError
 from copygym.envs.plaintext import printable
 from copygym.envs.storage import read_arrays, read_json, understood, write_arrays, write_json
 from copygym.envs.users import UserModel
+<<<<<<< HEAD
 from copygym.envs.weights import finite
 from copygym.envs.written import keep_list_unless_kept
+=======
+>>>>>>> pkg-b
 
 if TYPE_CHECKING:
     from copygym.envs.delivery import DeliveryVectorEnv
@@ -136,7 +139,7 @@ class ArrayAgent(Agent):
     def save(self, folder: str | Path) -> None:
         """Write ``agent.json`` and ``agent.npz``, each atomically."""
         folder = Path(folder)
-        keep_list_unless_kept(folder)
+        check_agent_folder(folder, _ARRAYS_FILE)
         write_arrays(folder / _ARRAYS_FILE, self.arrays())
         write_agent_file(folder, self, self.settings())
 
@@ -155,6 +158,7 @@ class ArrayAgent(Agent):
         return agent
 
 
+<<<<<<< HEAD
 def same_shapes(arrays: dict[str, np.ndarray], shape: tuple[int, ...], *names: str) -> None:
     """Raise unless the arrays of these names have this shape.
 
@@ -164,11 +168,30 @@ def same_shapes(arrays: dict[str, np.ndarray], shape: tuple[int, ...], *names: s
     for name in names:
         if arrays[name].shape != shape:
             raise ValueError(f"{name} has shape {arrays[name].shape} instead of {shape}")
+=======
+def check_agent_folder(folder: Path, *names: str) -> None:
+    """Check that saving an agent writes over no file but an earlier agent's.
+
+    Raises:
+        UserError: the folder holds a file of another origin with such a name.
+    """
+    taken = [name for name in (*names, AGENT_FILE) if (folder / name).exists()]
+    if not taken:
+        return
+    try:
+        earlier = {"class", "settings"} <= read_json(folder / AGENT_FILE).keys()
+    except UserError:
+        earlier = False
+    if not earlier:
+        raise UserError(
+            f"{folder} holds {taken[0]!r}, which is of no saved agent; move it elsewhere, or save "
+            "to another folder."
+        )
+>>>>>>> pkg-b
 
 
 def write_agent_file(folder: Path, agent: Agent, settings: dict[str, Any]) -> None:
     """Write ``agent.json``, last of an agent's files, so that its presence means it is whole."""
-    keep_list_unless_kept(folder)
     kind = type(agent)
     content = {"class": f"{kind.__module__}.{kind.__qualname__}", "settings": settings}
     write_json(folder / AGENT_FILE, content)

@@ -22,6 +22,7 @@ from copygym.agents.base import (
     OnProgress,
     Progress,
     State,
+    check_agent_folder,
     check_fraction,
     greedy_over,
     mix_uniform,
@@ -32,8 +33,11 @@ from copygym.agents.base import (
 from copygym.agents.sb3_env import SB3VecEnv
 from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.storage import atomic
+<<<<<<< HEAD
 from copygym.envs.weights import check_safetensors, load_weights
 from copygym.envs.written import keep_list_unless_kept
+=======
+>>>>>>> pkg-b
 
 if TYPE_CHECKING:
     from copygym.envs.delivery import DeliveryVectorEnv
@@ -232,7 +236,7 @@ class SB3Agent(Agent):
         shape = self.policy.observation_space.shape
         assert shape is not None
         shapes = {"observation_size": str(shape[0]), "n_actions": str(_n_actions(self.policy))}
-        keep_list_unless_kept(folder)
+        check_agent_folder(folder, _WEIGHTS_FILE)
         with atomic(folder / _WEIGHTS_FILE) as path:
             save_file(weights, path, metadata=shapes)
         write_agent_file(folder, self, self.settings())

@@ -21,8 +21,11 @@ from copygym.envs.response.design import ActionEncoder
 from copygym.envs.response.model import ResponseModel, load_response
 from copygym.envs.storage import read_arrays, read_json, understood, write_arrays, write_json
 from copygym.envs.users import Dynamics, Response, UserModel
+<<<<<<< HEAD
 from copygym.envs.weights import finite
 from copygym.envs.written import keep_list_unless_kept
+=======
+>>>>>>> pkg-b
 
 _TABLES = ("click_logit", "conversion_logit", "expected_revenue", "unsubscribe_offset", "allowed")
 
@@ -175,7 +178,6 @@ class FittedUsers:
 def save_users(users: UserModel, folder: str | Path) -> None:
     """Write a user model's tables, profiles and catalogue (not its ``copy_response``)."""
     folder = Path(folder)
-    keep_list_unless_kept(folder)
     tables = {name: getattr(users, name) for name in _TABLES}
     if users.logging_policy is not None:
         tables["logging_policy"] = users.logging_policy

@@ -34,12 +34,6 @@ def keep_list(folder: Path) -> None:
         pass
 
 
-def keep_list_unless_kept(folder: Path) -> None:
-    """The same, unless a folder around it keeps one or it is a draft that will be listed whole."""
-    if root_of(folder / LIST) is None and _DRAFT.fullmatch(folder.name) is None:
-        keep_list(folder)
-
-
 def root_of(path: Path) -> Path | None:
     """Return the nearest folder around ``path`` that keeps a list; None where none does."""
     return next((folder for folder in path.parents if (folder / LIST).is_file()), None)

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from copygym.agents import Agent, load_agent, sample_actions
+from copygym.agents.bandits import UniformAgent
 from copygym.agents.base import executed, greedy_over, mix_uniform, uniform_over
 from copygym.envs import UserError
 
@@ -237,3 +238,13 @@ def test_bandits_do_not_import_torch():
         "sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib', 'sklearn')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_saving_an_agent_loses_no_file_of_the_user_s(tmp_path):
+    (tmp_path / "agent.json").write_text('{"mine": 1}')
+    with pytest.raises(UserError, match="which is of no saved agent"):
+        UniformAgent().save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["agent.json"]
+    assert (tmp_path / "agent.json").read_text() == '{"mine": 1}'
+    for _ in range(2):
+        UniformAgent().save(tmp_path / "saved")
