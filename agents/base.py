@@ -15,11 +15,7 @@ from copygym.envs.errors import UserError
 from copygym.envs.plaintext import printable
 from copygym.envs.storage import read_arrays, read_json, understood, write_arrays, write_json
 from copygym.envs.users import UserModel
-<<<<<<< HEAD
 from copygym.envs.weights import finite
-from copygym.envs.written import keep_list_unless_kept
-=======
->>>>>>> pkg-b
 
 if TYPE_CHECKING:
     from copygym.envs.delivery import DeliveryVectorEnv
@@ -158,7 +154,6 @@ class ArrayAgent(Agent):
         return agent
 
 
-<<<<<<< HEAD
 def same_shapes(arrays: dict[str, np.ndarray], shape: tuple[int, ...], *names: str) -> None:
     """Raise unless the arrays of these names have this shape.
 
@@ -168,7 +163,8 @@ def same_shapes(arrays: dict[str, np.ndarray], shape: tuple[int, ...], *names: s
     for name in names:
         if arrays[name].shape != shape:
             raise ValueError(f"{name} has shape {arrays[name].shape} instead of {shape}")
-=======
+
+
 def check_agent_folder(folder: Path, *names: str) -> None:
     """Check that saving an agent writes over no file but an earlier agent's.
 
@@ -187,7 +183,6 @@ def check_agent_folder(folder: Path, *names: str) -> None:
             f"{folder} holds {taken[0]!r}, which is of no saved agent; move it elsewhere, or save "
             "to another folder."
         )
->>>>>>> pkg-b
 
 
 def write_agent_file(folder: Path, agent: Agent, settings: dict[str, Any]) -> None:

@@ -33,11 +33,7 @@ from copygym.agents.base import (
 from copygym.agents.sb3_env import SB3VecEnv
 from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.storage import atomic
-<<<<<<< HEAD
 from copygym.envs.weights import check_safetensors, load_weights
-from copygym.envs.written import keep_list_unless_kept
-=======
->>>>>>> pkg-b
 
 if TYPE_CHECKING:
     from copygym.envs.delivery import DeliveryVectorEnv

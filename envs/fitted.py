@@ -21,11 +21,7 @@ from copygym.envs.response.design import ActionEncoder
 from copygym.envs.response.model import ResponseModel, load_response
 from copygym.envs.storage import read_arrays, read_json, understood, write_arrays, write_json
 from copygym.envs.users import Dynamics, Response, UserModel
-<<<<<<< HEAD
 from copygym.envs.weights import finite
-from copygym.envs.written import keep_list_unless_kept
-=======
->>>>>>> pkg-b
 
 _TABLES = ("click_logit", "conversion_logit", "expected_revenue", "unsubscribe_offset", "allowed")
 
