@@ -98,14 +98,21 @@ class RunFolder:
         code: hash of the sources that run.
     """
 
-    def __init__(self, path: Path, target: Path, config: Mapping[str, Any], finished: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        target: Path,
+        config: Mapping[str, Any],
+        finished: bool,
+        code: str | None = None,
+    ) -> None:
         self.path = path
         self.target = target
         self.config = config
         self.finished = finished
         self.started = False
         # Taken now: sources that change while the run goes on are not what it runs.
-        self.code = code_id()
+        self.code = code_id() if code is None else code
 
     def file(self, *parts: str) -> Path:
         """Return a path inside the folder, its parent made."""
@@ -119,7 +126,7 @@ class RunFolder:
         path = self.path / name
         written.note(path)
         path.mkdir(parents=True, exist_ok=True)
-        return RunFolder(path, path, self.config, self.finished)
+        return RunFolder(path, path, self.config, self.finished, self.code)
 
     def has_stage(self, name: str) -> bool:
         """Return whether a stage's outcome is there."""
