@@ -157,7 +157,7 @@ def read_model(
     where = torch_device(device)
     kind = torch_dtype(dtype, where)
     options: dict[str, Any] = {"local_files_only": is_folder}
-    weights: dict[str, Any] = {"dtype": kind, "use_safetensors": True}
+    weights: dict[str, Any] = {"dtype": kind}
     weights["attn_implementation"] = _attention(attention, kind, where)
     if quantisation:
         weights |= {"quantization_config": _bits_and_bytes(quantisation), "device_map": str(where)}
