@@ -13,7 +13,14 @@ import numpy as np
 from copygym.envs.components import may_be_named
 from copygym.envs.errors import UserError
 from copygym.envs.plaintext import printable
-from copygym.envs.storage import read_arrays, read_json, understood, write_arrays, write_json
+from copygym.envs.storage import (
+    check_ends,
+    read_arrays,
+    read_json,
+    understood,
+    write_arrays,
+    write_json,
+)
 from copygym.envs.users import UserModel
 from copygym.envs.weights import finite
 
@@ -228,8 +235,9 @@ def load_agent(folder: str | Path) -> Agent:
     user has named, so that a folder from elsewhere cannot make us import and call something else.
 
     Raises:
-        UserError: it is no such class, or its files are damaged.
+        UserError: it is no such class, or its files are damaged or no files.
     """
+    check_ends(Path(folder))
     path = str(_read_agent(folder)["class"])
     module, _, name = path.rpartition(".")
     kind: Any = None

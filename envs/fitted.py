@@ -19,7 +19,14 @@ from copygym.envs.profiles import ProfileBuilder, Profiles
 from copygym.envs.response.calibration import StateLayer
 from copygym.envs.response.design import ActionEncoder
 from copygym.envs.response.model import ResponseModel, load_response
-from copygym.envs.storage import read_arrays, read_json, understood, write_arrays, write_json
+from copygym.envs.storage import (
+    check_ends,
+    read_arrays,
+    read_json,
+    understood,
+    write_arrays,
+    write_json,
+)
 from copygym.envs.users import Dynamics, Response, UserModel
 from copygym.envs.weights import finite
 
@@ -143,6 +150,7 @@ class FittedUsers:
 
     @classmethod
     def _read(cls, folder: Path) -> FittedUsers:
+        check_ends(folder)
         state = read_json(folder / "fitted.json")
         if "cut" not in state:
             raise UserError(
