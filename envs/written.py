@@ -22,7 +22,11 @@ from copygym.envs.errors import UserError
 #: The list's name: one path a line, relative to its folder, ``/`` between its parts.
 LIST = ".copygym-files"
 #: Drafts, folders that wait to take a place (new), gave way (old), are being removed (gone).
-_DRAFT = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.(?:tmp|new|old|gone)", re.DOTALL)
+#: A day, as in a copy that the user made, is nothing that `sibling` draws.
+_MARK = r"(?![0-9]{8})[0-9a-f]{8}"
+_DRAFT = re.compile(
+    rf"\.(?P<name>.+)\.(?:[a-z0-9_]{{8}}\.tmp|{_MARK}\.(?:new|old|gone))", re.DOTALL
+)
 #: What W&B writes for us, which notes nothing.
 _WANDB = ("offline-run-*", "run-*", "latest-run", "debug*.log", "settings")
 
@@ -182,13 +186,13 @@ def sibling(path: Path, ending: str) -> Path:
     """Return a hidden name beside ``path`` that nothing has; ``ending`` is new, old or gone."""
     while True:
         found = path.with_name(f".{path.name}.{secrets.token_hex(4)}.{ending}")
-        if not os.path.lexists(found):
+        if is_draft(found) and not os.path.lexists(found):
             return found
 
 
 def siblings(path: Path, ending: str) -> Iterator[Path]:
     """Yield the folders beside ``path`` that `sibling` named for it."""
-    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.{ending}")
+    name = re.compile(rf"\.{re.escape(path.name)}\.{_MARK}\.{ending}")
     if path.parent.is_dir():
         for entry in sorted(path.parent.iterdir()):
             if name.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():

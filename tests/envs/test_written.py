@@ -87,7 +87,7 @@ def test_drafts_of_killed_saves_go_and_only_those(ours):
         "deep/.b.json.k07ipxu3.tmp",
         "models/.judge.0tx5ovi9.tmp/weights",
         "models/..judge.0tx5ovi9.tmp.0a1b2c3d.tmp/weights",
-        "models/.judge.0tx5ovi9.old/weights",
+        "models/.judge.0a1b2c3d.old/weights",
     )
     mine = (".mine.abcdefgh.tmp", "a.json.tmp", ".a.json.tmp", "deep/.a.json.abcdefgh.tmp")
     for name in (*drafts, *mine):
