@@ -15,6 +15,7 @@ from copygym.envs.errors import UserError
 from copygym.envs.plaintext import printable
 from copygym.envs.storage import (
     check_ends,
+    check_saves_over,
     read_arrays,
     read_json,
     understood,
@@ -178,18 +179,7 @@ def check_agent_folder(folder: Path, *names: str) -> None:
     Raises:
         UserError: the folder holds a file of another origin with such a name.
     """
-    taken = [name for name in (*names, AGENT_FILE) if (folder / name).exists()]
-    if not taken:
-        return
-    try:
-        earlier = {"class", "settings"} <= read_json(folder / AGENT_FILE).keys()
-    except UserError:
-        earlier = False
-    if not earlier:
-        raise UserError(
-            f"{folder} holds {taken[0]!r}, which is of no saved agent; move it elsewhere, or save "
-            "to another folder."
-        )
+    check_saves_over(folder, AGENT_FILE, {"class", "settings"}, *names)
 
 
 def write_agent_file(folder: Path, agent: Agent, settings: dict[str, Any]) -> None:

@@ -203,6 +203,32 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def check_saves_over(folder: Path, mark: str, keys: set[str], *names: str) -> None:
+    """Check that saving file by file into ``folder`` writes over nothing but an earlier save.
+
+    Args:
+        folder: to save to.
+        mark: the JSON file that is written last.
+        keys: which an earlier one has.
+        names: of the other files.
+
+    Raises:
+        UserError: the folder holds a file of another origin with such a name.
+    """
+    taken = [name for name in (*names, mark) if os.path.lexists(folder / name)]
+    if not taken:
+        return
+    try:
+        earlier = keys <= read_json(folder / mark).keys()
+    except UserError:
+        earlier = False
+    if not earlier:
+        raise UserError(
+            f"{folder} holds {taken[0]!r}, which copygym did not save there; move it elsewhere, or "
+            "save to another folder."
+        )
+
+
 def check_ends(path: Path) -> None:
     """Check that reading a file, or all files of a folder, comes to an end.
 
