@@ -13,7 +13,15 @@ import numpy as np
 from copygym.envs.components import may_be_named
 from copygym.envs.errors import UserError
 from copygym.envs.plaintext import printable
-from copygym.envs.storage import read_arrays, read_json, understood, write_arrays, write_json
+from copygym.envs.storage import (
+    check_ends,
+    check_saves_over,
+    read_arrays,
+    read_json,
+    understood,
+    write_arrays,
+    write_json,
+)
 from copygym.envs.users import UserModel
 from copygym.envs.weights import finite
 
@@ -171,18 +179,7 @@ def check_agent_folder(folder: Path, *names: str) -> None:
     Raises:
         UserError: the folder holds a file of another origin with such a name.
     """
-    taken = [name for name in (*names, AGENT_FILE) if (folder / name).exists()]
-    if not taken:
-        return
-    try:
-        earlier = {"class", "settings"} <= read_json(folder / AGENT_FILE).keys()
-    except UserError:
-        earlier = False
-    if not earlier:
-        raise UserError(
-            f"{folder} holds {taken[0]!r}, which is of no saved agent; move it elsewhere, or save "
-            "to another folder."
-        )
+    check_saves_over(folder, AGENT_FILE, {"class", "settings"}, *names)
 
 
 def write_agent_file(folder: Path, agent: Agent, settings: dict[str, Any]) -> None:
@@ -228,8 +225,9 @@ def load_agent(folder: str | Path) -> Agent:
     user has named, so that a folder from elsewhere cannot make us import and call something else.
 
     Raises:
-        UserError: it is no such class, or its files are damaged.
+        UserError: it is no such class, or its files are damaged or no files.
     """
+    check_ends(Path(folder))
     path = str(_read_agent(folder)["class"])
     module, _, name = path.rpartition(".")
     kind: Any = None

@@ -19,10 +19,20 @@ from copygym.envs.profiles import ProfileBuilder, Profiles
 from copygym.envs.response.calibration import StateLayer
 from copygym.envs.response.design import ActionEncoder
 from copygym.envs.response.model import ResponseModel, load_response
-from copygym.envs.storage import read_arrays, read_json, understood, write_arrays, write_json
+from copygym.envs.storage import (
+    check_ends,
+    check_saves_over,
+    read_arrays,
+    read_json,
+    understood,
+    write_arrays,
+    write_json,
+)
 from copygym.envs.users import Dynamics, Response, UserModel
 from copygym.envs.weights import finite
 
+#: The file that `save_users` writes last, and keys of it.
+_MARK = ("users.json", {"catalogue", "dynamics"})
 _TABLES = ("click_logit", "conversion_logit", "expected_revenue", "unsubscribe_offset", "allowed")
 
 
@@ -113,6 +123,9 @@ class FittedUsers:
     def save(self, folder: str | Path) -> None:
         """Write everything to ``folder``: JSON, npz, parquet and safetensors, no pickle."""
         folder = Path(folder)
+        # `save_users` writes the mark: its users are there before what belongs to them.
+        own = ("fidelity.json", "response.npz", "fitted.json")
+        check_saves_over(folder, *_MARK, *own)
         save_users(self.users, folder)
         self.fidelity.save(folder / "fidelity.json")
         self.profile_builder.save(folder / "profiles")
@@ -143,6 +156,7 @@ class FittedUsers:
 
     @classmethod
     def _read(cls, folder: Path) -> FittedUsers:
+        check_ends(folder)
         state = read_json(folder / "fitted.json")
         if "cut" not in state:
             raise UserError(
@@ -174,6 +188,7 @@ class FittedUsers:
 def save_users(users: UserModel, folder: str | Path) -> None:
     """Write a user model's tables, profiles and catalogue (not its ``copy_response``)."""
     folder = Path(folder)
+    check_saves_over(folder, *_MARK, "tables.npz", "population.parquet")
     tables = {name: getattr(users, name) for name in _TABLES}
     if users.logging_policy is not None:
         tables["logging_policy"] = users.logging_policy

@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from copygym.envs.errors import UserError
-from copygym.envs.storage import read_json
+from copygym.envs.storage import check_ends, read_json
 
 #: Files that a tokenizer can be read from.
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _WEIGHTS = ("*.safetensors",)
 #: Keys of a config.json that may name a kernel to fetch and run.
 _KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation")
+#: Keys of a config.json that say how many layers are made before the weights are looked at.
+_LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
+_MOST_LAYERS = 1000
 #: Kinds of adapters that copygym makes, and what their configs may say; the rest must be empty.
 _ADAPTERS = ("LORA", "ADALORA", "PREFIX_TUNING")
 _ADAPTER_KEYS = {
@@ -99,8 +102,9 @@ def check_configs(folder: Path) -> None:
     """Raise unless a model's folder names no kernel to fetch and no strange adapter.
 
     Raises:
-        UserError: it does.
+        UserError: it does, or reading it would never end.
     """
+    check_ends(folder)
     if (folder / "config.json").is_file():
         config = read_json(folder / "config.json")
         for key in _KERNELS:
@@ -108,6 +112,12 @@ def check_configs(folder: Path) -> None:
                 raise UserError(
                     f"{folder / 'config.json'} asks for the kernel {config[key]!r} ({key}), which "
                     "is code that would be fetched; remove that key."
+                )
+        for key in _LAYERS:
+            if isinstance(config.get(key), int) and config[key] > _MOST_LAYERS:
+                raise UserError(
+                    f"{folder / 'config.json'} has {key}={config[key]}, more than {_MOST_LAYERS:,} "
+                    "layers, whose making would not end; it is damaged: save the model again."
                 )
     if (folder / "adapter_config.json").is_file():
         _check_adapter(folder / "adapter_config.json")

@@ -11,6 +11,8 @@ from copygym.envs.storage import read_json
 
 MANIFEST = "preparation.json"
 _FORMAT = 1
+#: Parts that a log may be dealt out to: their names have five digits.
+MOST_PARTS = 100_000
 
 
 def read_preparation(folder: Path) -> dict[str, Any] | None:
@@ -23,12 +25,34 @@ def read_preparation(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     manifest = read_json(path)
-    if manifest.get("format") != _FORMAT or not isinstance(manifest.get("parts"), dict):
+    if manifest.get("format") != _FORMAT:
         raise UserError(
             f"{path}: format {manifest.get('format')!r} is not the {_FORMAT} that this copygym "
             "writes; prepare the log again into another folder."
         )
+    if fault := _fault(manifest):
+        raise UserError(
+            f"{path} has {fault}: it is damaged; prepare the log again into another folder."
+        )
     return manifest
+
+
+def _fault(manifest: dict[str, Any]) -> str | None:
+    """Return what of a manifest is not as `new_preparation` and `copygym data prepare` write it."""
+    kinds = {"parts": dict, "partitions": int, "complete": bool, "source": dict, "notes": list}
+    kinds |= {"columns": dict, "order": list}
+    for key, kind in kinds.items():
+        if not isinstance(manifest.get(key), kind):
+            return f"no {key} that could be read"
+    if not 1 <= manifest["partitions"] <= MOST_PARTS:
+        return f"{manifest['partitions']} partitions"
+    if not {"name", "identity"} <= manifest["source"].keys():
+        return "no source that could be read"
+    for name, part in manifest["parts"].items():
+        numbers = [part.get(key) for key in ("bytes", "rows")] if isinstance(part, dict) else [None]
+        if not all(isinstance(number, int) for number in numbers) or "sha256" not in part:
+            return f"no {name} that could be read"
+    return None
 
 
 def new_preparation(**entries: Any) -> dict[str, Any]:

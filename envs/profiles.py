@@ -20,7 +20,7 @@ from copygym.envs.profile_history import (
     latest,
     row_statistics,
 )
-from copygym.envs.storage import atomic, read_json, write_json
+from copygym.envs.storage import atomic, check_saves_over, read_json, write_json
 
 if TYPE_CHECKING:
     from copygym.envs.clicklog import ClickLog
@@ -313,6 +313,7 @@ class ProfileBuilder:
             "demographics": asdict(self.demographics),
             "learned_history": asdict(self._history) if self._history else None,
         }
+        check_saves_over(Path(folder), _FILE, {"demographics", "learned_history"})
         write_json(Path(folder) / _FILE, _plain(document))
 
     @classmethod

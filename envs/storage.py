@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -26,12 +27,15 @@ _MISREAD = (
     AttributeError,
     EOFError,
     LookupError,
+    MemoryError,
     RecursionError,
     RuntimeError,
     TypeError,
     ValueError,
     zipfile.BadZipFile,
 )
+#: What numpy raises for a damaged npz; its header may ask for any amount of memory.
+_UNREADABLE = (ValueError, OSError, EOFError, KeyError, MemoryError)
 
 
 def cache_home() -> Path:
@@ -177,6 +181,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: the file is missing, cannot be read, is not a JSON object, or is nested deeper
             than `DEEPEST`.
     """
+    check_ends(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -196,6 +201,54 @@ def read_json(path: Path) -> dict[str, Any]:
     if _deeper_than(content, DEEPEST):
         raise _too_deep(path)
     return content
+
+
+def check_saves_over(folder: Path, mark: str, keys: set[str], *names: str) -> None:
+    """Check that saving file by file into ``folder`` writes over nothing but an earlier save.
+
+    Args:
+        folder: to save to.
+        mark: the JSON file that is written last.
+        keys: which an earlier one has.
+        names: of the other files.
+
+    Raises:
+        UserError: the folder holds a file of another origin with such a name.
+    """
+    taken = [name for name in (*names, mark) if os.path.lexists(folder / name)]
+    if not taken:
+        return
+    try:
+        earlier = keys <= read_json(folder / mark).keys()
+    except UserError:
+        earlier = False
+    if not earlier:
+        raise UserError(
+            f"{folder} holds {taken[0]!r}, which copygym did not save there; move it elsewhere, or "
+            "save to another folder."
+        )
+
+
+def check_ends(path: Path) -> None:
+    """Check that reading a file, or all files of a folder, comes to an end.
+
+    A folder may be anybody's; whoever opens a pipe waits for ever, and a link may lead to a device.
+    What is missing is left to its reader.
+
+    Raises:
+        UserError: a pipe, a socket or a device is there.
+    """
+    inside = [Path(place) / name for place, _, names in os.walk(path) for name in names]
+    for one in (path, *inside):
+        try:
+            mode = one.stat().st_mode
+        except (OSError, ValueError):
+            continue
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise UserError(
+                f"{one} is a pipe or a device and no file, which nothing of copygym's is; remove "
+                "it, or make what was saved there again."
+            )
 
 
 def _too_deep(path: Path) -> UserError:
@@ -282,6 +335,7 @@ def read_arrays(path: Path) -> Arrays:
     Raises:
         UserError: the file is missing or damaged.
     """
+    check_ends(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             return Arrays(path, {name: archive[name] for name in archive.files})
@@ -289,7 +343,7 @@ def read_arrays(path: Path) -> Arrays:
         raise UserError(
             f"{path} does not exist, though what was saved here needs it; make it again."
         ) from None
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path} is not a readable npz ({error}): it is damaged; delete it and make it again."
         ) from None

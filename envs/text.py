@@ -15,6 +15,7 @@ from copygym.envs.modelfolder import may_fetch, nothing_fetched, reading
 from copygym.envs.processor import has_amx
 from copygym.envs.storage import (
     cache_home,
+    check_saves_over,
     read_arrays,
     read_json,
     understood,
@@ -105,6 +106,7 @@ class LsaEncoder:
 
     def save(self, folder: str | Path) -> None:
         """Write vocabulary (JSON) and weights (npz)."""
+        check_saves_over(Path(folder), "text.json", {"encoder"}, "text.npz")
         vocabulary: list[str] = []
         idf = np.zeros(0)
         if self._vectoriser is not None:
@@ -232,6 +234,7 @@ class SentenceEncoder:
 
     def save(self, folder: str | Path) -> None:
         """Write the model's name and options; the weights stay where they are."""
+        check_saves_over(Path(folder), "text.json", {"encoder"})
         options: dict[str, Any] = {
             "model": self.model,
             "bf16": self.bf16,

@@ -22,25 +22,61 @@ from copygym.envs.errors import UserError
 #: The list's name: one path a line, relative to its folder, ``/`` between its parts.
 LIST = ".copygym-files"
 #: Drafts, folders that wait to take a place (new), gave way (old), are being removed (gone).
-_DRAFT = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.(?:tmp|new|old|gone)", re.DOTALL)
+#: A day, as in a copy that the user made, is nothing that `sibling` draws.
+_MARK = r"(?![0-9]{8})[0-9a-f]{8}"
+_DRAFT = re.compile(
+    rf"\.(?P<name>.+)\.(?:[a-z0-9_]{{8}}\.tmp|{_MARK}\.(?:new|old|gone))", re.DOTALL
+)
 #: What W&B writes for us, which notes nothing.
 _WANDB = ("offline-run-*", "run-*", "latest-run", "debug*.log", "settings")
 
 
 def keep_list(folder: Path) -> None:
-    """Make ``folder`` and begin the list of what is written into it; idempotent."""
+    """Make ``folder`` and begin the list of what is written into it; idempotent.
+
+    Raises:
+        UserError: something else has the list's name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(folder / LIST) and not has_list(folder):
+        raise UserError(
+            f"{folder / LIST} is a link, a pipe or a folder, where copygym keeps a list of what it "
+            "writes; remove it, or choose another folder."
+        )
     with (folder / LIST).open("a", encoding="utf-8"):
         pass
 
 
+def has_list(folder: Path) -> bool:
+    """Return whether a folder keeps a list; a link to one, or a pipe, is none."""
+    return (folder / LIST).is_file() and not (folder / LIST).is_symlink()
+
+
 def root_of(path: Path) -> Path | None:
     """Return the nearest folder around ``path`` that keeps a list; None where none does."""
-    return next((folder for folder in path.parents if (folder / LIST).is_file()), None)
+    return next((folder for folder in path.parents if has_list(folder)), None)
+
+
+def check_inside(path: Path, root: Path) -> None:
+    """Check that what is written at ``path`` comes to lie in ``root``, not where a link leads.
+
+    Raises:
+        UserError: a folder in between, or the file itself, is a link.
+    """
+    for part in (path, *path.parents):
+        if part == root:
+            return
+        if part.is_symlink():
+            raise UserError(
+                f"{part} is a link, through which nothing is written; put what it leads to in its "
+                "place, or remove it."
+            )
 
 
 def listed(folder: Path) -> set[str]:
     """Return the names in a folder's list; none where it keeps no list."""
+    if not has_list(folder):
+        return set()
     try:
         return set((folder / LIST).read_text(encoding="utf-8", errors="replace").split("\n")) - {""}
     except OSError:
@@ -52,11 +88,15 @@ def note(*paths: Path) -> None:
 
     Does nothing for drafts, whose files are noted when they take their place, and outside of
     folders that keep a list.
+
+    Raises:
+        UserError: a link stands in the way.
     """
     roots: dict[Path, list[str]] = {}
     for path in paths:
         root = root_of(path)
         if root is not None:
+            check_inside(path, root)
             roots.setdefault(root, []).append(path.relative_to(root).as_posix())
     for root, names in roots.items():
         known = listed(root)
@@ -146,13 +186,13 @@ def sibling(path: Path, ending: str) -> Path:
     """Return a hidden name beside ``path`` that nothing has; ``ending`` is new, old or gone."""
     while True:
         found = path.with_name(f".{path.name}.{secrets.token_hex(4)}.{ending}")
-        if not os.path.lexists(found):
+        if is_draft(found) and not os.path.lexists(found):
             return found
 
 
 def siblings(path: Path, ending: str) -> Iterator[Path]:
     """Yield the folders beside ``path`` that `sibling` named for it."""
-    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.{ending}")
+    name = re.compile(rf"\.{re.escape(path.name)}\.{_MARK}\.{ending}")
     if path.parent.is_dir():
         for entry in sorted(path.parent.iterdir()):
             if name.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
@@ -185,7 +225,7 @@ class _Ours:
         self.folder = folder
         self.folders: set[str] = set()
         self._above = "" if root == folder else f"{folder.relative_to(root).as_posix()}/"
-        self._kept = (root / LIST).is_file()
+        self._kept = has_list(root)
         self._names = {LIST} | listed(root) if self._kept else set()
         self._parents = {str(p) for name in self._names for p in PurePosixPath(name).parents}
 

@@ -78,6 +78,13 @@ def _main(arguments: list[str]) -> int:
     except UserError as error:
         sys.stderr.write(f"copygym: {' '.join(printable(str(error)).split())}\n")
         return USER_ERROR
+    except MemoryError as error:
+        said = printable(" ".join(str(error).split())) or "an array does not fit"
+        sys.stderr.write(
+            f"copygym: there is not enough memory ({said}): ask for less, such as fewer users, "
+            "slots, episodes or resamples, or use a machine with more.\n"
+        )
+        return USER_ERROR
     except KeyboardInterrupt:
         sys.stderr.write(
             "\ncopygym: interrupted; what was finished is kept: repeat the command to go on "

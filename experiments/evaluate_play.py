@@ -144,12 +144,19 @@ def _changed(config: dict[str, Any], options: Options) -> dict[str, Any]:
 
 
 def _same_log(source: Source) -> ClickLog:
-    """Return the log of a run.
+    """Return the log of a run; one that copygym makes itself is kept where it always is.
 
     Raises:
         UserError: it cannot be read any more, or has changed since.
     """
-    log = load_log(source.config["data"])
+    from copygym.envs.datasets import card
+
+    data = source.config["data"]
+    if card(str(data["name"])).synthetic:
+        # It is the same wherever it is kept, and a run's folder may be anybody's: it does not say
+        # where a file is made.
+        data = {**data, "path": None}
+    log = load_log(data)
     with understood(path := source.path / "stages" / "data.json"):
         stored = {"sha256": str(read_json(path)["values"]["sha256"])}
     if describe(log)["sha256"] != stored["sha256"]:

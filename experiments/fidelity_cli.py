@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.envs.errors import UserError, unknown_name
+from copygym.experiments.files import check_output
 from copygym.experiments.parser import command_parser
 from copygym.experiments.reading import add_log_options, named_log, told
 
@@ -54,6 +55,8 @@ def main(arguments: list[str]) -> int:
         if family not in FAMILIES:
             raise unknown_name("response family", family, list(FAMILIES))
 
+    if options.output is not None:
+        check_output(options.output, holds="# Fidelity cards")
     from tqdm import tqdm
 
     from copygym.envs.fidelity import write_fidelity_page

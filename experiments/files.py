@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 import json
 import os
 import sys
+import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,17 +65,57 @@ def without_formulas(table: pl.DataFrame) -> pl.DataFrame:
     return safe
 
 
-def check_output(path: Path) -> None:
-    """Refuse, before any work, an ``--output`` that could not be written in the end.
+def check_output(
+    path: Path, *, reads: Path | None = None, columns: Collection[str] = (), holds: str = ""
+) -> None:
+    """Refuse, before any work, an ``--output`` that could not be written, or would cost a file.
+
+    Args:
+        path: as given.
+        reads: the file that the command reads.
+        columns: that an earlier output of the command has; none: it is no table.
+        holds: what stands in an earlier output that is no table.
 
     Raises:
-        UserError: it is a folder, or lies where nothing can be written.
+        UserError: it is a folder, a device, the file that is read or another one that is no
+            earlier output of the command, or lies where nothing can be written.
     """
     if path.is_dir():
         raise UserError(f"--output={path} is a folder; name a file.")
+    if path.exists() and not path.is_file():
+        raise UserError(
+            f"--output={path} is a pipe or a device, which a file would take the place of; name a "
+            "file."
+        )
+    if reads is not None and path.exists() and reads.exists() and path.samefile(reads):
+        raise UserError(f"--output={path} is the file that is read; name another one.")
+    if path.is_file() and not _earlier_output(path, columns, holds):
+        raise UserError(
+            f"--output={path} is there and is no earlier output of this command; name another "
+            "file, or remove it."
+        )
     parent = next(p for p in path.absolute().parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UserError(f"--output={path}: {parent} cannot be written to; choose another folder.")
+
+
+def _earlier_output(path: Path, columns: Collection[str], holds: str) -> bool:
+    """Return whether a file is what the command writes; an empty one is nobody's."""
+    import polars as pl
+
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    try:
+        if path.stat().st_size == 0:
+            return True
+        if path.name.lower().endswith((".parquet", ".pq")):
+            return set(columns) <= pl.read_parquet_schema(path).keys()
+        with opener(path, "rt", encoding="utf-8", errors="replace") as stream:
+            head = str(stream.read(1 << 16))
+    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError):
+        return False
+    if not columns:
+        return holds in head
+    return set(columns) <= set(next(csv.reader(io.StringIO(head)), []))
 
 
 def check_output_folder(folder: Path, names: Collection[str], key: str) -> None:

@@ -115,8 +115,13 @@ class RunFolder:
         self.code = code_id() if code is None else code
 
     def file(self, *parts: str) -> Path:
-        """Return a path inside the folder, its parent made."""
+        """Return a path inside the folder, its parent made.
+
+        Raises:
+            UserError: a link stands in the way.
+        """
         path = self.path.joinpath(*parts)
+        written.check_inside(path, self.path)
         written.note(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -124,6 +129,7 @@ class RunFolder:
     def child(self, name: str) -> RunFolder:
         """Return a folder inside this one with stages of its own, such as one per seed."""
         path = self.path / name
+        written.check_inside(path, self.path)
         written.note(path)
         path.mkdir(parents=True, exist_ok=True)
         return RunFolder(path, path, self.config, self.finished, self.code)
@@ -253,7 +259,8 @@ def open_run(
         return _start(target, target, config)
     if not (target / _STATE).exists():
         raise UserError(
-            f"out={target} holds files that no copygym run wrote; name a new or empty folder."
+            f"out={target} holds files that no copygym run wrote, such as {_others(target)[0]!r}; "
+            "name a new or empty folder."
         )
     if overwrite:
         check_replaceable(target)
@@ -309,10 +316,14 @@ def _start(path: Path, target: Path, config: Mapping[str, Any]) -> RunFolder:
 
 def _in_use(target: Path) -> bool:
     """Return whether a folder holds more than a run leaves that was killed as it began."""
-    return target.is_dir() and any(
-        path.name not in (_SWEEP, written.LIST) and not written.is_draft_of(path.name, _STATE)
-        for path in target.iterdir()
-    )
+    return target.is_dir() and bool(_others(target))
+
+
+def _others(target: Path) -> list[str]:
+    """Return what is in a folder beside that, sorted; hidden files are easily overlooked."""
+    names = sorted(path.name for path in target.iterdir())
+    ours = (_SWEEP, written.LIST)
+    return [n for n in names if n not in ours and not written.is_draft_of(n, _STATE)]
 
 
 def _same(draft: Path, config: Mapping[str, Any]) -> bool:

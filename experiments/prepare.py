@@ -27,13 +27,14 @@ from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.logfile import is_csv, log_files, resolve_log_path, write_frame
 from copygym.envs.preparedlog import (
     MANIFEST,
+    MOST_PARTS,
     new_preparation,
     part_names,
     read_preparation,
     whole,
 )
 from copygym.envs.storage import atomic, write_json
-from copygym.envs.written import LIST, keep_list
+from copygym.envs.written import has_list, keep_list
 from copygym.experiments.locks import locked
 
 ENGINES = ("polars", "ray")
@@ -152,8 +153,8 @@ def prepare(
     """
     if engine not in ENGINES:
         raise unknown_name("engine", engine, list(ENGINES))
-    if partitions is not None and partitions < 1:
-        raise UserError(f"--partitions {partitions}: a log has at least 1 part.")
+    if partitions is not None and not 1 <= partitions <= MOST_PARTS:
+        raise UserError(f"--partitions {partitions}: a log has 1 to {MOST_PARTS:,} parts.")
     if address is not None and engine != "ray":
         raise UserError(f"--address {address}: only `--engine ray` joins a cluster; add it.")
     file, folder = resolve_log_path(source), Path(out).expanduser()
@@ -257,7 +258,7 @@ def _remove_staging(path: Path) -> None:
     Raises:
         UserError: somebody else made a folder of this name, or a file.
     """
-    if (path / LIST).is_file() and not path.is_symlink():
+    if has_list(path) and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):
         path.rmdir()  # killed before its list was begun

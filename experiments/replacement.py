@@ -30,7 +30,7 @@ def check_replaceable(target: Path) -> None:
         UserError: the user has files in it, works in it, or it was written before copygym noted
             what it writes.
     """
-    if not (target / written.LIST).is_file():
+    if not written.has_list(target):
         raise UserError(
             f"out={target} has no list of the files that copygym wrote ({written.LIST}), so that "
             "they cannot be told from yours: remove the folder yourself, or choose another out=."
@@ -127,7 +127,7 @@ def remove_drafts_of(target: Path) -> None:
 
 def _ours(target: Path, ending: str) -> Iterator[Path]:
     for folder in written.siblings(target, ending):
-        if (folder / written.LIST).is_file():
+        if written.has_list(folder):
             yield folder
         elif ending != "old":
             with suppress(OSError):

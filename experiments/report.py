@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from copygym.envs.errors import UserError
+from copygym.envs import written
 from copygym.envs.plaintext import inert, printable
 from copygym.envs.storage import read_json, understood, write_bytes, write_text
 from copygym.experiments.evidence import cautioned
@@ -71,10 +71,7 @@ def _written(
 ) -> tuple[Path, list[Section]]:
     table: Table = cautioned(job.main_table(result), result)
     sections: list[Section] = job.sections(result)
-    if (folder / "figures").is_symlink():
-        raise UserError(
-            f"{folder / 'figures'} is a link, through which nothing is written; remove it."
-        )
+    written.check_inside(folder / "figures", folder)
     for section in sections:
         for picture in section.pictures:
             write_bytes(folder / "figures" / f"{picture.name}.png", picture.png)

@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
     add_file_options(parser)
     options = parser.parse_args(arguments)
     _check_suffix(options.output, "--output")
-    check_output(options.output)
+    check_output(options.output, reads=options.input, columns=(SCORE, PROBABILITY))
     # The table is checked before the model is read, which takes longer.
     reading = file_arguments(options)
     table = read_texts(options.input, options.text_column, **reading)

@@ -69,17 +69,22 @@ class LocalFiles:
     def log(self, stage: str, metrics: Mapping[str, float], step: int) -> None:
         """Append one line: stage, step and metrics."""
         line = json.dumps(plain({"stage": stage, "step": step, **metrics}), allow_nan=False)
+        written.check_inside(self._metrics, self.folder)
         written.note(self._metrics)
         with self._metrics.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
 
     def table(self, name: str, table: Table) -> None:
         """Write ``tables/NAME.md``."""
-        write_text(self.folder / "tables" / f"{name}.md", table.to_page())
+        path = self.folder / "tables" / f"{name}.md"
+        written.check_inside(path, self.folder)
+        write_text(path, table.to_page())
 
     def image(self, name: str, png: bytes) -> None:
         """Write ``figures/NAME.png``."""
-        write_bytes(self.folder / "figures" / f"{name}.png", png)
+        path = self.folder / "figures" / f"{name}.png"
+        written.check_inside(path, self.folder)
+        write_bytes(path, png)
 
     def artifact(self, name: str, kind: str, path: Path) -> None:
         """Leave the file where it is: it already lies in the run's folder."""

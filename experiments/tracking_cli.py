@@ -60,8 +60,11 @@ def _sweep(options: argparse.Namespace) -> int:
     from omegaconf import OmegaConf
 
     from copygym.envs.storage import write_text
+    from copygym.experiments.files import check_output
     from copygym.experiments.tracking_sweep import wandb_sweep
 
+    if options.output is not None:
+        check_output(options.output, holds="program: copygym")
     sweep = wandb_sweep(
         options.overrides, method=options.method, metric=options.metric, goal=options.goal
     )
@@ -70,8 +73,6 @@ def _sweep(options: argparse.Namespace) -> int:
     if options.output is None:
         sys.stdout.write(text)
         return 0
-    if options.output.is_dir():
-        raise UserError(f"--output={options.output} is a folder; name a file.")
     write_text(options.output, text)
     sys.stdout.write(
         f"written: {options.output}\nstart it by `wandb sweep {options.output}`, then run "

@@ -16,7 +16,7 @@ from typing import Any
 
 from copygym.envs.components import may_be_named, may_be_run, trust
 from copygym.envs.errors import UserError
-from copygym.envs.storage import read_json
+from copygym.envs.storage import check_ends, read_json
 
 #: What a module must offer to be named by the config's ``job``.
 JOB_FUNCTIONS = ("run", "sections", "main_table")
@@ -120,8 +120,9 @@ def read_state(folder: Path) -> dict[str, Any]:
     """Return the content of a run's ``run.json``, its config `Stored`.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing or damaged, or reading the folder would never end.
     """
+    check_ends(folder)
     path = folder / "run.json"
     state = read_json(path)
     kinds = {"state": str, "config": dict, "code": str}

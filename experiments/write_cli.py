@@ -91,7 +91,7 @@ def main(arguments: list[str]) -> int:
             "first."
         )
     if options.output is not None:
-        check_output(options.output)
+        check_output(options.output, reads=options.briefs, columns=(COPY,))
     writer = load_trained(options.model, allow_download=options.allow_download)
     texts = writer.write(
         brief_rows(table),

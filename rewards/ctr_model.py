@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.storage import read_json, understood, write_json
+from copygym.envs.storage import check_ends, read_json, understood, write_json
 from copygym.envs.textcache import VectorCache
 from copygym.envs.visible import is_blank
 from copygym.envs.written import LIST
@@ -298,6 +298,7 @@ def stack_weights(raw: np.ndarray, counts: CopyCounts) -> np.ndarray:
 
 def read_state(root: Path) -> dict[str, Any]:
     """Return the content of a model folder's JSON file, checked for its format."""
+    check_ends(root)
     state = read_json(root / MARK)
     if state.get("format") != _FORMAT:
         raise UserError(

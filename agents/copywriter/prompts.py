@@ -33,6 +33,16 @@ PLAIN_TEMPLATE = (
     "{% if add_generation_prompt %}Copy: {% endif %}"
 )
 
+#: What a template that is a small program may raise while it runs.
+_TEMPLATE_FAULTS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 #: The day of prompts whose chat template tells one, which no seed would fix.
 _DAY = date(2024, 7, 26)
 _LABELS = ("Reader:", "Channel:")
@@ -221,7 +231,7 @@ def _templated(
                 date_string=_DAY.strftime("%d %b %Y"),
             )
         )
-    except TemplateError:
+    except (TemplateError, *_TEMPLATE_FAULTS):
         return None
 
 

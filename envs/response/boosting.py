@@ -9,7 +9,7 @@ import numpy as np
 
 from copygym.envs.response.design import Actions, Counts, Sizes
 from copygym.envs.response.trees import evaluate_trees, export_trees
-from copygym.envs.storage import read_arrays, read_json, write_arrays, write_json
+from copygym.envs.storage import check_saves_over, read_arrays, read_json, write_arrays, write_json
 
 #: Categorical features in the order of the first columns; sklearn takes up to 255 categories.
 _CATEGORICAL = ("creative", "product", "topic", "channel", "slot")
@@ -135,6 +135,7 @@ class BoostingResponse:
     def save(self, folder: str | Path) -> None:
         """Write ``model.json`` and ``model.npz``."""
         folder = Path(folder)
+        check_saves_over(folder, "model.json", {"family"}, "model.npz")
         known = {f"known_{name}": codes for name, codes in self._known.items()}
         write_arrays(folder / "model.npz", {**self._trees, **known})
         state = {"family": "boosting", "options": self._options, "base": self._base}

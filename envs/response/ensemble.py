@@ -11,7 +11,7 @@ import numpy as np
 from copygym.envs.errors import UserError
 from copygym.envs.response.design import Actions, Counts, Sizes
 from copygym.envs.response.model import ResponseModel, load_response, make_response
-from copygym.envs.storage import read_json, write_json
+from copygym.envs.storage import check_saves_over, read_json, write_json
 
 
 class Ensemble:
@@ -76,6 +76,7 @@ class Ensemble:
     def save(self, folder: str | Path) -> None:
         """Write every member to a folder of its own."""
         folder = Path(folder)
+        check_saves_over(folder, "model.json", {"family"})
         for i, member in enumerate(self.members):
             member.save(folder / f"member-{i}")
         state = {"family": "ensemble", "member_family": self.family, "options": self.options}

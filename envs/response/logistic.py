@@ -11,7 +11,7 @@ from scipy.linalg.lapack import dpotrf, dpotri
 from copygym.envs.errors import UserError
 from copygym.envs.response.bilinear import Bilinear, newton_sums, sorted_by_cell, with_constant
 from copygym.envs.response.design import Actions, Counts, Sizes, action_matrix, block_width
-from copygym.envs.storage import read_arrays, read_json, write_arrays, write_json
+from copygym.envs.storage import check_saves_over, read_arrays, read_json, write_arrays, write_json
 from copygym.envs.weights import finite
 
 #: Precision of the coefficients that nothing shrinks: the constant, and hold's own.
@@ -115,6 +115,7 @@ class LogisticResponse:
     def save(self, folder: str | Path) -> None:
         """Write ``model.json`` and ``model.npz``."""
         folder = Path(folder)
+        check_saves_over(folder, "model.json", {"family"}, "model.npz")
         write_arrays(folder / "model.npz", {"beta": self.beta, "covariance": self.covariance})
         state = {
             "family": "logistic",

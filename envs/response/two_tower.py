@@ -13,7 +13,7 @@ from torch import nn
 
 from copygym.envs.errors import UserError
 from copygym.envs.response.design import Actions, Counts, Sizes, action_matrix, block_width
-from copygym.envs.storage import read_json, write_bytes, write_json
+from copygym.envs.storage import check_saves_over, read_json, write_bytes, write_json
 from copygym.envs.weights import check_safetensors, load_weights
 
 
@@ -152,6 +152,7 @@ class TwoTowerResponse:
     def save(self, folder: str | Path) -> None:
         """Write ``model.json`` and ``model.safetensors``."""
         folder = Path(folder)
+        check_saves_over(folder, "model.json", {"family"}, "model.safetensors")
         weights = {k: v.numpy() for k, v in self._fitted().state_dict().items()}
         blob = save(weights)
         write_bytes(folder / "model.safetensors", blob)

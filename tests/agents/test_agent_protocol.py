@@ -242,7 +242,7 @@ def test_bandits_do_not_import_torch():
 
 def test_saving_an_agent_loses_no_file_of_the_user_s(tmp_path):
     (tmp_path / "agent.json").write_text('{"mine": 1}')
-    with pytest.raises(UserError, match="which is of no saved agent"):
+    with pytest.raises(UserError, match="which copygym did not save there"):
         UniformAgent().save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["agent.json"]
     assert (tmp_path / "agent.json").read_text() == '{"mine": 1}'

@@ -1,6 +1,7 @@
 """A folder with a model in it: its code, kernels, pickles and other models are left alone."""
 
 import json
+import os
 import socket
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from copygym.agents.copywriter.models import load_copywriter, read_model
 from copygym.agents.copywriter.writer import Copywriter
 from copygym.envs.errors import UserError
-from copygym.envs.modelfolder import check_model_folder, nothing_fetched, reading
+from copygym.envs.modelfolder import check_configs, check_model_folder, nothing_fetched, reading
 from copygym.envs.text import SentenceEncoder, default_cache
 from copygym.rewards.ctr_encoders import FrozenFeatures
 
@@ -55,6 +56,16 @@ def test_code_of_a_model_is_not_run(folder, no_network):
         FrozenFeatures(str(folder))
     assert not (folder / "PWNED").exists()
     assert no_network == []
+
+
+def test_layers_without_end_and_pipes_are_refused_before_anything_is_made(folder):
+    (folder / "config.json").write_text(json.dumps({"num_hidden_layers": 10**9}))
+    with pytest.raises(UserError, match="num_hidden_layers=1000000000, more than 1,000 layers"):
+        check_configs(folder)
+    (folder / "config.json").write_text("{}")
+    os.mkfifo(folder / "added_tokens.json")
+    with pytest.raises(UserError, match=r"added_tokens.json is a pipe or a device"):
+        check_configs(folder)
 
 
 @pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])

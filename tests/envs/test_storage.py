@@ -3,6 +3,9 @@
 import multiprocessing
 from pathlib import Path
 
+import pytest
+
+from copygym.envs.errors import UserError
 from copygym.envs.storage import cache_home, whole_folder
 from copygym.envs.written import LIST
 
@@ -49,3 +52,31 @@ def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
     assert cache_home() == tmp_path / "mine"
     monkeypatch.delenv("COPYGYM_HOME")
     assert cache_home() == tmp_path / ".cache" / "copygym"
+
+
+def test_saving_file_by_file_writes_over_nothing_but_an_earlier_save(tmp_path, users):
+    """``users.json`` and ``model.json`` are names that anybody's file may have."""
+    from copygym.envs.fitted import load_users, save_users
+    from copygym.envs.text import LsaEncoder, SentenceEncoder
+
+    saves = {
+        "users.json": lambda folder: save_users(users, folder),
+        "tables.npz": lambda folder: save_users(users, folder),
+        "population.parquet": lambda folder: save_users(users, folder),
+        "text.json": LsaEncoder(4).save,
+        "text.npz": LsaEncoder(4).save,
+    }
+    for name, save in saves.items():
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        with pytest.raises(UserError, match=rf"holds '{name}', which copygym did not save there"):
+            save(folder)
+        assert [p.name for p in folder.iterdir()] == [name]
+        assert (folder / name).read_text() == "mine"
+    (tmp_path / "text-json" / "text.json").write_text('{"mine": 1}')
+    with pytest.raises(UserError, match=r"holds 'text\.json'"):
+        SentenceEncoder("a/b").save(tmp_path / "text-json")
+    for _ in range(2):
+        save_users(users, tmp_path / "users")
+    assert len(load_users(tmp_path / "users")) == len(users)

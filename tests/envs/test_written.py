@@ -1,5 +1,6 @@
 """What copygym writes over, renames or removes is what it wrote; all else is the user's."""
 
+import os
 import re
 
 import pytest
@@ -86,7 +87,7 @@ def test_drafts_of_killed_saves_go_and_only_those(ours):
         "deep/.b.json.k07ipxu3.tmp",
         "models/.judge.0tx5ovi9.tmp/weights",
         "models/..judge.0tx5ovi9.tmp.0a1b2c3d.tmp/weights",
-        "models/.judge.0tx5ovi9.old/weights",
+        "models/.judge.0a1b2c3d.old/weights",
     )
     mine = (".mine.abcdefgh.tmp", "a.json.tmp", ".a.json.tmp", "deep/.a.json.abcdefgh.tmp")
     for name in (*drafts, *mine):
@@ -158,3 +159,34 @@ def test_hidden_names_are_new_and_found_again(tmp_path):
     assert list(written.siblings(run, "new")) == [draft]
     (tmp_path / ".run [1].zzzzzzzz.new").symlink_to(tmp_path)
     assert list(written.siblings(run, "new")) == [draft]
+
+
+def test_a_list_that_is_a_link_or_a_pipe_is_none(tmp_path):
+    """Else what is written into a stranger's folder would be noted in a file of the user's."""
+    mine = tmp_path / "notes.txt"
+    mine.write_text("mine\n")
+    for make in (lambda path: path.symlink_to(mine), os.mkfifo, lambda path: path.mkdir()):
+        folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        make(folder / written.LIST)
+        (folder / "notes.txt").write_text("theirs")
+        write_text(folder / "a.json", "{}")
+        assert not written.listed(folder)
+        assert "notes.txt" in written.foreign(folder)
+        with pytest.raises(UserError, match="is a link, a pipe or a folder"):
+            written.keep_list(folder)
+    assert mine.read_text() == "mine\n"
+
+
+def test_nothing_is_written_through_a_link_in_a_folder_of_ours(ours, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "b.json").write_text("mine")
+    (ours / "deep" / "b.json").unlink()
+    (ours / "deep").rmdir()
+    (ours / "deep").symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match="deep is a link"):
+        write_text(ours / "deep" / "b.json", "ours")
+    with pytest.raises(UserError, match="deep is a link"):
+        save(ours / "deep" / "model", "x.json")
+    assert tree(tmp_path / "mine") == ["b.json"]
+    assert (tmp_path / "mine" / "b.json").read_text() == "mine"

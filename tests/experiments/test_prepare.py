@@ -198,7 +198,10 @@ def test_a_lost_part_is_noticed_and_made_again(tmp_path, storefront, monkeypatch
     [
         (["mail.csv", "--out=o"], "mail.csv: there is no such file; did you mean 'mails.csv'?"),
         (["mails.csv"], "the following arguments are required: --out"),
-        (["mails.csv", "--out=o", "--partitions=0"], "--partitions 0: a log has at least 1 part."),
+        (
+            ["mails.csv", "--out=o", "--partitions=0"],
+            "--partitions 0: a log has 1 to 100,000",
+        ),
         (
             ["mails.csv", "--out=o", "--engine=spark"],
             "unknown engine 'spark': choose one of",
@@ -240,6 +243,23 @@ def test_another_source_or_other_options(tmp_path, table):
     (out / "preparation.json").write_text(json.dumps(manifest | {"format": 2}))
     with pytest.raises(UserError, match="format 2 is not the 1 that this copygym writes"):
         ClickLog.read(out)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("partitions", "x"), ("partitions", 10**12), ("partitions", 0), ("source", 7),
+        ("parts", {"part-00000.parquet": 1}), ("parts", {"part-00000.parquet": {"bytes": "1"}}),
+        ("notes", None), ("complete", "yes"),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_was_edited_is_one_sentence(tmp_path, storefront, entry, value):
+    out = tmp_path / "out"
+    manifest = prepare(storefront, out, partitions=2)
+    (out / "preparation.json").write_text(json.dumps(manifest | {entry: value}))
+    for read in (lambda: ClickLog.read(out), lambda: prepare(storefront, out)):
+        with pytest.raises(UserError, match=r"preparation.json has .*: it is damaged"):
+            read()
 
 
 def test_without_ray_the_extra_is_named(tmp_path, table, monkeypatch):

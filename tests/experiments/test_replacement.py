@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import pytest
 
@@ -212,3 +213,14 @@ def test_a_run_killed_as_it_wrote_its_first_file_starts_again(tmp_path):
 def write_mine(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("mine")
+
+
+def test_a_hidden_copy_of_a_run_that_the_user_named_by_its_day_stays(tmp_path):
+    play(tmp_path / "r", OLD)
+    copies = [f".r.20240102.{ending}" for ending in ("old", "new", "gone")]
+    for name in copies:
+        shutil.copytree(tmp_path / "r", tmp_path / name)
+    play(tmp_path / "r", NEW, overwrite=True)
+    play(tmp_path / "r", NEW)
+    assert names(tmp_path) == [*sorted(copies), "r"]
+    assert all(read_run(tmp_path / name)[1]["seed"] == 0 for name in copies)

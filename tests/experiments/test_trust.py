@@ -1,10 +1,12 @@
 """A stranger's run folder: what it names is not run, imported or unpickled, by any command."""
 
 import json
+import os
 import pickle
 import re
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from copygym.experiments import run as app
 from copygym.experiments.evaluate_runs import sources_of
 from copygym.experiments.folder import read_run
 from copygym.experiments.stages import instantiated
+from copygym.experiments.tracking import LocalFiles
 
 SMALL = (
     "experiment=delivery", "agent=uniform", "tiny=true", "tracker=disabled", "learn.steps=200",
@@ -365,3 +368,71 @@ def test_pages_of_a_hostile_result_are_inert(evil, capsys):
         assert "](javascript" not in text or page == "report.html"
         assert "\x1b" not in text
         assert "alert(1)" in text
+
+
+PIPES = (
+    "run.json", "result.json", "manifest.json", "stages/data.json", "users/proxy/fitted.json",
+    "users/proxy/population.parquet", "agents/uniform__learned/agent.json",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PIPES)
+def test_a_pipe_or_a_device_among_a_folder_s_files_is_refused(evil, name, capsys):
+    """Whoever opens a pipe that nobody writes to waits for ever."""
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        (evil / name).unlink()
+        make(evil / name)
+        for command in (["evaluate"], ["evaluate", "--saved"], ["report"]):
+            refused(capsys, *command, evil, match="is a pipe or a device")
+        with pytest.raises(UserError, match="is a pipe or a device"):
+            load_agent(evil / "agents" / "uniform__learned") if "agents" in name else read_run(evil)
+
+
+def test_an_array_that_asks_for_any_memory_is_damaged(evil, capsys):
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (100000000000000,), }\n"
+    npy = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(evil / "users" / "proxy" / "response.npz", "w") as archive:
+        archive.writestr("revenue.npy", npy)
+    refused(capsys, "evaluate", evil, match="response.npz is not a readable npz")
+
+
+def test_numbers_that_ask_for_any_memory_are_one_sentence(evil, capsys):
+    change(evil, lambda state: state["config"]["evaluation"].update(episodes=10**13))
+    refused(capsys, "evaluate", evil, match="there is not enough memory .*: ask for less")
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("name", ["stages", "agents", "users", "tables", "figures"])
+def test_a_run_that_goes_on_writes_through_no_link(evil, tmp_path, name, listed):
+    """A link in a stranger's folder leads to a file of the user's, or to a folder of theirs."""
+    config = json.loads((evil / "run.json").read_text())["config"]
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (evil / "result.json").unlink()
+    shutil.rmtree(evil / name)
+    (evil / name).symlink_to(mine)
+    if name == "agents":
+        shutil.rmtree(evil / "stages" / "learn")
+    if not listed:
+        (evil / ".copygym-files").unlink()
+    change(evil, lambda state: state.update(state="started"))
+    with pytest.raises(UserError, match="is a link, through which nothing is written"):
+        app.execute(config, evil, ["run"], {"group": "g", "job_type": "j", "name": "n"})
+    assert list(mine.iterdir()) == []
+
+
+def test_metrics_are_appended_to_no_file_that_a_link_leads_to(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "thesis.txt").write_text("mine\n")
+    (tmp_path / "run" / "metrics.jsonl").symlink_to(tmp_path / "thesis.txt")
+    with pytest.raises(UserError, match="is a link, through which nothing is written"):
+        LocalFiles(tmp_path / "run").log("learn/x", {"reward": 1.0}, 1)
+    assert (tmp_path / "thesis.txt").read_text() == "mine\n"
+
+
+def test_a_folder_does_not_say_where_the_synthetic_log_is_kept(evil, tmp_path, capsys):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    change(evil, lambda state: state["config"]["data"].update(path=str(mine)))
+    assert cli.main(["evaluate", str(evil), "--users", "5"]) == 0
+    assert list(mine.iterdir()) == []

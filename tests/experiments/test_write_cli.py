@@ -1,13 +1,16 @@
 """``copygym write``: copy for a table of briefs, and one sentence for what is wrong with it."""
 
 import csv
+import gzip
 import io
+import os
 import re
 
 import pytest
 
 from copygym.envs.errors import UserError
 from copygym.experiments.cli import main as cli_main
+from copygym.experiments.files import check_output
 from copygym.experiments.write_cli import brief_rows, load_trained, main, read_briefs
 
 
@@ -203,3 +206,43 @@ def test_wrong_arguments_are_named(model, briefs, option, value, message):
     arguments = {"--model": str(model), "--briefs": str(briefs)} | {option: value}
     with pytest.raises(UserError, match=re.escape(message)):
         main([part for pair in arguments.items() for part in pair])
+
+
+def test_an_output_takes_the_place_of_nothing_but_an_earlier_output(model, briefs, tmp_path):
+    mine = tmp_path / "thesis.csv"
+    mine.write_text("chapter,words\n1,5000\n")
+    (tmp_path / "link.csv").symlink_to(mine)
+    before = briefs.read_bytes()
+    os.mkfifo(tmp_path / "pipe.csv")
+    told = {
+        mine: "is no earlier output of this command",
+        tmp_path / "link.csv": "is no earlier output of this command",
+        briefs: "is the file that is read",
+        tmp_path / "pipe.csv": "is a pipe or a device",
+    }
+    arguments = ["--model", str(model), "--briefs", str(briefs), "--output"]
+    for path, message in told.items():
+        with pytest.raises(UserError, match=message):
+            main([*arguments, str(path)])
+    assert mine.read_text() == "chapter,words\n1,5000\n"
+    assert briefs.read_bytes() == before
+    (tmp_path / "empty.csv").touch()
+    for name in ("copy.csv", "copy.csv", "empty.csv"):  # the same command twice is no mistake
+        assert main([*arguments, str(tmp_path / name)]) == 0
+
+
+def test_every_command_knows_its_own_outputs(tmp_path):
+    outputs = {
+        "scored.csv": (b"text,score,probability\na,1,0.5\n", {"columns": ("score", "probability")}),
+        "scored.csv.gz": (gzip.compress(b"score,probability\n"), {"columns": ("score",)}),
+        "sweep.yaml": (b"name: x\nprogram: copygym\n", {"holds": "program: copygym"}),
+        "fidelity.md": (b"# Fidelity cards\n\n", {"holds": "# Fidelity cards"}),
+    }
+    for name, (content, signs) in outputs.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        check_output(path, **signs)
+        for other in (b"my notes", gzip.compress(b"my notes"), b"\x1f\x8b damaged"):
+            path.write_bytes(other)
+            with pytest.raises(UserError, match="is no earlier output"):
+                check_output(path, **signs)

@@ -195,3 +195,15 @@ def test_features_that_are_one_hot_are_shown_as_values(style):
 
 def test_invisible_characters_go():
     assert clean_data("a\u200bb\u202ec\u0000d\u00ade") == "abcde"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 1 / 0 }}", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "{{ 'a' * 10**13 }}",
+        "{% include '/etc/passwd' %}", "{{ cycler.__init__.__globals__.os.system('true') }}",
+    ],
+)  # fmt: skip
+def test_a_template_that_fails_as_a_program_is_one_sentence(template):
+    with pytest.raises(UserError, match="cannot show a user's message"):
+        PromptStyle(make_tokenizer(template), 400)
