@@ -46,6 +46,7 @@ _OTHERS = {
     b"7z\xbc\xaf": "a 7z archive",
     b"PARE": "an encrypted Parquet file",
 }
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _JSON = re.compile(rb"\{\s*[\"}]|\[\s*[\[{\"\]]")
 _MARKUP = re.compile(rb"<(\?xml|!doctype|html)\b", re.IGNORECASE)
 _UTF8 = ("utf-8", "utf8", "utf_8", "u8", "utf-8-sig", "utf_8_sig")
@@ -102,10 +103,13 @@ def _content_of(path: Path, _: tuple[int, ...]) -> Content:
 
 
 def _refuse_others(path: Path, head: bytes) -> None:
-    what = next((name for begin, name in _OTHERS.items() if head.startswith(begin)), None)
+    # A header of text may begin like one of them: PARENT, BZh.
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    is_text = re.fullmatch(rb"[A-Za-z\d ]+", head[:4]) and not _NO_TEXT.search(head)
+    begins = (name for begin, name in _OTHERS.items() if head.startswith(begin))
+    what = None if is_text else next(begins, None)
     if head.startswith(b"PK\x03\x04"):
         what = _zipped(path)
-    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if _JSON.match(text):
         what = "JSON"
     elif _MARKUP.match(text):
