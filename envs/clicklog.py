@@ -174,6 +174,11 @@ class ClickLog:
         """Return the log with more notes for the report."""
         return ClickLog(self.frame, self.name, self.synthetic, (*self.notes, *notes), self.source)
 
+    def without_notes(self, *beginnings: str) -> ClickLog:
+        """Return the log without the notes that begin so: what a dataset's card says already."""
+        notes = tuple(note for note in self.notes if not note.startswith(beginnings))
+        return ClickLog(self.frame, self.name, self.synthetic, notes, self.source)
+
     def filter(self, condition: pl.Expr) -> ClickLog:
         """Return the rows where ``condition`` holds."""
         return self.with_frame(self.frame.filter(condition))

@@ -103,11 +103,12 @@ def _content_of(path: Path, _: tuple[int, ...]) -> Content:
 
 
 def _refuse_others(path: Path, head: bytes) -> None:
+    what = None
     # A header of text may begin like one of them: PARENT, BZh.
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    is_text = re.fullmatch(rb"[A-Za-z\d ]+", head[:4]) and not _NO_TEXT.search(head)
-    begins = (name for begin, name in _OTHERS.items() if head.startswith(begin))
-    what = None if is_text else next(begins, None)
+    begins = (begin for begin in _OTHERS if head.startswith(begin))
+    if (begin := next(begins, None)) and (_NO_TEXT.search(head) or not begin.isalnum()):
+        what = _OTHERS[begin]
     if head.startswith(b"PK\x03\x04"):
         what = _zipped(path)
     if _JSON.match(text):
