@@ -38,7 +38,7 @@ _OTHERS = {
     b"ARROW1": "an Arrow file",
     b"FEA1": "a Feather file",
     b"Obj\x01": "an Avro file",
-    b"SQLite format 3": "an SQLite database",
+    b"SQLite format 3\0": "an SQLite database",
     b"%PDF": "a PDF",
     b"\x28\xb5\x2f\xfd": "a zstd archive",
     b"BZh": "a bzip2 archive",
