@@ -86,8 +86,8 @@ def open_csv(
         if other and not detect:
             raise UserError(
                 f"{path}, row 1: one column only (is another separator needed?); columns are "
-                f"separated by {other!r}; say so by --separator {other!r} (data.separator for "
-                "runs)."
+                f"separated by {other!r}; say so by --separator {other!r} "
+                f"""('data.separator="{repr(other)[1:-1]}"' for runs)."""
             )
         if other:
             separator = other
