@@ -264,7 +264,8 @@ class _Reading:
         separator = self.dialect.separator
         said = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has"
         if len(fields) > len(names) == 1:
-            way = "are there lines before the header, such as a title? Remove them"
+            way = f"quote values that hold the separator {separator!r}, or remove lines before the "
+            way += "header, such as a title"
         elif len(fields) == len(names) + 1 and not fields[-1].strip():
             way = f"the row ends with the separator {separator!r}: end the header with it as well"
         elif len(fields) > len(names) and re.search(rf'{re.escape(separator)}[ \t]+"', line):

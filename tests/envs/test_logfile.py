@@ -354,7 +354,7 @@ def test_a_link_that_leads_nowhere_is_named_as_one(tmp_path):
 @pytest.mark.parametrize(
     ("text", "way_out"),
     [
-        ("All campaigns\na,b\n1,2\n", "are there lines before the header, such as a title"),
+        ("All campaigns\na,b\n1,2\n", "or remove lines before the header, such as a title"),
         ("a,b\n1,2,\n", "the row ends with the separator ',': end the header with it as well"),
         ('a, b\n1, "x, y"\n', "blanks before a quote mark make it an ordinary character"),
         ("a,b\n1,2,3\n", "quote values that hold the separator"),
