@@ -7,6 +7,7 @@ per-impression logs (n = 1) and aggregated A/B tests share one schema.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,9 @@ from copygym.envs.logschema import SCHEMA, Source, is_feature, require_columns, 
 from copygym.envs.preparedlog import prepared_parts
 
 __all__ = ["SCHEMA", "ClickLog", "pseudonymise"]
+
+#: A row as notes name it.
+_ROW = re.compile(r"row \d+")
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,11 @@ class ClickLog:
             frame, mapped = arrange(table.frame, source, constants or {}, empty or {}, ignore)
             typed, found = validate(frame, source, infer_features=table.text, time_zone=time_zone)
         earlier = prepared_parts(file) if file.is_dir() else None
-        told = [*notes, *table.notes, *mapped, *found, *(earlier[1] if earlier else ())]
+        before = earlier[1] if earlier else ()
+        # The rows of a prepared log stand in another order; what was said of them is said once.
+        said = {_ROW.sub("row", note) for note in before}
+        found = [note for note in found if _ROW.sub("row", note) not in said]
+        told = [*notes, *table.notes, *mapped, *found, *before]
         name = name or file.name.split(".")[0]
         return cls(typed, name, False, tuple(dict.fromkeys(told)), str(file))
 
@@ -173,6 +181,11 @@ class ClickLog:
     def with_notes(self, *notes: str) -> ClickLog:
         """Return the log with more notes for the report."""
         return ClickLog(self.frame, self.name, self.synthetic, (*self.notes, *notes), self.source)
+
+    def without_notes(self, *beginnings: str) -> ClickLog:
+        """Return the log without the notes that begin so: what a dataset's card says already."""
+        notes = tuple(note for note in self.notes if not note.startswith(beginnings))
+        return ClickLog(self.frame, self.name, self.synthetic, notes, self.source)
 
     def filter(self, condition: pl.Expr) -> ClickLog:
         """Return the rows where ``condition`` holds."""

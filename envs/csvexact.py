@@ -263,7 +263,14 @@ class _Reading:
     def _wrong_width(self, row: int, fields: list[str], names: list[str], line: str) -> RowFault:
         separator = self.dialect.separator
         said = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has"
-        if len(fields) > len(names):
+        if len(fields) > len(names) == 1:
+            way = f"quote values that hold the separator {separator!r}, or remove lines before the "
+            way += "header, such as a title"
+        elif len(fields) == len(names) + 1 and not fields[-1].strip():
+            way = f"the row ends with the separator {separator!r}: end the header with it as well"
+        elif len(fields) > len(names) and re.search(rf'{re.escape(separator)}[ \t]+"', line):
+            way = "blanks before a quote mark make it an ordinary character: remove these blanks"
+        elif len(fields) > len(names):
             way = f"quote values that hold the separator {separator!r}"
         elif not line.endswith(("\n", "\r")):
             way = "the file ends in the middle of this row, so fetch or export it again"

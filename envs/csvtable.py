@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import re
@@ -85,8 +86,8 @@ def open_csv(
         if other and not detect:
             raise UserError(
                 f"{path}, row 1: one column only (is another separator needed?); columns are "
-                f"separated by {other!r}; say so by --separator {other!r} (data.separator for "
-                "runs)."
+                f"separated by {other!r}; say so by --separator {other!r} "
+                f"""('data.separator="{repr(other)[1:-1]}"' for runs)."""
             )
         if other:
             separator = other
@@ -137,7 +138,7 @@ def _sample(path: Path, file: Path) -> str:
     """
     with open_bytes(file) as stream:
         head = stream.read(_SAMPLE)
-        empty = not head.strip() and not stream.read(1)
+        empty = not head.removeprefix(codecs.BOM_UTF8).strip() and not stream.read(1)
     if empty:
         raise UserError(f"{path} is empty; it needs a header and at least one row.")
     if len(head) == _SAMPLE and b"\n" in head:
@@ -261,8 +262,9 @@ def _exact_table(path: Path, found: Exact, form: Form, dialect: Dialect, notes: 
         )
     count, after = found.blank
     if count:
+        first = f"after row {after} first" if after else "before the header first"
         notes.append(
-            f"{count:,} blank line{'s' * (count != 1)} (after row {after} first) "
+            f"{count:,} blank line{'s' * (count != 1)} ({first}) "
             f"{'are' if count != 1 else 'is'} skipped and not counted as rows."
         )
     if found.returns:

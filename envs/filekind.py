@@ -38,7 +38,7 @@ _OTHERS = {
     b"ARROW1": "an Arrow file",
     b"FEA1": "a Feather file",
     b"Obj\x01": "an Avro file",
-    b"SQLite format 3": "an SQLite database",
+    b"SQLite format 3\0": "an SQLite database",
     b"%PDF": "a PDF",
     b"\x28\xb5\x2f\xfd": "a zstd archive",
     b"BZh": "a bzip2 archive",
@@ -46,6 +46,7 @@ _OTHERS = {
     b"7z\xbc\xaf": "a 7z archive",
     b"PARE": "an encrypted Parquet file",
 }
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _JSON = re.compile(rb"\{\s*[\"}]|\[\s*[\[{\"\]]")
 _MARKUP = re.compile(rb"<(\?xml|!doctype|html)\b", re.IGNORECASE)
 _UTF8 = ("utf-8", "utf8", "utf_8", "u8", "utf-8-sig", "utf_8_sig")
@@ -102,10 +103,14 @@ def _content_of(path: Path, _: tuple[int, ...]) -> Content:
 
 
 def _refuse_others(path: Path, head: bytes) -> None:
-    what = next((name for begin, name in _OTHERS.items() if head.startswith(begin)), None)
+    what = None
+    # A header of text may begin like one of them: PARENT, BZh.
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    begins = (begin for begin in _OTHERS if head.startswith(begin))
+    if (begin := next(begins, None)) and (_NO_TEXT.search(head) or not begin.isalnum()):
+        what = _OTHERS[begin]
     if head.startswith(b"PK\x03\x04"):
         what = _zipped(path)
-    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if _JSON.match(text):
         what = "JSON"
     elif _MARKUP.match(text):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -178,6 +179,7 @@ def first_row(frame: pl.LazyFrame, where: pl.Expr, show: tuple[str, ...]) -> dic
 
 def shorten(value: Any) -> Any:
     """Return the value as a message quotes it: long text is cut."""
+    value = str(value) if isinstance(value, Decimal) else value
     return value[:40] + "..." if isinstance(value, str) and len(value) > 40 else value
 
 

@@ -66,6 +66,11 @@ def _too_large(name: str, dtype: pl.DataType) -> pl.Expr:
     return digits & whole(name, dtype).is_null()
 
 
+def _is_whole(dtype: pl.DataType) -> bool:
+    """Tell whether a column holds whole numbers, as databases' NUMBER(38, 0) does as well."""
+    return dtype.is_integer() or (isinstance(dtype, pl.Decimal) and dtype.scale == 0)
+
+
 def _texts(schema: Mapping[str, pl.DataType]) -> list[str]:
     return [name for name, dtype in schema.items() if is_feature(name) and is_text(dtype)]
 
@@ -90,7 +95,7 @@ def feature_counts(schema: Mapping[str, pl.DataType]) -> list[pl.Expr]:
         if is_feature(name) and not is_text(dtype):
             checks = _typed_checks(name, dtype)
             out += [check.bad.sum().alias(f"{name}:bad:{i}") for i, check in enumerate(checks)]
-            if dtype.is_integer():
+            if _is_whole(dtype) or dtype.is_decimal():
                 inexact = ~pl.col(name).is_between(-EXACT, EXACT)
                 out.append(inexact.fill_null(False).sum().alias(f"{name}:inexact"))
     return out
@@ -114,7 +119,7 @@ def _typed_checks(name: str, dtype: pl.DataType) -> list[Check]:
     if dtype.is_float():
         infinite = pl.col(name).is_infinite().fill_null(False)
         return [Check(name, infinite, "the value is infinite", "cap it")]
-    if dtype.is_integer():
+    if _is_whole(dtype):
         return [_large_check(name, dtype)]
     return []
 
@@ -192,10 +197,10 @@ class FeaturePlan:
         column = pl.col(name)
         if dtype.is_float():
             return column.fill_nan(None)
+        if dtype in (pl.UInt64, pl.Int128, pl.UInt128) or (dtype.is_decimal() and _is_whole(dtype)):
+            return column.cast(pl.Int64)
         if dtype.is_decimal():
             return column.cast(pl.Float64)
-        if dtype in (pl.UInt64, pl.Int128, pl.UInt128):
-            return column.cast(pl.Int64)
         if dtype.is_temporal():
             kind = pl.Duration("us") if isinstance(dtype, pl.Duration) else pl.Datetime("us")
             naive = column
@@ -238,7 +243,7 @@ class FeaturePlan:
             elif dtype.is_temporal():
                 what = "" if isinstance(dtype, pl.Duration) else " since 1970-01-01"
                 out.append(f"{where}: type {dtype} is read as a number, days{what}.")
-            counts_as_number = self.is_number(name) if is_text(dtype) else dtype.is_integer()
+            counts_as_number = self.is_number(name) if is_text(dtype) else not dtype.is_temporal()
             if counts_as_number and (large := self._count(name, "inexact")):
                 out.append(
                     f"{where}: {large:,} value{'s' if large > 1 else ''} beyond 2^53, which models "

@@ -51,12 +51,14 @@ def resolve_log_path(path: str | Path) -> Path:
         UserError: nothing is there, or a folder holds none, several or an unfinished one.
     """
     try:
-        path = Path(path).expanduser()
+        path = Path(path)
+        # A file of such a name comes before the home folder: spreadsheets call drafts ~name.
+        path = path if path.is_file() else path.expanduser()
         if path.is_file():
             return path
         there, folder = path.exists(), path.is_dir()
     except (OSError, RuntimeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = str(getattr(error, "strerror", None) or error).rstrip(".")
         raise UserError(f"{path} cannot be opened ({reason}); check the path.") from None
     if not there:
         raise _nothing_there(path)
@@ -82,6 +84,8 @@ def resolve_log_path(path: str | Path) -> Path:
 
 def _nothing_there(path: Path) -> UserError:
     parent = path.parent
+    if path.is_symlink():
+        return UserError(f"{path} is a link to a file that is not there; check where it leads.")
     hint = "check the path."
     with contextlib.suppress(OSError):
         names = sorted(p.name for p in parent.iterdir()) if parent.is_dir() else []
@@ -107,7 +111,11 @@ def log_files(path: Path) -> list[Path]:
 
 
 def separator_of(path: Path, separator: str | None) -> str:
-    """Return the column separator: as given, else a tab for .tsv files and a comma."""
+    """Return the column separator: as given, else a tab for .tsv files and a comma.
+
+    A tab may be written as ``\\t`` or ``tab``, since a shell passes it on so.
+    """
+    separator = "\t" if separator in ("\\t", "tab") else separator
     if separator is not None and (
         len(separator) != 1 or not separator.isascii() or separator in '\r\n"\0'
     ):

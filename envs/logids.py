@@ -31,21 +31,27 @@ from copygym.envs.logcolumns import (
 )
 from copygym.envs.lognumbers import count, empty_syntax
 
-#: Labels of a row that adds up the others, in lower case.
-TOTALS = (
-    "total", "totals", "grand total", "grand totals", "subtotal", "sub total", "sub-total", "sum",
-    "sums", "overall", "summe", "gesamt", "gesamtsumme", "gesamtergebnis", "zwischensumme",
-    "insgesamt", "total général", "total general", "totale", "suma", "totaal", "somme",
-)  # fmt: skip
-#: A total that says of what, as "Total: campaigns".
-_TOTAL_OF = r"^(?:grand )?totals?\s*[:(–-]"
-#: What people write for "nothing was sent", in lower case.
+#: Names of a row that adds up the others, whatever its counts.
+TOTAL = (
+    r"(?i)^[\s–—=_*-]*(?:grand |sub[- ]?|overall )?(?:totals?|sums?|overall|summe|insgesamt|totale"
+    r"|gesamt(?:summe|ergebnis)?|zwischensumme|teilergebnis|suma|somme|totaal|total g[eé]n[eé]ral"
+    r"|итого|合計|总计)[\s–—=_*.:-]*$"
+)
+#: A total that says of what, as "Total: campaigns"; a creative may be called so, too.
+TOTAL_OF = r"(?i)^(?:grand )?totals?\s*[:(–—-]\s*\S"
+#: What people write for "nothing was sent", in lower case, ...
 UNSENT = (
-    "no send", "no-send", "no_send", "nosend", "not sent", "not_sent", "unsent", "hold out",
-    "hold-out", "hold_out", "holdout", "on hold", "held", "control", "none", "nothing", "no mail",
-    "no email", "no e-mail", "no_email", "no message", "no treatment", "no_treatment", "no action",
-    "no contact", "null", "nil", "nan", "na", "n/a", "-", "--", "keine", "kein versand",
+    "held", "withheld", "suppressed", "unsent", "untreated", "control", "none", "nothing", "null",
+    "nil", "nan", "na", "n/a", "-", "--", "keine", "kein versand",
 )  # fmt: skip
+#: ... and in many spellings: on-hold, HOLD_1, hold out group; no_mail, not sent, do not contact.
+_NEAR_HOLD = (
+    r"(?i)^[\W\d_]*(?:on[\W_]*)?h[o0]ld(?:s|[\W_]*(?:out)?[\W_]*(?:group|arm|control)?)[\W\d_]*$"
+)
+_NOT_SENT = (
+    r"(?i)^(?:no|not|nothing|do[\W_]*n[o']?t)[\W_]*(?:sen[dt]|(?:e[\W_]*)?mails?|messages?|push|sms"
+    r"|contact(?:ed)?|treatment|treated|action)$"
+)
 #: An id that a spreadsheet has turned into a number: 1.2033E+17.
 _SCIENTIFIC = r"^[+-]?(?:\d[.,]\d+[eE]\+?\d{1,3}|\dE\+\d{1,3})$"
 _DECIMAL = r"^\d+\.0+$"
@@ -53,7 +59,7 @@ _DECIMAL = r"^\d+\.0+$"
 _FIFTEEN = r"^\d{15}0+$"
 _LONG = r"^\d{16,}$"
 #: An unnamed column that equals the others' sum from here on is no chance.
-_LARGE_TOTAL = 100
+_LARGE_TOTAL, _LEAST_CLICKS = 100, 20
 
 
 def _alternatives(words: Sequence[str]) -> str:
@@ -61,10 +67,10 @@ def _alternatives(words: Sequence[str]) -> str:
     return "|".join("".join(f"\\{c}" if c in ".?()-#[]*+" else c for c in w) for w in escaped)
 
 
-_WORDS = (*TOTALS, *UNSENT, *MISSING_WORDS, HOLD)
+_WORDS = (*UNSENT, *MISSING_WORDS)
 _PATTERN = (
-    rf"(?i)^[{BLANKS}]|[{BLANKS}]$|^(?:{_alternatives(_WORDS)})$|{_TOTAL_OF}|{_SCIENTIFIC}"
-    rf"|{_DECIMAL}|{_FIFTEEN}"
+    rf"(?i)^[{BLANKS}]|[{BLANKS}]$|^(?:{_alternatives(_WORDS)})$|{TOTAL}|{TOTAL_OF}|{_NEAR_HOLD}"
+    rf"|{_NOT_SENT}|{_SCIENTIFIC}|{_DECIMAL}|{_FIFTEEN}"
 )
 
 
@@ -125,10 +131,11 @@ def label_cast(name: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def _total_checks(name: str, schema: Mapping[str, pl.DataType]) -> list[Check]:
-    word = strip(name, schema[name]).str.to_lowercase()
-    total = word.is_in(TOTALS) | word.str.contains(_TOTAL_OF)
+    text, shown = strip(name, schema[name]), count("impressions", schema["impressions"])
+    total_of = text.str.contains(TOTAL_OF).fill_null(False)
+    total = text.str.contains(TOTAL) | (total_of & (shown >= shown.filter(~total_of).sum()))
     # A row of one impression adds nothing up, whatever it is called.
-    several = count("impressions", schema["impressions"]) > 1
+    several = shown > 1
     quoted = () if name == "user_id" else (name,)
     said = "the row adds up others" if name == "user_id" else "{0!r} is a row that adds up others"
     way_out = "remove that row, or give it another name if it is not their sum"
@@ -148,10 +155,16 @@ def _name_hints(name: str, schema: Mapping[str, pl.DataType]) -> list[Hint]:
     hints: list[Hint] = []
     if name in LABELS:
         hint((raw != text) & (text != ""), f"{value} has blanks around it, which were taken off")
+    shown = count("impressions", schema["impressions"])
+    hint(
+        text.str.contains(TOTAL_OF) & (shown > 1),
+        f"{value} is called like a row that adds up others; remove it if it does",
+    )
     if name == "creative_id":
         hint((word == HOLD) & (text != HOLD), f"{value} is read as 'hold': nothing was sent")
+        near = text.str.contains(_NEAR_HOLD) & (word != HOLD)
         hint(
-            word.is_in(UNSENT),
+            word.is_in(UNSENT) | near | text.str.contains(_NOT_SENT),
             f"{value} counts as a creative that was sent; write 'hold' if nothing was sent there",
         )
     hint(
@@ -191,11 +204,13 @@ def _refuse_unnamed_total(
 ) -> None:
     shown, clicked = found["sum:impressions"], found["sum:clicks"]
     largest, rows = found["largest"], found["rows"]
-    if 2 * largest != shown or rows < 3 or largest < _LARGE_TOTAL or not clicked:
+    if 2 * largest != shown or rows < 3 or largest < _LARGE_TOTAL or clicked < 2 * _LEAST_CLICKS:
         return
     half = (count("impressions", schema["impressions"]) == largest) & (
         count("clicks", schema["clicks"]).cast(pl.Int128) * 2 == clicked
     )
+    if "creative_id" in schema:
+        half &= label_cast("creative_id", schema["creative_id"]) != HOLD
     row = first_row(frame, half.fill_null(False), ())
     if row is not None and row[ROW] in (0, rows - 1):
         raise UserError(
@@ -312,8 +327,8 @@ def _repeat_note(frame: pl.LazyFrame, row_hash: pl.Expr, repeated: int, source: 
         .collect(engine="streaming")
     )
     first, last = twice["first"][0] + source.first_row, twice["last"][0] + source.first_row
-    rows = "row repeats" if repeated == 1 else "rows repeat"
+    rows, counts = ("row repeats", "counts") if repeated == 1 else ("rows repeat", "count")
     return (
         f"{repeated:,} {rows} an earlier one in every column (row {last} is row {first} again) "
-        "and counts too; if an export wrote rows twice, remove the repeats."
+        f"and {counts} too; if an export wrote rows twice, remove the repeats."
     )

@@ -5,6 +5,7 @@ A whole number never passes through float64, which holds only those up to 2**53.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,7 +81,11 @@ def whole(name: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def _whole(raw: pl.Expr, number: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    if not (is_text(dtype) or dtype.is_float() or dtype.is_decimal()):
+    if dtype.is_decimal():
+        # Databases export whole numbers as such; they are exact, whatever their size.
+        exact = raw.cast(pl.Int64, strict=False)
+        return pl.when(raw == exact).then(exact)
+    if not (is_text(dtype) or dtype.is_float()):
         return raw.cast(pl.Int64, strict=False)
     exact = (number == number.floor()) & (number.abs() < EXACT)
     rounded = pl.when(exact).then(number).cast(pl.Int64, strict=False)
@@ -257,16 +262,27 @@ def largest_impressions() -> pl.Expr:
 
 
 def sums(schema: Mapping[str, pl.DataType]) -> list[pl.Expr]:
-    """Return the sum of each count of a `parsed` frame, in 128 bits so that it cannot wrap."""
-    return [
+    """Return the sum of each count of a `parsed` frame, in 128 bits so that it cannot wrap.
+
+    Also the size of all revenue together, be it refunds.
+    """
+    out = [
         pl.col(_COUNT + name).cast(pl.Int128).sum().alias(f"sum:{name}")
         for name in COUNTS
         if name in schema
     ]
+    if "revenue" in schema:
+        out.append(pl.col(REAL + "revenue").abs().sum().alias("sum:revenue"))
+    return out
 
 
 def refuse_large_sums(found: Mapping[str, Any], source: Source) -> None:
-    """Raise where a column adds up to more than 64 bits hold."""
+    """Raise where a column of counts adds up to more than 64 bits hold, or revenue to no number."""
+    if math.isinf(found.get("sum:revenue") or 0):
+        raise UserError(
+            f"{source.label}, column {source.column('revenue')}: the values add up to more than a "
+            "number holds; are they amounts? Map the column that holds the revenue."
+        )
     for name in COUNTS:
         total = found.get(f"sum:{name}") or 0
         if total > LARGEST:

@@ -26,6 +26,7 @@ _FORMATS = (
 )
 #: An offset stands after a time; the end of a date such as -05 is none.
 _OFFSET = r"(?i):\d\d(?:[.,]\d+)?\s*(z|utc|gmt|[+-]\d\d(?::?\d\d)?)$"
+_DAY = r"^\d+-\d+-\d+$"
 _NAMED_UTC = r"(?i)\s*(?:utc|gmt)$"
 #: No click log is older or younger; 30-04-24 read as the year 30 is.
 _YEARS = (datetime(1900, 1, 1), datetime(2200, 1, 1))
@@ -36,7 +37,9 @@ def check_zone(name: str | None) -> None:
     if name is not None:
         try:
             zoneinfo.ZoneInfo(name)
-        except (KeyError, ValueError, OSError):
+            # polars knows fewer of them: not this machine's "localtime".
+            pl.Series([datetime(2000, 1, 1)]).dt.replace_time_zone(name)
+        except (KeyError, ValueError, OSError, pl.exceptions.ComputeError):
             raise UserError(
                 f"unknown time zone {name!r}: use an IANA name such as 'Europe/Berlin' or 'UTC'."
             ) from None
@@ -69,6 +72,15 @@ class TimestampPlan:
             return text.str.to_date(fmt, strict=False).cast(pl.Datetime("us"))
         return text.str.to_datetime(fmt, time_unit="us", strict=False)
 
+    def _is_day(self) -> pl.Expr | None:
+        """Return where a value is a date without a time; None: nowhere.
+
+        A day begins when its clocks do: in Chile or Egypt they skip a midnight every year.
+        """
+        if self.is_text:
+            return self.text.str.contains(_DAY)
+        return pl.lit(True) if self.dtype == pl.Date else None
+
     def parse(self, fmt: str) -> pl.Expr:
         """Return the UTC time read by one format; null where it doesn't fit."""
         if fmt == "%+" or fmt.endswith("z"):
@@ -81,6 +93,11 @@ class TimestampPlan:
             return naive.dt.replace_time_zone("UTC")
         when: Any = ambiguous
         local = naive.dt.replace_time_zone(self.zone, ambiguous=when, non_existent="null")
+        if (day := self._is_day()) is not None:
+            later = naive.dt.offset_by("1h").dt.replace_time_zone(
+                self.zone, ambiguous=when, non_existent="null"
+            )
+            local = pl.coalesce(local, pl.when(day).then(later))
         return local.dt.convert_time_zone("UTC")
 
     def expression(self) -> pl.Expr:

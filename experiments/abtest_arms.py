@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from copygym.envs.errors import UserError
+from copygym.envs.logids import TOTAL, TOTAL_OF
 from copygym.experiments.abtest_order import natural_key
 
 #: Names of a control, the surest first; a name may have more words, as in "control_v2".
@@ -22,13 +23,6 @@ CONTROLS = (
 #: Words that make a name of up to three words a control's.
 _WITHIN = {*CONTROLS[0], "baseline", "original", "placebo", "holdout"}
 _NO_TREATMENT = re.compile(r"no (e[- ]?mail|mail|message|treatment|contact|ad|change|send)s?")
-#: Names of a row of sums, whatever its counts.
-_TOTAL = re.compile(
-    r"[\s\-–—=_*]*(grand |sub-?|overall )?(totals?|sum|summe|gesamt(summe|ergebnis)?|insgesamt"
-    r"|zwischensumme|teilergebnis|totale|suma|somme|итого|合計|总计)"
-    r"([\s\-–—=_*.:]*|\s*[:(\-–—].*)",
-    re.I,
-)
 #: What tools write where there is no value.
 _MISSING = {"null", "nan", "n/a", "#n/a", "<na>", "undefined", "(not set)", "(null)", "(blank)"}
 #: Cyrillic and Greek letters that look like Latin ones.
@@ -147,7 +141,7 @@ def _refuse_missing(names: Sequence[str], where: str) -> None:
 
 def is_total(name: str) -> bool:
     """Return whether a name is that of a row of sums, such as Total or Summe."""
-    return _TOTAL.fullmatch(name.strip()) is not None
+    return any(re.search(pattern, name.strip()) for pattern in (TOTAL, TOTAL_OF))
 
 
 def refuse_totals(

@@ -230,8 +230,8 @@ def read_test(
 
 def read_counts(
     path: Path, columns: Columns, separator: str | None = None, encoding: str = "utf-8"
-) -> pl.DataFrame:
-    """Return units by test and arm: ``test``, ``arm``, ``units``.
+) -> tuple[pl.DataFrame, bool]:
+    """Return units by test and arm (``test``, ``arm``, ``units``), and whether these are sums.
 
     Units are users where there is a column of users, else impressions, else rows. An empty
     ``columns.arm`` takes the column "arm" or, in a file without one, every row as an arm. Tests are
@@ -258,7 +258,10 @@ def read_counts(
     grouped = frame.group_by("test", "arm", maintain_order=True).agg(
         units.cast(pl.Int64).alias("units")
     )
-    return _in_order(grouped, f"{path}, column {columns.arm}") if columns.arm else grouped
+    summed = columns.user is None and columns.impressions is not None
+    if columns.arm:
+        grouped = _in_order(grouped, f"{path}, column {columns.arm}")
+    return grouped, summed
 
 
 def _in_order(grouped: pl.DataFrame, where: str) -> pl.DataFrame:

@@ -44,12 +44,14 @@ def audited_file(
     """
     columns = Columns(arm=arm or "", test=test, impressions=impressions, user=user)
     tests: dict[str, dict[str, float]] = {}
-    for name, arm_name, units in read_counts(path, columns, separator, encoding).iter_rows():
+    counted, summed = read_counts(path, columns, separator, encoding)
+    for name, arm_name, units in counted.iter_rows():
         tests.setdefault(name, {})[arm_name] = float(units)
     for name, arms in tests.items():
         units_A = np.array(list(arms.values()))
-        # Few units may be half of all by chance.
-        counts = {} if weights is not None or units_A.max() < _MANY else {"units": units_A}
+        # Few units may be half of all by chance; users and rows are counted here, and no sums.
+        known = weights is not None or units_A.max() < _MANY or not summed
+        counts = {} if known else {"units": units_A}
         named = list(weights) if isinstance(weights, Mapping) else []
         refuse_totals(list(arms), counts, partial(_place, path, name), named)
     return tests

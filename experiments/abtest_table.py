@@ -9,8 +9,12 @@ import numpy as np
 import polars as pl
 
 from copygym.envs.errors import UserError
+from copygym.envs.logcolumns import is_text
 from copygym.envs.logfile import is_csv, open_table, readable
+from copygym.envs.lognumbers import FALSE, TRUE
 from copygym.experiments.abtest import MOST_COUNT
+
+_WORDS = dict.fromkeys(TRUE, "1") | dict.fromkeys(FALSE, "0")
 
 
 @dataclass(frozen=True)
@@ -118,10 +122,14 @@ class Numbers:
                 "any other outcome of a user by --value."
             )
         raw = self.table[name]
-        if raw.dtype == pl.String:
+        kind = raw.dtype
+        if kind.is_nested() or kind.is_temporal() or kind in (pl.Binary, pl.Object):
+            raise UserError(f"{self.path}, column {name}: type {kind} is no number; write numbers.")
+        if is_text(kind):
+            raw = raw.cast(pl.String)
             # Booleans are written as words by most tools.
-            words = raw.str.strip_chars().str.to_lowercase().replace({"true": "1", "false": "0"})
-            cast = words.cast(pl.Float64, strict=False)
+            cast = raw.str.strip_chars().str.to_lowercase().replace(_WORDS)
+            cast = cast.cast(pl.Float64, strict=False)
         else:
             cast = raw.cast(pl.Float64, strict=False)
         values = cast.fill_null(np.nan).to_numpy()
@@ -135,7 +143,10 @@ class Numbers:
         if len(bad):
             shown = raw[int(bad[0])]
             shown = "nothing" if shown in (None, "") else repr(shown)
-            raise UserError(f"{self.place(bad[0], name)}: {shown} is not {wanted}.")
+            raise UserError(
+                f"{self.place(bad[0], name)}: {shown} is not {wanted}; write plain digits, 0 where "
+                "there was nothing."
+            )
         if whole and values.sum() > MOST_COUNT:
             top = int(values.argmax())
             raise UserError(

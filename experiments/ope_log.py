@@ -125,6 +125,8 @@ def decisions(
             f"{where}, column {outcome}: all {len(frame):,} rows are 0; there is nothing to "
             "estimate a policy's value from."
         )
+    if outcome == "clicks":
+        log.require_outcomes()
     unit = (
         frame["user_id"].rank("dense").to_numpy().astype(np.int64) if log.has("user_id") else None
     )

@@ -78,7 +78,7 @@ def how_to_write(override: str | None) -> str:
     whole = re.fullmatch(r"""(["'])(.*)\1""", value, re.DOTALL)
     suggested = f"{key}={quoted(whole[2] if whole else value)}"
     # Lists with a hole and calls are no names that lack quotes.
-    odd = not re.search(r"\w", value)
+    odd = not re.search(r"\w", value) and key != "data.separator"
     listed = odd or value.endswith(",") or ",," in value or re.fullmatch(r"\w+\(.*\)", value)
     if not sign or not value or listed or suggested == override or not _readable(suggested):
         return "write KEY=VALUE."

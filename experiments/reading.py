@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,9 @@ def log_arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 def told(options: argparse.Namespace) -> list[str]:
     """Return the options of `add_log_options` that were given, as on a command line."""
-    words = [f"--map {pair}" for pair in options.map] + [f"--set {pair}" for pair in options.set]
+    given = {"--map": options.map, "--set": options.set, "--empty": options.empty}
+    given["--ignore"] = options.ignore
+    words = [f"{option} {shlex.quote(value)}" for option in given for value in given[option]]
     words += [f"--separator {options.separator!r}"] if options.separator else []
     words += [f"--encoding {options.encoding}"] if options.encoding != "utf-8" else []
     return words + ([f"--time-zone {options.time_zone}"] if options.time_zone else [])

@@ -104,11 +104,12 @@ def load(path: str | Path | None = None) -> ClickLog:
         pl.col("Y").alias("clicks"),
         *(pl.col(column).alias(name) for column, name in (PROFILE | CONTEXT).items()),
     )
-    notes = (*CARD.faults, *table.notes)
-    return ClickLog.from_frame(
+    log = ClickLog.from_frame(
         frame,
         name=CARD.name,
-        notes=notes,
+        notes=(*CARD.faults, *table.notes),
         source=source,
         infer_features=True,
     )
+    # Of the file as published the card says that rows repeat, and its ages are groups.
+    return log.without_notes("column user_age, row 411: value '50plus'", "74 rows repeat")

@@ -9,8 +9,8 @@ import polars as pl
 from copygym.envs.clicklog import ClickLog
 from copygym.envs.datasets.card import Card, find_file
 from copygym.envs.errors import UserError
+from copygym.envs.logcolumns import Source, first_row, is_missing
 from copygym.envs.logfile import open_table, readable
-from copygym.envs.logschema import Source, first_row
 
 CARD = Card(
     name="mind",
@@ -72,6 +72,7 @@ def load(path: str | Path | None = None, history: bool = False) -> ClickLog:
     ]
     shown, articles = (table.frame for table in tables)
     _check(shown, articles, behaviors, news)
+    _check_articles(shown, articles, behaviors, news)
     clicked_before = pl.col("history").fill_null("").str.strip_chars()
     length = clicked_before.str.split(" ").list.len().cast(pl.Int64)
     rows = shown.with_columns(shown=pl.col("impressions").str.split(" ")).explode("shown")
@@ -98,13 +99,20 @@ def load(path: str | Path | None = None, history: bool = False) -> ClickLog:
         pl.col("subcategory").alias("context_subcategory"),
     )
     notes = (*CARD.faults, *(note for table in tables for note in table.notes))
-    return ClickLog.from_frame(frame, name=CARD.name, notes=notes, source=str(behaviors))
+    log = ClickLog.from_frame(frame, name=CARD.name, notes=notes, source=str(behaviors))
+    return log.without_notes("column context_impression: its type is text")  # the slate's id
 
 
 def _check(shown: pl.LazyFrame, articles: pl.LazyFrame, behaviors: Path, news: Path) -> None:
     """Check row by row of the file, before an impression becomes many rows."""
     source = Source(str(behaviors))
     with readable(behaviors):
+        bad = first_row(shown, is_missing("user_id", pl.String()), ())
+        if bad:
+            raise UserError(
+                f"{source.at(bad['__row__'], 'user_id')}: the id is empty; use the file as "
+                "published."
+            )
         labelled = pl.col("impressions").fill_null("").str.contains(r"^\S+-[01]( \S+-[01])*$")
         bad = first_row(shown, ~labelled, ("impressions",))
         if bad:
@@ -127,3 +135,25 @@ def _check(shown: pl.LazyFrame, articles: pl.LazyFrame, behaviors: Path, news: P
                 f"{Source(str(news)).at(bad['__row__'], 'title')}: the title is empty; use the "
                 "file as published, with eight tab-separated columns."
             )
+
+
+def _check_articles(
+    shown: pl.LazyFrame, articles: pl.LazyFrame, behaviors: Path, news: Path
+) -> None:
+    """Refuse articles that were shown and have no title, or several."""
+    way_out = "use behaviors.tsv and news.tsv of the same part, as published"
+    with readable(behaviors):
+        titles = articles.group_by("news_id").agg(titles=pl.col("title").n_unique())
+        ids = shown.select(pl.col("impressions").str.split(" ").explode().str.head(-2).unique())
+        lost = ids.join(titles, left_on="impressions", right_on="news_id", how="anti")
+        missing = lost.select(pl.len(), pl.col("impressions").min()).collect(engine="streaming")
+        twice = titles.filter(pl.col("titles") > 1).select(pl.col("news_id").min())
+        several = twice.collect(engine="streaming").item()
+    number, first = missing.row(0)
+    if number:
+        raise UserError(
+            f"{behaviors}: {number:,} of the articles shown ({first!r} first) "
+            f"{'is' if number == 1 else 'are'} not in {news.name}; {way_out}."
+        )
+    if several is not None:
+        raise UserError(f"{news}: article {several!r} has two titles; {way_out}.")

@@ -287,6 +287,8 @@ def test_coupon_real_file(data_folder):
     frame = datasets.load("coupon", data_folder / "coupon").collect()
     assert frame.height == 12_684 and frame["user_id"].n_unique() == 567
     assert frame["clicks"].mean() == pytest.approx(0.5684, abs=1e-4)
+    notes = datasets.load("coupon", data_folder / "coupon").notes
+    assert notes == datasets.card("coupon").faults  # which say all that is odd about the file
 
 
 # --- mind
@@ -324,6 +326,22 @@ def test_mind_names_rows_without_labels_and_bad_times(tmp_path):
         datasets.load("mind", tmp_path)
     (tmp_path / "news.tsv").unlink()
     with pytest.raises(UserError, match=re.escape("holds no news.tsv*")):
+        datasets.load("mind", tmp_path)
+
+
+def test_mind_names_what_one_of_its_files_lacks(tmp_path):
+    put(tmp_path / "behaviors.tsv", BEHAVIORS)
+    put(tmp_path / "news.tsv", NEWS + NEWS)  # parts that were joined repeat articles
+    log = datasets.load("mind", tmp_path)
+    assert log.height == 3 and log.notes == datasets.card("mind").faults
+    put(tmp_path / "news.tsv", NEWS + NEWS.replace("Second", "Another"))
+    with pytest.raises(UserError, match=r"news.tsv: article 'N2' has two titles"):
+        datasets.load("mind", tmp_path)
+    put(tmp_path / "news.tsv", NEWS.splitlines(keepends=True)[0])
+    with pytest.raises(UserError, match=r"1 of the articles shown \('N2' first\) is not in news"):
+        datasets.load("mind", tmp_path)
+    put(tmp_path / "behaviors.tsv", BEHAVIORS.replace("\tU2\t", "\t\t"))
+    with pytest.raises(UserError, match="row 2, column user_id: the id is empty"):
         datasets.load("mind", tmp_path)
 
 

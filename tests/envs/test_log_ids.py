@@ -50,14 +50,21 @@ def test_hold_in_another_spelling_is_hold_and_named(tmp_path, name):
     assert any(f"column creative_id, row 4: value {name!r}" in note for note in log.notes)
 
 
-@pytest.mark.parametrize("name", ["no send", "none", "Control", "holdout", "-", "null"])
+NEAR_HOLD = [
+    "no send", "none", "Control", "holdout", "-", "null", "no_mail", "HOLD_1", "on-hold", "h0ld",
+    "hold (control)", "Hold-out group", "do not contact", "suppressed",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NEAR_HOLD)
 def test_a_near_miss_of_hold_is_named(tmp_path, name):
     (note,) = with_creative(tmp_path, name).notes
     assert f"column creative_id, row 4: value {name!r} counts as a creative that was sent" in note
 
 
 def test_creatives_that_only_resemble_hold_are_not_named(tmp_path):
-    assert with_creative(tmp_path, "holding").notes == ()
+    for name in ("holding", "hold the date", "household", "no regrets", "sendoff"):
+        assert with_creative(tmp_path, name).notes == ()
     assert with_creative(tmp_path, "hold").notes == ()
 
 
@@ -92,7 +99,17 @@ def test_a_word_for_a_missing_id_is_noted(tmp_path):
     assert "column user_id, row 2: a value stands where an id is missing" in note
 
 
-TOTALS = ["Total", "TOTAL", "Grand total", "Summe", "Total: campaigns", "Gesamtergebnis", "Overall"]
+TOTALS = [
+    "итого",
+    "--- Totals ---",
+    "Total",
+    "TOTAL",
+    "Grand total",
+    "Summe",
+    "Total: campaigns",
+    "Gesamtergebnis",
+    "Overall",
+]
 
 
 @pytest.mark.parametrize("label", TOTALS)
@@ -102,6 +119,21 @@ def test_a_row_called_total_is_refused(tmp_path, label, column):
     expected = f"row 4, column {column}: {label!r} is a row that adds up others"
     with pytest.raises(UserError, match=re.escape(expected)):
         read(tmp_path, rows, f"{column},impressions,clicks")
+
+
+def test_a_creative_whose_name_begins_with_total_is_read_and_noted_if_it_could_be_a_sum(tmp_path):
+    header = "creative_id,impressions,clicks"
+    rows = ["a,1000,30", "b,1100,45"]
+    for name in ("Total recall", "Totally new", "Total sale: -50%", "All"):
+        assert read(tmp_path, [*rows, f"{name},2100,71"], header).notes == ()
+    (note,) = read(tmp_path, [*rows, "Total: save big,900,75"], header).notes
+    assert "row 4: value 'Total: save big' is called like a row that adds up others" in note
+
+
+def test_an_arm_as_large_as_the_others_together_is_read_where_chance_explains_it(tmp_path):
+    header = "creative_id,impressions,clicks"
+    assert read(tmp_path, ["a,100,3", "b,100,4", "c,200,7"], header).height == 3
+    assert read(tmp_path, ["a,1000,30", "b,1000,45", "hold,2000,75"], header).height == 3
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])

@@ -2,6 +2,7 @@
 
 import re
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 
 import polars as pl
 import pytest
@@ -261,3 +262,30 @@ def test_a_map_that_shadows_a_column_or_reads_one_twice_is_noted(tmp_path):
     assert "column 'opened' is read as clicks and as conversions." in twice.notes
     own = read(tmp_path, text, columns={"conversions": "clicks"})
     assert "column 'clicks' is read as clicks and as conversions." in own.notes
+
+
+def decimals(*values, scale=0):
+    return pl.Series([Decimal(v) for v in values], dtype=pl.Decimal(38, scale))
+
+
+def test_whole_numbers_that_a_database_exports_as_decimals_are_exact(tmp_path):
+    codes = decimals("9007199254740993", "9007199254740992")
+    log = read_parquet(tmp_path, impressions=codes, user_account=codes)
+    want = [9007199254740993, 9007199254740992]
+    assert log.collect()["impressions"].to_list() == want
+    assert log.collect()["user_account"].to_list() == want
+    assert any("column user_account: 1 value beyond 2^53" in note for note in log.notes)
+    with pytest.raises(UserError, match="row 1, column user_account: value 1000000000000000000000"):
+        read_parquet(tmp_path, user_account=decimals("1e25", "2"))
+    with pytest.raises(UserError, match=r"row 2, column impressions: value 1\.50 is not a whole"):
+        read_parquet(tmp_path, impressions=decimals("2", "1.50", scale=2))
+
+
+def test_decimal_ids_are_quoted_as_the_file_has_them(tmp_path):
+    log = read_parquet(tmp_path, creative_id=decimals("1.0", "2.0", scale=1))
+    assert "row 1: value '1.0' looks like a whole number" in log.notes[0]
+
+
+def test_revenue_that_adds_up_to_no_number_is_refused(tmp_path):
+    with pytest.raises(UserError, match="column revenue: the values add up to more than a number"):
+        read_parquet(tmp_path, revenue=[1e308, 1e308])

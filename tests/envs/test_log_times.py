@@ -1,7 +1,7 @@
 """Times with any offset are read to UTC; what cannot be read is refused with its row."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
@@ -22,6 +22,21 @@ def read_parquet(tmp_path, *times, **options):
     series = times[0] if isinstance(times[0], pl.Series) else pl.Series(times)
     pl.DataFrame({"timestamp": series, "impressions": 1, "clicks": 0}).write_parquet(path)
     return ClickLog.read(path, **options)
+
+
+def test_a_day_whose_midnight_the_clocks_skip_begins_when_they_go_on(tmp_path):
+    zone = "America/Santiago"
+    wanted = [datetime(2024, 9, 8, 4, tzinfo=UTC)]
+    assert read(tmp_path, "2024-09-08", time_zone=zone).collect()["timestamp"].to_list() == wanted
+    log = read_parquet(tmp_path, date(2024, 9, 8), time_zone=zone)
+    assert log.collect()["timestamp"].to_list() == wanted
+    with pytest.raises(UserError, match="does not exist in America/Santiago"):
+        read(tmp_path, "2024-09-08 00:00:00", time_zone=zone)
+
+
+def test_a_zone_that_only_this_machine_knows_is_no_fault_of_the_file(tmp_path):
+    with pytest.raises(UserError, match="unknown time zone 'localtime'"):
+        read(tmp_path, "2024-09-08 10:00:00", time_zone="localtime")
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_blank_lines_are_skipped_and_said_except_where_they_are_rows(tmp_path):
     table = open_table(path)
     assert clicks(table) == WANTED
     assert table.notes == (
-        "4 blank lines (after row 0 first) are skipped and not counted as rows.",
+        "4 blank lines (before the header first) are skipped and not counted as rows.",
     )
     path.write_text("headline\none\n\nthree\n")
     assert scan(path).collect()["headline"].to_list() == ["one", None, "three"]
@@ -314,3 +314,53 @@ def test_a_file_that_changes_is_read_anew(tmp_path):
     assert ClickLog.read(path).height == 12
     put(path, rows=ROWS[:5])
     assert ClickLog.read(path).height == 5
+
+
+def test_a_byte_order_mark_alone_is_an_empty_file(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"\xef\xbb\xbf\r\n")
+    with pytest.raises(UserError, match="is empty"):
+        open_table(path)
+
+
+@pytest.mark.parametrize("tab", ["\t", "\\t", "tab"])
+def test_a_tab_may_be_named_as_a_message_and_a_shell_write_it(tmp_path, tab):
+    path = tmp_path / "log.csv"
+    path.write_text("impressions\tclicks\n1\t0\n")
+    with pytest.raises(UserError, match=re.escape(r"--separator '\t'")):
+        open_table(path)
+    assert open_table(path, separator=tab).frame.collect().height == 1
+
+
+@pytest.mark.parametrize("name", ["PARENT", "BZh", "FEA1", "ARROW1", "SQLite format 3"])
+def test_a_header_that_begins_like_another_format_is_text(tmp_path, name):
+    path = tmp_path / "log.csv"
+    path.write_text(f"{name},impressions,clicks\nx,1,0\n")
+    assert open_table(path).frame.collect().height == 1
+
+
+def test_a_file_called_as_somebody_at_home_is_that_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "~log.csv")
+    assert clicks(open_table("~log.csv")) == WANTED
+
+
+def test_a_link_that_leads_nowhere_is_named_as_one(tmp_path):
+    (tmp_path / "log.csv").symlink_to("gone.csv")
+    with pytest.raises(UserError, match="is a link to a file that is not there"):
+        open_table(tmp_path / "log.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "way_out"),
+    [
+        ("All campaigns\na,b\n1,2\n", "or remove lines before the header, such as a title"),
+        ("a,b\n1,2,\n", "the row ends with the separator ',': end the header with it as well"),
+        ('a, b\n1, "x, y"\n', "blanks before a quote mark make it an ordinary character"),
+        ("a,b\n1,2,3\n", "quote values that hold the separator"),
+    ],
+)
+def test_a_row_with_too_many_fields_is_told_what_it_may_be(tmp_path, text, way_out):
+    (tmp_path / "log.csv").write_text(text)
+    with pytest.raises(UserError, match=re.escape(way_out)):
+        open_table(tmp_path / "log.csv")

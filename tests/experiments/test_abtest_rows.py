@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from datetime import date
 
 import numpy as np
 import polars as pl
@@ -447,3 +448,25 @@ def test_a_plan_of_few_clicks_says_so(capsys):
     assert "Fewer than 10" not in page(capsys, "plan", "--baseline", "2%", "--lift", "10%")
     found = answer(capsys, "plan", "--baseline", "2%", "--lift", "10%", "--users", "1e6")
     assert found["users"] == 1_000_000
+
+
+def test_an_arm_with_as_many_users_as_the_others_together_is_no_sum_of_them(put, capsys):
+    arms = ["a", "b", "c", "c"] * 100
+    file = put(pl.DataFrame({"arm": arms, "user": range(400), "clicks": [0, 1] * 200}))
+    for options in ([], ["--user", "user"]):
+        (test,) = answer(capsys, "srm", file, *options)["tests"]
+        assert test["units"] == {"a": 100, "b": 100, "c": 200}
+
+
+@pytest.mark.parametrize("kind", [pl.Categorical, pl.Enum(["no", "yes"]), pl.String])
+def test_words_for_one_and_none_are_read_whatever_the_type_of_text(put, capsys, kind):
+    clicks = pl.Series(["yes", "no", "no", "no", "yes", "yes"] * 50).cast(kind)
+    file = put(pl.DataFrame({"arm": ["a", "b", "b"] * 100, "clicks": clicks}), "test.parquet")
+    means = [arm["mean"]["value"] for arm in answer(capsys, file)["arms"]]
+    assert means == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("value", [date(2024, 5, 1), b"1", [1]])
+def test_a_column_that_holds_no_numbers_is_refused_by_its_type(put, value):
+    table = pl.DataFrame({"arm": ["a", "b"] * 50, "clicks": [value] * 100})
+    refused("column clicks: type", put(table, "test.parquet"))

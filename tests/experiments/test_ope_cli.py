@@ -267,6 +267,7 @@ def test_logs_and_policies_are_read_with_the_same_options(tmp_path, capsys):
     ("change", "message"),
     [
         ({"clicks": pl.lit(0)}, "column clicks: all 6,000 rows are 0"),
+        ({"clicks": pl.lit(1)}, "every impression was clicked"),
         ({"creative_id": pl.lit("mail_a")}, "the log has 1 arm where at least 2"),
         ({"propensity": pl.lit(0.0)}, "value 0.0 lies outside (0, 1]"),
         ({"propensity": pl.lit(None, pl.Float64)}, "column propensity: the value is empty"),

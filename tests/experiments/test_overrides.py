@@ -109,3 +109,7 @@ def test_runs_that_start_in_one_second_have_folders_of_their_own(tmp_path, monke
     monkeypatch.setattr(app, "_began", [])
     assert app._reserved("outputs/b/now") == "outputs/b/now"
     assert not (tmp_path / "outputs" / "b").exists()
+
+
+def test_a_separator_on_the_command_line_is_shown_in_its_quotes():
+    assert how_to_write("data.separator=;").endswith("""as in 'data.separator=";"'.""")

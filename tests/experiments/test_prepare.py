@@ -330,3 +330,13 @@ def test_an_empty_folder_of_the_user_s_stays_when_the_log_is_refused(tmp_path):
     with pytest.raises(UserError):
         prepare(tmp_path / "bad.csv", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_was_said_of_rows_is_said_once_of_a_prepared_log(tmp_path):
+    rows = [f"u{i % 3},Hold-out,1,{i % 2}" for i in range(6)]
+    (tmp_path / "log.csv").write_text("\n".join(["user_id,creative_id,impressions,clicks", *rows]))
+    (tmp_path / "log.csv").open("a").write("\nu1,Hold-out,1,0\n")
+    assert main(["prepare", str(tmp_path / "log.csv"), "--out", str(tmp_path / "p")]) == 0
+    original, prepared = (ClickLog.read(tmp_path / name) for name in ("log.csv", "p"))
+    assert len(original.notes) == 2 and "repeat" in original.notes[1]
+    assert set(prepared.notes) == set(original.notes)
