@@ -40,7 +40,7 @@ def main_table(result: Mapping[str, Any]) -> Table:
     caption = (
         f"95% intervals over {result['users']:,} held-out users (bootstrap), "
         f"{result['horizon']} slots each. {result['judge']}{organic_remark(result['metrics'])}"
-        f"{_profit_remark(result)}"
+        f"{_profit_remark(result)}{_unsubscribe_remark(result)}"
     )
     return policy_table(result, MAIN, "metrics", caption)
 
@@ -82,6 +82,13 @@ def _profit_remark(result: Mapping[str, Any]) -> str:
     if any(text.startswith(unknown) for text in result.get("assumptions", ())):
         return " Profit is 0 as the log records no revenue and a send costs nothing."
     return " Profit is 0 as nobody happened to buy anything; its interval does not tell who would."
+
+
+def _unsubscribe_remark(result: Mapping[str, Any]) -> str:
+    """Return that unsubscribes are an assumption, where the log records none."""
+    if not any("the log records no unsubscribes" in text for text in result.get("assumptions", ())):
+        return ""
+    return " Unsubscribes are declared and not measured, as the log records none."
 
 
 def _organic(metrics: Mapping[str, Any]) -> bool:
@@ -130,7 +137,9 @@ def _comparison(result: Mapping[str, Any]) -> Section:
 def _more_metrics(result: Mapping[str, Any]) -> Section:
     organic = _organic(result["metrics"])
     keys = tuple(key for key in _OUTCOMES if key != "organic_per_user" or organic)
-    outcomes = policy_table(result, keys, "metrics", "Per user over the whole horizon.")
+    outcomes = policy_table(
+        result, keys, "metrics", f"Per user over the whole horizon.{_bought(result)}"
+    )
     variety = policy_table(
         result,
         _VARIETY,
@@ -140,6 +149,13 @@ def _more_metrics(result: Mapping[str, Any]) -> Section:
         "differ; novelty: self-information under the log's popularity.",
     )
     return Section("More outcomes, and variety", (), (outcomes, variety))
+
+
+def _bought(result: Mapping[str, Any]) -> str:
+    unknown = "the log records no conversions"
+    if not any(text.startswith(unknown) for text in result.get("assumptions", ())):
+        return ""
+    return " CVR and revenue are 0 as the log records no conversions."
 
 
 def learning_section(result: Mapping[str, Any]) -> Section | None:
@@ -218,9 +234,18 @@ def _segments(result: Mapping[str, Any]) -> Section | None:
         )
         for segment, entry in result["segments"].items()
     )
-    caption = "Clicks per user by segment, 95% intervals over its users; the largest segments."
+    caption = (
+        "Clicks per user by segment, 95% intervals over its users; the largest segments."
+        f"{segment_remark(result)}"
+    )
     table = Table(("segment", "users", *names), rows, caption)
     return Section("By segment", (), (table,))
+
+
+def segment_remark(result: Mapping[str, Any]) -> str:
+    """Return what a caption says of the columns whose values name the segments."""
+    columns = result.get("segment_by")
+    return f" Segments are by {' | '.join(columns)}." if columns else ""
 
 
 def fidelity_section(result: Mapping[str, Any]) -> Section | None:
@@ -248,9 +273,14 @@ def fidelity_section(result: Mapping[str, Any]) -> Section | None:
             ("AUC", _triple(card["auc"]), "0.5"),
             ("ECE", _triple(card["ece"], 5), f"{card['ece_floor']:.5f} (perfect model)"),
         ),
-        "Skill: share of the base rate's loss that is removed. Intervals: 95%, users as clusters.",
+        "Skill: share of the base rate's loss that is removed. Intervals: 95%, users as clusters. "
+        "That of the ECE leans upwards, as resamples carry the noise twice; compare the value "
+        "itself with what noise alone makes of a perfect model.",
     )
-    groups = [_group_table(card, kind) for kind in dict.fromkeys(g["kind"] for g in card["groups"])]
+    by = segment_remark(result)
+    groups = [
+        _group_table(card, kind, by) for kind in dict.fromkeys(g["kind"] for g in card["groups"])
+    ]
     points = tuple(card["effects"])
     pictures = (_calibration(card),) if card["curve"] else ()
     return Section("How real are the simulated users?", text, (scores, *groups), pictures, points)
@@ -270,7 +300,7 @@ def _calibration(card: Mapping[str, Any]) -> Picture:
     return calibration_figure("calibration", caption, curve)
 
 
-def _group_table(card: Mapping[str, Any], kind: str, largest: int = 8) -> Table:
+def _group_table(card: Mapping[str, Any], kind: str, by: str, largest: int = 8) -> Table:
     groups = [g for g in card["groups"] if g["kind"] == kind]
     inside = sum(g["real"][1] <= g["simulated"] <= g["real"][2] for g in groups)
     shown = sorted(groups, key=lambda g: -g["impressions"])[:largest]
@@ -293,6 +323,8 @@ def _group_table(card: Mapping[str, Any], kind: str, largest: int = 8) -> Table:
         f"By {kind}: {inside} of {len(groups)} simulated rates lie in the real one's 95% interval"
         f"{'' if len(shown) == len(groups) else f'; the {len(shown)} largest are shown'}."
     )
+    if kind == "segment":
+        caption += by
     if kind != "channel" and any(g["name"] == HOLD for g in card["groups"]):
         caption += f" {ORGANIC_TOO}"
     return Table((kind, "simulated rate %", "real rate %", "impressions"), rows, caption)
