@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,8 @@ def main_table(result: Mapping[str, Any]) -> Table:
     """Return CTR, clicks, profit and unsubscribes by policy with intervals."""
     caption = (
         f"95% intervals over {result['users']:,} held-out users (bootstrap), "
-        f"{result['horizon']} slots each. {result['judge']}{organic_remark(result['metrics'])}"
-        f"{_profit_remark(result)}{_unsubscribe_remark(result)}"
+        f"{result['horizon']} slots each. {result['judge']}"
+        f"{remarks(result['metrics'], result.get('assumptions', ()))}"
     )
     return policy_table(result, MAIN, "metrics", caption)
 
@@ -59,36 +59,33 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
     return found
 
 
-def organic_remark(metrics: Mapping[str, Any]) -> str:
-    """Return what a caption says of clicks without a send; nothing where there are none.
+def remarks(metrics: Mapping[str, Any], assumptions: Collection[str]) -> str:
+    """Return what a caption says of clicks without a send, and of what the log does not record.
 
     Args:
         metrics: policy -> metric -> estimate.
+        assumptions: of the simulated users.
     """
-    if not _organic(metrics):
-        return ""
-    return (
-        " CTR: clicks on sends, over sends. Clicks per user also count organic ones, made in slots "
-        "in which nothing was sent."
-    )
+    said = _profit_remark(metrics, assumptions)
+    if _organic(metrics):
+        said = (
+            " CTR: clicks on sends, over sends. Clicks per user also count organic ones, made in "
+            f"slots in which nothing was sent.{said}"
+        )
+    if any("the log records no unsubscribes" in text for text in assumptions):
+        said += " Unsubscribes are declared and not measured, as the log records none."
+    return said
 
 
-def _profit_remark(result: Mapping[str, Any]) -> str:
+def _profit_remark(metrics: Mapping[str, Any], assumptions: Collection[str]) -> str:
     """Return why all profits are 0, where they are: an interval of zeros is no knowledge."""
     money = ("revenue_per_user", "cost_per_user")
-    if any(by[key]["value"] for by in result["metrics"].values() for key in money):
+    if any(by[key]["value"] for by in metrics.values() for key in money):
         return ""
     unknown = ("the log records no conversions", "the log records no revenue")
-    if any(text.startswith(unknown) for text in result.get("assumptions", ())):
+    if any(text.startswith(unknown) for text in assumptions):
         return " Profit is 0 as the log records no revenue and a send costs nothing."
     return " Profit is 0 as nobody happened to buy anything; its interval does not tell who would."
-
-
-def _unsubscribe_remark(result: Mapping[str, Any]) -> str:
-    """Return that unsubscribes are an assumption, where the log records none."""
-    if not any("the log records no unsubscribes" in text for text in result.get("assumptions", ())):
-        return ""
-    return " Unsubscribes are declared and not measured, as the log records none."
 
 
 def _organic(metrics: Mapping[str, Any]) -> bool:
