@@ -93,7 +93,12 @@ def rewarded(reward: RewardShape, outcome: Outcome) -> tuple[np.ndarray, dict[st
 
 def _numbers(reward: RewardShape, values: Any, n: int, which: str) -> np.ndarray:
     try:
-        numbers = np.asarray(values, dtype=np.float64)
+        if np.iscomplexobj(values):
+            raise TypeError
+        if isinstance(values, np.ma.MaskedArray):
+            values = values.astype(np.float64).filled(np.nan)
+        # A copy: a function may give the same array at every step.
+        numbers = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise UserError(
             f"the reward {_name(reward)} returned {type(values).__name__}{which}; it must return "

@@ -158,8 +158,12 @@ def arms_from_values(names: Sequence[str], arm_N: Any, value_N: Any) -> Arms:
         raise UserError(f"unit {bad[0]}: the value is {value[bad[0]]}; give a finite number.")
     units = np.bincount(arm, minlength=len(names))
     safe = np.maximum(units, 1)
+    last = np.zeros(len(names))
+    last[arm] = value
+    varies = np.bincount(arm, value != last[arm], len(names)) > 0
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = np.bincount(arm, value, len(names)) / safe
+        # The mean of 0.1, 0.1, ... is not 0.1 to the last digit, and that is no variance.
+        mean = np.where(varies, np.bincount(arm, value, len(names)) / safe, last)
         square = np.bincount(arm, (value - mean[arm]) ** 2, len(names))
     if not np.isfinite(square).all():
         raise UserError(
@@ -196,6 +200,8 @@ class Comparison:
         few: too few clicks (or units with another value than the usual one) for the normal
             approximation that the interval rests on.
         exact: ``p`` is exact for few of them.
+        look: name of the earlier look whose ``p`` it is; empty where it is the last one's.
+        difference_then: of the means at that look.
         note: why the lift is missing, or what to beware of; empty where all is well.
     """
 
@@ -208,6 +214,8 @@ class Comparison:
     few: bool = False
     note: str = ""
     exact: bool = False
+    look: str = ""
+    difference_then: float = 0.0
 
 
 def compare(
@@ -349,7 +357,7 @@ def few_words(arms: Arms, exact: bool) -> str:
     if arms.events is not None and not arms.events.alike:
         test = "a permutation test's"
     return f"fewer than {FIRST_LOOK} {arms.rare_what} in an arm: " + (
-        f"p is {test}, the interval a rough one" if exact else "do not rely on it"
+        f"p is {test} and decides, the interval is a rough one" if exact else "do not rely on it"
     )
 
 

@@ -27,6 +27,7 @@ from copygym.experiments.bootstrap import Estimate
 
 #: Looks that a note names from either end.
 _SHOWN_LOOKS = 3
+_CLAIMS = ("better", "worse")
 _BANDIT_NOTES = (
     "means are by inverse propensity scores, because a bandit biases those of what was shown.",
     "rows are taken to be in the order of time.",
@@ -183,15 +184,36 @@ def _ratio(arms: Arms, test: TestFile, question: Question) -> dict[str, Any]:
 
 
 def _comparison(found: Comparison, question: Question, clicks: bool) -> dict[str, Any]:
+    verdict = _verdict(found, question, clicks)
     return {
         "arm": found.arm,
         "difference": found.difference.to_dict(),
         "lift": None if found.lift is None else found.lift.to_dict(),
         "p": found.p,
         "p_adjusted": found.p_adjusted,
-        "verdict": _verdict(found, question, clicks),
-        "note": found.note,
+        "verdict": verdict,
+        "note": "; ".join(filter(None, [found.note, _disagreement(found, verdict, question)])),
     }
+
+
+def _disagreement(found: Comparison, verdict: str, question: Question) -> str:
+    """Say why a verdict is not what the interval says, where it is not; else nothing."""
+    apart = not found.difference.low <= 0 <= found.difference.high
+    claimed = verdict in _CLAIMS
+    turned = claimed and apart and (verdict == "better") != (found.difference.value > 0)
+    if found.few or (apart == claimed and not turned):
+        return ""
+    if claimed and found.look:
+        return (
+            f"the verdict is that of look {found.look}, where p was least; the interval is the "
+            "last look's and has come back, so see whether the effect is passing"
+        )
+    if claimed:
+        return (
+            "the verdict is by the adjusted p, whose steps claim more than the interval, which "
+            "holds for all arms together"
+        )
+    return "the verdict is by the adjusted p; the interval is of this comparison alone"
 
 
 def _verdict(found: Comparison, question: Question, clicks: bool) -> str:
@@ -199,7 +221,8 @@ def _verdict(found: Comparison, question: Question, clicks: bool) -> str:
         # Where clicks (or buyers) are too few, only an exact test may claim anything.
         if found.few and not found.exact:
             return f"too few {'clicks' if clicks else 'events'} to say"
-        return "better" if found.difference.value > 0 else "worse"
+        difference = found.difference_then if found.look else found.difference.value
+        return "better" if difference > 0 else "worse"
     return "no clear difference"
 
 
@@ -226,15 +249,18 @@ def _with_earlier_looks(
     found: list[Comparison], looks: list[dict[str, Any]], question: Question
 ) -> list[Comparison]:
     """Return comparisons whose p-values are the least of all looks, as always-valid ones may be."""
-    lowest = [min(look["comparisons"][place]["p"] for look in looks) for place in range(len(found))]
-    p = [min(low, entry.p) for low, entry in zip(lowest, found, strict=True)]
     if question.adjust == "bh":
         return found  # e-BH holds for e-values of one look, not for their maximum
-    adjusted = adjusted_p(p, question.adjust if len(found) > 1 else "none")
-    return [
-        replace(entry, p=p[index], p_adjusted=float(adjusted[index]))
-        for index, entry in enumerate(found)
-    ]
+    decided = []
+    for place, entry in enumerate(found):
+        look = min(looks, key=lambda one: one["comparisons"][place]["p"])
+        then = look["comparisons"][place]
+        if then["p"] < entry.p:
+            value = then["difference"]["value"]
+            entry = replace(entry, p=then["p"], look=look["look"], difference_then=value)
+        decided.append(entry)
+    adjusted = adjusted_p([e.p for e in decided], question.adjust if len(found) > 1 else "none")
+    return [replace(e, p_adjusted=float(adjusted[place])) for place, e in enumerate(decided)]
 
 
 def _bandit(test: TestFile, question: Question) -> dict[str, Any]:

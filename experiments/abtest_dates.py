@@ -8,6 +8,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from copygym.experiments.abtest_calendar import CALENDARS, FILLERS, MONTHS, WEEKDAYS, words
+
 _DAY = 86_400
 #: Orders of day, month and year by the mark between them; the usual ones first.
 _USUAL = {
@@ -17,26 +19,6 @@ _USUAL = {
     ".": (("dmy",), ("mdy",)),
 }
 _LETTERS = {"y": "year", "m": "month", "d": "day"}
-
-
-def _names(*languages: str) -> dict[str, int]:
-    """Return full and short names -> place, from lists of full names."""
-    known: dict[str, int] = {}
-    for language in languages:
-        for place, name in enumerate(language.split()):
-            for short in (name, name[:3], name[:2] if len(language.split()) == 7 else name):
-                known.setdefault(short, place)
-    return known
-
-
-WEEKDAYS = _names(
-    "monday tuesday wednesday thursday friday saturday sunday",
-    "montag dienstag mittwoch donnerstag freitag samstag sonntag",
-) | {"tues": 1, "thur": 3, "thurs": 3, "sonnabend": 5}
-MONTHS = _names(
-    "january february march april may june july august september october november december",
-    "januar februar märz april mai juni juli august september oktober november dezember",
-) | {"sept": 8, "mrz": 2, "maerz": 2, "jänner": 0}
 
 
 @dataclass(frozen=True)
@@ -59,11 +41,6 @@ class Reading:
         """Return the place of every name among the different keys."""
         place = {key: rank for rank, key in enumerate(sorted(set(self.keys)))}  # type: ignore[type-var]
         return [place[key] for key in self.keys]
-
-
-def words(name: str) -> list[str]:
-    """Return the words of a name without case, dots and digits."""
-    return re.findall(r"[^\W\d_]+", name.casefold())
 
 
 # ------------------------------------------------------------------ times of the day
@@ -238,29 +215,48 @@ def _without_year(
 
 
 def named_dates(names: Sequence[str]) -> list[Reading]:
-    """Read dates with a month's name and one or two numbers: 5 May, May 5, 2024, Jan-24."""
-    months, numbers, seconds = [], [], []
+    """Read dates with a month's name and one or two numbers: 5 May, May 5, 2024, Jan-24, 1er mai.
+
+    The names are of one language; several that know them all are several readings.
+    """
+    dates: list[str] = []
+    seconds: list[float] = []
     for name in names:
         clock = re.search(r"\s(\d{1,2}:\d{2}.*|\d{1,2}\s*[ap]\.?m\.?)$", name, re.I)
-        second = 0.0
-        if clock:
-            time = _seconds(clock[1])
-            if time is None:
-                return []
-            name, second = name[: clock.start()], time
-        found = words(re.sub(r"(?<=\d)(st|nd|rd|th)\b", "", name, flags=re.I))
-        named = [w for w in found if w in MONTHS]
-        rest = [
-            w for w in found if w not in MONTHS and w not in WEEKDAYS and w not in ("of", "the")
-        ]
-        digits = re.findall(r"\d+", name)
-        if len(named) != 1 or rest or not 1 <= len(digits) <= 2:
+        time = 0.0 if clock is None else _seconds(clock[1])
+        if time is None:
             return []
-        months.append(MONTHS[named[0]] + 1)
-        numbers.append(digits)
-        seconds.append(second)
-    if len({len(digits) for digits in numbers}) > 1:
+        dates.append(name if clock is None else name[: clock.start()])
+        seconds.append(time)
+    found = [_words_of_date(date) for date in dates]
+    numbers = [re.findall(r"\d+", date) for date in dates]
+    if not 1 <= len(numbers[0]) <= 2 or len({len(digits) for digits in numbers}) > 1:
         return []
+    readings: list[Reading] = []
+    for calendar in CALENDARS:
+        months = [
+            calendar.months[w[0]] + 1 for w in found if len(w) == 1 and w[0] in calendar.months
+        ]
+        if len(months) == len(names):
+            readings += _with_months(months, numbers, seconds)
+    return readings
+
+
+def _words_of_date(date: str) -> list[str]:
+    """Return the words of a date but for weekdays and such as "of"; the month is to be left."""
+    found = words(re.sub(r"(?<=\d)(st|nd|rd|th|er|º|ª)\b", "", date, flags=re.I))
+    if len(found) > 1:
+        found = [w for w in found if w not in FILLERS]
+    if len(found) > 1:
+        found = [w for w in found if w in MONTHS or w not in WEEKDAYS]
+    if len(found) == 2 and found[0] in WEEKDAYS:
+        found = found[1:]  # mar. 5 mars: a Tuesday
+    return found
+
+
+def _with_months(
+    months: Sequence[int], numbers: Sequence[Sequence[str]], seconds: Sequence[float]
+) -> list[Reading]:
     if len(numbers[0]) == 2:
         return _day_and_year(months, numbers, seconds)
     only = [digits[0] for digits in numbers]

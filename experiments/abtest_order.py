@@ -15,16 +15,14 @@ from itertools import pairwise
 from typing import Any
 
 from copygym.envs.errors import UserError
+from copygym.experiments.abtest_calendar import CALENDARS, FILLERS, MONTHS, WEEKDAYS, words
 from copygym.experiments.abtest_dates import (
-    MONTHS,
-    WEEKDAYS,
     Reading,
     compact_dates,
     dates,
     named_dates,
     pairs_of_numbers,
     times,
-    words,
 )
 
 #: Names that a message shows.
@@ -33,8 +31,12 @@ _SHOWN = 3
 _LONGEST_DAYS = 731
 _YEARS = range(1900, 2101)
 #: A range such as "5/1 - 5/7" stands where it begins.
-_RANGE = re.compile(r"(.+?)\s+(?:-|–|—|to|bis)\s+(.+)|([\d./]+[./][\d./]+)\s?[-–—]\s?([\d./]+)")
-_WEEKLIKE = {"w", "wk", "week", "kw", "woche", "q", "quarter", "quartal", "h", "m", "month"}
+_RANGE = re.compile(
+    r"(.+?)\s+(?:-|–|—|to|bis|au|al|a|tot)\s+(.+)|([\d./]+[./][\d./]+)\s?[-–—]\s?([\d./]+)"
+    r"|(\d{4}-\d\d?-\d\d?)\s?/\s?(\d{4}-\d\d?-\d\d?)"
+)
+_WEEKS = {"w", "wk", "week", "kw", "woche", "semaine", "sem", "semana", "settimana", "uke", "vecka"}
+_WEEKLIKE = {*_WEEKS, "q", "quarter", "quartal", "trimestre", "t", "h", "m", "month", "s"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def ordered(names: Sequence[str], where: str) -> Order:
     """
     plain = [unicodedata.normalize("NFKC", name).strip() for name in names]
     ranges = [_RANGE.fullmatch(name) for name in plain]
-    starts = [(found[1] or found[3]).strip() for found in ranges if found is not None]
+    starts = [(found[1] or found[3] or found[5]).strip() for found in ranges if found is not None]
     if len(set(starts)) == len(plain):
         plain = starts
     bare = [_without_weekday(name) for name in plain]
@@ -81,12 +83,20 @@ def ordered(names: Sequence[str], where: str) -> Order:
 
 def _without_weekday(name: str) -> str:
     """Return a name without the weekday before or behind it, which says nothing new of a date."""
+    if not re.search(r"\d", name):
+        return name
     found = words(name)
-    if re.search(r"\d", name) and found and found[0] in WEEKDAYS and name[0].isalpha():
-        name = re.sub(r"^[^\W\d_]+\.?,?\s+", "", name)
-    if re.match(r"\d", name) and found and found[-1] in WEEKDAYS:
+    if name[0].isalpha() and found and _only_weekday(found[0], found[1:]):
+        name = re.sub(r"^[^\W\d_]+(-feira)?\.?,?\s+", "", name)
+        found = words(name)
+    if name[0].isdigit() and found and _only_weekday(found[-1], found[:-1]):
         name = re.sub(r"[\s,(]+[^\W\d_]+\.?\)?$", "", name)
     return name
+
+
+def _only_weekday(word: str, others: Sequence[str]) -> bool:
+    # Mar is March, and a Tuesday in French: it is one where another month stands beside it.
+    return word in WEEKDAYS and (word not in MONTHS or not MONTHS.isdisjoint(others))
 
 
 def natural_key(name: str) -> tuple[Any, ...]:
@@ -110,7 +120,7 @@ def _order(names: Sequence[str], reading: Reading) -> Order:
     first: dict[int, str] = {}
     for name, rank in zip(names, ranks, strict=True):
         first.setdefault(rank, name)
-    caution = reading.caution
+    caution = reading.caution or _turned(names, ranks, reading)
     joined = next(((first[r], n) for n, r in zip(names, ranks, strict=True) if first[r] != n), None)
     if joined:
         said = f"{joined[0]!r} and {joined[1]!r} are one look, written in two ways."
@@ -120,6 +130,19 @@ def _order(names: Sequence[str], reading: Reading) -> Order:
         dict(zip(names, ranks, strict=True)),
         reading.by,
         caution,
+    )
+
+
+def _turned(names: Sequence[str], ranks: Sequence[int], reading: Reading) -> str:
+    """Return a caution where the file has bare numbers as days or weeks over the end of a year."""
+    if "number" not in reading.by or reading.days is not None or len(ranks) < 3:
+        return ""
+    start = ranks.index(0)
+    if start == 0 or [*ranks[start:], *ranks[:start]] != list(range(len(ranks))):
+        return ""
+    return (
+        f"the file has them in another order, from {names[0]!r} to {names[-1]!r}; if that is the "
+        "order of time, as of days over the end of a month, write dates such as 2024-05-31."
     )
 
 
@@ -159,21 +182,29 @@ def _numbers(names: Sequence[str]) -> list[Reading]:
     return readings
 
 
-def _calendar(known: dict[str, int], size: int, kind: str, first: str) -> Callable[..., Any]:
+def _calendar(kind: str, size: int, first: str) -> Callable[..., list[Reading]]:
     def family(names: Sequence[str]) -> list[Reading]:
-        found = [words(name) for name in names]
-        if not all(len(w) == 1 and w[0] in known for w in found):
-            return []
         if any(re.search(r"\d", name) for name in names):
             return []
-        places = [known[w[0]] for w in found]
+        found = [words(name) for name in names]
+        found = [w if len(w) == 1 else [x for x in w if x not in FILLERS] for w in found]
+        if any(len(w) != 1 for w in found):
+            return []
+        readings = []
+        for calendar in CALENDARS:
+            known = calendar.weekdays if kind == "weekday" else calendar.months
+            if all(w[0] in known for w in found):
+                readings.append(_cyclic([known[w[0]] for w in found]))
+        return readings
+
+    def _cyclic(places: Sequence[int]) -> Reading:
         start = cyclic_start(places, size)
         caution = (
             f"the order is that of the calendar; where the test began on another {kind}, or lasted "
             f"so long that a {kind} came again, name a column of dates by --look."
         )
         by = f"{kind}" + (f", from {first}" if start == 0 else "")
-        return [Reading(by, [(p - start) % size for p in places], caution=caution)]
+        return Reading(by, [(p - start) % size for p in places], caution=caution)
 
     return family
 
@@ -202,8 +233,17 @@ def _numbered(names: Sequence[str]) -> list[Reading]:
         (year,) = years
         keys = [(key[year], *key[:year], *key[year + 1 :]) for key in keys]
         return [Reading(f"{by}, the year first", list(keys))]
-    readings = [Reading(by, list(keys))]
     texts = pieces[0][0]
+    if width == 1 and _WEEKS & set(words(" ".join(texts))) and all(1 <= k[0] <= 53 for k in keys):
+        start = cyclic_start([key[0] for key in keys], 53)
+        if start:
+            turned: list[Hashable] = [(number - start) % 53 for (number,) in keys]
+            caution = (
+                "the weeks seem to run over the end of a year; where they do not, write the year "
+                "as well, as in 2024-W01."
+            )
+            return [Reading(f"{by}, over the end of a year", turned, caution=caution)]
+    readings = [Reading(by, list(keys))]
     if width == 2 and _WEEKLIKE & set(words(" ".join(texts))) and all(k[1] >= 10 for k in keys):
         readings.append(Reading(f"{by}, the last one a year", [(b, a) for a, b in keys]))
     return readings
@@ -226,8 +266,8 @@ _FAMILIES: tuple[Callable[[Sequence[str]], list[Reading]], ...] = (
     _numbers,
     named_dates,
     times,
-    _calendar(WEEKDAYS, 7, "weekday", "Monday"),
-    _calendar(MONTHS, 12, "month", "January"),
+    _calendar("weekday", 7, "Monday"),
+    _calendar("month", 12, "January"),
     _titled_dates,
     _numbered,
 )

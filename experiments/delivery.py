@@ -60,6 +60,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         curves=done.curves,
         timelines=shown_timelines(judge.users, setting, done.timelines),
         fidelity=done.fitted.fidelity.to_dict(),
+        segment_by=list(done.fitted.profile_builder.demographics.segment_columns),
         data={log.name: done.data},
         rows_seen=done.rows_seen,
         notes=list(log.notes),

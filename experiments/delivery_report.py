@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,8 @@ def main_table(result: Mapping[str, Any]) -> Table:
     """Return CTR, clicks, profit and unsubscribes by policy with intervals."""
     caption = (
         f"95% intervals over {result['users']:,} held-out users (bootstrap), "
-        f"{result['horizon']} slots each. {result['judge']}{organic_remark(result['metrics'])}"
-        f"{_profit_remark(result)}"
+        f"{result['horizon']} slots each. {result['judge']}"
+        f"{remarks(result['metrics'], result.get('assumptions', ()))}"
     )
     return policy_table(result, MAIN, "metrics", caption)
 
@@ -59,27 +59,31 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
     return found
 
 
-def organic_remark(metrics: Mapping[str, Any]) -> str:
-    """Return what a caption says of clicks without a send; nothing where there are none.
+def remarks(metrics: Mapping[str, Any], assumptions: Collection[str]) -> str:
+    """Return what a caption says of clicks without a send, and of what the log does not record.
 
     Args:
         metrics: policy -> metric -> estimate.
+        assumptions: of the simulated users.
     """
-    if not _organic(metrics):
-        return ""
-    return (
-        " CTR: clicks on sends, over sends. Clicks per user also count organic ones, made in slots "
-        "in which nothing was sent."
-    )
+    said = _profit_remark(metrics, assumptions)
+    if _organic(metrics):
+        said = (
+            " CTR: clicks on sends, over sends. Clicks per user also count organic ones, made in "
+            f"slots in which nothing was sent.{said}"
+        )
+    if any("the log records no unsubscribes" in text for text in assumptions):
+        said += " Unsubscribes are declared and not measured, as the log records none."
+    return said
 
 
-def _profit_remark(result: Mapping[str, Any]) -> str:
+def _profit_remark(metrics: Mapping[str, Any], assumptions: Collection[str]) -> str:
     """Return why all profits are 0, where they are: an interval of zeros is no knowledge."""
     money = ("revenue_per_user", "cost_per_user")
-    if any(by[key]["value"] for by in result["metrics"].values() for key in money):
+    if any(by[key]["value"] for by in metrics.values() for key in money):
         return ""
     unknown = ("the log records no conversions", "the log records no revenue")
-    if any(text.startswith(unknown) for text in result.get("assumptions", ())):
+    if any(text.startswith(unknown) for text in assumptions):
         return " Profit is 0 as the log records no revenue and a send costs nothing."
     return " Profit is 0 as nobody happened to buy anything; its interval does not tell who would."
 
@@ -130,7 +134,9 @@ def _comparison(result: Mapping[str, Any]) -> Section:
 def _more_metrics(result: Mapping[str, Any]) -> Section:
     organic = _organic(result["metrics"])
     keys = tuple(key for key in _OUTCOMES if key != "organic_per_user" or organic)
-    outcomes = policy_table(result, keys, "metrics", "Per user over the whole horizon.")
+    outcomes = policy_table(
+        result, keys, "metrics", f"Per user over the whole horizon.{_bought(result)}"
+    )
     variety = policy_table(
         result,
         _VARIETY,
@@ -140,6 +146,13 @@ def _more_metrics(result: Mapping[str, Any]) -> Section:
         "differ; novelty: self-information under the log's popularity.",
     )
     return Section("More outcomes, and variety", (), (outcomes, variety))
+
+
+def _bought(result: Mapping[str, Any]) -> str:
+    unknown = "the log records no conversions"
+    if not any(text.startswith(unknown) for text in result.get("assumptions", ())):
+        return ""
+    return " CVR and revenue are 0 as the log records no conversions."
 
 
 def learning_section(result: Mapping[str, Any]) -> Section | None:
@@ -218,9 +231,18 @@ def _segments(result: Mapping[str, Any]) -> Section | None:
         )
         for segment, entry in result["segments"].items()
     )
-    caption = "Clicks per user by segment, 95% intervals over its users; the largest segments."
+    caption = (
+        "Clicks per user by segment, 95% intervals over its users; the largest segments."
+        f"{segment_remark(result)}"
+    )
     table = Table(("segment", "users", *names), rows, caption)
     return Section("By segment", (), (table,))
+
+
+def segment_remark(result: Mapping[str, Any]) -> str:
+    """Return what a caption says of the columns whose values name the segments."""
+    columns = result.get("segment_by")
+    return f" Segments are by {' | '.join(columns)}." if columns else ""
 
 
 def fidelity_section(result: Mapping[str, Any]) -> Section | None:
@@ -248,9 +270,14 @@ def fidelity_section(result: Mapping[str, Any]) -> Section | None:
             ("AUC", _triple(card["auc"]), "0.5"),
             ("ECE", _triple(card["ece"], 5), f"{card['ece_floor']:.5f} (perfect model)"),
         ),
-        "Skill: share of the base rate's loss that is removed. Intervals: 95%, users as clusters.",
+        "Skill: share of the base rate's loss that is removed. Intervals: 95%, users as clusters. "
+        "That of the ECE leans upwards, as resamples carry the noise twice; compare the value "
+        "itself with what noise alone makes of a perfect model.",
     )
-    groups = [_group_table(card, kind) for kind in dict.fromkeys(g["kind"] for g in card["groups"])]
+    by = segment_remark(result)
+    groups = [
+        _group_table(card, kind, by) for kind in dict.fromkeys(g["kind"] for g in card["groups"])
+    ]
     points = tuple(card["effects"])
     pictures = (_calibration(card),) if card["curve"] else ()
     return Section("How real are the simulated users?", text, (scores, *groups), pictures, points)
@@ -270,7 +297,7 @@ def _calibration(card: Mapping[str, Any]) -> Picture:
     return calibration_figure("calibration", caption, curve)
 
 
-def _group_table(card: Mapping[str, Any], kind: str, largest: int = 8) -> Table:
+def _group_table(card: Mapping[str, Any], kind: str, by: str, largest: int = 8) -> Table:
     groups = [g for g in card["groups"] if g["kind"] == kind]
     inside = sum(g["real"][1] <= g["simulated"] <= g["real"][2] for g in groups)
     shown = sorted(groups, key=lambda g: -g["impressions"])[:largest]
@@ -293,6 +320,8 @@ def _group_table(card: Mapping[str, Any], kind: str, largest: int = 8) -> Table:
         f"By {kind}: {inside} of {len(groups)} simulated rates lie in the real one's 95% interval"
         f"{'' if len(shown) == len(groups) else f'; the {len(shown)} largest are shown'}."
     )
+    if kind == "segment":
+        caption += by
     if kind != "channel" and any(g["name"] == HOLD for g in card["groups"]):
         caption += f" {ORGANIC_TOO}"
     return Table((kind, "simulated rate %", "real rate %", "impressions"), rows, caption)

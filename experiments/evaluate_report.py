@@ -10,7 +10,7 @@ import numpy as np
 
 from copygym.experiments import aggregate_report
 from copygym.experiments.aggregate import aggregate
-from copygym.experiments.delivery_report import MAIN, organic_remark
+from copygym.experiments.delivery_report import MAIN, remarks
 from copygym.experiments.evaluate_play import JUDGE, SIMULATOR
 from copygym.experiments.figures import interval_figure, metric_panels
 from copygym.experiments.metrics import METRICS
@@ -203,7 +203,8 @@ def _judged(result: Mapping[str, Any]) -> str:
     }
     few = dict.fromkeys(text for group in result["groups"] for text in group.get("cautions", ()))
     warned = "".join(f" Caution, {text}" for text in few)
-    return f"{judge}{f' {_DASH}' if dash else ''}{organic_remark(metrics)}{warned}"
+    said = remarks(metrics, result["assumptions"])
+    return f"{judge}{f' {_DASH}' if dash else ''}{said}{warned}"
 
 
 def _intervals(result: Mapping[str, Any]) -> str:

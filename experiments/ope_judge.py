@@ -158,11 +158,13 @@ def judge(
         held: its weights.
         found: its estimates.
     """
+    what = log.outcome
+    events = effective_events(Terms(log.rewards, target.weights, trials=log.trials))
     if target.logging:
-        return SUPPORTED, []
+        # What was done is known without weights, and from few events not exactly.
+        return _of_evidence(*evidence(held, events, what))
     bad: list[str] = list(log.propensity_check.contradictions)
     weak: list[str] = []
-    what = log.outcome
     if target.outside > _WEAK_OUTSIDE:
         text = (
             f"{target.outside:.1%} of its decisions are on arms that the log never took "
@@ -170,7 +172,6 @@ def judge(
             "understated."
         )
         (bad if target.outside > MOST_OUTSIDE else weak).append(text)
-    events = effective_events(Terms(log.rewards, target.weights, trials=log.trials))
     few, wide = evidence(held, events, what)
     bad += few
     weak += wide
@@ -191,6 +192,10 @@ def judge(
             "propensities are estimated: right only if the log holds all that the choice "
             "depended on."
         )
+    return _of_evidence(bad, weak)
+
+
+def _of_evidence(bad: Sequence[str], weak: Sequence[str]) -> tuple[str, list[str]]:
     return verdict_of(bad, weak), [*bad, *weak]
 
 

@@ -98,7 +98,7 @@ def decisions(
 
     Raises:
         UserError: no propensities and ``estimate`` is off, tests with arms of their own, fewer
-            than two arms, or an outcome that is missing or 0 throughout.
+            than two arms, an outcome that is missing or 0 throughout, or nothing but clicks.
     """
     where = log.source or log.name
     if outcome not in OUTCOMES:
@@ -111,6 +111,7 @@ def decisions(
             "if the log holds everything that the choice depended on."
         )
     log.require_arms(2)
+    log.require_outcomes()
     frame = log.collect()
     if log.has("test_id") and frame["test_id"].n_unique() > 1:
         raise UserError(

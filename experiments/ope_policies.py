@@ -15,6 +15,7 @@ import polars as pl
 from copygym.envs.catalogue import HOLD
 from copygym.envs.errors import UserError
 from copygym.envs.logfile import is_csv, open_table, readable
+from copygym.experiments.abtest_arms import is_total
 from copygym.experiments.ope import Actions, Grouped, PerRow
 from copygym.experiments.ope_log import Decisions, best_fixed
 
@@ -242,6 +243,11 @@ def _arm_places(log: Decisions, arms: list[str], path: Path) -> tuple[list[int],
     """Return the place of each arm in the log (-1: not there), and the names of the strangers."""
     place = {arm: index for index, arm in enumerate(log.arms)}
     strangers = tuple(dict.fromkeys(arm for arm in arms if arm not in place))
+    total = next((arm for arm in strangers if is_total(arm)), None)
+    if total is not None:
+        raise UserError(
+            f"{path}: {total!r} is a sum of the others by its name, and no arm; delete it."
+        )
     if len(strangers) == len(set(arms)):
         raise UserError(
             f"{path}: none of its arms is in the log (the file has {', '.join(strangers[:3])}, the "

@@ -161,14 +161,17 @@ def _manifest_tables(manifest: Mapping[str, Any]) -> tuple[Table, ...]:
         (name, number(t["wall_seconds"]), number(t["cpu_seconds"]))
         for name, t in manifest["stages"].items()
     )
+    parts = manifest.get("rows_seen") or {}
+    counts = {"rows": "rows", "users": "users", "clicks": "clicks"}
+    if any(entry.get("organic") for entry in parts.values()):
+        counts["organic"] = "of these without a send"
     seen = tuple(
-        (name, *(str(entry.get(key, "-")) for key in ("rows", "users", "clicks")))
-        for name, entry in (manifest.get("rows_seen") or {}).items()
+        (name, *(str(entry.get(key, "-")) for key in counts)) for name, entry in parts.items()
     )
     versions = tuple(manifest["packages"].items())
     tables = [Table(("what", "value"), tuple(rows))]
     if seen:
-        tables.append(Table(("part of the data", "rows", "users", "clicks"), seen))
+        tables.append(Table(("part of the data", *counts.values()), seen))
     if stages:
         tables.append(Table(("stage", "wall seconds", "CPU seconds"), stages))
     return (*tables, Table(("package", "version"), versions))

@@ -16,7 +16,11 @@ import polars as pl
 from copygym.envs.catalogue import HOLD, Catalogue
 from copygym.envs.errors import UserError
 from copygym.experiments import ope
-from copygym.experiments.delivery_report import fidelity_section, learning_section
+from copygym.experiments.delivery_report import (
+    fidelity_section,
+    learning_section,
+    segment_remark,
+)
 from copygym.experiments.figures import interval_figure
 from copygym.experiments.folder import Record, RunFolder
 from copygym.experiments.ope_judge import evidence, verdict_of
@@ -71,13 +75,14 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     return {
         "title": f"Whom to send what: {log.name}",
         "synthetic": log.synthetic,
-        "summary": _summary(config, log.name, rows_seen, learners),
+        "summary": _summary(config, log.name, rows_seen, learners, estimates["customers"]),
         **estimates,
         "learners": learners,
         "outcomes": list(config["outcomes"]),
         "estimator": config["evaluation"]["estimator"],
         "curves": curves,
         "fidelity": fitted.fidelity.to_dict(),
+        "segment_by": list(fitted.profile_builder.demographics.segment_columns),
         "data": {log.name: data},
         "rows_seen": rows_seen,
         "notes": list(log.notes),
@@ -287,14 +292,18 @@ def _shares(
 
 
 def _summary(
-    config: Mapping[str, Any], name: str, rows_seen: Mapping[str, Any], learners: list[str]
+    config: Mapping[str, Any],
+    name: str,
+    rows_seen: Mapping[str, Any],
+    learners: list[str],
+    judged: int,
 ) -> str:
-    train, test = rows_seen["train"]["users"], rows_seen["test"]["users"]
+    train = rows_seen["train"]["users"]
     return (
         f"On {train:,} customers of the randomised {name} log, responses were fitted and "
         f"{len(learners)} policies learned whom to send which message, or none "
         f"({int(config['learn']['steps']):,} simulated decisions each). They were judged "
-        f"off-policy on {test:,} customers that nothing had seen, beside the policies that treat "
+        f"off-policy on {judged:,} customers that nothing had seen, beside the policies that treat "
         f"everybody alike. Estimator: {config['evaluation']['estimator'].upper()}; intervals "
         "(95%) by bootstrap over customers."
     )
@@ -433,7 +442,7 @@ def _who_gets_what(result: Mapping[str, Any]) -> Section:
                 )
                 for segment, entry in by_segment.items()
             ),
-            f"Who gets what under {policy}.",
+            f"Who gets what under {policy}.{segment_remark(result)}",
         )
         for policy, by_segment in ((name, result["shares"][name]) for name in result["learners"])
     )

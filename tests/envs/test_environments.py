@@ -428,6 +428,31 @@ class TestRewardCallables:
         with pytest.raises(UserError, match=pattern):
             vector.step(stack_actions(actions))
 
+    def test_a_reward_that_gives_one_array_at_every_step_rewrites_no_earlier_reward(self, users):
+        buffer = np.zeros(2)
+
+        def counting(outcome):
+            buffer[:] += 1
+            return buffer
+
+        env = DeliveryVectorEnv(2, users=users, reward=counting)
+        env.reset(seed=0)
+        first, second = (env.step(np.zeros(2, int))[1] for _ in range(2))
+        assert (first.tolist(), second.tolist()) == ([1.0, 1.0], [2.0, 2.0])
+
+    @pytest.mark.parametrize(
+        ("answer", "message"),
+        [
+            (np.ones(2) * 1j, "returned ndarray; it must return 2 numbers"),
+            (np.ma.masked_array([1, 2], mask=[False, True]), "returned nan for decision 1"),
+        ],
+    )
+    def test_what_a_number_cannot_hold_is_refused(self, users, answer, message):
+        env = DeliveryVectorEnv(2, users=users, reward=lambda outcome: answer)
+        env.reset(seed=0)
+        with pytest.raises(UserError, match=message):
+            env.step(np.zeros(2, int))
+
     def test_a_reward_alone_will_do_of_any_kind_of_number(self, users):
         env = DeliveryVectorEnv(4, users=users, reward=lambda outcome: outcome.sent)
         env.reset(seed=0)

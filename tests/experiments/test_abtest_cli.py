@@ -349,3 +349,27 @@ def test_help_teaches(capsys):
         with pytest.raises(SystemExit):
             main(arguments)
         assert "examples:" in capsys.readouterr().out
+
+
+def test_a_verdict_that_its_interval_does_not_show_says_why(put, capsys):
+    file = put("arm,impressions,clicks\ncontrol,10000,500\nb,10000,620\nc,10000,567\n")
+    _, second = answer(capsys, file)["comparisons"]
+    assert second["verdict"] == "better" and second["difference"]["low"] < 0
+    assert "the verdict is by the adjusted p, whose steps claim more" in second["note"]
+    for adjust in ("dunnett", "none", "bh"):
+        assert all(
+            entry["note"] == "" for entry in answer(capsys, file, "--adjust", adjust)["comparisons"]
+        )
+
+
+def test_a_verdict_of_an_earlier_look_has_that_looks_sign_and_name(put, capsys):
+    clicks = {1: 180, 2: 160}
+    rows = "".join(
+        f"control,2024-05-{day:02},2000,100\nnew,2024-05-{day:02},2000,{clicks.get(day, 60)}\n"
+        for day in range(1, 6)
+    )
+    file = put("arm,day,impressions,clicks\n" + rows)
+    (found,) = answer(capsys, file, "--always-valid", "--look", "day")["comparisons"]
+    assert found["difference"]["low"] < 0 < found["difference"]["high"]
+    assert found["verdict"] == "better"
+    assert "the verdict is that of look 2024-05-02, where p was least" in found["note"]

@@ -40,6 +40,21 @@ ORDERS = {
     "Mon|Tue|Wed|Thu|Fri|Sat|Sun": "weekday, from Monday",
     "Mo|Di|Mi|Do|Fr|Sa|So": "weekday, from Monday",
     "Sat|Sun|Mon|Tue": "weekday",
+    "lundi|mardi|mercredi|jeudi|vendredi|samedi|dimanche": "weekday, from Monday",
+    "lun|mar|mié|jue|vie|sáb|dom": "weekday, from Monday",
+    "ma|di|wo|do|vr|za|zo": "weekday, from Monday",
+    "segunda-feira|terça-feira|quarta-feira|sábado": "weekday, from Monday",
+    "月曜日|火曜日|水曜日": "weekday, from Monday",
+    "janvier|février|mars|avril|mai|juin|juillet": "month, from January",
+    "30 avr. 2024|1er mai 2024|12 mai 2024|2 juin 2024": "date (day, month, year)",
+    "mar. 5 mars|mer. 6 mars|mar. 12 mars": "date (no year)",
+    "Mar 5, 2024|Mar 6, 2024|Apr 1, 2024": "date (day, month, year)",
+    "martes, 30 de abril de 2024|miércoles, 1 de mayo de 2024": "date (day, month, year)",
+    "ma 29 apr|di 30 apr|wo 1 mei": "date (no year)",
+    "30 апреля 2024 г.|1 мая 2024 г.": "date (day, month, year)",
+    "2024-04-29/2024-05-05|2024-05-06/2024-05-12": "date (year-month-day)",
+    "Week 51|Week 52|Week 1|Week 2": "the numbers in the names, over the end of a year",
+    "KW51|KW52|KW01": "the numbers in the names, over the end of a year",
     "January|February|March": "month, from January",
     "Nov|Dec|Jan|Feb": "month",
     "1|2|10|20": "number",
@@ -79,7 +94,7 @@ def test_names_stand_in_their_own_order_whatever_the_files(line, by):
         ("5/13/2024|13/5/2024|5/1/2024", "nobody can tell the order of '5/13/2024'"),
         ("9h on 29/4/2024|9h on 6/5/2024", "nobody can tell the order"),
         ("before|after", "nobody can tell the order of 'before', 'after'"),
-        ("mardi|lundi", "write dates as 2024-05-31, or one name with a number"),
+        ("salı|pazartesi", "write dates as 2024-05-31, or one name with a number"),
         ("week 2 - Mon|week 1 - Tue|week 1 - Mon", "nobody can tell the order"),
     ],
 )
@@ -91,6 +106,13 @@ def test_an_order_that_nobody_can_know_is_refused(line, message):
 
 def test_names_without_numbers_are_taken_where_file_and_alphabet_agree():
     assert ordered(["alpha", "beta"], "x").by == "name, which is also their order in the file"
+
+
+def test_days_of_a_month_that_the_file_has_over_its_end_are_said():
+    found = ordered(["29", "30", "1", "2"], "x")
+    assert found.names == ("1", "2", "29", "30")
+    assert "the file has them in another order, from '29' to '2'" in found.caution
+    assert ordered(["1", "2", "29", "30"], "x").caution == ""
 
 
 def test_two_spellings_of_a_day_are_one_look_and_said():

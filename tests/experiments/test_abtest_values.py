@@ -161,3 +161,10 @@ def test_the_sequential_ratio_test_keeps_its_level_under_peeking():
         fixed += any(stats.chisquare(c).pvalue < 0.05 for c in counts)
     assert flagged / 300 < 0.07
     assert fixed / 300 > 0.17
+
+
+@pytest.mark.parametrize("other", [0.1, 0.3])
+def test_decimals_that_never_vary_have_no_variance_by_rounding(other):
+    arm = np.repeat([0, 1], [957, 1043])
+    with pytest.raises(UserError, match="the values do not vary within any arm"):
+        arms_from_values(("a", "b"), arm, np.where(arm == 0, 0.1, other))

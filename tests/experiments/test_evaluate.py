@@ -167,3 +167,20 @@ def test_organic_clicks_count_for_the_user_and_not_for_the_ctr(make_user_model):
         found["clicks_per_user"]["value"] - found["organic_per_user"]["value"]
     )
     assert found["ctr"]["high"] <= 1.0
+
+
+def test_a_caption_says_what_the_log_does_not_record():
+    from copygym.experiments.delivery_report import remarks
+
+    zero = {"value": 0.0}
+    metrics = {"a": {"revenue_per_user": zero, "cost_per_user": zero, "organic_per_user": zero}}
+    unknown = [
+        "the judge: dynamics.unsubscribe_logit = -7 is declared: the log records no unsubscribes.",
+        "the log records no revenue: it is 0.",
+    ]
+    assert remarks(metrics, unknown) == (
+        " Profit is 0 as the log records no revenue and a send costs nothing. Unsubscribes are "
+        "declared and not measured, as the log records none."
+    )
+    sold = {"a": {**metrics["a"], "revenue_per_user": {"value": 2.0}}}
+    assert remarks(sold, []) == ""

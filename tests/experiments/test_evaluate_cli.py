@@ -272,11 +272,12 @@ def saved_run(folder, job="delivery", state="finished", **config):
 
 
 def test_a_headroom_run_is_one_source_per_world(tmp_path):
-    run = saved_run(tmp_path / "run", "headroom", worlds=[3, 4], seed=0, data={"seed": 0, "n": 9})
+    data = {"name": "storefront", "seed": 0, "n_users": 9}
+    run = saved_run(tmp_path / "run", "headroom", worlds=[3, 4], seed=0, data=data)
     sources = evaluate_runs.sources_of(run)
     assert [(source.seed, source.world) for source in sources] == [(3, "3"), (4, "4")]
     assert [source.path for source in sources] == [run / "worlds" / "3", run / "worlds" / "4"]
-    assert sources[0].config["data"] == {"seed": 3, "n": 9}
+    assert sources[0].config["data"] == {**data, "seed": 3}
 
 
 def test_configs_are_told_apart_by_what_differs():

@@ -356,3 +356,24 @@ def test_a_warning_about_every_policy_is_given_once():
     assert lines == [f"a: {weak}", f"all: {estimated}"]
     alone = {"policies": {"logging": {"warnings": []}, "a": {"warnings": [weak]}}}
     assert warning_lines(alone) == [f"a: {weak}"]
+
+
+def test_a_log_of_clicks_alone_is_refused():
+    with pytest.raises(UserError, match="every impression was clicked"):
+        read(frame().with_columns(clicks=pl.lit(1)))
+
+
+@pytest.mark.parametrize("events", [4, 30])
+def test_what_was_done_is_not_known_exactly_from_few_clicks(events):
+    log = read(frame().with_columns(clicks=(pl.int_range(pl.len()) < events).cast(pl.Int64)))
+    found = evaluate(log, built_in(log, "logging"), None, resamples=20, seed=0)
+    logging = found["policies"]["logging"]
+    assert logging["verdict"] == ("not supported" if events < 10 else "weak")
+    assert f"rests on {events}.0 effective rows with clicks" in logging["warnings"][0]
+
+
+def test_a_policy_files_row_of_sums_is_no_arm(tmp_path):
+    path = tmp_path / "policy.csv"
+    path.write_text("arm,probability\nmail_a,0.5\nmail_b,0.5\nTotal,1\n")
+    with pytest.raises(UserError, match="'Total' is a sum of the others by its name"):
+        policy_file(read(frame()), path, "new")

@@ -146,6 +146,23 @@ def test_the_report_is_markdown_too(delivered):
     for name in re.findall(r"\]\((\w+\.svg)\)", page):
         assert (delivered / "figures" / name).exists()
     assert "policies.svg" in page
+    assert "the largest segments. Segments are by user_" in page
+
+
+def test_the_report_counts_organic_clicks_apart():
+    from copygym.experiments.report import _closing
+
+    manifest = {
+        "command": "copygym run", "seed": 0, "config_sha256": "a" * 64,
+        "code": {"version": "0", "sources_sha256": "b"},
+        "machine": {"processor": "p", "cores": 1, "system": "s"},
+        "wall_seconds": 1, "cpu_seconds": 1, "stages": {}, "packages": {},
+        "rows_seen": {"test": {"rows": 9, "users": 3, "clicks": 5, "organic": 4}},
+    }  # fmt: skip
+    tables = [table for section in _closing({}, manifest) for table in section.tables]
+    (parts,) = [table for table in tables if table.columns[0] == "part of the data"]
+    assert parts.columns[3:] == ("clicks", "of these without a send")
+    assert parts.rows == (("test", "9", "3", "5", "4"),)
 
 
 def test_markdown_keeps_copy_inert():
@@ -237,7 +254,11 @@ def test_every_experiment_runs_in_its_tiny_form(experiment, tmp_path, request, c
     assert report.exists()
     assert "report: " in capsys.readouterr().out
     assert read(folder, "manifest.json")["data"]
-    assert any("one seed" in text for text in read(folder)["assumptions"])
+    result = read(folder)
+    assert any("one seed" in text for text in result["assumptions"])
+    if "customers" in result:
+        assert f"on {result['customers']:,} customers that nothing had seen" in result["summary"]
+        assert "Segments are by user_mens | user_womens." in (folder / "report.md").read_text()
     # Whatever an experiment writes is noted, or overwrite=true would take it for the user's.
     assert written.foreign(folder) == []
 
