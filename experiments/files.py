@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from copygym.envs.errors import UserError
+from copygym.envs.logfile import is_parquet
 from copygym.envs.plaintext import harmless
-from copygym.envs.storage import read_json, write_text
+from copygym.envs.storage import atomic, read_json, write_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -61,12 +62,51 @@ def without_formulas(table: pl.DataFrame) -> pl.DataFrame:
     return safe
 
 
-def check_output(path: Path) -> None:
-    """Refuse, before any work, an ``--output`` that could not be written in the end.
+def write_table(table: pl.DataFrame, path: Path) -> None:
+    """Write a table as CSV, csv.gz or Parquet by its name, atomically; a CSV without formulas."""
+    with atomic(path) as temporary:
+        if is_parquet(path):
+            table.write_parquet(temporary)
+            return
+        safe = without_formulas(table)
+        if path.name.lower().endswith(".gz"):
+            safe.write_csv(temporary, compression="gzip", check_extension=False)
+        else:
+            safe.write_csv(temporary)
+
+
+def check_kinds(table: pl.DataFrame, source: Path, output: Path | None) -> None:
+    """Refuse columns that the output's kind of file cannot hold; None is a printed CSV.
 
     Raises:
-        UserError: it is a folder, or lies where nothing can be written.
+        UserError: a column of lists or other nested values, or of bytes, and no Parquet.
     """
+    import polars as pl
+
+    if output is not None and is_parquet(output):
+        return
+    for name, dtype in table.schema.items():
+        if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+            raise UserError(
+                f"{source}, column {name}: a CSV cannot hold {dtype}; name a .parquet file by "
+                "--output."
+            )
+
+
+def check_output(path: Path, source: Path | None = None) -> None:
+    """Refuse, before any work, an ``--output`` that could not be written in the end.
+
+    Args:
+        path: of the output.
+        source: the user's file that is read, which no output replaces.
+
+    Raises:
+        UserError: it is a folder, lies where nothing can be written, or is the input.
+    """
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        raise UserError(
+            f"--output={path} is the input itself, which would be replaced; name another file."
+        )
     if path.is_dir():
         raise UserError(f"--output={path} is a folder; name a file.")
     parent = next(p for p in path.absolute().parents if p.exists())
