@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from copygym.envs.errors import UserError
+from copygym.envs.logfile import is_parquet
 from copygym.envs.plaintext import harmless
-from copygym.envs.storage import read_json, write_text
+from copygym.envs.storage import atomic, read_json, write_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -63,6 +64,37 @@ def without_formulas(table: pl.DataFrame) -> pl.DataFrame:
             "are)\n"
         )
     return safe
+
+
+def write_table(table: pl.DataFrame, path: Path) -> None:
+    """Write a table as CSV, csv.gz or Parquet by its name, atomically; a CSV without formulas."""
+    with atomic(path) as temporary:
+        if is_parquet(path):
+            table.write_parquet(temporary)
+            return
+        safe = without_formulas(table)
+        if path.name.lower().endswith(".gz"):
+            safe.write_csv(temporary, compression="gzip", check_extension=False)
+        else:
+            safe.write_csv(temporary)
+
+
+def check_kinds(table: pl.DataFrame, source: Path, output: Path | None) -> None:
+    """Refuse columns that the output's kind of file cannot hold; None is a printed CSV.
+
+    Raises:
+        UserError: a column of lists or other nested values, or of bytes, and no Parquet.
+    """
+    import polars as pl
+
+    if output is not None and is_parquet(output):
+        return
+    for name, dtype in table.schema.items():
+        if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+            raise UserError(
+                f"{source}, column {name}: a CSV cannot hold {dtype}; name a .parquet file by "
+                "--output."
+            )
 
 
 def check_output(

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 
 from copygym.envs.errors import UserError
-from copygym.envs.logfile import is_csv, is_parquet, open_table, readable
+from copygym.envs.logfile import is_csv, open_table, readable
 from copygym.envs.plaintext import as_written
-from copygym.envs.storage import atomic, cache_home
-from copygym.experiments.files import FORMULAS, check_output, without_formulas
+from copygym.envs.storage import cache_home
+from copygym.experiments.files import FORMULAS, check_kinds, check_output, write_table
 from copygym.experiments.parser import command_parser
 from copygym.experiments.reading import add_file_options, file_arguments
 
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
     # The table is checked before the model is read, which takes longer.
     reading = file_arguments(options)
     table = read_texts(options.input, options.text_column, **reading)
-    _check_kinds(table, options.input, options.output)
+    check_kinds(table, options.input, options.output)
 
     from copygym.rewards.ctr_model import load_ctr_model
 
@@ -142,31 +142,6 @@ def scored(table: pl.DataFrame, model: CtrModel | CtrEnsemble, column: str) -> p
     return table.with_columns(pl.Series(SCORE, logits), pl.Series(PROBABILITY, expit(logits)))
 
 
-def write_table(table: pl.DataFrame, path: Path) -> None:
-    """Write a table as CSV, csv.gz or Parquet by its name, atomically; a CSV without formulas."""
-    with atomic(path) as temporary:
-        if is_parquet(path):
-            table.write_parquet(temporary)
-            return
-        safe = without_formulas(table)
-        if path.name.lower().endswith(".gz"):
-            safe.write_csv(temporary, compression="gzip", check_extension=False)
-        else:
-            safe.write_csv(temporary)
-
-
 def _check_suffix(path: Path, option: str) -> None:
     if not path.name.lower().endswith((".csv", ".csv.gz", ".parquet")):
         raise UserError(f"{option}={path}: give a name that ends in .csv, .csv.gz or .parquet.")
-
-
-def _check_kinds(table: pl.DataFrame, source: Path, output: Path) -> None:
-    """Refuse columns that the output's kind of file cannot hold."""
-    if is_parquet(output):
-        return
-    for name, dtype in table.schema.items():
-        if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
-            raise UserError(
-                f"{source}, column {name}: a CSV cannot hold {dtype}; name a .parquet file by "
-                "--output."
-            )

@@ -14,8 +14,13 @@ from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
 from copygym.envs.logfile import is_csv, open_table, readable
 from copygym.envs.plaintext import as_written
-from copygym.envs.storage import write_text
-from copygym.experiments.files import FORMULAS, check_output, without_formulas
+from copygym.experiments.files import (
+    FORMULAS,
+    check_kinds,
+    check_output,
+    without_formulas,
+    write_table,
+)
 from copygym.experiments.parser import command_parser
 from copygym.experiments.reading import add_file_options, file_arguments
 
@@ -55,7 +60,11 @@ def main(arguments: list[str]) -> int:
         "--model", required=True, type=Path, help="a run's folder, or that of a copywriter"
     )
     parser.add_argument("--briefs", required=True, type=Path, help="CSV with a column brief")
-    parser.add_argument("--output", type=Path, help="write a CSV here instead of printing it")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="write a CSV here instead of printing it; .csv.gz and .parquet are packed so",
+    )
     parser.add_argument("--samples", type=int, default=1, help="texts per brief (default 1)")
     parser.add_argument(
         "--temperature",
@@ -92,20 +101,23 @@ def main(arguments: list[str]) -> int:
         )
     if options.output is not None:
         check_output(options.output, reads=options.briefs, columns=(COPY,))
+    check_kinds(table, options.briefs, options.output)
     writer = load_trained(options.model, allow_download=options.allow_download)
+    rows = brief_rows(table)
     texts = writer.write(
-        brief_rows(table),
+        rows,
         seed=options.seed,
         temperature=options.temperature,
         samples=options.samples,
     )
-    csv = without_formulas(with_copy(table, texts, options.samples)).write_csv()
-    for note in open_table(options.briefs, **reading).notes:
+    written = with_copy(table, texts, options.samples)
+    notes = [*open_table(options.briefs, **reading).notes, *_cut(writer, rows), *_empty(texts)]
+    for note in notes:
         sys.stderr.write(f"note: {note}\n")
     if options.output is None:
-        sys.stdout.write(csv)
+        sys.stdout.write(without_formulas(written).write_csv())
     else:
-        write_text(options.output, csv)
+        write_table(written, options.output)
         sys.stderr.write(f"{len(texts)} texts in {options.output}\n")
     return 0
 
@@ -186,6 +198,30 @@ def with_copy(table: pl.DataFrame, texts: Sequence[str], samples: int) -> pl.Dat
     if samples > 1:
         out = out.with_columns(pl.Series(SAMPLE, number))
     return out.with_columns(pl.Series(COPY, list(texts), dtype=pl.String))
+
+
+def _cut(writer: Copywriter, rows: CopyRows) -> list[str]:
+    """Return a note where the writer has not read all of a brief."""
+    cut = [writer.style.is_cut(prompt) for prompt in rows.prompts]
+    if not any(cut):
+        return []
+    return [
+        f"{sum(cut):,} of {len(cut):,} briefs, with reader and channel, are longer than the "
+        f"{writer.max_prompt_tokens} tokens that the writer reads (brief {cut.index(True) + 1} "
+        "first): their ends were cut off; shorten them."
+    ]
+
+
+def _empty(texts: Sequence[str]) -> list[str]:
+    """Return a note where a text has no letter in it."""
+    empty = sum(not text for text in texts)
+    if not empty:
+        return []
+    share = f"{empty:,} of {len(texts):,} texts {'is' if empty == 1 else 'are'} empty"
+    return [
+        f"{share}: the writer ended before its first word; take another --seed or more --samples, "
+        "or train it for longer."
+    ]
 
 
 def load_trained(folder: Path, *, allow_download: bool = False) -> Copywriter:

@@ -122,12 +122,25 @@ class PromptStyle:
                 reader's and the channel's where they are labelled so, and all before is the brief.
         """
         head, tail = self._frame
-        budget = self.max_prompt_tokens - len(head) - len(tail)
+        brief, rest = self._data(prompt)
+        # A quarter is the brief's whatever the reader's line holds.
+        rest = rest[: self._room - min(self._room // 4, len(brief))]
+        return [*head, *brief[: self._room - len(rest)], *rest, *tail]
+
+    def is_cut(self, prompt: str) -> bool:
+        """Tell whether `render` leaves out some of a task because it is too long."""
+        return sum(map(len, self._data(prompt))) > self._room
+
+    @property
+    def _room(self) -> int:
+        """Tokens of a prompt that its data may take."""
+        return self.max_prompt_tokens - self.frame_length
+
+    def _data(self, prompt: str) -> tuple[list[int], list[int]]:
+        """Return the tokens of a task's brief, and those of its reader and channel."""
         brief, *facts = _fields(prompt)
         rest = [token for fact in facts for token in self.encode_data("\n" + fact)]
-        # A quarter is the brief's whatever the reader's line holds.
-        rest = rest[: budget - min(budget // 4, len(self.encode_data(brief)))]
-        return [*head, *self.encode_data(brief)[: budget - len(rest)], *rest, *tail]
+        return self.encode_data(brief), rest
 
     def response_ids(self, text: str, max_tokens: int | None = None) -> list[int]:
         """Return the tokens of a copy and the eos that ends it.

@@ -354,7 +354,6 @@ def _base_alone(model: Any) -> Any:
 def with_adapter(model: Any, folder: Path) -> Any:
     """Return the model with the adapter of ``folder``, all of which must be there."""
     from peft import PeftModel, get_peft_model_state_dict
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = folder / "adapter_model.safetensors"
@@ -372,8 +371,10 @@ def with_adapter(model: Any, folder: Path) -> Any:
             wrapped = PeftModel.from_pretrained(
                 model, str(folder), autocast_adapter_dtype=False, local_files_only=True
             )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except UserError:
+        raise
+    except Exception as error:  # whatever PEFT makes of a config that was edited
+        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise UserError(
             f"the adapter in {folder} does not fit its base ({reason}); save the copywriter again."
         ) from None

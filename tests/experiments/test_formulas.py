@@ -1,12 +1,14 @@
 """What score, write and ope export runs in no spreadsheet, and is read again as it was."""
 
 import gzip
+import types
 
 import polars as pl
 import pytest
 
 from copygym.experiments import cli, ope_cli, write_cli
-from copygym.experiments.score_cli import read_texts, write_table
+from copygym.experiments.files import write_table
+from copygym.experiments.score_cli import read_texts
 
 TEXTS = ["=HYPERLINK(1)", "-20% off", "@you", "+1 free", "plain", "-1.5"]
 
@@ -37,6 +39,8 @@ def test_parquet_stays_as_it_is(tmp_path, capsys):
 
 
 class Writer:
+    style = types.SimpleNamespace(is_cut=lambda prompt: False)
+
     def write(self, rows, *, seed, temperature, samples):
         assert rows.briefs == ("-- a brief", "\x1b]0;x\x07")
         return ["=1+1", "\x1b[2Jcopy"]

@@ -145,6 +145,14 @@ def test_every_text_of_any_file_is_scored(run_folder, tmp_path, capsys, content,
     assert said in capsys.readouterr().err
 
 
+def test_an_output_never_replaces_the_input(run_folder, tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text("headline;x\nthe secret;=1\n")
+    with pytest.raises(UserError, match="is the input itself"):
+        score(run_folder, source, source, "--separator", ";")
+    assert source.read_text() == "headline;x\nthe secret;=1\n"
+
+
 def test_wrong_paths_are_named(run_folder, tmp_path):
     (tmp_path / "in.csv").write_text("headline\nhello\n")
     pl.DataFrame({"headline": [1, 2]}).write_parquet(tmp_path / "in.parquet")

@@ -189,6 +189,52 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_model_is_read(br
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_an_output_never_replaces_the_briefs(model, briefs):
+    before = briefs.read_bytes()
+    twin = briefs.parent / "." / "twin.csv"
+    twin.symlink_to(briefs)
+    for output in (briefs, twin):
+        with pytest.raises(UserError, match="is the input itself"):
+            main(["--model", str(model), "--briefs", str(briefs), "--output", str(output)])
+    assert briefs.read_bytes() == before
+
+
+def test_an_output_is_what_its_name_says(model, briefs, tmp_path):
+    import gzip
+
+    import polars as pl
+
+    arguments = ["--model", str(model), "--briefs", str(briefs), "--output"]
+    for name in ("o.csv", "o.csv.gz", "o.parquet"):
+        main([*arguments, str(tmp_path / name)])
+    text = (tmp_path / "o.csv").read_text()
+    assert gzip.decompress((tmp_path / "o.csv.gz").read_bytes()).decode() == text
+    packed = pl.read_parquet(tmp_path / "o.parquet")
+    assert [row["copy"].removeprefix("'") for row in table(text)] == packed["copy"].to_list()
+
+
+def test_columns_that_a_csv_cannot_hold_are_refused_before_the_model_is_read(tmp_path):
+    import polars as pl
+
+    path = tmp_path / "briefs.parquet"
+    pl.DataFrame({"brief": ["A coat"], "tags": [["a", "b"]]}).write_parquet(path)
+    with pytest.raises(UserError, match=r"column tags: a CSV cannot hold List.*name a \.parquet"):
+        main(["--model", str(tmp_path), "--briefs", str(path)])
+
+
+def test_empty_texts_and_briefs_that_are_cut_are_counted(model, tmp_path, capsys, monkeypatch):
+    from copygym.agents.copywriter.writer import Copywriter
+
+    monkeypatch.setattr(Copywriter, "write", lambda self, rows, **options: ["", "Warm.", "", ""])
+    path = tmp_path / "briefs.csv"
+    path.write_text(f"brief\nA coat\n{'warm and long ' * 400}\n")
+    assert main(["--model", str(model), "--briefs", str(path), "--samples", "2"]) == 0
+    error = capsys.readouterr().err
+    assert "3 of 4 texts are empty" in error
+    assert "1 of 2 briefs" in error
+    assert "(brief 2 first)" in error
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [

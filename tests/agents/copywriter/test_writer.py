@@ -1,5 +1,6 @@
 """Copywriters: what they write is fixed by the seed; what they save is what is loaded."""
 
+import json
 import re
 
 import numpy as np
@@ -239,6 +240,26 @@ def test_settings_that_lack_a_key_are_refused(copywriter, tmp_path):
     copywriter.save(tmp_path / "writer")
     (tmp_path / "writer" / "copywriter.json").write_text('{"name": "x", "adapter": false}')
     with pytest.raises(UserError, match="has no base, dtype, max_new_tokens, max_prompt_tokens"):
+        Copywriter.load(tmp_path / "writer")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"alpha_pattern": None},
+        {"bias": None},
+        {"bias": -1},
+        {"init_lora_weights": -1},
+        {"arrow_config": {}},
+        {"r": "x"},
+        {"target_modules": ["nothing"]},
+    ],
+)
+def test_an_edited_adapter_config_is_one_sentence(make_copywriter, tmp_path, edit):
+    with_lora(make_copywriter(seed=1)).save(tmp_path / "writer")
+    path = tmp_path / "writer" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | edit))
+    with pytest.raises(UserError, match="does not fit its base"):
         Copywriter.load(tmp_path / "writer")
 
 
