@@ -122,8 +122,14 @@ def _check_may_give_way(path: Path) -> None:
     """Raise `UserError` unless everything that stands at ``path`` was written by copygym."""
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file where a folder is to be written; name a folder.")
-    if not path.exists() or written.is_draft(path):
+    if not path.exists():
         return
+    here = Path.cwd()
+    if path.resolve() in (here, *here.parents):
+        raise UserError(
+            f"{path} is the current folder or around it, which a new one would take the place of; "
+            "name a folder inside it."
+        )
     others = written.foreign(path, written.root_of(path))
     if others:
         raise UserError(

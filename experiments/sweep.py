@@ -19,6 +19,7 @@ from pathlib import Path
 
 from copygym.envs.errors import UserError
 from copygym.envs.storage import read_json
+from copygym.envs.written import check_inside
 from copygym.experiments.files import write_result
 from copygym.experiments.locks import Busy, opened
 
@@ -249,8 +250,9 @@ def held(lock: Path, *, wait: bool = False) -> Iterator[None]:
         return
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
+        check_inside(lock.parent, lock.parent.parent)
         stream = opened(lock)
-    except OSError:
+    except (OSError, UserError):
         yield  # the job itself will say what is wrong with the folder
         return
     with stream:

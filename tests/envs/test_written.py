@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -190,3 +191,23 @@ def test_nothing_is_written_through_a_link_in_a_folder_of_ours(ours, tmp_path):
         save(ours / "deep" / "model", "x.json")
     assert tree(tmp_path / "mine") == ["b.json"]
     assert (tmp_path / "mine" / "b.json").read_text() == "mine"
+
+
+def test_a_folder_of_the_user_s_with_a_draft_s_name_is_theirs(tmp_path):
+    for name in (".thesis.abcdefgh.tmp", ".thesis.0a1b2c3d.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text("mine")
+        with pytest.raises(UserError, match="holds 'x', which copygym did not write"):
+            save(tmp_path / name, "model.json")
+        assert (tmp_path / name / "x").read_text() == "mine"
+
+
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path / "model")
+    for folder in (Path(), Path(), Path(".."), tmp_path / "model", tmp_path):
+        with pytest.raises(UserError, match="is the current folder or around it"):
+            save(folder, "model.json")
+    assert tree(tmp_path) == ["model"]
+    save(Path("inside"), "model.json")
+    assert tree(tmp_path / "model" / "inside") == [written.LIST, "model.json"]

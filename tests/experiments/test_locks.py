@@ -98,3 +98,12 @@ def test_where_no_lock_can_be_made_the_run_goes_on_and_says_so(tmp_path, monkeyp
     with locks.locked(tmp_path / "r"):
         pass
     assert "no folder for locks could be made" in capsys.readouterr().err
+
+
+def test_a_sweeps_locks_are_made_in_no_folder_that_a_link_leads_to(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / ".jobs").symlink_to(tmp_path / "mine")
+    with held(tmp_path / "sweep" / ".jobs" / "seed=0.lock"):
+        pass
+    assert list((tmp_path / "mine").iterdir()) == []
