@@ -73,7 +73,7 @@ def test_the_rate_is_that_of_what_was_sent(capsys, tmp_path):
     ("rows", "said"),
     [
         (["a,5,5", "b,2,2"], "every impression was clicked (7 of 7), so this is a log of clicks"),
-        (["a,5,0", "b,2,0"], "nothing that was sent was clicked"),
+        (["a,5,0", "b,2,0"], "not supported: no clicks on sends in 2 rows"),
         (["hold,5,1", "hold,2,1"], "every row is 'hold', so nothing was sent"),
         (["a,3000000000,1", "b,5,1"], "clicks 2, CTR 6.7e-08%"),
         (["a,9223372036854775806,1", "b,1,1"], "impressions 9,223,372,036,854,775,807"),
