@@ -1,5 +1,6 @@
 """``copygym data``: what it prints, and one sentence for every mistake."""
 
+import argparse
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from copygym.envs import datasets
 from copygym.envs.datasets.card import RemoteFile
 from copygym.envs.errors import UserError
 from copygym.experiments.data_cli import main
+from copygym.experiments.reading import add_log_options, told
 
 PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
 
@@ -160,3 +162,15 @@ def test_get_prints_and_records_an_unknown_checksum(capsys, monkeypatch, tmp_pat
     assert main(["get", "coupon", "--to", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "downloaded, SHA-256 " + "ab" * 32 in out and "no checksum is published" in out
+
+
+def test_reading_options_are_repeated_as_a_shell_takes_them():
+    given = ["--map", "clicks=Clicks (all)", "--empty", "clicks=0", "--ignore", "a b"]
+    parser = argparse.ArgumentParser()
+    add_log_options(parser)
+    assert told(parser.parse_args([*given, "--separator", ";"])) == [
+        "--map 'clicks=Clicks (all)'",
+        "--empty clicks=0",
+        "--ignore 'a b'",
+        "--separator ';'",
+    ]
