@@ -131,7 +131,8 @@ class ClickLog:
         """
         file = resolve_log_path(path)
         table = open_table(file, separator=separator, encoding=encoding)
-        source = Source(str(file), table.first_row, dict(columns or {}))
+        named = {name: str(column) for name, column in dict(columns or {}).items()}
+        source = Source(str(file), table.first_row, named)
         with readable(file, separator):
             frame, mapped = arrange(table.frame, source, constants or {}, empty or {}, ignore)
             typed, found = validate(frame, source, infer_features=table.text, time_zone=time_zone)

@@ -111,6 +111,10 @@ def open_csv(
         glob=False,
     )
     names = frame.collect_schema().names()
+    if any('""' in name for name in names):
+        # polars leaves the doubled quote marks of a header as they stand.
+        frame = frame.rename({name: name.replace('""', '"') for name in names if '""' in name})
+        names = frame.collect_schema().names()
     if int(frame.select(pl.len()).collect(engine="streaming").item()) != form.rows:
         return _exact_table(path, _exactly(path, file, dialect, form), form, dialect, notes)
     notes += _form_notes(form, names)

@@ -146,6 +146,21 @@ def is_text(dtype: pl.DataType) -> bool:
     return dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum)
 
 
+def cannot_be_used(dtype: pl.DataType) -> bool:
+    """Tell whether a type is neither text, number nor time."""
+    return dtype.is_nested() or dtype in (pl.Binary, pl.Object)
+
+
+def refuse_types(schema: Mapping[str, pl.DataType], source: Source) -> None:
+    """Raise a `UserError` for the first column that holds neither text, numbers nor times."""
+    for name, dtype in schema.items():
+        if cannot_be_used(dtype):
+            raise UserError(
+                f"{source.label}, column {source.column(name)}: type {dtype} cannot be used; write "
+                "text, numbers or times."
+            )
+
+
 def strip(name: str, dtype: pl.DataType) -> pl.Expr:
     """Return the column as text without blanks around it."""
     column = pl.col(name)

@@ -5,6 +5,7 @@ What a map or a constant contradicts in the file is refused or noted, never over
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,6 +57,12 @@ def arrange(
     left_out = [ignore] if isinstance(ignore, str) else ignore
     raw, notes = _without(raw, left_out, source)
     present = raw.collect_schema().names()
+    for column in present:
+        if column == "*" or re.fullmatch(r"\^.*\$", column):
+            raise UserError(
+                f"{source.label}: column {column!r} has a name that stands for any number of "
+                "columns; rename it in the file."
+            )
     for name in (*source.columns, *constants):
         if name not in SCHEMA and not is_feature(name):
             raise UserError(

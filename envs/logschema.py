@@ -29,6 +29,7 @@ from copygym.envs.logcolumns import (
     is_feature,
     is_missing,
     is_text,
+    refuse_types,
     shorten,
 )
 from copygym.envs.logfeatures import FeaturePlan, feature_counts
@@ -95,7 +96,9 @@ def require_columns(present: list[str], wanted: Mapping[str, str], source: Sourc
                 f"`+data.columns.{canonical}=COLUMN` for runs)"
             )
         name = f"{canonical!r}" if canonical == column else f"{column!r} (for {canonical!r})"
-        listed = ", ".join(repr(c) for c in present[:20]) + (", ..." if len(present) > 20 else "")
+        listed = ", ".join(repr(shorten(c)) for c in present[:20]) + (
+            ", ..." if len(present) > 20 else ""
+        )
         raise UserError(
             f"{source.label}: column {name} is missing{hint}; the columns there are {listed}"
             f"{extra}; map a column of another name onto {canonical!r}{syntax}."
@@ -240,13 +243,9 @@ def _duplicate_keys(names: list[str], largest_impressions: float) -> list[str]:
 
 
 def _column_types(schema: Mapping[str, pl.DataType], source: Source) -> None:
+    refuse_types(schema, source)
     for name, dtype in schema.items():
-        fault = None
-        if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
-            fault = "cannot be used; write text, numbers or times"
-        elif name in SCHEMA:
-            fault = typed_fault(name, dtype)
-        if fault:
+        if name in SCHEMA and (fault := typed_fault(name, dtype)):
             raise UserError(f"{source.label}, column {source.column(name)}: type {dtype} {fault}.")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from copygym.envs.errors import UserError
-from copygym.envs.logcolumns import is_text
+from copygym.envs.logcolumns import Source, is_text, refuse_types
 from copygym.envs.logfile import is_csv, open_table, readable
 from copygym.envs.lognumbers import FALSE, TRUE
 from copygym.experiments.abtest import MOST_COUNT
@@ -81,6 +81,7 @@ def read_columns(
                 f"{path} has no column {name!r}; it has {', '.join(held)}: name the right one by "
                 f"--{field}."
             )
+    refuse_types(table.schema, Source(str(path)))
     if table.height == 0:
         raise UserError(f"{path} holds a header and no row.")
     return table, columns
@@ -123,7 +124,7 @@ class Numbers:
             )
         raw = self.table[name]
         kind = raw.dtype
-        if kind.is_nested() or kind.is_temporal() or kind in (pl.Binary, pl.Object):
+        if kind.is_temporal():
             raise UserError(f"{self.path}, column {name}: type {kind} is no number; write numbers.")
         if is_text(kind):
             raw = raw.cast(pl.String)

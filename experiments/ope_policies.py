@@ -14,7 +14,9 @@ import polars as pl
 
 from copygym.envs.catalogue import HOLD
 from copygym.envs.errors import UserError
+from copygym.envs.logcolumns import Source, is_text, refuse_types
 from copygym.envs.logfile import is_csv, open_table, readable
+from copygym.envs.lognumbers import real, whole
 from copygym.experiments.abtest_arms import is_total
 from copygym.experiments.ope import Actions, Grouped, PerRow
 from copygym.experiments.ope_log import Decisions, best_fixed
@@ -114,6 +116,7 @@ def policy_file(
     opened = open_table(path, separator=separator, encoding=encoding, detect=True)
     with readable(path):
         table = opened.frame.collect()
+    refuse_types(table.schema, Source(str(path)))
     if not table.height:
         raise UserError(f"{path} holds a header and no row; write the policy's probabilities.")
     table, renamed = _plain_names(log, table, path)
@@ -199,9 +202,11 @@ def _with_arm(table: pl.DataFrame) -> pl.DataFrame:
 
 def _numbers(table: pl.DataFrame, column: str, path: Path) -> np.ndarray:
     raw = table[column]
-    values = (raw.str.strip_chars() if raw.dtype == pl.String else raw).cast(
-        pl.Float64, strict=False
-    )
+    kind = raw.dtype
+    if kind.is_temporal():
+        raise UserError(f"{path}, column {column}: type {kind} is no number; write numbers.")
+    text = raw.cast(pl.String).str.strip_chars() if is_text(kind) else raw
+    values = text.cast(pl.Float64, strict=False)
     bad = np.flatnonzero((values.is_null() | ~values.is_finite()).fill_null(True).to_numpy())
     if len(bad):
         raise UserError(
@@ -328,11 +333,16 @@ def _group_codes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the group of each row of the file, and of each row of the log."""
 
-    # As text on both sides: a CSV knows no numbers, and 1 and 1.0 are one group.
+    # As text on both sides, since a CSV knows no numbers. Where the log has numbers, 1 and 1.0 are
+    # one group; codes are as they are spelt: 007 is not 7.
     def text(frame: pl.DataFrame, key: str) -> pl.Expr:
-        number = pl.col(key).cast(pl.Float64, strict=False)
+        kind, ours = frame.schema[key], log.frame.schema[key]
         plain = pl.col(key).cast(pl.String)
-        return pl.coalesce(number.cast(pl.String), plain).fill_null("").alias(key)
+        plain = plain.str.to_lowercase() if ours == pl.Boolean else plain.str.strip_chars()
+        if not ours.is_numeric() or kind.is_temporal():
+            return plain.fill_null("").alias(key)
+        numbers = (whole(key, kind).cast(pl.String), real(key, kind).cast(pl.String))
+        return pl.coalesce(*numbers, plain).fill_null("").alias(key)
 
     left = table.select(text(table, key) for key in keys)
     groups = left.unique(maintain_order=True).with_row_index("__group__")

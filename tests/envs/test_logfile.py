@@ -364,3 +364,26 @@ def test_a_row_with_too_many_fields_is_told_what_it_may_be(tmp_path, text, way_o
     (tmp_path / "log.csv").write_text(text)
     with pytest.raises(UserError, match=re.escape(way_out)):
         open_table(tmp_path / "log.csv")
+
+
+@pytest.mark.parametrize("note", ["plain", '12" stray', '"quoted ""twice"""'])
+def test_a_columns_name_has_its_quote_marks_once_however_the_rows_are_written(tmp_path, note):
+    path = tmp_path / "log.csv"
+    path.write_text(f'"a ""b"" c",note,impressions,clicks\nx,{note},1,0\ny,z,1,1\n')
+    assert open_table(path).frame.collect_schema().names()[0] == 'a "b" c'
+    log = ClickLog.read(path, columns={"creative_id": 'a "b" c'})
+    assert log.collect()["creative_id"].to_list() == ["x", "y"]
+
+
+@pytest.mark.parametrize("name", ["*", "^a.*$"])
+def test_a_column_whose_name_stands_for_several_is_refused(tmp_path, name):
+    path = tmp_path / "log.csv"
+    path.write_text(f"{name},impressions,clicks\nx,1,0\n")
+    with pytest.raises(UserError, match="has a name that stands for any number of columns"):
+        ClickLog.read(path)
+
+
+def test_a_column_that_is_named_by_a_number_may_be_given_as_one(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("7,impressions,clicks\nx,1,0\n")
+    assert ClickLog.read(path, columns={"creative_id": 7}).collect()["creative_id"].item() == "x"

@@ -1,5 +1,6 @@
 """``copygym data``: what it prints, and one sentence for every mistake."""
 
+import argparse
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from copygym.envs import datasets
 from copygym.envs.datasets.card import RemoteFile
 from copygym.envs.errors import UserError
 from copygym.experiments.data_cli import main
+from copygym.experiments.reading import add_log_options, told
 
 PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
 
@@ -73,7 +75,7 @@ def test_the_rate_is_that_of_what_was_sent(capsys, tmp_path):
     ("rows", "said"),
     [
         (["a,5,5", "b,2,2"], "every impression was clicked (7 of 7), so this is a log of clicks"),
-        (["a,5,0", "b,2,0"], "nothing that was sent was clicked"),
+        (["a,5,0", "b,2,0"], "not supported: no clicks on sends in 2 rows"),
         (["hold,5,1", "hold,2,1"], "every row is 'hold', so nothing was sent"),
         (["a,3000000000,1", "b,5,1"], "clicks 2, CTR 6.7e-08%"),
         (["a,9223372036854775806,1", "b,1,1"], "impressions 9,223,372,036,854,775,807"),
@@ -160,3 +162,15 @@ def test_get_prints_and_records_an_unknown_checksum(capsys, monkeypatch, tmp_pat
     assert main(["get", "coupon", "--to", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "downloaded, SHA-256 " + "ab" * 32 in out and "no checksum is published" in out
+
+
+def test_reading_options_are_repeated_as_a_shell_takes_them():
+    given = ["--map", "clicks=Clicks (all)", "--empty", "clicks=0", "--ignore", "a b"]
+    parser = argparse.ArgumentParser()
+    add_log_options(parser)
+    assert told(parser.parse_args([*given, "--separator", ";"])) == [
+        "--map 'clicks=Clicks (all)'",
+        "--empty clicks=0",
+        "--ignore 'a b'",
+        "--separator ';'",
+    ]

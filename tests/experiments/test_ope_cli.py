@@ -377,3 +377,52 @@ def test_a_policy_files_row_of_sums_is_no_arm(tmp_path):
     path.write_text("arm,probability\nmail_a,0.5\nmail_b,0.5\nTotal,1\n")
     with pytest.raises(UserError, match="'Total' is a sum of the others by its name"):
         policy_file(read(frame()), path, "new")
+
+
+def keyed(tmp_path, keys, table):
+    """Return 600 rows of two arms whose user_k goes through ``keys``, and a policy by user_k."""
+    rng = np.random.default_rng(1)
+    log = {
+        "user_k": [keys[i % len(keys)] for i in range(600)],
+        "creative_id": ["a", "b"] * 300,
+        "propensity": [0.5] * 600,
+        "impressions": [1] * 600,
+        "clicks": (rng.random(600) < 0.3).astype(int),
+    }
+    pl.DataFrame(log).write_csv(tmp_path / "log.csv")
+    pl.DataFrame(table).write_parquet(tmp_path / "new.parquet")
+    return ["--log", str(tmp_path / "log.csv"), "--policy", str(tmp_path / "new.parquet")]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (["9007199254740993", "9007199254740992"], ["9007199254740993", "9007199254740992"]),
+        (["007", "7"], ["007", "7"]),
+        (["1", "2"], [1.0, 2.0]),
+        (["1", "2"], pl.Series(["1", "2"], dtype=pl.Categorical)),
+        (["True", "False"], ["True", "False"]),
+    ],
+)
+def test_a_policy_by_codes_takes_each_code_for_itself(tmp_path, ours, theirs):
+    both = {"arm": ["a", "b"], "user_k": theirs, "probability": [1.0, 1.0]}
+    assert main([*keyed(tmp_path, ours, both), "--no-model", "--resamples", "20"]) == 0
+
+
+def test_a_policys_column_that_cannot_be_a_group_or_a_number_is_named(tmp_path):
+    fine = {"arm": ["a", "b"], "user_k": ["1", "2"], "probability": [1.0, 1.0]}
+    for name, values in (
+        ("user_k", [[1], [2]]),
+        ("probability", [[1], [1]]),
+        ("arm", [b"a", b"b"]),
+    ):
+        with pytest.raises(UserError, match=f"new.parquet, column {name}: type"):
+            main([*keyed(tmp_path, ["1", "2"], fine | {name: values}), "--no-model"])
+    words = fine | {"probability": pl.Series(["1", "1"], dtype=pl.Categorical)}
+    assert main([*keyed(tmp_path, ["1", "2"], words), "--no-model", "--resamples", "20"]) == 0
+
+
+def test_a_code_that_a_policy_spells_otherwise_is_another_one(tmp_path):
+    table = {"arm": ["a"], "user_k": ["7"], "probability": [1.0]}
+    with pytest.raises(UserError, match="the log has rows with user_k '007'"):
+        main([*keyed(tmp_path, ["007", "7"], table), "--no-model"])
