@@ -447,3 +447,15 @@ def test_a_plan_of_few_clicks_says_so(capsys):
     assert "Fewer than 10" not in page(capsys, "plan", "--baseline", "2%", "--lift", "10%")
     found = answer(capsys, "plan", "--baseline", "2%", "--lift", "10%", "--users", "1e6")
     assert found["users"] == 1_000_000
+
+
+def test_one_giant_order_is_named(put, capsys):
+    rows = [f"u{i},{'ab'[i % 2]},{i % 7}" for i in range(400)]
+    file = put("user_id,arm,revenue\n" + "\n".join(rows))
+    assert answer(capsys, file, "--value", "revenue")["notes"] == []
+    rows[11] = "u11,b,1e9"
+    file = put("user_id,arm,revenue\n" + "\n".join(rows))
+    (note,) = answer(capsys, file, "--value", "revenue")["notes"]
+    assert note.startswith(
+        "one of the 200 users of arm 'b' has a revenue of 1e+09, which makes 99%"
+    )
