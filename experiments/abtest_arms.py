@@ -22,6 +22,9 @@ CONTROLS = (
 )
 #: Words that make a name of up to three words a control's.
 _WITHIN = {*CONTROLS[0], "baseline", "original", "placebo", "holdout"}
+#: Words of a control's name where another arm's has "new".
+_BEFORE = {"old", "current", "existing", "previous", "alt", "alte", "alter", "altes", "bisher"}
+_AFTER = {"new", "neu", "neue", "neuer", "neues"}
 _NO_TREATMENT = re.compile(r"no (e[- ]?mail|mail|message|treatment|contact|ad|change|send)s?")
 #: What tools write where there is no value.
 _MISSING = {"null", "nan", "n/a", "#n/a", "<na>", "undefined", "(not set)", "(null)", "(blank)"}
@@ -95,6 +98,11 @@ def _recognised(names: Sequence[str]) -> tuple[str, str]:
         words = re.findall(r"[^\W\d_]+", plain[name])
         if len(words) <= 3 and _WITHIN & set(words):
             return name, "by its name"
+    short = {name: set(re.findall(r"[^\W\d_]+", plain[name])) for name in names}
+    short = {name: found for name, found in short.items() if len(found) <= 3}
+    old = [name for name, found in short.items() if _BEFORE & found]
+    if len(old) == 1 and any(_AFTER & found for found in short.values()):
+        return old[0], "by its name"
     for name in names:
         if plain[name] in CONTROLS[-1] or _NO_TREATMENT.fullmatch(plain[name]):
             return name, "by its name"

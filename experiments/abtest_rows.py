@@ -20,6 +20,8 @@ _FEW_ROWS = 10
 _MANY_IMPRESSIONS = 50
 #: Repeated rows are a fault of the export rather than of chance where an arm has more by so much.
 _ODD_SHARE = 0.1
+#: Where one unit makes more of an arm's variance, it is named.
+_MOST_VARIANCE = 0.5
 
 
 def refuse_missing_units(test: TestFile, columns: Columns, table: pl.DataFrame, rows: str) -> None:
@@ -145,6 +147,8 @@ def remarks(test: TestFile, columns: Columns, table: pl.DataFrame) -> tuple[list
             f"every row has a {columns.value} above 0; if only buyers are in the file, give the "
             "others a row of 0, because chance decided who was in which arm and not who bought."
         )
+    if not test.clicks:
+        _largest(test, columns, notes)
     if test.clicks and test.impressions_N is None:
         _all_clicked(test, warnings)
     return notes, warnings
@@ -202,6 +206,25 @@ def _covariate(test: TestFile, columns: Columns, notes: list[str]) -> None:
             f"{len(changed):,} users have several values of {columns.covariate}; that of their "
             "first row counts."
         )
+
+
+def _largest(test: TestFile, columns: Columns, notes: list[str]) -> None:
+    """Say where one unit makes most of an arm's variance, such as one giant order."""
+    value, arm = _by_unit(test), _first_arm(test)
+    for index, name in enumerate(test.names):
+        own = value[arm == index]
+        if len(own) < _FEW_ROWS or (own != np.median(own)).sum() < 2:
+            continue
+        scaled = own / np.abs(own).max()  # squares of large numbers have no room
+        apart = (scaled - scaled.mean()) ** 2
+        largest = int(apart.argmax())
+        share = apart[largest] / apart.sum()
+        if share > _MOST_VARIANCE:
+            notes.append(
+                f"one of the {len(own):,} {test.unit} of arm {name!r} has a {columns.value} of "
+                f"{own[largest]:,.6g}, which makes {share:.0%} of the variance there: mean and "
+                "interval say little of the others; see whether it is a mistake."
+            )
 
 
 def _all_clicked(test: TestFile, warnings: list[str]) -> None:

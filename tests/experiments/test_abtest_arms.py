@@ -26,6 +26,9 @@ from copygym.experiments.abtest_arms import choose, is_total, refuse_totals
         (["a", "Original"], "Original"),
         (["a", "Kontrollgruppe"], "Kontrollgruppe"),
         (["new", "old"], "old"),
+        (["New subject line", "Old subject line"], "Old subject line"),
+        (["Neue Betreffzeile", "Alte Betreffzeile"], "Alte Betreffzeile"),
+        (["A new way to old friends", "Better than old ways"], "A new way to old friends"),
         (["Mens E-Mail", "No E-Mail"], "No E-Mail"),
         # A copy that holds such a word is no control.
         (["Hold on to summer", "Act now"], "Act now"),

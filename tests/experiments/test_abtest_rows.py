@@ -470,3 +470,15 @@ def test_words_for_one_and_none_are_read_whatever_the_type_of_text(put, capsys, 
 def test_a_column_that_holds_no_numbers_is_refused_by_its_type(put, value):
     table = pl.DataFrame({"arm": ["a", "b"] * 50, "clicks": [value] * 100})
     refused("column clicks: type", put(table, "test.parquet"))
+
+
+def test_one_giant_order_is_named(put, capsys):
+    rows = [f"u{i},{'ab'[i % 2]},{i % 7}" for i in range(400)]
+    file = put("user_id,arm,revenue\n" + "\n".join(rows))
+    assert answer(capsys, file, "--value", "revenue")["notes"] == []
+    rows[11] = "u11,b,1e9"
+    file = put("user_id,arm,revenue\n" + "\n".join(rows))
+    (note,) = answer(capsys, file, "--value", "revenue")["notes"]
+    assert note.startswith(
+        "one of the 200 users of arm 'b' has a revenue of 1e+09, which makes 99%"
+    )
