@@ -96,7 +96,7 @@ def _numbers(reward: RewardShape, values: Any, n: int, which: str) -> np.ndarray
         if np.iscomplexobj(values):
             raise TypeError
         if isinstance(values, np.ma.MaskedArray):
-            values = values.astype(np.float64).filled(np.nan)
+            values = np.ma.filled(values.astype(np.float64), np.nan)
         # A copy: a function may give the same array at every step.
         numbers = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
