@@ -111,7 +111,6 @@ def decisions(
             "if the log holds everything that the choice depended on."
         )
     log.require_arms(2)
-    log.require_outcomes()
     frame = log.collect()
     if log.has("test_id") and frame["test_id"].n_unique() > 1:
         raise UserError(

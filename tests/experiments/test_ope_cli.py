@@ -358,11 +358,6 @@ def test_a_warning_about_every_policy_is_given_once():
     assert warning_lines(alone) == [f"a: {weak}"]
 
 
-def test_a_log_of_clicks_alone_is_refused():
-    with pytest.raises(UserError, match="every impression was clicked"):
-        read(frame().with_columns(clicks=pl.lit(1)))
-
-
 @pytest.mark.parametrize("events", [4, 30])
 def test_what_was_done_is_not_known_exactly_from_few_clicks(events):
     log = read(frame().with_columns(clicks=(pl.int_range(pl.len()) < events).cast(pl.Int64)))
