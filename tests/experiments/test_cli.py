@@ -85,7 +85,7 @@ def test_an_empty_folder_that_was_there_stays(tmp_path):
 
 
 def test_fidelity_of_nothing_is_one_sentence():
-    expected = "copygym fidelity: the following arguments are required: NAME[=PATH]; see"
+    expected = "copygym fidelity: the following arguments are required: FILE|NAME[=PATH]; see"
     assert expected in one_sentence(call("fidelity"))
 
 
