@@ -38,6 +38,8 @@ _ADAPTER_KEYS = {
     *("num_transformer_submodules", "num_attention_heads", "encoder_hidden_size"),
     *("prefix_projection",),
 }
+#: Seconds for the hub's first answer.
+_PATIENCE = 10.0
 _fetching: ContextVar[bool] = ContextVar("fetching", default=True)
 
 
@@ -67,13 +69,56 @@ def reading(source: str | Path, *, fetch: bool | None = None) -> tuple[str, dict
         UserError: the folder names code, or the model may not be fetched and is not here.
     """
     folder = Path(source).expanduser()
-    if not folder.is_dir() and not (may_fetch() if fetch is None else fetch):
-        folder = cached_model(str(source))
+    if not folder.is_dir():
+        folder = settled_model(str(source), fetch=may_fetch() if fetch is None else fetch)
     local = folder.is_dir()
     if local:
         check_configs(folder)
     options = {"trust_remote_code": False, "local_files_only": local}
     return str(folder) if local else str(source), options
+
+
+def settled_model(name: str, *, fetch: bool) -> Path:
+    """Return this machine's folder of a hub id if nothing is fetched, else the id as it stands.
+
+    Whether the hub answers is asked once: its client would try again for a minute.
+
+    Raises:
+        UserError: the name is no id, or nothing is fetched and the model is not in this machine's
+            cache.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise UserError(
+            f"the model {name!r} is neither a folder nor an id of the Hugging Face hub; give the "
+            "folder where it is now."
+        ) from None
+    if fetch and hub_answers():
+        return Path(name)
+    try:
+        return cached_model(name)
+    except UserError:
+        if not fetch:
+            raise
+        raise UserError(
+            f"the model {name!r} is neither a folder nor in this machine's cache, and the Hugging "
+            "Face hub does not answer; download it on a machine with network and give its folder."
+        ) from None
+
+
+def hub_answers() -> bool:
+    """Return whether this machine reaches the Hugging Face hub at all, asked once and briefly."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+    except Exception:  # of many libraries; offline mode is one as well
+        return False
+    return True
 
 
 def cached_model(name: str) -> Path:
@@ -85,16 +130,16 @@ def cached_model(name: str) -> Path:
         UserError: it is not there.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, local_files_only=True))
-    except (HFValidationError, LocalEntryNotFoundError, OSError):
+    except (LocalEntryNotFoundError, OSError):
         raise UserError(
             f"the model {name!r} is neither a folder nor in this machine's cache of the Hugging "
             "Face hub, and may not be fetched from there: say so by allow_download=true (`copygym "
-            f"write --allow-download`), fetch it by `hf download {shlex.quote(name)}`, or give its "
-            "folder."
+            "write --allow-download`, `copygym run +copywriter.model.allow_download=true`), fetch "
+            f"it by `hf download {shlex.quote(name)}`, or give its folder."
         ) from None
 
 
@@ -196,7 +241,9 @@ __all__ = [
     "cached_model",
     "check_configs",
     "check_model_folder",
+    "hub_answers",
     "may_fetch",
     "nothing_fetched",
     "reading",
+    "settled_model",
 ]

@@ -237,10 +237,11 @@ def load_trained(folder: Path, *, allow_download: bool = False) -> Copywriter:
     """
     if not folder.is_dir():
         raise UserError(f"--model {folder} is no folder; give a run's folder.")
-    if (folder / "config.json").is_file() and not (folder / _SETTINGS).is_file():
+    models = ("config.json", "adapter_config.json")  # of transformers and of PEFT
+    if any((folder / name).is_file() for name in models) and not (folder / _SETTINGS).is_file():
         from copygym.agents.copywriter.models import load_copywriter
 
-        return load_copywriter("hf", folder)
+        return load_copywriter("hf", folder, allow_download=allow_download)
     found = [folder] if (folder / _SETTINGS).is_file() else _inside(folder)
     if not found:
         raise UserError(

@@ -15,7 +15,7 @@ from copygym.agents.copywriter.quantisation import settle_kernels
 from copygym.agents.copywriter.tokens import check_lengths, end_tokens, settle_tokens
 from copygym.agents.copywriter.writer import SETTINGS_FILE, Copywriter, check_head
 from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.modelfolder import bars_on_terminals, cached_model, check_model_folder
+from copygym.envs.modelfolder import bars_on_terminals, check_model_folder, settled_model
 from copygym.envs.processor import bf16_units
 from copygym.envs.smollm2 import PAD_TOKEN, smollm2_folder
 from copygym.envs.storage import read_json
@@ -142,7 +142,13 @@ def read_model(
     if is_folder:
         source = Path(source).expanduser()
         check_model_folder(source)
-        if (source / _ADAPTER).is_file() and not (source / SETTINGS_FILE).is_file():
+        if (source / _ADAPTER).is_file() and (source / SETTINGS_FILE).is_file():
+            # What reads those of copygym asks here for their base.
+            raise UserError(
+                f"{source} is an adapter of copygym where a whole model is asked for: the "
+                "copywriter that names it is damaged; save it again."
+            )
+        if (source / _ADAPTER).is_file():
             return _merged_adapter(
                 source,
                 device=device,
@@ -151,9 +157,11 @@ def read_model(
                 quantisation=quantisation,
                 allow_download=allow_download,
             )
-    elif not allow_download:
-        source, is_folder = cached_model(str(source)), True
-        check_model_folder(source)
+    else:
+        found = settled_model(str(source), fetch=allow_download)
+        if found.is_dir():
+            source, is_folder = found, True
+            check_model_folder(found)
     where = torch_device(device)
     kind = torch_dtype(dtype, where)
     options: dict[str, Any] = {"local_files_only": is_folder}
@@ -212,8 +220,13 @@ def _merged_adapter(
             "its base first, or set quantisation to null."
         )
     base = read_json(folder / _ADAPTER).get("base_model_name_or_path")
-    if not base:
+    if not base or not isinstance(base, str):
         raise UserError(f"{folder / _ADAPTER} names no base_model_name_or_path; merge the adapter.")
+    if (Path(base).expanduser() / _ADAPTER).is_file():
+        raise UserError(
+            f"{folder / _ADAPTER} names {base} as its base, which is an adapter itself; merge that "
+            "one into its base first."
+        )
     model, _ = read_model(base, quantisation=None, **options)
     model = with_adapter(model, folder).merge_and_unload()
     tokenizer = AutoTokenizer.from_pretrained(

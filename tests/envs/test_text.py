@@ -73,8 +73,10 @@ def test_missing_minilm_says_how_to_get_it(monkeypatch):
 
 def test_model_that_is_not_there_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match=re.escape("cannot be loaded")):
+    with pytest.raises(UserError, match="nor an id of the Hugging Face hub; give the folder"):
         SentenceEncoder(str(tmp_path / "absent")).encode(["hello"])
+    with pytest.raises(UserError, match="the Hugging Face hub does not answer"):
+        SentenceEncoder("nobody/nothing").encode(["hello"])
 
 
 def tiny_model(folder):

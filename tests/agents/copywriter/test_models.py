@@ -133,6 +133,44 @@ def test_an_id_that_cannot_be_fetched_says_so(tmp_path, monkeypatch):
         load_copywriter("hf", "nobody/nothing", allow_download=False)
 
 
+def test_an_id_without_network_is_said_at_once_and_asked_for_once(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+
+    class Session:
+        def head(self, url, **options):
+            asked.append(url)
+            raise ConnectionError("no network")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "get_session", Session)
+    with pytest.raises(UserError, match="the Hugging Face hub does not answer; download it"):
+        load_copywriter("hf", "nobody/nothing")
+    assert len(asked) == 1
+
+
+def test_a_folder_that_is_gone_is_no_id_to_fetch(tmp_path):
+    with pytest.raises(UserError, match="nor an id of the Hugging Face hub; give the folder"):
+        load_copywriter("hf", str(tmp_path / "gone" / "model"), allow_download=False)
+
+
+@pytest.mark.parametrize("base", [5, None, "", "itself"])
+def test_an_adapter_whose_base_is_none_is_refused(folder, tmp_path, base):
+    from peft import LoraConfig, get_peft_model
+
+    writer = load_copywriter("hf", folder)
+    adapter = tmp_path / "adapter"
+    get_peft_model(writer.model, LoraConfig(task_type="CAUSAL_LM")).save_pretrained(adapter)
+    writer.tokenizer.save_pretrained(adapter)
+    path = adapter / "adapter_config.json"
+    base = str(adapter) if base == "itself" else base
+    settings = json.loads(path.read_text()) | {"base_model_name_or_path": base}
+    path.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=r"names no base_model_name|which is an adapter itself"):
+        load_copywriter("hf", adapter)
+
+
 def test_quantisation_needs_its_package(folder, monkeypatch):
     monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="quantisation needs the package bitsandbytes"):

@@ -263,6 +263,16 @@ def test_an_edited_adapter_config_is_one_sentence(make_copywriter, tmp_path, edi
         Copywriter.load(tmp_path / "writer")
 
 
+def test_an_adapter_is_no_base_of_another(make_copywriter, tmp_path):
+    for name in ("one", "two"):
+        with_lora(make_copywriter(seed=1)).save(tmp_path / name)
+    path = tmp_path / "one" / "copywriter.json"
+    for base in ("../one", "../two", str(tmp_path / "two")):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"base": base}))
+        with pytest.raises(UserError, match="is an adapter of copygym where a whole model is"):
+            Copywriter.load(tmp_path / "one")
+
+
 def test_a_damaged_adapter_is_refused(make_copywriter, tmp_path):
     with_lora(make_copywriter(seed=1)).save(tmp_path / "writer")
     (tmp_path / "writer" / "adapter_model.safetensors").write_bytes(b"no weights")
