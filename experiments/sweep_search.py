@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
+#: A sampler that unpickles what it finds in a study.
+_PICKLES = "CmaEsSampler"
+
 
 @dataclass(frozen=True)
 class Options:
@@ -51,6 +54,12 @@ class Options:
             value = getattr(self, name)
             if not _whole(value) or value < 1:
                 raise UserError(f"hydra.sweeper.{name}={value}: give a whole number of 1 or more.")
+        if _PICKLES in str(self.sampler):
+            raise UserError(
+                f"hydra.sweeper.sampler: {_PICKLES} keeps its state pickled in the study, which "
+                "would run what a study from elsewhere holds; take optuna.samplers.GPSampler or "
+                "optuna.samplers.TPESampler."
+            )
         if self.direction not in ("maximize", "minimize"):
             raise UserError(f"hydra.sweeper.direction={self.direction}: give maximize or minimize.")
         if not _whole(self.seed):

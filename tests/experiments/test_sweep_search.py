@@ -177,6 +177,10 @@ def test_two_processes_share_one_study():
         (["+x=interval(0,1)", "hydra.sweeper.seeds=[]"], "hydra.sweeper.seeds=[]: give null or"),
         (["seed=choice(0,1)", "hydra.sweeper.seeds=[0]"], "seed is searched over and in"),
         (["agent=choice(linucb,nobody)"], "unknown agent 'nobody': choose one of"),
+        (
+            ["+x=interval(0,1)", "hydra.sweeper.sampler._target_=optuna.samplers.CmaEsSampler"],
+            "CmaEsSampler keeps its state pickled in the study",
+        ),
         (["seed=int(interval(-1,3))"], "seed=-1: give a whole number of 0 or more."),
         (
             ["+x=interval(0,1)", "+hydra.sweeper.sed=1"],
