@@ -85,9 +85,9 @@ def _refuse(source: str | Path, fault: str, keys: list[str]) -> None:
 def _another_shape(source: str | Path, error: RuntimeError) -> UserError:
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     shape = next((line for line in lines if "size mismatch" in line or "shape" in line), lines[0])
-    return UserError(
-        f"{source}: the weights don't fit its config.json ({shape[:200].rstrip('.')}); {_WAY_OUT}"
-    )
+    # transformers may point at its own table, which is not shown.
+    said = "shapes differ" if "ignore_mismatched_sizes" in shape else shape[:200].rstrip(".")
+    return UserError(f"{source}: the weights don't fit its config.json ({said}); {_WAY_OUT}")
 
 
 def _mismatched(info: Mapping[str, Any]) -> list[str]:

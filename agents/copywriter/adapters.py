@@ -14,6 +14,11 @@ from copygym.agents.copywriter.trunk import GROUPS, Change, is_llama
 from copygym.envs.errors import UserError
 
 
+def is_peft(model: Any) -> bool:
+    """Tell whether ``model`` carries PEFT adapters."""
+    return bool(getattr(model, "peft_config", None)) and hasattr(model, "active_peft_config")
+
+
 def layer_stack(model: Any) -> torch.nn.ModuleList:
     """Return the layers of any model, bottom first.
 
@@ -143,4 +148,12 @@ def peft_changes(lm: Any, dtype: torch.dtype) -> list[Change]:
     return changes
 
 
-__all__ = ["fast_path", "joint", "layer_stack", "linear_names", "peft_changes", "readable"]
+__all__ = [
+    "fast_path",
+    "is_peft",
+    "joint",
+    "layer_stack",
+    "linear_names",
+    "peft_changes",
+    "readable",
+]

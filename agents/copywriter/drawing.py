@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from copygym.agents.copywriter.likelihood import batch_logprobs
 from copygym.agents.copywriter.sampling import sample, vocabulary_subset, widened
-from copygym.agents.copywriter.writer import Copywriter, batch_logprobs
+from copygym.agents.copywriter.writer import Copywriter
 from copygym.envs.copyrows import CopyRows
 
 #: Texts whose reference probabilities are computed together.

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 
+from copygym.agents.copywriter.likelihood import check_head
 from copygym.agents.copywriter.prompts import PromptStyle
 from copygym.agents.copywriter.quantisation import settle_kernels
 from copygym.agents.copywriter.tokens import check_lengths, end_tokens, settle_tokens
-from copygym.agents.copywriter.writer import SETTINGS_FILE, Copywriter, check_head
+from copygym.agents.copywriter.writer import SETTINGS_FILE, Copywriter
 from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.modelfolder import bars_on_terminals, check_model_folder, settled_model
 from copygym.envs.processor import bf16_units
@@ -179,15 +179,9 @@ def read_model(
                 **weights,
                 **options,
             )
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        ImportError,
-        TypeError,
-        AttributeError,
-        SafetensorError,
-    ) as error:
+    except UserError:
+        raise
+    except Exception as error:  # whatever transformers makes of files that were edited
         raise _cannot_load(source, is_folder, error) from None
     tokenizer.padding_side = "left"  # is not saved with every tokenizer
     _own_pad(tokenizer)
@@ -247,7 +241,7 @@ def _own_pad(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def _cannot_load(source: str | Path, is_folder: bool, error: Exception) -> UserError:
-    reason = str(error).strip().splitlines()[0]
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if is_folder:
         return UserError(
             f"{source} cannot be loaded as a causal language model ({reason}); give the folder of "

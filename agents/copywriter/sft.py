@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from copygym.agents.copywriter.adapters import linear_names
+from copygym.agents.copywriter.adapters import is_peft, linear_names
 from copygym.agents.copywriter.budget import Spent
 from copygym.agents.copywriter.checkpoint import (
     read_checkpoint,
@@ -41,7 +41,7 @@ from copygym.agents.copywriter.sft_trainer import (
 )
 from copygym.agents.copywriter.training_run import isolated_rng, put_weights, trainable
 from copygym.agents.copywriter.trl_support import quiet
-from copygym.agents.copywriter.writer import Copywriter, is_peft
+from copygym.agents.copywriter.writer import Copywriter
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError, unknown_name
 from copygym.envs.processes import peers

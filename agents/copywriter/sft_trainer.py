@@ -16,12 +16,11 @@ from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from copygym.agents.copywriter.adapters import fast_path, peft_changes
+from copygym.agents.copywriter.adapters import fast_path, is_peft, peft_changes
 from copygym.agents.copywriter.kernels import token_logprobs
 from copygym.agents.copywriter.packing import common_prefix, pack
 from copygym.agents.copywriter.trl_support import QuietTrainer
 from copygym.agents.copywriter.trunk import LlamaTrunk
-from copygym.agents.copywriter.writer import is_peft
 from copygym.envs.errors import UserError
 from copygym.envs.processes import peers
 

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from copygym.agents.copywriter.decoding import scaled_logits
+from copygym.agents.copywriter.adapters import is_peft
+from copygym.agents.copywriter.likelihood import batch_logprobs
 from copygym.agents.copywriter.prompts import PromptStyle
 from copygym.agents.copywriter.quantisation import without_adapters
 from copygym.agents.copywriter.sampling import sample
-from copygym.agents.copywriter.tokens import check_lengths, end_tokens
+from copygym.agents.copywriter.tokens import check_lengths, end_tokens, n_embeddings
 from copygym.agents.copywriter.vocabulary import added_tokens
 from copygym.envs.copyrows import CopyRows
 from copygym.envs.errors import UserError
 from copygym.envs.modelfolder import bars_on_terminals, check_model_folder
-from copygym.envs.storage import read_json, whole_folder, write_json
+from copygym.envs.storage import read_json, understood, whole_folder, write_json
 from copygym.envs.weights import check_finite, check_safetensors
 
 if TYPE_CHECKING:
@@ -43,12 +44,15 @@ _SETTINGS: dict[str, type | tuple[type, ...]] = {
     "max_new_tokens": int,
     "max_prompt_tokens": int,
 }
+#: What older copywriters lack.
+_LATER: dict[str, Any] = {"vocabulary": None, "fixed_vocabulary": False, "quantisation": None}
+_LATER_KINDS: dict[str, tuple[type, ...]] = {
+    "vocabulary": (list, type(None)),
+    "fixed_vocabulary": (bool,),
+    "quantisation": (dict, type(None)),
+}
 #: Begins the name of a base that lies beside the folder.
 _BESIDE = "../"
-#: Share of the logits' spread that rounding may make of them.
-_HEAD_TOLERANCE = 0.05
-#: Rows of logits that are normalised at a time: bounds memory at (rows, V) float32.
-_CHUNK = 512
 
 
 @dataclass
@@ -281,18 +285,7 @@ class Copywriter:
 
         folder = Path(folder)
         check_model_folder(folder)
-        state = read_json(folder / SETTINGS_FILE)
-        if lost := _SETTINGS.keys() - state.keys():
-            raise UserError(
-                f"{folder / SETTINGS_FILE} has no {', '.join(sorted(lost))}: it is damaged; save "
-                "the copywriter again."
-            )
-        for key, kind in _SETTINGS.items():
-            if not isinstance(state[key], kind):
-                raise UserError(
-                    f"{folder / SETTINGS_FILE} has {key}={state[key]!r}: it is damaged; save the "
-                    "copywriter again."
-                )
+        state = _read_settings(folder / SETTINGS_FILE)
         dtype = state["dtype"] if dtype == "auto" else dtype
         base = state["base"]
         source: str | Path = folder
@@ -301,7 +294,7 @@ class Copywriter:
                 base = str((folder / base).resolve())
             source = folder / _BASE if base is None else base
             source = smollm2_folder() if source == "smollm2" else source
-        quantisation = quantisation or state.get("quantisation") or None
+        quantisation = quantisation or state["quantisation"] or None
         model, tokenizer = read_model(
             source,
             device=device,
@@ -320,8 +313,10 @@ class Copywriter:
         base_model: Any = model
         if is_peft(model):
             base_model = base_model.get_base_model()
-        style = PromptStyle(tokenizer, longest_prompt, end_tokens(base_model, tokenizer))
-        check_lengths(base_model, style)
+        with understood(folder):
+            style = PromptStyle(tokenizer, longest_prompt, end_tokens(base_model, tokenizer))
+            check_lengths(base_model, style)
+        _check_vocabulary(folder / SETTINGS_FILE, state["vocabulary"], n_embeddings(base_model))
         return cls(
             model=model,
             tokenizer=tokenizer,
@@ -329,9 +324,41 @@ class Copywriter:
             name=state["name"],
             max_new_tokens=longest_copy,
             base=base if state["adapter"] else str(folder),
-            vocabulary=state.get("vocabulary"),
-            fixed_vocabulary=state.get("fixed_vocabulary", False),
+            vocabulary=state["vocabulary"],
+            fixed_vocabulary=state["fixed_vocabulary"],
             quantisation=quantisation,
+        )
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """Return what a copywriter's settings file says, checked.
+
+    Raises:
+        UserError: a key is missing, or holds what none of ours does.
+    """
+    state = _LATER | read_json(path)
+    if lost := _SETTINGS.keys() - state.keys():
+        raise UserError(
+            f"{path} has no {', '.join(sorted(lost))}: it is damaged; save the copywriter again."
+        )
+    for key, kind in (_SETTINGS | _LATER_KINDS).items():
+        if not isinstance(state[key], kind) or (kind is int and isinstance(state[key], bool)):
+            raise UserError(
+                f"{path} has {key}={state[key]!r}: it is damaged; save the copywriter again."
+            )
+    return state
+
+
+def _check_vocabulary(path: Path, vocabulary: Sequence[Any] | None, size: int) -> None:
+    """Raise unless a limit names tokens that the model has."""
+    if vocabulary is None:
+        return
+    odd = [t for t in vocabulary if not isinstance(t, int) or not 0 <= t < size]
+    if odd or not vocabulary:
+        what = repr(odd[0]) if odd else "nothing"
+        raise UserError(
+            f"{path} limits its copy to {what}, which is no token of the model's {size}: it is "
+            "damaged, or of another model; save the copywriter again."
         )
 
 
@@ -389,142 +416,8 @@ def with_adapter(model: Any, folder: Path) -> Any:
     return wrapped.eval()
 
 
-def is_peft(model: Any) -> bool:
-    """Tell whether ``model`` carries PEFT adapters."""
-    return bool(getattr(model, "peft_config", None)) and hasattr(model, "active_peft_config")
-
-
-@torch.no_grad()
-def batch_logprobs(
-    model: Any,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    *,
-    temperature: float = 1.0,
-    allowed: torch.Tensor | None = None,
-    closed: torch.Tensor | None = None,
-) -> np.ndarray:
-    """Return (B,) float64 sums of the response tokens' log probabilities given their prompts.
-
-    Args:
-        model: with or without adapters.
-        prompts: B lists of tokens.
-        responses: B lists of tokens.
-        temperature: positive.
-        allowed: int64 tokens that share the probability; None for all. A response with another
-            token has a number all the same: its logit beside those of the allowed ones.
-        closed: (B, len(allowed)) bool: which of ``allowed`` a row does not share in; None for none.
-    """
-    ids_BL, mask_BL, picked_BL = right_padded(prompts, responses)
-    device = next(model.parameters()).device
-    ids_BL, mask_BL, picked_BL = ids_BL.to(device), mask_BL.to(device), picked_BL.to(device)
-    hidden = hidden_states(model, ids_BL, mask_BL)
-    # A response token's logits are one position before it.
-    before = torch.zeros_like(picked_BL)
-    before[:, :-1] = picked_BL[:, 1:]
-    if allowed is not None:
-        allowed = allowed.to(device)
-    row = picked_BL.nonzero()[:, 0]
-    shut = None if closed is None else closed.to(device)[row]
-    logprobs = token_logprobs(model, hidden[before], ids_BL[picked_BL], temperature, allowed, shut)
-    total = torch.zeros(len(prompts), dtype=torch.float64, device=device)
-    return total.index_add_(0, row, logprobs.double()).cpu().numpy()
-
-
-def right_padded(
-    prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return (B, L + T) tokens (int64), attention mask (int64) and response positions (bool)."""
-    rows = [[*p, *r] for p, r in zip(prompts, responses, strict=True)]
-    longest = max(map(len, rows))
-    ids = torch.zeros((len(rows), longest), dtype=torch.int64)
-    mask = torch.zeros_like(ids)
-    picked = torch.zeros_like(ids, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row)
-        mask[i, : len(row)] = 1
-        picked[i, len(prompts[i]) : len(row)] = True
-    return ids, mask, picked
-
-
-def hidden_states(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the last hidden states (B, L, H) of right-padded tokens, adapters included."""
-    base = model.get_base_model() if is_peft(model) else model
-    cache = None
-    if is_peft(model) and model.active_peft_config.is_prompt_learning:
-        cache = model.get_prompt(batch_size=len(ids))
-        virtual = int(model.active_peft_config.num_virtual_tokens)
-        mask = torch.cat([mask.new_ones(len(ids), virtual), mask], dim=1)
-    out = base.get_decoder()(
-        input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=False
-    )
-    return out.last_hidden_state
-
-
-def token_logprobs(
-    model: Any,
-    hidden: torch.Tensor,
-    tokens: torch.Tensor,
-    temperature: float = 1.0,
-    allowed: torch.Tensor | None = None,
-    closed: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Return the (M,) float32 log probabilities of M tokens given hidden states (M, H).
-
-    ``allowed`` (K,) share the probability, but for those where ``closed`` (M, K) is True.
-    """
-    base = model.get_base_model() if is_peft(model) else model
-    parts = []
-    for start in range(0, len(tokens), _CHUNK):
-        logits = head_logits(base, hidden[start : start + _CHUNK]) / temperature
-        picked = logits.gather(1, tokens[start : start + _CHUNK].unsqueeze(1)).squeeze(1)
-        whole = logits if allowed is None else logits[:, allowed]
-        if closed is not None:
-            whole = whole.masked_fill(closed[start : start + _CHUNK], -torch.inf)
-        parts.append(picked - whole.logsumexp(1))
-    return torch.cat(parts)
-
-
-def head_logits(base: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """Return the logits (M, V) float32 of hidden states (M, H), scaled as the model's own."""
-    return scaled_logits(base.get_output_embeddings()(hidden).float(), base.config)
-
-
-@torch.no_grad()
-def check_head(model: Any, name: str) -> None:
-    """Raise unless `head_logits` of a plain model's hidden states are its own logits.
-
-    Some architectures do more to their logits than `scaled_logits` knows; every probability would
-    be wrong without a word.
-
-    Raises:
-        UserError: they differ.
-    """
-    ids = torch.arange(8, device=next(model.parameters()).device).unsqueeze(0)
-    mask = torch.ones_like(ids)
-    try:
-        own = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0].float()
-        ours = head_logits(model, hidden_states(model, ids, mask)[0])
-    except (TypeError, AttributeError, ValueError, RuntimeError, IndexError):
-        return  # of another kind altogether: what is asked of it later says so
-    off = float((own - ours).abs().max())
-    if own.shape != ours.shape or not off <= _HEAD_TOLERANCE * max(float(own.std()), 1e-3):
-        raise UserError(
-            f"{name}: {type(model).__name__} makes its logits in a way that copygym does not know "
-            f"(they are off by {off:.3g}), so that every probability would be wrong; use another "
-            "model."
-        )
-
-
 __all__ = [
     "SETTINGS_FILE",
     "Copywriter",
-    "batch_logprobs",
-    "check_head",
-    "head_logits",
-    "hidden_states",
-    "is_peft",
-    "right_padded",
-    "token_logprobs",
     "with_adapter",
 ]

@@ -167,7 +167,7 @@ def test_a_folder_of_peft_is_its_base_with_the_adapter_merged(make_copywriter, r
 
 def test_a_head_that_we_do_not_know_is_refused(copywriter, tmp_path):
     """HyperCLOVAX multiplies its logits by what Granite divides them by."""
-    from copygym.agents.copywriter.writer import check_head
+    from copygym.agents.copywriter.likelihood import check_head
 
     check_head(copywriter.model, "x")
     model = copywriter.copy().model

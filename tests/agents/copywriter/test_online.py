@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from copygym.agents.copywriter import online
+from copygym.agents.copywriter.likelihood import batch_logprobs
 from copygym.agents.copywriter.online import GRPO, RLOO
 from copygym.agents.copywriter.sampling import Samples, sample
 from copygym.agents.copywriter.training_run import task_order
 from copygym.agents.copywriter.trl_support import adapted
-from copygym.agents.copywriter.writer import batch_logprobs
 from copygym.envs.errors import UserError
 
 both = pytest.mark.parametrize("kind", [RLOO, GRPO])

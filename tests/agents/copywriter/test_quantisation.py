@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from copygym.agents.copywriter.adapters import is_peft
 from copygym.agents.copywriter.models import load_copywriter
 from copygym.agents.copywriter.ppo import PPO
 from copygym.agents.copywriter.quantisation import layer_error, settle_kernels
 from copygym.agents.copywriter.rejection import Rejection
 from copygym.agents.copywriter.sft import PeftChoice, finetune
-from copygym.agents.copywriter.writer import Copywriter, is_peft
+from copygym.agents.copywriter.writer import Copywriter
 from copygym.envs.errors import UserError
 
 bitsandbytes = pytest.importorskip("bitsandbytes", reason="quantisation needs bitsandbytes")

@@ -9,10 +9,11 @@ from peft import LoraConfig, get_peft_model
 
 from copygym.agents.copywriter import sft
 from copygym.agents.copywriter.adapters import fast_path
+from copygym.agents.copywriter.likelihood import right_padded
 from copygym.agents.copywriter.sft import PeftChoice, finetune
 from copygym.agents.copywriter.sft_trainer import packed_loss
 from copygym.agents.copywriter.trunk import LlamaTrunk
-from copygym.agents.copywriter.writer import Copywriter, right_padded
+from copygym.agents.copywriter.writer import Copywriter
 from copygym.envs.errors import UserError
 
 TEXTS = ["the best offer of the week", "fresh coffee", "see how people save time"] * 4

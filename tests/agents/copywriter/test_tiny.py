@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from copygym.agents.copywriter.likelihood import batch_logprobs
 from copygym.agents.copywriter.models import load_copywriter
 from copygym.agents.copywriter.tiny import SPECIAL, TinyConfig, make_tiny, train_tiny
-from copygym.agents.copywriter.writer import batch_logprobs
 from copygym.envs.copyrows import copy_rows
 from copygym.envs.errors import UserError
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 
-from copygym.agents.copywriter.writer import Copywriter, batch_logprobs
+from copygym.agents.copywriter.likelihood import batch_logprobs
+from copygym.agents.copywriter.writer import Copywriter
 from copygym.envs.errors import UserError
 
 
@@ -271,6 +272,45 @@ def test_an_adapter_is_no_base_of_another(make_copywriter, tmp_path):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"base": base}))
         with pytest.raises(UserError, match="is an adapter of copygym where a whole model is"):
             Copywriter.load(tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"vocabulary": "abc"},
+        {"vocabulary": -1},
+        {"vocabulary": []},
+        {"vocabulary": [5, 10**9]},
+        {"vocabulary": [5, -1]},
+        {"vocabulary": ["x"]},
+        {"fixed_vocabulary": None},
+        {"quantisation": "x"},
+        {"max_new_tokens": True},
+    ],
+)
+def test_settings_that_no_copywriter_has_are_refused(copywriter, tmp_path, edit):
+    copywriter.save(tmp_path / "writer")
+    path = tmp_path / "writer" / "copywriter.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | edit))
+    with pytest.raises(UserError, match=r"copywriter\.json (has|limits its copy to) .*is damaged"):
+        Copywriter.load(tmp_path / "writer")
+
+
+def test_settings_of_an_older_version_are_read(copywriter, tmp_path):
+    copywriter.save(tmp_path / "writer")
+    path = tmp_path / "writer" / "copywriter.json"
+    later = ("vocabulary", "fixed_vocabulary", "quantisation")
+    state = {key: value for key, value in json.loads(path.read_text()).items() if key not in later}
+    path.write_text(json.dumps(state))
+    assert Copywriter.load(tmp_path / "writer").vocabulary is None
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"model_max_length": "x"}', "[]"])
+def test_a_damaged_tokenizer_config_is_one_sentence(copywriter, tmp_path, content):
+    copywriter.save(tmp_path / "writer")
+    (tmp_path / "writer" / "tokenizer_config.json").write_text(content)
+    with pytest.raises(UserError, match=r"cannot be (loaded|read)"):
+        Copywriter.load(tmp_path / "writer")
 
 
 def test_a_damaged_adapter_is_refused(make_copywriter, tmp_path):
