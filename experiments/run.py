@@ -108,7 +108,7 @@ def _reserved(folder: str) -> str:
 
     Nothing is made where a config is only composed or printed.
     """
-    if not _began or any(argument in sys.argv for argument in ("--cfg", "-c", "--info", "-i")):
+    if not _began or any(argument in sys.argv[1:] for argument in ("--cfg", "-c", "--info", "-i")):
         return folder
     number = 1
     while folder not in _made:

@@ -25,7 +25,8 @@ def calls(monkeypatch):
         (out,) = [a for a in arguments if a.startswith("out=")]
         folder = Path(out.removeprefix("out=").strip("'"))
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.json").write_text(json.dumps({"config": {}}))
+        state = {"state": "finished", "code": "of a test", "config": {}}
+        (folder / "run.json").write_text(json.dumps(state))
         numbers = {"type_1_error/naive/1": 0.05, "type_1_error/always_valid/100": 0.2}
         (folder / "result.json").write_text(json.dumps({"summary_numbers": numbers}))
         return 0

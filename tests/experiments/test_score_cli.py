@@ -148,7 +148,7 @@ def test_every_text_of_any_file_is_scored(run_folder, tmp_path, capsys, content,
 def test_an_output_never_replaces_the_input(run_folder, tmp_path):
     source = tmp_path / "in.csv"
     source.write_text("headline;x\nthe secret;=1\n")
-    with pytest.raises(UserError, match="is the input itself"):
+    with pytest.raises(UserError, match="is the file that is read"):
         score(run_folder, source, source, "--separator", ";")
     assert source.read_text() == "headline;x\nthe secret;=1\n"
 

@@ -194,7 +194,7 @@ def test_an_output_never_replaces_the_briefs(model, briefs):
     twin = briefs.parent / "." / "twin.csv"
     twin.symlink_to(briefs)
     for output in (briefs, twin):
-        with pytest.raises(UserError, match="is the input itself"):
+        with pytest.raises(UserError, match="is the file that is read"):
             main(["--model", str(model), "--briefs", str(briefs), "--output", str(output)])
     assert briefs.read_bytes() == before
 
