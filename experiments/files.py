@@ -58,10 +58,10 @@ def without_formulas(table: pl.DataFrame) -> pl.DataFrame:
     """Return a table as it goes into a CSV, and say on stderr how many cells that has changed."""
     safe, changed = harmless(table)
     if changed:
+        begins = "cell or column name begins" if changed == 1 else "cells or column names begin"
         sys.stderr.write(
-            f"copygym: {changed:,} cells or names of columns begin as formulas do and got an "
-            "apostrophe in front, so that no spreadsheet runs them (Parquet keeps them as they "
-            "are)\n"
+            f"copygym: {changed:,} {begins} as a formula does and got an apostrophe in front, so "
+            "that no spreadsheet runs it (Parquet keeps texts as they are)\n"
         )
     return safe
 

@@ -178,7 +178,13 @@ class CtrEnsemble:
         state = read_state(root)
         if state["kind"] != "ensemble":
             raise UserError(f"{root} holds a single CTR model: load it with load_ctr_model.")
-        members = [CtrModel.load(root / f"member-{i}") for i in range(state["members"])]
+        count = state["members"]
+        if type(count) is not int or count < 1 or (root / f"member-{count}").exists():
+            raise UserError(
+                f"{root / MARK} says that it has {count!r} members, which are not those in its "
+                "folder: it is damaged; train it again."
+            )
+        members = [CtrModel.load(root / f"member-{i}") for i in range(count)]
         ensemble = cls(members, head=state["head"], beta=state["beta"], share=state["share"])
         ensemble.report = state["report"]
         return ensemble

@@ -17,7 +17,7 @@ TEXTS = ["=HYPERLINK(1)", "-20% off", "@you", "+1 free", "plain", "-1.5"]
 def test_a_scored_csv_holds_no_formula_and_is_read_again_as_it_was(tmp_path, capsys, name):
     table = pl.DataFrame({"headline": TEXTS, "=id": ["1"] * 6, "number": [-1.0] * 6})
     write_table(table, tmp_path / name)
-    assert "5 cells or names of columns begin as formulas do" in capsys.readouterr().err
+    assert "5 cells or column names begin as a formula does" in capsys.readouterr().err
     raw = (tmp_path / name).read_bytes()
     lines = (gzip.decompress(raw) if name.endswith("gz") else raw).decode().splitlines()
     assert lines[0] == "headline,'=id,number"

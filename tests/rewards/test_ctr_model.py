@@ -172,6 +172,12 @@ def test_an_ensemble_is_unsure_of_what_it_has_not_seen(parts, tmp_path):
     loaded = load_ctr_model(tmp_path / "e")
     assert loaded.head == "uwo" and len(loaded.members) == 4
     np.testing.assert_array_equal(loaded.score(NEW), ensemble.score(NEW))
+    file = tmp_path / "e" / "ctr_model.json"
+    state = json.loads(file.read_text())
+    for wrong in (True, 1, 0, "4", None):
+        file.write_text(json.dumps(state | {"members": wrong}))
+        with pytest.raises(UserError, match="members, which are not those in its folder"):
+            load_ctr_model(tmp_path / "e")
 
 
 @pytest.mark.parametrize("method", ["temperature", "isotonic"])
