@@ -8,6 +8,7 @@ import pytest
 
 from copygym.agents.copywriter.models import load_copywriter, read_model
 from copygym.agents.copywriter.writer import Copywriter
+from copygym.envs import modelfolder
 from copygym.envs.errors import UserError
 from copygym.envs.modelfolder import check_configs, check_model_folder, nothing_fetched, reading
 from copygym.envs.text import SentenceEncoder, default_cache
@@ -103,7 +104,9 @@ def test_weights_of_an_adapter_are_no_pickle(folder):
 
 def test_only_what_a_user_names_is_fetched(tmp_path, monkeypatch, no_network):
     never = {"trust_remote_code": False}
-    assert reading("org/model") == ("org/model", never | {"local_files_only": False})
+    with monkeypatch.context() as patch:
+        patch.setattr(modelfolder, "hub_answers", lambda: True)
+        assert reading("org/model") == ("org/model", never | {"local_files_only": False})
     assert reading(tmp_path) == (str(tmp_path), never | {"local_files_only": True})
     for how in ({"fetch": False}, {}):
         with nothing_fetched(), pytest.raises(UserError, match="may not be fetched from there"):
