@@ -17,7 +17,8 @@ BIN := .venv/bin
 # mypy and editors look for the import name; these links show them the folders behind it.
 .typing/stamp: .venv/stamp
 	mkdir -p .typing/copygym
-	for d in envs agents rewards conf experiments; do ln -sfn ../../$$d .typing/copygym/$$d; done
+	for d in core envs rewards agents evaluation experiments conf; do ln -sfn ../../$$d .typing/copygym/$$d; done
+	for f in __init__ __main__; do ln -sfn ../../package/$$f.py .typing/copygym/$$f.py; done
 	mkdir -p .typing/hydra_plugins
 	ln -sfn ../../hydra_plugins/copygym_sweeps .typing/hydra_plugins/copygym_sweeps
 	touch .typing/stamp

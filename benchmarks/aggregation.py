@@ -23,7 +23,7 @@ _POLICIES = ("random", "logging", "best_fixed", "AGENT (learned)", "upper")
 
 def aggregation_rows(tiny: bool) -> list[Row]:
     """Return the row of aggregation over runs."""
-    from copygym.experiments.evaluate_saved import aggregated
+    from copygym.experiments.commands.evaluate.saved import aggregated
 
     agents, seeds, repeats = (2, 3, 1) if tiny else (20, 50, 3)
     with tempfile.TemporaryDirectory() as name:
@@ -64,10 +64,10 @@ def write_sweep(folder: Path, agents: int, seeds: int) -> int:
 
 
 def _config(agent: str, seed: int) -> dict[str, Any]:
-    target = "copygym.agents.bandits.UniformAgent"
+    target = "copygym.agents.delivery.bandits.UniformAgent"
     return {
         "name": "delivery",
-        "job": "copygym.experiments.delivery",
+        "job": "copygym.experiments.studies.delivery.delivery",
         "seed": seed,
         "agent": {"_target_": target, "name": agent},
         "references": {n: {"_target_": target} for n in _POLICIES if n.islower()},
@@ -77,7 +77,7 @@ def _config(agent: str, seed: int) -> dict[str, Any]:
 
 
 def _result(agent: str, rng: np.random.Generator) -> dict[str, Any]:
-    from copygym.experiments.metrics import METRICS
+    from copygym.evaluation.metrics import METRICS
 
     policies = [name.replace("AGENT", agent) for name in _POLICIES]
 

@@ -102,7 +102,7 @@ def write_log(path: Path, rows: int) -> None:
     """Write storefront traffic of many populations, one Parquet row group each, atomically."""
     import pyarrow.parquet as pq
 
-    from copygym.envs.storefront.log import simulate_log
+    from copygym.envs.datasets.storefront_log import simulate_log
     from copygym.envs.storefront.world import StorefrontWorld
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,8 +137,8 @@ def read_log(path: Path) -> dict[str, Any]:
 
 def fit_log(path: Path) -> dict[str, Any]:
     """Fit users to the log with the defaults."""
-    from copygym.envs.clicklog import ClickLog
-    from copygym.envs.fit import fit_users
+    from copygym.envs.logs.clicklog import ClickLog
+    from copygym.envs.simulator.fit import fit_users
 
     fitted = fit_users(ClickLog.read(path), family="logistic")
     return {"auc": fitted.fidelity.auc}
@@ -149,7 +149,7 @@ def prepare_log(path: Path, rows: int) -> dict[str, Any]:
 
     What the copy takes would count as this process's peak.
     """
-    from copygym.experiments.prepare import prepare
+    from copygym.envs.logs.prepare import prepare
 
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         source = path

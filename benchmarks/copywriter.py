@@ -45,10 +45,10 @@ def our_seconds(side: str, batch: int, updates: int) -> dict[str, Any]:
     """Return CPU seconds of each update of `CopyPPOTrainer`, and of its parts."""
     import numpy as np
 
+    from copygym.agents.copywriter.algorithms.ppo.algorithm import PPO
+    from copygym.agents.copywriter.algorithms.ppo.policy import Policy
+    from copygym.agents.copywriter.algorithms.ppo.trainer import CopyPPOTrainer
     from copygym.agents.copywriter.models import load_copywriter
-    from copygym.agents.copywriter.policy import Policy
-    from copygym.agents.copywriter.ppo import PPO
-    from copygym.agents.copywriter.ppo_trainer import CopyPPOTrainer
 
     writer = load_copywriter("smollm2", dtype="bfloat16", max_new_tokens=_RESPONSE)
     fast = side in _FAST
@@ -133,9 +133,9 @@ def stock_seconds(batch: int, updates: int) -> dict[str, Any]:
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaForCausalLM, LlamaForSequenceClassification, TrainerCallback
 
+    from copygym.agents.copywriter.algorithms.ppo.trainer import PPOConfig, PPOTrainer
     from copygym.agents.copywriter.models import load_copywriter
-    from copygym.agents.copywriter.ppo_trainer import PPOConfig, PPOTrainer
-    from copygym.envs.smollm2 import smollm2_folder
+    from copygym.core.models.smollm2 import smollm2_folder
 
     folder = smollm2_folder()
     writer = load_copywriter("smollm2", dtype="bfloat16", max_new_tokens=_RESPONSE)

@@ -22,9 +22,9 @@ TUNING = [100, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 10000, 20000]
 
 def headline_rows(tiny: bool) -> list[Row]:
     """Return the row of the headline replay."""
-    from copygym.experiments.folder import open_run
-    from copygym.experiments.headline_replay import POLICIES, TUNED, Prior, Settings
-    from copygym.experiments.headlines import Job, replay_all
+    from copygym.evaluation.headlines.replay import POLICIES, TUNED, Prior, Settings
+    from copygym.experiments.runs.folder import open_run
+    from copygym.experiments.studies.headlines.bandits import Job, replay_all
 
     tests, tune = (20, 10) if tiny else (3000, 1000)
     horizons = [5] if tiny else HORIZONS
@@ -47,7 +47,7 @@ def headline_rows(tiny: bool) -> list[Row]:
 
 def made_tests(count: int, seed: int):  # type: ignore[no-untyped-def]
     """Return tests like Upworthy's: 2 to 6 headlines at 1.2%, predictions half right."""
-    from copygym.experiments.headline_replay import pad_tests
+    from copygym.evaluation.headlines.replay import pad_tests
 
     rng = np.random.default_rng(seed)
     arms = rng.choice([2, 3, 4, 5, 6], size=count, p=[0.13, 0.06, 0.42, 0.2, 0.19])

@@ -17,8 +17,8 @@ def ppo_rows(tiny: bool = False) -> list[Row]:
     from stable_baselines3 import PPO
     from stable_baselines3.common.env_util import make_vec_env
 
-    from copygym.agents.sb3 import DEFAULTS
-    from copygym.agents.sb3_env import SB3VecEnv
+    from copygym.agents.delivery.sb3 import DEFAULTS
+    from copygym.agents.delivery.sb3_env import SB3VecEnv
     from copygym.envs import DeliveryEnv, DeliveryVectorEnv
 
     torch.set_num_threads(1)

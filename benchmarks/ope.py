@@ -105,7 +105,7 @@ def write_rounds(path: Path, n: int) -> None:
 
 def our_bootstrap(path: Path, repeats: int) -> dict[str, list[float]]:
     """Return intervals a CPU second."""
-    from copygym.experiments import ope
+    from copygym.evaluation.ope import estimates as ope
 
     stored = dict(np.load(path))
 
@@ -121,8 +121,8 @@ def our_bootstrap(path: Path, repeats: int) -> dict[str, list[float]]:
 
 def our_points(path: Path, repeats: int) -> dict[str, object]:
     """Return estimates a CPU second."""
-    from copygym.experiments.ope import PerRow
-    from copygym.experiments.ope_stream import ips_point, points
+    from copygym.evaluation.ope.estimates import PerRow
+    from copygym.evaluation.ope.stream import ips_point, points
 
     stored = np.load(path)
     policy, model = PerRow(stored["policy_NA"]), PerRow(stored["model_NA"])
@@ -145,7 +145,7 @@ def our_points(path: Path, repeats: int) -> dict[str, object]:
 
 def our_memory(path: Path, repeats: int) -> dict[str, object]:
     """Return the peak memory of estimates from files, in gigabytes."""
-    from copygym.experiments.ope_stream import OnDisk, ips_point, points
+    from copygym.evaluation.ope.stream import OnDisk, ips_point, points
 
     stored = np.load(path)
     log = [stored[name] for name in ("action", "pscore", "reward")]

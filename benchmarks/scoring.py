@@ -38,8 +38,8 @@ def headlines(count: int, seed: int) -> list[str]:
 
 def scoring_rows(tiny: bool) -> list[Row]:
     """Return the row of reward scoring beside sentence-transformers."""
-    from copygym.envs.errors import UserError
-    from copygym.envs.text import model_source
+    from copygym.core.errors import UserError
+    from copygym.core.text.encoders import model_source
 
     texts, repeats = (120, 1) if tiny else (3000, 5)
     name = "score texts (reward model)"
@@ -69,8 +69,8 @@ def scoring_rows(tiny: bool) -> list[Row]:
 
 def our_rates(texts: int, repeats: int) -> list[float]:
     """Return texts per CPU second of each repeat, after one for warming up."""
-    from copygym.rewards.ctr_data import CopyCounts
-    from copygym.rewards.ctr_model import make_ctr_model
+    from copygym.rewards.ctr.data import CopyCounts
+    from copygym.rewards.ctr.model import make_ctr_model
 
     known = sorted(set(headlines(600, 99)))
     test = np.arange(len(known)) // 4

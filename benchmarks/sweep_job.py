@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from copygym.experiments.folder import Record, RunFolder
-from copygym.experiments.tables import Table
+from copygym.experiments.report.tables import Table
+from copygym.experiments.runs.folder import Record, RunFolder
 
 
 def run(config: dict[str, Any], folder: RunFolder, trackers: Any) -> dict[str, Any]:

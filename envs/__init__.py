@@ -13,40 +13,40 @@ from typing import TYPE_CHECKING, Any
 from copygym.envs.registration import register_environments
 
 if TYPE_CHECKING:
+    from copygym.core.errors import UserError as UserError
     from copygym.envs.campaign import CampaignEnv as CampaignEnv
     from copygym.envs.campaign import CampaignVectorEnv as CampaignVectorEnv
-    from copygym.envs.catalogue import HOLD as HOLD
-    from copygym.envs.catalogue import Catalogue as Catalogue
-    from copygym.envs.clicklog import ClickLog as ClickLog
     from copygym.envs.copywriting import CopywritingEnv as CopywritingEnv
     from copygym.envs.copywriting import CopywritingVectorEnv as CopywritingVectorEnv
     from copygym.envs.delivery import DeliveryEnv as DeliveryEnv
     from copygym.envs.delivery import DeliveryVectorEnv as DeliveryVectorEnv
-    from copygym.envs.errors import UserError as UserError
-    from copygym.envs.outcome import Outcome as Outcome
-    from copygym.envs.outcome import RewardShape as RewardShape
-    from copygym.envs.profiles import ProfileBuilder as ProfileBuilder
-    from copygym.envs.profiles import Profiles as Profiles
-    from copygym.envs.users import Dynamics as Dynamics
-    from copygym.envs.users import UserModel as UserModel
+    from copygym.envs.logs.catalogue import HOLD as HOLD
+    from copygym.envs.logs.catalogue import Catalogue as Catalogue
+    from copygym.envs.logs.clicklog import ClickLog as ClickLog
+    from copygym.envs.people.model import Dynamics as Dynamics
+    from copygym.envs.people.model import UserModel as UserModel
+    from copygym.envs.people.outcome import Outcome as Outcome
+    from copygym.envs.people.outcome import RewardShape as RewardShape
+    from copygym.envs.profiles.builder import ProfileBuilder as ProfileBuilder
+    from copygym.envs.profiles.builder import Profiles as Profiles
 
 _HOME = {
-    "CampaignEnv": "campaign",
-    "CampaignVectorEnv": "campaign",
-    "Catalogue": "catalogue",
-    "ClickLog": "clicklog",
-    "CopywritingEnv": "copywriting",
-    "CopywritingVectorEnv": "copywriting",
-    "DeliveryEnv": "delivery",
-    "DeliveryVectorEnv": "delivery",
-    "Dynamics": "users",
-    "HOLD": "catalogue",
-    "Outcome": "outcome",
-    "ProfileBuilder": "profiles",
-    "Profiles": "profiles",
-    "RewardShape": "outcome",
-    "UserError": "errors",
-    "UserModel": "users",
+    "CampaignEnv": "copygym.envs.campaign",
+    "CampaignVectorEnv": "copygym.envs.campaign",
+    "Catalogue": "copygym.envs.logs.catalogue",
+    "ClickLog": "copygym.envs.logs.clicklog",
+    "CopywritingEnv": "copygym.envs.copywriting",
+    "CopywritingVectorEnv": "copygym.envs.copywriting",
+    "DeliveryEnv": "copygym.envs.delivery",
+    "DeliveryVectorEnv": "copygym.envs.delivery",
+    "Dynamics": "copygym.envs.people.model",
+    "HOLD": "copygym.envs.logs.catalogue",
+    "Outcome": "copygym.envs.people.outcome",
+    "ProfileBuilder": "copygym.envs.profiles.builder",
+    "Profiles": "copygym.envs.profiles.builder",
+    "RewardShape": "copygym.envs.people.outcome",
+    "UserError": "copygym.core.errors",
+    "UserModel": "copygym.envs.people.model",
 }
 
 __all__ = sorted(_HOME)
@@ -54,7 +54,7 @@ __all__ = sorted(_HOME)
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(importlib.import_module(f"copygym.envs.{_HOME[name]}"), name)
+        return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'copygym.envs' has no attribute {name!r}")
 
 

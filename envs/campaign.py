@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from copygym.core.errors import UserError
 from copygym.envs.delivery import (
     default_users,
     draw_key,
@@ -19,12 +20,11 @@ from copygym.envs.delivery import (
     seeds_of,
     step_info,
 )
-from copygym.envs.errors import UserError
-from copygym.envs.kernel import UserBatch, whole_numbers
-from copygym.envs.outcome import RewardShape, reward_shape, rewarded
+from copygym.envs.people.kernel import UserBatch, whole_numbers
+from copygym.envs.people.model import Response, UserModel
+from copygym.envs.people.outcome import RewardShape, reward_shape, rewarded
 from copygym.envs.prompts import MAX_COPY, MAX_PROMPT, clean_text, describe_reader, text_space
 from copygym.envs.render import Timeline
-from copygym.envs.users import Response, UserModel
 
 
 class _Room:

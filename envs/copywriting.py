@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from copygym.envs.copyrows import CopyReward, CopyRows, copy_rows, score_copy
+from copygym.core.errors import UserError
 from copygym.envs.delivery import (
     default_users,
     draw_key,
@@ -20,12 +20,12 @@ from copygym.envs.delivery import (
     seeds_of,
     step_info,
 )
-from copygym.envs.errors import UserError
-from copygym.envs.kernel import UserBatch, draw_index, whole_numbers
-from copygym.envs.outcome import RewardShape, reward_shape, rewarded
+from copygym.envs.people.kernel import UserBatch, draw_index, whole_numbers
+from copygym.envs.people.model import Response, UserModel
+from copygym.envs.people.outcome import RewardShape, reward_shape, rewarded
 from copygym.envs.prompts import MAX_COPY, MAX_PROMPT, text_space
 from copygym.envs.render import Timeline
-from copygym.envs.users import Response, UserModel
+from copygym.envs.tasks import CopyReward, CopyRows, copy_rows, score_copy
 
 _TASK_PARTS = ("creative", "channel", "slot")
 

@@ -12,11 +12,11 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.kernel import BUDGET, FATIGUE, STATE_NAMES, UserBatch
-from copygym.envs.outcome import Outcome, RewardShape, reward_shape, rewarded
+from copygym.core.errors import UserError, unknown_name
+from copygym.envs.people.kernel import BUDGET, FATIGUE, STATE_NAMES, UserBatch
+from copygym.envs.people.model import UserModel
+from copygym.envs.people.outcome import Outcome, RewardShape, reward_shape, rewarded
 from copygym.envs.render import Timeline
-from copygym.envs.users import UserModel
 
 _KEY_BOUND = 2**63
 

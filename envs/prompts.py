@@ -8,8 +8,8 @@ from functools import cache
 import gymnasium as gym
 import numpy as np
 
-from copygym.envs.catalogue import Catalogue
-from copygym.envs.profiles import Profiles
+from copygym.envs.logs.catalogue import Catalogue
+from copygym.envs.profiles.builder import Profiles
 
 #: Longest observation and longest copy, in characters; longer texts are cut.
 MAX_PROMPT, MAX_COPY = 4000, 500

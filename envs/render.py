@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from copygym.envs.catalogue import Catalogue
-from copygym.envs.errors import unknown_name
-from copygym.envs.outcome import Outcome
+from copygym.core.errors import unknown_name
+from copygym.envs.logs.catalogue import Catalogue
+from copygym.envs.people.outcome import Outcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.outcome import Outcome
+from copygym.core.errors import UserError, unknown_name
+from copygym.envs.people.outcome import Outcome
 
 Term = Callable[..., np.ndarray]
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from copygym.envs import Catalogue, Dynamics, Profiles, UserModel
-from copygym.envs.users import Response
+from copygym.envs.people.model import Response
 
 
 class CountingResponse:
@@ -115,7 +115,7 @@ def ray_token(tmp_path_factory, monkeypatch):
 # ------------------------------------------------------------------ golden trajectories
 
 _GOLDEN = Path(__file__).parent / "golden"
-_GUARDED = ("agents", "envs", "rewards", "conf")
+_GUARDED = ("agents", "core", "envs", "rewards", "conf")
 _VERSIONS = ("numpy", "scikit-learn", "stable-baselines3", "torch", "transformers", "trl")
 #: Floats may differ by this share, or by the second number near 0: sums in another order on
 #: another processor. What is discrete (counts, actions, texts) must be equal.

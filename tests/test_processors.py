@@ -46,20 +46,16 @@ SETTINGS = {
     ),
 }
 
-_COPYWRITER = "tests/agents/copywriter"
 NUMERIC = [
-    *(
-        f"{_COPYWRITER}/test_{name}.py"
-        for name in (
-            "golden_copywriter", "kernels", "models", "policy", "ppo", "ppo_against_stock",
-            "ppo_losses", "quantisation", "sampling", "sft", "trunk", "writer",
-        )
-    ),
-    "tests/agents/test_golden_agents.py",
-    "tests/envs/test_text.py",
+    "tests/agents/copywriter/algorithms",
+    "tests/agents/copywriter/llama",
+    "tests/agents/copywriter/test_models.py",
+    "tests/agents/copywriter/test_writer.py",
+    "tests/agents/delivery/test_golden_agents.py",
+    "tests/core/text/test_text.py",
     "tests/golden",
     "tests/rewards",
-]  # fmt: skip
+]
 
 
 def run_as(name, files):
@@ -79,7 +75,7 @@ def run_as(name, files):
 
 @pytest.mark.parametrize("name", ["AVX2", "AVX512 without BF16"])
 def test_kernels_are_right_on_another_processor(name):
-    assert " passed" in run_as(name, [f"{_COPYWRITER}/test_kernels.py"])
+    assert " passed" in run_as(name, ["tests/agents/copywriter/llama/test_kernels.py"])
 
 
 @pytest.mark.slow

@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from copygym.envs.catalogue import HOLD
-from copygym.envs.clicklog import ClickLog
-from copygym.envs.copyrows import CopyRows, copy_rows
-from copygym.envs.errors import UserError
-from copygym.envs.logcatalogue import catalogue_from_log
-from copygym.envs.profiles import Profiles, user_key
-from copygym.envs.response.encode import creative_key
-from copygym.envs.users import UserModel
-from copygym.rewards.ctr_data import WITHIN
+from copygym.core.errors import UserError
+from copygym.envs.logs.catalogue import HOLD
+from copygym.envs.logs.clicklog import ClickLog, creative_key
+from copygym.envs.logs.from_log import catalogue_from_log
+from copygym.envs.people.model import UserModel
+from copygym.envs.profiles.builder import Profiles, user_key
+from copygym.envs.tasks import CopyRows, copy_rows
+from copygym.rewards.ctr.data import WITHIN
 
 #: Least variance of true click-rate ratios within a contest: keeps the shrinkage finite.
 _LEAST_SPREAD = 1e-4

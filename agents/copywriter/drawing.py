@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from copygym.agents.copywriter.likelihood import batch_logprobs
-from copygym.agents.copywriter.sampling import sample, vocabulary_subset, widened
+from copygym.agents.copywriter.llama.likelihood import batch_logprobs
+from copygym.agents.copywriter.llama.sampling import sample, vocabulary_subset, widened
 from copygym.agents.copywriter.writer import Copywriter
-from copygym.envs.copyrows import CopyRows
+from copygym.envs.tasks import CopyRows
 
 #: Texts whose reference probabilities are computed together.
 _CHUNK = 32

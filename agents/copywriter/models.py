@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from copygym.agents.copywriter.likelihood import check_head
+from copygym.agents.copywriter.llama.likelihood import check_head
+from copygym.agents.copywriter.llama.quantisation import settle_kernels
 from copygym.agents.copywriter.prompts import PromptStyle
-from copygym.agents.copywriter.quantisation import settle_kernels
 from copygym.agents.copywriter.tokens import check_lengths, end_tokens, settle_tokens
 from copygym.agents.copywriter.writer import SETTINGS_FILE, Copywriter
-from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.modelfolder import bars_on_terminals, check_model_folder, settled_model
-from copygym.envs.processor import bf16_units
-from copygym.envs.smollm2 import PAD_TOKEN, smollm2_folder
-from copygym.envs.storage import read_json
-from copygym.envs.weights import read_pretrained
+from copygym.core.errors import UserError, unknown_name
+from copygym.core.files.storage import read_json
+from copygym.core.models.folder import bars_on_terminals, check_model_folder, settled_model
+from copygym.core.models.smollm2 import PAD_TOKEN, smollm2_folder
+from copygym.core.models.weights import read_pretrained
+from copygym.core.processor import bf16_units
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

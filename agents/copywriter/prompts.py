@@ -16,9 +16,9 @@ from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from copygym.envs.errors import UserError
+from copygym.core.errors import UserError
+from copygym.core.text.visible import visible
 from copygym.envs.prompts import MAX_COPY
-from copygym.envs.visible import visible
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from copygym.agents.copywriter.likelihood import head_logits
+from copygym.agents.copywriter.llama.likelihood import head_logits
 from copygym.agents.copywriter.models import torch_dtype
 from copygym.agents.copywriter.prompts import PromptStyle, clean_copy, clean_data
 from copygym.agents.copywriter.writer import Copywriter
-from copygym.envs.copyrows import CopyRows
-from copygym.envs.errors import UserError
+from copygym.core.errors import UserError
+from copygym.envs.tasks import CopyRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from copygym.envs.copyrows import CopyRows
+from copygym.envs.tasks import CopyRows
 
 if TYPE_CHECKING:
     from copygym.agents.copywriter.prompts import PromptStyle

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from copygym.agents.copywriter.adapters import is_peft
-from copygym.agents.copywriter.likelihood import batch_logprobs
+from copygym.agents.copywriter.llama.adapters import is_peft
+from copygym.agents.copywriter.llama.likelihood import batch_logprobs
+from copygym.agents.copywriter.llama.quantisation import without_adapters
+from copygym.agents.copywriter.llama.sampling import sample
 from copygym.agents.copywriter.prompts import PromptStyle
-from copygym.agents.copywriter.quantisation import without_adapters
-from copygym.agents.copywriter.sampling import sample
 from copygym.agents.copywriter.tokens import check_lengths, end_tokens, n_embeddings
 from copygym.agents.copywriter.vocabulary import added_tokens
-from copygym.envs.copyrows import CopyRows
-from copygym.envs.errors import UserError
-from copygym.envs.modelfolder import bars_on_terminals, check_model_folder
-from copygym.envs.storage import read_json, understood, whole_folder, write_json
-from copygym.envs.weights import check_finite, check_safetensors
+from copygym.core.errors import UserError
+from copygym.core.files.storage import read_json, understood, whole_folder, write_json
+from copygym.core.models.folder import bars_on_terminals, check_model_folder
+from copygym.core.models.weights import check_finite, check_safetensors
+from copygym.envs.tasks import CopyRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -281,7 +281,7 @@ class Copywriter:
             UserError: the folder, or the base that it names, is missing or incomplete.
         """
         from copygym.agents.copywriter.models import check_context, read_model
-        from copygym.envs.smollm2 import smollm2_folder
+        from copygym.core.models.smollm2 import smollm2_folder
 
         folder = Path(folder)
         check_model_folder(folder)

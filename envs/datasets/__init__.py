@@ -8,9 +8,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from copygym.envs.clicklog import ClickLog
+from copygym.core.errors import UserError, unknown_name
 from copygym.envs.datasets.card import Card, RemoteFile
-from copygym.envs.errors import UserError, unknown_name
+from copygym.envs.logs.clicklog import ClickLog
 
 __all__ = ["Card", "RemoteFile", "available", "card", "load"]
 

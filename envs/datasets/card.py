@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from copygym.envs.checksum import checked
-from copygym.envs.errors import UserError
-from copygym.envs.storage import cache_home
+from copygym.core.errors import UserError
+from copygym.core.files.checksum import checked
+from copygym.core.files.storage import cache_home
 
 
 @dataclass(frozen=True)

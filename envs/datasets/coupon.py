@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from copygym.envs.clicklog import ClickLog
+from copygym.core.tables.files import open_table, readable
 from copygym.envs.datasets.card import Card, RemoteFile, find_file
-from copygym.envs.logfile import open_table, readable
-from copygym.envs.logschema import Source, require_columns
+from copygym.envs.logs.clicklog import ClickLog
+from copygym.envs.logs.schema import Source, require_columns
 
 CARD = Card(
     name="coupon",

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import polars as pl
 
-from copygym.envs.catalogue import HOLD
-from copygym.envs.clicklog import ClickLog
+from copygym.core.errors import UserError
+from copygym.core.tables.files import open_table, readable
 from copygym.envs.datasets.card import Card, RemoteFile, find_file
-from copygym.envs.errors import UserError
-from copygym.envs.logfile import open_table, readable
-from copygym.envs.logschema import Source, first_row, require_columns
+from copygym.envs.logs.catalogue import HOLD
+from copygym.envs.logs.clicklog import ClickLog
+from copygym.envs.logs.schema import Source, first_row, require_columns
 
 _FILE = "criteo-research-uplift-v2.1.csv.gz"
 

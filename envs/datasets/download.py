@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from copygym.envs.checksum import record_of, sha256_of
+from copygym.core.errors import UserError
+from copygym.core.files.checksum import record_of, sha256_of
+from copygym.core.files.storage import atomic
 from copygym.envs.datasets.card import Card, RemoteFile, default_folder
-from copygym.envs.errors import UserError
-from copygym.envs.storage import atomic
 
 _CHUNK = 1 << 18
 _AGENT = {"User-Agent": "copygym"}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import polars as pl
 
-from copygym.envs.clicklog import ClickLog
+from copygym.core.errors import UserError
+from copygym.core.tables.files import open_table, readable
 from copygym.envs.datasets.card import Card, find_file
-from copygym.envs.errors import UserError
-from copygym.envs.logcolumns import Source, first_row, is_missing
-from copygym.envs.logfile import open_table, readable
+from copygym.envs.logs.clicklog import ClickLog
+from copygym.envs.logs.columns import Source, first_row, is_missing
 
 CARD = Card(
     name="mind",

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import polars as pl
 
-from copygym.envs.checksum import sha256_of
-from copygym.envs.clicklog import ClickLog
+from copygym.core.errors import UserError, unknown_name
+from copygym.core.files.checksum import sha256_of
+from copygym.core.files.storage import write_bytes
+from copygym.core.tables.files import CSV_SUFFIXES
 from copygym.envs.datasets.card import Card, data_home
-from copygym.envs.errors import UserError, unknown_name
-from copygym.envs.logfile import CSV_SUFFIXES
-from copygym.envs.storage import write_bytes
+from copygym.envs.datasets.storefront_log import simulate_log
+from copygym.envs.logs.clicklog import ClickLog
+from copygym.envs.people.model import Dynamics
 from copygym.envs.storefront.copy import PRODUCTS
-from copygym.envs.storefront.log import simulate_log
 from copygym.envs.storefront.world import ASSUMPTION, DYNAMICS, StorefrontWorld
-from copygym.envs.users import Dynamics
 
 CARD = Card(
     name="storefront",

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from copygym.envs.clicklog import ClickLog
+from copygym.core.errors import UserError
 from copygym.envs.datasets.card import Card
-from copygym.envs.errors import UserError
+from copygym.envs.logs.clicklog import ClickLog
 
 CARD = Card(
     name="table",

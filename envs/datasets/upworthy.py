@@ -7,11 +7,11 @@ from pathlib import Path
 
 import polars as pl
 
-from copygym.envs.clicklog import ClickLog
+from copygym.core.errors import unknown_name
+from copygym.core.tables.files import open_table, readable
 from copygym.envs.datasets.card import Card, RemoteFile, default_folder, missing, unchanged
-from copygym.envs.errors import unknown_name
-from copygym.envs.logfile import open_table, readable
-from copygym.envs.logschema import Source, require_columns
+from copygym.envs.logs.clicklog import ClickLog
+from copygym.envs.logs.schema import Source, require_columns
 
 _NOTES = (
     "the archive's correction (2024): randomisation is suspect from 25 June 2013 to 10 January "

@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from copygym.envs.profile_history import PRICE_TALK
+from copygym.envs.profiles.history import PRICE_TALK
 from copygym.envs.storefront.copy import BOLD_CLAIMS, PRINCIPLES, PRODUCTS, Product
 from copygym.envs.storefront.grammar import FUNCTION_WORDS, clashes, word_order
 

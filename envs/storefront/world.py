@@ -13,9 +13,10 @@ from functools import cached_property, lru_cache
 import numpy as np
 import polars as pl
 
-from copygym.envs.catalogue import Catalogue
-from copygym.envs.errors import UserError
-from copygym.envs.profiles import ProfileBuilder, Profiles
+from copygym.core.errors import UserError
+from copygym.envs.logs.catalogue import Catalogue
+from copygym.envs.people.model import Dynamics, Response, UserModel
+from copygym.envs.profiles.builder import ProfileBuilder, Profiles
 from copygym.envs.storefront.copy import FIELDS, PRINCIPLES, PRODUCTS, Product
 from copygym.envs.storefront.features import CopyFeatures, copy_features
 from copygym.envs.storefront.people import (
@@ -27,7 +28,6 @@ from copygym.envs.storefront.people import (
     group_effects,
 )
 from copygym.envs.storefront.variants import variants
-from copygym.envs.users import Dynamics, Response, UserModel
 
 COST_PER_SEND = np.array([0.01, 0.02, 0.15])
 
@@ -402,7 +402,7 @@ def _rule_of_thumb(demographics: pl.DataFrame) -> np.ndarray:
 
 
 def _demographic_builder(demographics: pl.DataFrame) -> ProfileBuilder:
-    from copygym.envs.clicklog import ClickLog
+    from copygym.envs.logs.clicklog import ClickLog
 
     frame = demographics.with_columns(impressions=pl.lit(1), clicks=pl.lit(0))
     log = ClickLog.from_frame(frame, name="storefront", synthetic=True)

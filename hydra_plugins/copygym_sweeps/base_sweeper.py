@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-    from copygym.experiments.sweep_runner import SweepRunner
+    from copygym.experiments.sweeps.runner import SweepRunner
 
 
 class BaseSweeper(Sweeper):
@@ -31,7 +31,7 @@ class BaseSweeper(Sweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Take what Hydra hands to every sweeper."""
-        from copygym.experiments.sweep_runner import SweepRunner
+        from copygym.experiments.sweeps.runner import SweepRunner
 
         self.hydra_context = hydra_context
         self.config = config

@@ -11,7 +11,7 @@ from hydra_plugins.copygym_sweeps.base_sweeper import BaseSweeper
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-    from copygym.experiments.sweep_runner import SweepRunner
+    from copygym.experiments.sweeps.runner import SweepRunner
 
 
 class GridSweeper(BaseSweeper):
@@ -28,7 +28,7 @@ class GridSweeper(BaseSweeper):
         Raises:
             UserError: a value is wrong (no job has run then), or a job failed.
         """
-        from copygym.experiments.sweep_runner import swept_keys
+        from copygym.experiments.sweeps.runner import swept_keys
 
         values = [values_of(override) for override in overrides]
         # Each value once, not each combination: composing a config takes a fifth of a second.
@@ -51,7 +51,7 @@ def values_of(override: Override) -> Sequence[str]:
     Raises:
         UserError: there is none, or they cannot be counted.
     """
-    from copygym.envs.errors import UserError
+    from copygym.core.errors import UserError
 
     key = override.get_key_element()
     if not override.is_sweep_override():

@@ -9,7 +9,7 @@ from hydra_plugins.copygym_sweeps.base_sweeper import BaseSweeper
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-    from copygym.experiments.sweep_runner import SweepRunner
+    from copygym.experiments.sweeps.runner import SweepRunner
 
 
 class OptunaSweeper(BaseSweeper):
@@ -18,7 +18,7 @@ class OptunaSweeper(BaseSweeper):
     Args:
         params: key -> values in Hydra's grammar: choice, range, interval; ``tag(log, ...)``.
         options: every other key of ``hydra/sweeper=optuna``; see
-            `copygym.experiments.sweep_search.Options`.
+            `copygym.experiments.sweeps.search.Options`.
     """
 
     def __init__(self, params: dict[str, Any] | None = None, **options: Any) -> None:
@@ -31,6 +31,6 @@ class OptunaSweeper(BaseSweeper):
         Raises:
             UserError: Optuna is missing, an option is wrong, or a job failed.
         """
-        from copygym.experiments.sweep_search import search
+        from copygym.experiments.sweeps.search import search
 
         search(runner, overrides, self.options)

@@ -44,7 +44,7 @@ class RayLauncher(Launcher):
         """
         from hydra.core.singleton import Singleton
 
-        from copygym.experiments.ray_session import ray_session
+        from copygym.core.ray_session import ray_session
 
         with ray_session(
             self.init,

@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_module
 from hydra.utils import get_method, get_object
 from omegaconf import OmegaConf
 
-from copygym.experiments.report import load_job
-from copygym.experiments.run import register_resolvers, resolved
+from copygym.experiments.app import register_resolvers, resolved
+from copygym.experiments.report.page import load_job
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted(

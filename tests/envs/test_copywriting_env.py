@@ -9,9 +9,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from copygym.envs import CopywritingEnv, CopywritingVectorEnv, UserError
-from copygym.envs.copyrows import copy_rows, score_copy
 from copygym.envs.copywriting import draw_tasks, replay
 from copygym.envs.prompts import MAX_COPY, MAX_PROMPT, copywriting_prompt
+from copygym.envs.tasks import copy_rows, score_copy
 
 ID = "copygym.envs:copygym/Copywriting-v0"
 

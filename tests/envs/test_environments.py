@@ -15,7 +15,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 import copygym.envs
 from copygym.envs import DeliveryEnv, DeliveryVectorEnv, Dynamics, UserError
-from copygym.envs.kernel import STATE_NAMES
+from copygym.envs.people.kernel import STATE_NAMES
 from copygym.envs.registration import ENVIRONMENTS, register_environments
 
 IDS = [f"copygym.envs:{name}" for name in ENVIRONMENTS]

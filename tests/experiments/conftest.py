@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from hydra import compose, initialize_config_module
 
-from copygym.experiments import run
+from copygym.experiments import app as run
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """A job for tests of repetition: its numbers are its seed. Named by ``repeat.job=repeated_job``."""
 
-from copygym.experiments.folder import Record
-from copygym.experiments.stages import ONE_SEED
-from copygym.experiments.tables import Table
+from copygym.experiments.report.tables import Table
+from copygym.experiments.runs.folder import Record
+from copygym.experiments.studies.learning import ONE_SEED
 
 NUMBERS = {"score": "what counts"}
 
@@ -44,7 +44,7 @@ def run(config, folder, trackers):
 
 
 def sections(result):
-    from copygym.experiments.report import Section
+    from copygym.experiments.report.page import Section
 
     return [Section("Own", (result["summary"],))]
 

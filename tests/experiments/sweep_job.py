@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from copygym.envs.errors import UserError
-from copygym.experiments.folder import Record
-from copygym.experiments.tables import Table
+from copygym.core.errors import UserError
+from copygym.experiments.report.tables import Table
+from copygym.experiments.runs.folder import Record
 
 
 def run(config, folder, trackers):

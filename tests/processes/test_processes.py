@@ -11,8 +11,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from copygym.envs.errors import UserError
-from copygym.envs.processes import Peers, join, peers
+from copygym.core.errors import UserError
+from copygym.core.processes import Peers, join, peers
 
 SCRIPT = Path(__file__).with_name("train.py")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from copygym.agents.copywriter.ppo import PPO
-from copygym.agents.copywriter.sft import PeftChoice, finetune
-from copygym.envs.copyrows import copy_rows
-from copygym.envs.errors import UserError
-from copygym.envs.processes import join, peers, serve
+from copygym.agents.copywriter.algorithms.ppo.algorithm import PPO
+from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice, finetune
+from copygym.core.errors import UserError
+from copygym.core.processes import join, peers, serve
+from copygym.envs.tasks import copy_rows
 
 TESTS = Path(__file__).parents[1]
 TEXTS = ["the best offer of the week", "fresh coffee", "see how people save time"] * 4
@@ -62,7 +62,7 @@ def ppo(make, rows, folder, **options):
 
 
 def ctr(tuning, encoder, **network):
-    from copygym.rewards.ctr_model import make_ctr_model
+    from copygym.rewards.ctr.model import make_ctr_model
 
     made_up = made_by(TESTS / "rewards" / "conftest.py")._made_up
     options = {"epochs": 1, "learning_rate": 2e-3, "head_learning_rate": 5e-2, "tokens": 400}

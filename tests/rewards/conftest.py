@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from copygym.rewards.ctr_data import CopyCounts
+from copygym.rewards.ctr.data import CopyCounts
 
 GOOD, BAD = ("secret", "shocking", "never"), ("report", "policy", "update")
 PLAIN = ("cat", "city", "school", "music", "river", "garden", "doctor", "train", "winter", "story")

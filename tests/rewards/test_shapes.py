@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from copygym.envs import DeliveryVectorEnv, Dynamics, UserError
-from copygym.envs.outcome import Outcome
+from copygym.envs.people.outcome import Outcome
 from copygym.rewards import TERMS, RewardShape
 
 CONF = Path(__file__).parents[2] / "conf" / "reward"

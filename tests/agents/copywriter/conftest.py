@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from copygym.envs.copyrows import CopyRows, copy_rows
+from copygym.envs.tasks import CopyRows, copy_rows
 
 #: Every word of the prompts and some of copy: texts and tokens stand for each other exactly.
 _WORDS = """

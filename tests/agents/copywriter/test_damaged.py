@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from copygym.agents.copywriter.models import load_copywriter
 from copygym.agents.copywriter.writer import Copywriter
-from copygym.envs.errors import UserError
+from copygym.core.errors import UserError
 
 LAYER = "model.layers.0.mlp.up_proj.weight"
 
@@ -140,8 +140,8 @@ def test_a_pickled_adapter_is_not_read(make_copywriter, tmp_path):
 
 
 def test_a_folder_of_peft_is_its_base_with_the_adapter_merged(make_copywriter, rows, tmp_path):
+    from copygym.agents.copywriter.algorithms.ppo.algorithm import PPO
     from copygym.agents.copywriter.models import read_model
-    from copygym.agents.copywriter.ppo import PPO
 
     writer = make_copywriter(seed=1)
     writer.save(tmp_path / "base")
@@ -167,7 +167,7 @@ def test_a_folder_of_peft_is_its_base_with_the_adapter_merged(make_copywriter, r
 
 def test_a_head_that_we_do_not_know_is_refused(copywriter, tmp_path):
     """HyperCLOVAX multiplies its logits by what Granite divides them by."""
-    from copygym.agents.copywriter.likelihood import check_head
+    from copygym.agents.copywriter.llama.likelihood import check_head
 
     check_head(copywriter.model, "x")
     model = copywriter.copy().model

@@ -13,8 +13,8 @@ from copygym.agents.copywriter.demonstrations import (
     shrunken_ratio,
     two_proportion_z,
 )
-from copygym.envs.clicklog import ClickLog
-from copygym.envs.errors import UserError
+from copygym.core.errors import UserError
+from copygym.envs.logs.clicklog import ClickLog
 
 
 def log_of_tests(**extra):

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 
 from copygym.agents.copywriter import models
 from copygym.agents.copywriter.models import load_copywriter
-from copygym.envs import smollm2
-from copygym.envs.errors import UserError
-from copygym.envs.modelfolder import check_model_folder
+from copygym.core.errors import UserError
+from copygym.core.models import smollm2
+from copygym.core.models.folder import check_model_folder
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from copygym.agents.copywriter.prompts import (
     clean_copy,
     clean_data,
 )
-from copygym.envs.errors import UserError
+from copygym.core.errors import UserError
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"

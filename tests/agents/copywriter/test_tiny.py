@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from copygym.agents.copywriter.likelihood import batch_logprobs
+from copygym.agents.copywriter.llama.likelihood import batch_logprobs
 from copygym.agents.copywriter.models import load_copywriter
 from copygym.agents.copywriter.tiny import SPECIAL, TinyConfig, make_tiny, train_tiny
-from copygym.envs.copyrows import copy_rows
-from copygym.envs.errors import UserError
+from copygym.core.errors import UserError
+from copygym.envs.tasks import copy_rows
 
 SMALL = TinyConfig(
     vocabulary=300, hidden=32, layers=2, heads=2, steps=100, batch_size=8, lr=5e-3,

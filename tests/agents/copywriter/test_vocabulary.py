@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from copygym.agents.copywriter.drawing import draw, reference_kl
+from copygym.agents.copywriter.llama.sampling import sample, vocabulary_subset, widened
 from copygym.agents.copywriter.prompts import PromptStyle
-from copygym.agents.copywriter.sampling import sample, vocabulary_subset, widened
 from copygym.agents.copywriter.tiny import TinyConfig, make_tiny
 from copygym.agents.copywriter.vocabulary import brief_tokens
 from copygym.agents.copywriter.writer import Copywriter

@@ -8,9 +8,9 @@ import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 
-from copygym.agents.copywriter.likelihood import batch_logprobs
+from copygym.agents.copywriter.llama.likelihood import batch_logprobs
 from copygym.agents.copywriter.writer import Copywriter
-from copygym.envs.errors import UserError
+from copygym.core.errors import UserError
 
 
 def with_lora(writer, scale=0.3):

@@ -1,0 +1,1 @@
+"""PPO of a copywriter: losses, rollout, policy, trainer."""

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning of a copywriter on a log's better copy."""

@@ -1,0 +1,288 @@
+"""TRL's SFTTrainer over a laid-out plan: the packed loss of a Llama with LoRA, steps and bar.
+
+Shapes: B rows of a batch, L prompt tokens, T response tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from datasets import Dataset
+from torch.utils.data import SequentialSampler
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from copygym.agents.copywriter.llama.adapters import fast_path, is_peft, peft_changes
+from copygym.agents.copywriter.llama.kernels import token_logprobs
+from copygym.agents.copywriter.llama.packing import common_prefix, pack
+from copygym.agents.copywriter.llama.trunk import LlamaTrunk
+from copygym.agents.copywriter.training.trl_support import QuietTrainer
+from copygym.core.errors import UserError
+from copygym.core.processes import peers
+
+if TYPE_CHECKING:
+    from copygym.agents.copywriter.algorithms.sft.finetune import Job
+
+OnProgress = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How a batch goes through the model.
+
+    Attributes:
+        batch: B, rows of an update, over all processes.
+        micro: rows of a backward pass; 0: all of a process's share.
+        bf16: multiply matrices in bfloat16.
+        gradient_checkpointing: compute layers again in the backward pass.
+    """
+
+    batch: int
+    micro: int = 0
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch % peers().count:
+            raise UserError(
+                f"sft.batch_size is {self.batch}; it must be a multiple of the {peers().count} "
+                "processes."
+            )
+        if self.micro < 0 or self.share % (self.micro or 1):
+            raise UserError(
+                f"sft.micro_batch is {self.micro}; it must divide the {self.share} rows that a "
+                "process has of a batch, or be 0."
+            )
+
+    @property
+    def share(self) -> int:
+        """Rows of a process's part of a batch."""
+        return self.batch // peers().count
+
+    @property
+    def rows(self) -> int:
+        """Rows of a backward pass."""
+        return self.micro or self.share
+
+    @property
+    def own_forward(self) -> bool:
+        """True where the model's own forward is needed, which alone knows these options."""
+        return self.bf16 or self.gradient_checkpointing
+
+
+def plan_trainer(
+    job: Job, plan: list[dict[str, list[int]]], passes: Passes, scratch: str
+) -> PlanTrainer:
+    """Return the trainer of what is left of a job; ``scratch`` is a folder that may go."""
+    device = job.start.device
+    half = job.start.model.dtype == torch.bfloat16
+    batches = [plan[at : at + passes.batch] for at in range(0, len(plan), passes.batch)]
+    own = peers().share(passes.batch)
+    labels = [[label for row in batch for label in row["labels"]] for batch in batches]
+    arguments = SFTConfig(
+        output_dir=scratch,
+        max_steps=job.steps - job.done,
+        per_device_train_batch_size=passes.rows,
+        gradient_accumulation_steps=passes.share // passes.rows,
+        max_grad_norm=1.0,
+        # Only full tuning has weights in more than the writer's precision.
+        bf16=passes.bf16 or (half and job.model is not job.start.model and not is_peft(job.model)),
+        use_cpu=device.type == "cpu",
+        gradient_checkpointing=passes.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        max_length=None,
+        **_loss(job.start.model),
+        dataset_kwargs={"skip_prepare_dataset": True},
+        dataloader_pin_memory=False,
+        logging_strategy="no",
+        save_strategy="no",
+        report_to="none",
+        push_to_hub=False,
+        disable_tqdm=True,
+    )
+    return PlanTrainer(
+        job,
+        tokens=[sum(label != -100 for label in batch) for batch in labels],
+        packed=not passes.own_forward,
+        model=job.model,
+        args=arguments,
+        train_dataset=Dataset.from_list([batch[row] for batch in batches for row in own]),
+        processing_class=job.start.tokenizer,
+        optimizers=(job.adamw, job.schedule),
+    )
+
+
+def _loss(model: Any) -> dict[str, Any]:
+    """Return the loss of TRL that is right for a model.
+
+    Its usual one, in chunks, does not know how some architectures scale their logits (Granite,
+    MiniCPM, Falcon-H1): it would train another softmax than the model's.
+    """
+    config = model.config.get_text_config()
+    names = (
+        "logits_scaling",
+        "lm_head_multiplier",
+        "logits_soft_cap",
+        "scale_width",
+        "dim_model_base",
+    )
+    scaled = any(getattr(config, name, None) not in (None, 1, 1.0) for name in names)
+    return {"loss_type": "nll"} if scaled else {}
+
+
+class PlanTrainer(QuietTrainer, SFTTrainer):
+    """SFTTrainer over rows in the plan's order, with the packed loss where the model allows it.
+
+    Args:
+        job: what is trained.
+        tokens: labelled tokens of each batch that is left, over all processes.
+        packed: use the packed loss.
+        arguments: of TRL's trainer.
+    """
+
+    def __init__(self, job: Job, *, tokens: list[int], packed: bool, **arguments: Any) -> None:
+        self._job, self._tokens, self._first = job, tokens, job.done
+        self._partial = torch.zeros((), dtype=torch.float64)
+        lm = fast_path(job.model) if packed and is_peft(job.model) else None
+        self._trunk = None if lm is None else LlamaTrunk(lm)
+        self._lm = lm
+        self.last_loss = math.nan
+        # TRL's chunked loss wraps the model's forward; the wrapper must not outlive the run.
+        self._rows = len(arguments["train_dataset"])
+        self._unwrapped = base_model(job.model).__dict__.get("forward")
+        super().__init__(**arguments)
+        # `compute_loss` divides by the whole batch's tokens itself.
+        self.loss_is_scaled_for_ga = True
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; the model's own forward is put back at the end, whatever happened."""
+        base = base_model(self._job.model)
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            if self.args.gradient_checkpointing:
+                base.gradient_checkpointing_disable()
+                base.disable_input_require_grads()
+            if self._unwrapped is None:
+                base.__dict__.pop("forward", None)
+            else:
+                base.forward = self._unwrapped
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(range(self._rows))
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return these rows' part of the batch's mean cross-entropy over response tokens."""
+        labels = inputs["labels"]
+        total = self._tokens[self._job.done - self._first]
+        if self._trunk is None:
+            count = torch.tensor(total, device=labels.device)
+            return super().compute_loss(model, inputs, num_items_in_batch=count)
+        loss = packed_loss(self._trunk, self._lm, inputs["input_ids"], labels)
+        return loss * (int((labels != -100).sum()) / total)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Add up gradients: of micro batches, then of processes.
+
+        Raises:
+            UserError: the batch's loss is not a number.
+        """
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        self._partial += loss.detach().double().cpu()
+        if not self.accelerator.sync_gradients:
+            return loss
+        job, seconds = self._job, torch.tensor(self._job.clock(), dtype=torch.float64)
+        peers().add([self._partial, seconds])
+        peers().add_gradients(list(job.weights.values()))
+        self.last_loss = float(self._partial)
+        self._partial = torch.zeros_like(self._partial)
+        job.seconds += float(seconds)
+        job.trained += self._tokens[job.done - self._first]
+        if not math.isfinite(self.last_loss):
+            raise UserError(
+                f"sft: the loss of step {job.done + 1} is {self.last_loss}; lower sft.lr."
+            )
+        return loss
+
+
+def base_model(model: Any) -> Any:
+    return model.get_base_model() if is_peft(model) else model
+
+
+def packed_loss(
+    trunk: LlamaTrunk, lm: Any, ids: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """Return the mean cross-entropy, nats per token, of the tokens with a label.
+
+    Args:
+        trunk: of ``lm``.
+        lm: a Llama with PEFT's LoRA in it.
+        ids: (B, L + T) right-padded prompts and responses.
+        labels: (B, L + T): -100 on prompts and padding, else the token; each row ends labelled.
+    """
+    ends = [int(row.nonzero()[-1]) + 1 for row in labels != -100]
+    sequences = [row[:end].tolist() for row, end in zip(ids, ends, strict=True)]
+    starts = [int((row != -100).nonzero()[0]) for row in labels]
+    shared = min(min(starts) - 1, common_prefix(sequences))
+    packed = pack(sequences, trunk.device, prefix=shared)
+    # A response token is predicted one place before it.
+    reads: list[int] = []
+    targets: list[int] = []
+    at = packed.prefix
+    for sequence, first in zip(sequences, starts, strict=True):
+        offset = at - packed.prefix
+        reads.extend(range(offset + first - 1, offset + len(sequence) - 1))
+        targets.extend(sequence[first:])
+        at += len(sequence) - packed.prefix
+    keep = torch.tensor(reads, device=trunk.device)
+    x = trunk.run(
+        trunk.embed(packed),
+        packed,
+        range(trunk.n_layers),
+        peft_changes(lm, trunk.dtype),
+        keep=keep,
+    )
+    tokens = torch.tensor(targets, device=trunk.device)
+    logprobs, _ = token_logprobs(trunk.normed(x), trunk.head, tokens, 1.0)
+    return -logprobs.mean()
+
+
+class StepCallback(TrainerCallback):
+    """After each step: AdaLoRA's ranks, a checkpoint, the bar."""
+
+    def __init__(self, job: Job, trainer: PlanTrainer, on_progress: OnProgress | None) -> None:
+        from tqdm import tqdm
+
+        self._job, self._trainer, self._on_progress = job, trainer, on_progress
+        self._bar = tqdm(total=job.steps, initial=job.done, desc="fine-tune", disable=None)
+
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Let AdaLoRA move ranks while the gradients are there."""
+        if self._job.adalora is not None:
+            self._job.model.base_model.update_and_allocate(self._job.done)
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Count the step and tell of it."""
+        lr = float(self._job.adamw.param_groups[0]["lr"])
+        self._job.step_done()
+        self._bar.set_postfix(loss=f"{self._trainer.last_loss:.3f}", refresh=False)
+        self._bar.update()
+        if self._on_progress is not None:
+            self._on_progress(self._job.done, {"loss": self._trainer.last_loss, "lr": lr})
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Close the bar."""
+        self._bar.close()
+
+
+__all__ = ["OnProgress", "Passes", "PlanTrainer", "StepCallback", "packed_loss", "plan_trainer"]

@@ -1,0 +1,1 @@
+"""Forward and backward of language models: kernels, packing, decoding, sampling, adapters."""

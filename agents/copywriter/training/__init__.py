@@ -1,0 +1,1 @@
+"""What all training of a copywriter shares: the interface, the budget, the run, its checkpoints."""

@@ -1,0 +1,302 @@
+"""Stable-Baselines3 agents (PPO, A2C, DQN, MaskablePPO) on the native vector environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from sb3_contrib import MaskablePPO
+from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from copygym.agents.delivery.base import (
+    Agent,
+    OnProgress,
+    Progress,
+    State,
+    check_agent_folder,
+    check_fraction,
+    greedy_over,
+    mix_uniform,
+    rebuilt,
+    require_learned,
+    write_agent_file,
+)
+from copygym.agents.delivery.sb3_env import SB3VecEnv
+from copygym.core.errors import UserError, unknown_name
+from copygym.core.files.storage import atomic
+from copygym.core.models.weights import check_safetensors, load_weights
+
+if TYPE_CHECKING:
+    from copygym.envs.delivery import DeliveryVectorEnv
+
+_WEIGHTS_FILE = "policy.safetensors"
+#: Rows scored at once, so that evaluation of a large population stays in bounded memory.
+_CHUNK = 16_384
+
+_ON_POLICY = {"gamma": 0.99, "gae_lambda": 0.95, "ent_coef": 0.001, "learning_rate": 2e-3}
+_PPO = {**_ON_POLICY, "n_steps": None, "batch_size": 2048, "n_epochs": 6}
+
+#: Defaults for hundreds of users in parallel on a CPU; ``n_steps: None`` is the horizon.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "ppo": _PPO,
+    "maskable_ppo": _PPO,
+    "a2c": {**_ON_POLICY, "n_steps": 7, "normalize_advantage": True},
+    "dqn": {
+        "gamma": 0.99,
+        "learning_rate": 1e-3,
+        "buffer_size": 200_000,
+        "learning_starts": 5_000,
+        "batch_size": 512,
+        "train_freq": 1,
+        "gradient_steps": 8,
+        "target_update_interval": 10_000,
+        "exploration_fraction": 0.4,
+        "exploration_final_eps": 0.05,
+    },
+}
+
+_ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
+    "ppo": PPO,
+    "maskable_ppo": MaskablePPO,
+    "a2c": A2C,
+    "dqn": DQN,
+}
+
+
+class SB3Agent(Agent):
+    """One of Stable-Baselines3's algorithms, by name.
+
+    What is learned is a policy over all actions. PPO, A2C and DQN do not know the mask: the
+    environment executes a masked action as hold, and so `propensities` gives the probability of
+    masked actions to hold (DQN: its greedy action is the best allowed one). MaskablePPO is
+    trained with the mask.
+
+    Note that SB3 seeds the global generators of Python, NumPy and torch when it learns.
+
+    Args:
+        algorithm: ppo, a2c, dqn or maskable_ppo.
+        hyperparameters: constructor arguments of the algorithm that replace `DEFAULTS`.
+        net_arch: widths of the hidden layers of policy and value network.
+        normalize_reward: scale rewards by the running deviation of returns while learning, so
+            that one set of hyper-parameters serves clicks and currency alike.
+        bootstrap_at_horizon: see `SB3VecEnv`.
+        deterministic: act by the most probable action, as the bandits act by the best mean; False
+            samples from the policy (DQN has none and is always greedy).
+        deploy_epsilon: share of uniform choices when acting; 0 adds none.
+        device: torch device; "auto" takes a GPU where there is one.
+        name: for reports; the algorithm's name if None.
+    """
+
+    def __init__(
+        self,
+        algorithm: str = "ppo",
+        hyperparameters: Mapping[str, Any] | None = None,
+        net_arch: tuple[int, ...] | list[int] = (64, 64),
+        normalize_reward: bool = True,
+        bootstrap_at_horizon: bool = False,
+        deterministic: bool = True,
+        deploy_epsilon: float = 0.0,
+        device: str = "auto",
+        name: str | None = None,
+    ) -> None:
+        if algorithm not in _ALGORITHMS:
+            raise unknown_name("SB3 algorithm", algorithm, list(_ALGORITHMS))
+        self.algorithm, self.name = algorithm, name or algorithm
+        self.hyperparameters = dict(hyperparameters or {})
+        self.net_arch = [int(width) for width in net_arch]
+        self.normalize_reward = bool(normalize_reward)
+        self.bootstrap_at_horizon = bool(bootstrap_at_horizon)
+        self.deterministic = bool(deterministic)
+        self.deploy_epsilon = check_fraction("agent.deploy_epsilon", deploy_epsilon)
+        self.device = device
+        self.policy: BasePolicy | None = None
+
+    def learn(
+        self,
+        venv: DeliveryVectorEnv,
+        steps: int,
+        *,
+        seed: int,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        """Learn from about ``steps`` transitions (whole rollouts of n_steps x N, rounded up).
+
+        A second call starts from the weights of the first, with fresh optimiser state.
+        """
+        env: VecEnv = SB3VecEnv(venv, bootstrap=self.bootstrap_at_horizon)
+        settings = self._resolve(venv)
+        if self.normalize_reward:
+            env = VecNormalize(env, norm_obs=False, gamma=settings["gamma"])
+        model = self._make(env, settings, seed)
+        if self.policy is not None:
+            self._check_shapes(venv)
+            model.policy.load_state_dict(self.policy.state_dict())
+        env.seed(seed)
+        with Progress(self.name, steps, on_progress) as progress:
+            model.learn(steps, callback=_Report(progress), log_interval=None)  # type: ignore[arg-type]
+        self.policy = model.policy
+        self.policy.set_training_mode(False)
+
+    def _resolve(self, venv: DeliveryVectorEnv) -> dict[str, Any]:
+        """Return the algorithm's arguments for this environment."""
+        settings = {**DEFAULTS[self.algorithm], **self.hyperparameters}
+        if "n_steps" in settings and settings["n_steps"] is None:
+            settings["n_steps"] = venv.horizon
+        if self.algorithm in ("ppo", "maskable_ppo"):
+            # SB3 would leave a small last minibatch, whose gradient counts like a full one's.
+            rollout = settings["n_steps"] * venv.num_envs
+            parts = max(1, rollout // settings["batch_size"])
+            while rollout % parts:
+                parts -= 1
+            settings["batch_size"] = rollout // parts
+        return settings
+
+    def _make(self, env: VecEnv, settings: dict[str, Any], seed: int) -> BaseAlgorithm:
+        kind: Any = _ALGORITHMS[self.algorithm]
+        try:
+            model: BaseAlgorithm = kind(
+                "MlpPolicy",
+                env,
+                seed=seed,
+                device=self.device,
+                policy_kwargs={"net_arch": self.net_arch},
+                **settings,
+            )
+        except TypeError as error:
+            raise UserError(
+                f"agent.hyperparameters do not fit {self.algorithm!r} ({error}): see the "
+                f"arguments of {kind.__name__} in the documentation of Stable-Baselines3."
+            ) from error
+        # SB3's own logger would make a folder for each model, and leave it empty.
+        model.set_logger(Logger(folder=None, output_formats=[]))
+        return model
+
+    def _check_shapes(self, venv: DeliveryVectorEnv) -> None:
+        assert self.policy is not None
+        ours = (self.policy.observation_space.shape, _n_actions(self.policy))
+        theirs = (venv.single_observation_space.shape, venv.users.catalogue.n_actions)
+        if ours != theirs:
+            raise UserError(
+                f"agent {self.name!r} was learned for observations and actions {ours} and this "
+                f"environment has {theirs}: learn a new agent."
+            )
+
+    def propensities(
+        self, obs: np.ndarray, mask: np.ndarray, state: State | None = None
+    ) -> np.ndarray:
+        """Return (N, A) float64."""
+        require_learned(self, self.policy)
+        parts = [
+            self._probabilities(obs[start : start + _CHUNK], mask[start : start + _CHUNK])
+            for start in range(0, len(obs), _CHUNK)
+        ]
+        return mix_uniform(np.concatenate(parts), mask, self.deploy_epsilon)
+
+    def _probabilities(self, obs: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        assert self.policy is not None
+        policy: Any = self.policy
+        with torch.no_grad():
+            inputs = torch.as_tensor(obs, device=policy.device)
+            if self.algorithm == "dqn":
+                return greedy_over(policy.q_net(inputs).cpu().numpy(), mask)
+            if self.algorithm == "maskable_ppo":
+                # A copy: torch warns of arrays that it must not write to.
+                distribution = policy.get_distribution(inputs, action_masks=np.array(mask))
+            else:
+                distribution = policy.get_distribution(inputs)
+            probs = distribution.distribution.probs.cpu().numpy().astype(np.float64)
+        allowed = np.where(mask, probs, 0.0)
+        if self.deterministic:
+            return greedy_over(allowed, mask)
+        if self.algorithm != "maskable_ppo":
+            allowed[:, 0] += np.where(mask, 0.0, probs).sum(axis=1)
+        return allowed / allowed.sum(axis=1, keepdims=True)
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``policy.safetensors`` and ``agent.json``."""
+        from safetensors.torch import save_file
+
+        require_learned(self, self.policy)
+        assert self.policy is not None
+        folder = Path(folder)
+        weights = {k: v.contiguous().cpu() for k, v in self.policy.state_dict().items()}
+        shape = self.policy.observation_space.shape
+        assert shape is not None
+        shapes = {"observation_size": str(shape[0]), "n_actions": str(_n_actions(self.policy))}
+        check_agent_folder(folder, _WEIGHTS_FILE)
+        with atomic(folder / _WEIGHTS_FILE) as path:
+            save_file(weights, path, metadata=shapes)
+        write_agent_file(folder, self, self.settings())
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        names = (
+            "algorithm", "hyperparameters", "net_arch", "normalize_reward",
+            "bootstrap_at_horizon", "deterministic", "deploy_epsilon", "device", "name",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def load(cls, folder: str | Path) -> SB3Agent:
+        """Read what `save` wrote; the policy is rebuilt from its shapes, nothing is unpickled."""
+        from safetensors import safe_open
+
+        agent = rebuilt(folder, cls)
+        path = Path(folder) / _WEIGHTS_FILE
+        if not path.exists():
+            raise UserError(f"{path} is missing: the agent was saved incompletely, learn it again.")
+        check_safetensors(path)
+        with safe_open(path, framework="pt") as file:
+            shapes = file.metadata() or {}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if not shapes.keys() >= {"observation_size", "n_actions"}:
+            raise UserError(f"{path} does not say its sizes: it is damaged; learn the agent again.")
+        kind: Any = _ALGORITHMS[agent.algorithm]
+        box = gym.spaces.Box(-np.inf, np.inf, (int(shapes["observation_size"]),), np.float32)
+        policy: BasePolicy = kind.policy_aliases["MlpPolicy"](
+            box,
+            gym.spaces.Discrete(int(shapes["n_actions"])),
+            lambda _: 0.0,  # the learning rate schedule of an optimiser that never steps
+            net_arch=agent.net_arch,
+        )
+        load_weights(policy, weights, path)
+        policy.set_training_mode(False)
+        agent.policy = policy
+        return agent
+
+
+def _n_actions(policy: BasePolicy) -> int:
+    space = policy.action_space
+    assert isinstance(space, gym.spaces.Discrete)
+    return int(space.n)
+
+
+class _Report(BaseCallback):
+    """Tells `Progress` of every step, with the means over the last episodes when it is due."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def _on_step(self) -> bool:
+        episodes = self.model.ep_info_buffer
+        metrics = None
+        if self._progress.due and episodes:
+            returns = np.array([episode["r"] for episode in episodes], dtype=np.float64)
+            lengths = np.array([episode["l"] for episode in episodes], dtype=np.float64)
+            metrics = {
+                "reward": float(returns.sum() / lengths.sum()),
+                "episode_return": float(returns.mean()),
+                "episode_length": float(lengths.mean()),
+            }
+        self._progress.update(self.training_env.num_envs, metrics)
+        return True

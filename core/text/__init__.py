@@ -1,0 +1,1 @@
+"""Texts: encoders to vectors and their cache, what can be seen of a text, what is safe to print."""

@@ -1,0 +1,1 @@
+"""Click logs: their schema and checks, catalogue, splits, and logs of any size."""

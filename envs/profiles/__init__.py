@@ -1,0 +1,1 @@
+"""Profiles: what is known of each user, from the past only."""

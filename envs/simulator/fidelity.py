@@ -1,0 +1,415 @@
+"""Fidelity card: how far simulated users are from the real ones of a held-out log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from copygym.core.files.storage import read_json, write_json, write_text
+from copygym.core.scores import (
+    auc_counts,
+    auc_of_levels,
+    brier_counts,
+    design_effect,
+    ece_floor,
+    ece_of_bins,
+    equal_mass_bins,
+    expected_calibration_error,
+    log_loss_counts,
+    log_losses,
+    wilson_interval,
+)
+from copygym.core.text.plain import inert, inert_cell
+from copygym.envs.logs.catalogue import HOLD
+
+#: Said of click rates where users also click while nothing was sent.
+ORGANIC_TOO = (
+    "Decisions at which nothing was sent ('hold') count as impressions, and their clicks are "
+    "organic: these are no click-through rates of sends."
+)
+
+
+class Interval(NamedTuple):
+    """A number with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class GroupRate:
+    """Simulated against real click rate of one group of impressions.
+
+    Attributes:
+        kind: ``segment``, ``arm``, ``channel`` or ``slot``.
+        name: of the group.
+        impressions: held-out impressions.
+        simulated: mean simulated click rate on these impressions.
+        real: their real click rate with its 95% interval (Wilson, users as clusters).
+    """
+
+    kind: str
+    name: str
+    impressions: int
+    simulated: float
+    real: Interval
+
+    @property
+    def inside(self) -> bool:
+        """Whether the simulated rate lies in the real one's interval."""
+        return self.real.low <= self.simulated <= self.real.high
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """One bin of the calibration curve: predicted and real click rate, the latter's interval."""
+
+    impressions: int
+    predicted: float
+    real: Interval
+
+
+@dataclass(frozen=True)
+class FidelityCard:
+    """What a held-out log says of a fitted simulator. Intervals are 95%, users as clusters.
+
+    Attributes:
+        name: of the simulator.
+        synthetic: whether the log is synthetic.
+        family: of the response model.
+        fitted_users: users (or other independent units) that the model or its calibration saw.
+        fitted_rows: their rows.
+        held_out_users: units on this card, none of them fitted.
+        held_out_rows: their rows.
+        base_rate: click rate of the fitted rows: what the skills are measured against.
+        log_loss: nats per impression.
+        log_loss_base: of the base rate.
+        log_loss_skill: ``1 - log_loss / log_loss_base``.
+        brier: Brier score per impression.
+        brier_skill: likewise against the base rate.
+        auc: of clicked against other impressions.
+        ece: expected calibration error over 15 equal-mass bins. Resamples carry the noise twice,
+            so its interval leans upwards.
+        ece_floor: mean ECE of a perfect model on the same rows: what noise alone makes.
+        curve: those bins.
+        groups: click rates simulated and real, by segment, arm, channel and slot. Where users also
+            click while nothing was sent, such decisions count as impressions, of arm "hold".
+        effects: named effects that the log identified, with standard errors, as sentences.
+        assumptions: sentences on what no data supports.
+    """
+
+    name: str
+    synthetic: bool
+    family: str
+    fitted_users: int
+    fitted_rows: int
+    held_out_users: int
+    held_out_rows: int
+    base_rate: float
+    log_loss: float
+    log_loss_base: float
+    log_loss_skill: Interval
+    brier: float
+    brier_skill: Interval
+    auc: Interval
+    ece: Interval
+    ece_floor: float
+    curve: tuple[CalibrationBin, ...]
+    groups: tuple[GroupRate, ...]
+    effects: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> FidelityCard:
+        """Undo `to_dict`, also after a round trip through JSON."""
+        values = dict(state)
+        for name in ("log_loss_skill", "brier_skill", "auc", "ece"):
+            values[name] = Interval(*values[name])
+        for name, kind in (("curve", CalibrationBin), ("groups", GroupRate)):
+            values[name] = tuple(kind(**x | {"real": Interval(*x["real"])}) for x in values[name])
+        for name in ("effects", "assumptions"):
+            values[name] = tuple(values[name])
+        return cls(**values)
+
+    def save(self, path: str | Path) -> None:
+        """Write the card as JSON."""
+        write_json(Path(path), self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | Path) -> FidelityCard:
+        """Read what `save` wrote."""
+        return cls.from_dict(read_json(Path(path)))
+
+    def to_markdown(self, largest_groups: int = 12) -> str:
+        """Return the card as Markdown; of each kind of group only the largest are shown."""
+        source = "**Synthetic log.** " if self.synthetic else ""
+        lines = [
+            f"## {inert(self.name)} ({self.family})",
+            "",
+            f"{source}Fitted on {self.fitted_rows:,} rows of {self.fitted_users:,} users; judged "
+            f"on {self.held_out_rows:,} rows of {self.held_out_users:,} users that the fit never "
+            "saw. Brackets: 95% intervals with users as clusters.",
+            "",
+            "| measure | value |",
+            "|---|---|",
+            f"| log loss (base rate {self.base_rate:.4f}: {self.log_loss_base:.5f}) | "
+            f"{self.log_loss:.5f} |",
+            f"| log loss skill | {_shown(self.log_loss_skill)} |",
+            f"| Brier score | {self.brier:.6f} |",
+            f"| Brier skill | {_shown(self.brier_skill)} |",
+            f"| AUC | {_shown(self.auc)} |",
+            f"| ECE (a perfect model: {self.ece_floor:.5f}) | {_shown(self.ece, 5)} |",
+            "",
+            *self._curve_lines(),
+            *self._group_lines(largest_groups),
+        ]
+        if any(group.name == HOLD for group in self.groups if group.kind == "arm"):
+            lines += [ORGANIC_TOO, ""]
+        for title, sentences in (("Measured", self.effects), ("Assumed", self.assumptions)):
+            if sentences:
+                lines += [f"{title}:", "", *(f"- {inert(s)}" for s in sentences), ""]
+        return "\n".join(lines)
+
+    def _curve_lines(self) -> list[str]:
+        rows = [f"| {b.predicted:.4f} | {_shown(b.real)} | {b.impressions:,} |" for b in self.curve]
+        return [
+            "| predicted click rate | real click rate | impressions |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+
+    def _group_lines(self, largest: int) -> list[str]:
+        lines = []
+        for kind in dict.fromkeys(group.kind for group in self.groups):
+            groups = [group for group in self.groups if group.kind == kind]
+            shown = sorted(groups, key=lambda g: -g.impressions)[:largest]
+            inside = sum(group.inside for group in groups)
+            lines += [
+                f"By {kind}: {inside} of {len(groups)} simulated rates lie in the real one's "
+                f"interval{'' if len(shown) == len(groups) else f'; the {len(shown)} largest'}.",
+                "",
+                f"| {kind} | simulated click rate | real click rate | impressions |",
+                "|---|---|---|---|",
+                *(
+                    f"| {inert_cell(g.name)} | {g.simulated:.4f} | {_shown(g.real)} | "
+                    f"{g.impressions:,} |"
+                    for g in shown
+                ),
+                "",
+            ]
+        return lines
+
+
+def _shown(x: Interval, digits: int = 4) -> str:
+    return f"{x.value:.{digits}f} [{x.low:.{digits}f}, {x.high:.{digits}f}]"
+
+
+def make_card(
+    p: np.ndarray,
+    n: np.ndarray,
+    k: np.ndarray,
+    unit: np.ndarray,
+    groups: Mapping[str, tuple[np.ndarray, Sequence[str]]],
+    *,
+    base_rate: float,
+    name: str,
+    family: str,
+    fitted: tuple[int, int],
+    synthetic: bool = False,
+    effects: tuple[str, ...] = (),
+    assumptions: tuple[str, ...] = (),
+    bins: int = 15,
+    resamples: int = 200,
+    seed: int = 0,
+) -> FidelityCard:
+    """Judge predictions on held-out rows.
+
+    Args:
+        p: (N,) simulated click probability of each row, given what the log sent.
+        n: (N,) impressions.
+        k: (N,) clicks.
+        unit: (N,) int, what is independent: users.
+        groups: kind -> ((N,) int code of each row, -1 for none; names of the codes).
+        base_rate: click rate of the fitted rows.
+        name: of the simulator.
+        family: of the response model.
+        fitted: numbers of units and of rows that were fitted.
+        synthetic: see `FidelityCard`.
+        effects: see `FidelityCard`.
+        assumptions: see `FidelityCard`.
+        bins: of calibration curve and ECE.
+        resamples: bootstrap resamples of the units, for the intervals.
+        seed: of the bootstrap.
+    """
+    n, k, p = n.astype(np.float64), k.astype(np.float64), p.astype(np.float64)
+    base = np.full(len(p), base_rate)
+    low_high = _bootstrap(p, n, k, unit, base_rate, bins, resamples, seed)
+    log_loss, brier = log_loss_counts(p, n, k), brier_counts(p, n, k)
+    base_loss, base_brier = log_loss_counts(base, n, k), brier_counts(base, n, k)
+    return FidelityCard(
+        name=name,
+        synthetic=synthetic,
+        family=family,
+        fitted_users=fitted[0],
+        fitted_rows=fitted[1],
+        held_out_users=len(np.unique(unit)),
+        held_out_rows=len(p),
+        base_rate=base_rate,
+        log_loss=log_loss,
+        log_loss_base=base_loss,
+        log_loss_skill=Interval(1 - log_loss / base_loss, *low_high["log_loss_skill"]),
+        brier=brier,
+        brier_skill=Interval(1 - brier / base_brier, *low_high["brier_skill"]),
+        auc=Interval(auc_counts(p, n, k), *low_high["auc"]),
+        ece=Interval(expected_calibration_error(p, n, k, bins), *low_high["ece"]),
+        ece_floor=ece_floor(p, n, bins, seed=seed),
+        curve=_curve(p, n, k, unit, bins),
+        groups=tuple(
+            rate for kind, (code, names) in groups.items()
+            for rate in _group_rates(kind, code, names, p, n, k, unit)
+        ),
+        effects=effects,
+        assumptions=assumptions,
+    )  # fmt: skip
+
+
+def _real(n: np.ndarray, k: np.ndarray, unit: np.ndarray) -> Interval:
+    total, clicks = float(n.sum()), float(k.sum())
+    low, high = wilson_interval(clicks, total, design_effect(n, k, unit))
+    return Interval(clicks / total, low, high)
+
+
+def _curve(
+    p: np.ndarray, n: np.ndarray, k: np.ndarray, unit: np.ndarray, bins: int
+) -> tuple[CalibrationBin, ...]:
+    code = equal_mass_bins(p, n, bins)
+    out = []
+    for b in np.unique(code):
+        rows = code == b
+        predicted = float((n[rows] * p[rows]).sum() / n[rows].sum())
+        real = _real(n[rows], k[rows], unit[rows])
+        out.append(CalibrationBin(int(n[rows].sum()), predicted, real))
+    return tuple(out)
+
+
+def _group_rates(
+    kind: str,
+    code: np.ndarray,
+    names: Sequence[str],
+    p: np.ndarray,
+    n: np.ndarray,
+    k: np.ndarray,
+    unit: np.ndarray,
+) -> list[GroupRate]:
+    # Sorting once keeps this linear where a catalogue has thousands of arms.
+    order = np.argsort(code, kind="stable")
+    present, first = np.unique(code[order], return_index=True)
+    out = []
+    for c, rows in zip(present, np.split(order, first[1:]), strict=True):
+        if c < 0:
+            continue
+        simulated = float((n[rows] * p[rows]).sum() / n[rows].sum())
+        real = _real(n[rows], k[rows], unit[rows])
+        out.append(GroupRate(kind, str(names[c]), int(n[rows].sum()), simulated, real))
+    return out
+
+
+def _bootstrap(
+    p: np.ndarray,
+    n: np.ndarray,
+    k: np.ndarray,
+    unit: np.ndarray,
+    base_rate: float,
+    bins: int,
+    resamples: int,
+    seed: int,
+) -> dict[str, tuple[float, float]]:
+    """Return 95% percentile intervals over Poisson bootstrap resamples of the units.
+
+    Rows enter as sums per (unit, score level), with 512 levels for the AUC, so that a resample
+    costs one pass over those sums.
+    """
+    rng = np.random.default_rng(seed)
+    u = np.unique(unit, return_inverse=True)[1]
+    n_units = int(u.max()) + 1
+    base = np.full(len(p), base_rate)
+    losses_U4 = np.stack(
+        [
+            np.bincount(u, x, n_units)
+            for x in (
+                log_losses(p, n, k),
+                log_losses(base, n, k),
+                k * (1 - p) ** 2 + (n - k) * p**2,
+                k * (1 - base) ** 2 + (n - k) * base**2,
+            )
+        ]
+    ).T
+    level, b = equal_mass_bins(p, n, 512), equal_mass_bins(p, n, bins)
+    drawn: dict[str, list[float]] = {x: [] for x in ("log_loss_skill", "brier_skill", "auc", "ece")}
+    for _ in range(resamples):
+        weight_U = rng.poisson(1.0, n_units).astype(np.float64)
+        if not (weight_U * np.bincount(u, n, n_units)).sum():
+            continue
+        w = weight_U[u]
+        loss, loss_base, brier, brier_base = weight_U @ losses_U4
+        drawn["log_loss_skill"].append(1 - loss / loss_base if loss_base else np.nan)
+        drawn["brier_skill"].append(1 - brier / brier_base if brier_base else np.nan)
+        clicked, missed = np.bincount(level, w * k, 512), np.bincount(level, w * (n - k), 512)
+        drawn["auc"].append(auc_of_levels(clicked, missed))
+        sums = (np.bincount(b, w * x, bins) for x in (n, k, n * p))
+        drawn["ece"].append(ece_of_bins(*sums))
+    return {name: _percentiles(np.array(values)) for name, values in drawn.items()}
+
+
+def _percentiles(values: np.ndarray) -> tuple[float, float]:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def write_fidelity_page(cards: Sequence[FidelityCard], path: str | Path, command: str) -> None:
+    """Write the page with all ``cards`` as Markdown, atomically.
+
+    Args:
+        cards: one per fitted simulator.
+        path: of the page.
+        command: that makes the page again; printed on it.
+    """
+    head = [
+        "# Fidelity cards",
+        "",
+        "How far fitted users are from real ones, on users that the fit never saw. Every number "
+        f"comes from one command: `{command}`.",
+        "",
+        "What a card cannot tell is measured by `copygym run experiment=e1`: whether policies keep "
+        "what a simulator promises, whether simulators rank policies rightly, and whose clicks "
+        "they get wrong.",
+        "",
+        "| simulator | log | log loss skill | AUC | ECE | arms inside | segments inside |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for card in cards:
+        counts = []
+        for kind in ("arm", "segment"):
+            groups = [group for group in card.groups if group.kind == kind]
+            counts.append(f"{sum(g.inside for g in groups)} of {len(groups)}")
+        head.append(
+            f"| {inert_cell(card.name)} ({card.family}) | "
+            f"{'synthetic' if card.synthetic else 'real'} | "
+            f"{_shown(card.log_loss_skill)} | {_shown(card.auc)} | {_shown(card.ece, 5)} | "
+            f"{' | '.join(counts)} |"
+        )
+    page = "\n".join([*head, "", *(card.to_markdown() for card in cards)])
+    write_text(Path(path), page)

@@ -1,0 +1,127 @@
+"""Writing tasks in rows: what a copywriter is told, and the indices behind the words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from copygym.core.errors import UserError
+from copygym.envs.people.model import UserModel
+from copygym.envs.prompts import MAX_COPY, copywriting_prompts
+
+
+@dataclass(frozen=True)
+class CopyRows:
+    """N writing tasks.
+
+    Attributes:
+        prompts: N observations of ``Copywriting-v0``: brief, reader and channel on labelled lines.
+        briefs: N briefs; the product's name where the catalogue has no brief.
+        products: N product ids.
+        channels: N channel names.
+        user: (N,) int64 rows of the population.
+        creative: (N,) int64 catalogue creatives whose product and brief the copy is for.
+        channel: (N,) int64 channel indices.
+        slot: (N,) int64 slot indices.
+    """
+
+    prompts: tuple[str, ...]
+    briefs: tuple[str, ...]
+    products: tuple[str, ...]
+    channels: tuple[str, ...]
+    user: np.ndarray
+    creative: np.ndarray
+    channel: np.ndarray
+    slot: np.ndarray
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.prompts)
+
+    def take(self, index: np.ndarray | Sequence[int]) -> CopyRows:
+        """Return the rows ``index`` (M,), in that order; a row may be taken more than once."""
+        picked: dict[str, Any] = {}
+        for part in fields(self):
+            value = getattr(self, part.name)
+            picked[part.name] = (
+                value[np.asarray(index, dtype=np.int64)]
+                if isinstance(value, np.ndarray)
+                else tuple(value[int(i)] for i in index)
+            )
+        return CopyRows(**picked)
+
+    def options(self) -> dict[str, np.ndarray]:
+        """Return the reset options that put exactly these tasks into ``Copywriting-v0``."""
+        return {
+            "user": self.user,
+            "creative": self.creative,
+            "channel": self.channel,
+            "slot": self.slot,
+        }
+
+
+def copy_rows(
+    users: UserModel,
+    user: np.ndarray,
+    creative: np.ndarray,
+    channel: np.ndarray,
+    slot: np.ndarray,
+) -> CopyRows:
+    """Return the writing tasks behind N tuples of indices, (N,) int64 each."""
+    catalogue = users.catalogue
+    tasks = list(zip(*(part.tolist() for part in (user, creative, channel, slot)), strict=True))
+    return CopyRows(
+        prompts=copywriting_prompts(catalogue, users.profiles, tasks),
+        briefs=tuple(catalogue.brief_of(k) for k in creative.tolist()),
+        products=tuple(catalogue.product_ids[k] for k in creative.tolist()),
+        channels=tuple(catalogue.channels[h] for h in channel.tolist()),
+        user=np.asarray(user, np.int64),
+        creative=np.asarray(creative, np.int64),
+        channel=np.asarray(channel, np.int64),
+        slot=np.asarray(slot, np.int64),
+    )
+
+
+#: Maps N texts and the N tasks they answer to N scores, or to scores and the named terms that sum
+#: to them.
+CopyReward = Callable[
+    [Sequence[str], CopyRows], np.ndarray | tuple[np.ndarray, dict[str, np.ndarray]]
+]
+
+
+def score_copy(
+    reward: CopyReward, texts: Sequence[str], rows: CopyRows
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the reward (N,) float64 of N texts and its terms, checked.
+
+    Texts are cut to `MAX_COPY` characters first, as ``Copywriting-v0`` does, so that a reward says
+    the same of a text in a trainer and in the environment.
+
+    Raises:
+        UserError: the reward has another length than N, or is not finite.
+    """
+    if len(texts) != len(rows):
+        raise ValueError(f"got {len(texts)} texts for {len(rows)} tasks")
+    texts = [str(text)[:MAX_COPY] for text in texts]
+    answer = reward(texts, rows)
+    scores, terms = answer if isinstance(answer, tuple) else (answer, {})
+    scores = np.asarray(scores, dtype=np.float64)
+    name = getattr(reward, "__name__", type(reward).__name__)
+    if scores.shape != (len(texts),):
+        raise UserError(
+            f"the copy reward {name} returned shape {scores.shape} for {len(texts)} texts; it must "
+            "return one number for each."
+        )
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if bad.size:
+        raise UserError(
+            f"the copy reward {name} returned {scores[bad[0]]} for text {bad[0]} "
+            f"({texts[bad[0]][:60]!r}); it must return finite numbers."
+        )
+    return scores, {key: np.asarray(value, np.float64) for key, value in terms.items()}
+
+
+__all__ = ["CopyReward", "CopyRows", "copy_rows", "score_copy"]

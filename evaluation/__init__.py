@@ -1,0 +1,1 @@
+"""Believable evaluation: rollouts, metrics, aggregates, off-policy estimates and A/B statistics."""

@@ -1,0 +1,1 @@
+"""A/B statistics: pure functions for effects, looks, several arms, sample ratios and planning."""

@@ -1,0 +1,1 @@
+"""How well simulators and other judges agree with real people."""

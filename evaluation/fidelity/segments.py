@@ -1,0 +1,121 @@
+"""Simulated against real click rates by group of held-out impressions, at the real base rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from copygym.core.errors import unknown_name
+from copygym.core.scores import design_effect, wilson_interval
+from copygym.envs.logs.clicklog import ClickLog
+
+#: Features of more levels than this make no segments.
+MOST_LEVELS = 12
+
+
+def user_segments(
+    log: ClickLog, frame: pl.DataFrame, names: Sequence[str] | None
+) -> dict[str, np.ndarray]:
+    """Return the level of each row by user feature, (N,) str each.
+
+    Args:
+        log: names its ``user_*`` features.
+        frame: N rows of it.
+        names: features, with or without ``user_``; None: all with at most 12 levels.
+
+    Raises:
+        UserError: the log has no such feature.
+    """
+    known = log.user_features()
+    if names is None:
+        wanted = [name for name in known if frame[name].n_unique() <= MOST_LEVELS]
+    else:
+        wanted = [name if name.startswith("user_") else f"user_{name}" for name in names]
+        for name in wanted:
+            if name not in known:
+                raise unknown_name("entry of evaluation.segments", name, known)
+    return {
+        name.removeprefix("user_"): frame[name].cast(pl.String).fill_null("unknown").to_numpy()
+        for name in wanted
+    }
+
+
+def group_rates(
+    predicted: np.ndarray,
+    trials: np.ndarray,
+    clicks: np.ndarray,
+    unit: np.ndarray,
+    groups: Mapping[str, np.ndarray],
+) -> list[dict[str, Any]]:
+    """Return each group's simulated and real click rate.
+
+    Args:
+        predicted: (N,) simulated click probabilities.
+        trials: (N,) impressions.
+        clicks: (N,) clicks.
+        unit: (N,) int independent users.
+        groups: kind -> (N,) str, the group of each row.
+
+    Returns:
+        By group: ``kind``, ``name``, ``impressions``, ``predicted``, ``observed`` with its 95%
+        Wilson interval (users as clusters), ``ratio`` observed / predicted with the same interval
+        divided by the prediction, and ``z``: the gap in standard errors, were the prediction right
+        (score test, inflated by the design effect). Largest groups come first within a kind.
+    """
+    found = []
+    for kind, names in groups.items():
+        rates = [
+            _rate(kind, str(name), rows, predicted, trials, clicks, unit)
+            for name in np.unique(names)
+            for rows in [np.flatnonzero(names == name)]
+        ]
+        found += sorted(rates, key=lambda rate: (-rate["impressions"], rate["name"]))
+    return found
+
+
+def _rate(
+    kind: str,
+    name: str,
+    rows: np.ndarray,
+    predicted: np.ndarray,
+    trials: np.ndarray,
+    clicks: np.ndarray,
+    unit: np.ndarray,
+) -> dict[str, Any]:
+    n, k = trials[rows], clicks[rows]
+    total, hits = float(n.sum()), float(k.sum())
+    p = float((n * predicted[rows]).sum()) / total
+    effect = design_effect(n, k, unit[rows])
+    low, high = wilson_interval(hits, total, effect)
+    observed = {"value": hits / total, "low": low, "high": high}
+    error = float(np.sqrt(effect * p * (1 - p) / total))
+    return {
+        "kind": kind,
+        "name": name,
+        "impressions": int(total),
+        "predicted": p,
+        "observed": observed,
+        "ratio": {key: value / p for key, value in observed.items()} if p > 0 else None,
+        "z": (hits / total - p) / error if error > 0 else 0.0,
+        "inside": bool(low <= p <= high),
+    }
+
+
+def worst(rates: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the group whose gap is the largest in standard errors: not the smallest group."""
+    return max(rates, key=lambda rate: abs(rate["z"]))
+
+
+def chance_of_worst(rates: Sequence[Mapping[str, Any]]) -> float:
+    """Return how likely a worst gap as large as this is, were every prediction right.
+
+    Sidak's ``1 - (1 - p)^G`` with the two-sided normal p of the worst of G groups, as if groups
+    shared no impression; where they do, it is larger than the truth.
+    """
+    from scipy.stats import norm
+
+    p = 2 * float(norm.sf(abs(worst(rates)["z"])))
+    return float(-np.expm1(len(rates) * np.log1p(-min(p, 1 - 1e-12))))

@@ -1,0 +1,1 @@
+"""Headline tests as bandits, thousands of tests replayed at once."""

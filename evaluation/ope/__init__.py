@@ -1,0 +1,1 @@
+"""Off-policy evaluation: decisions of a log, estimators, intervals, support."""

@@ -1,0 +1,438 @@
+"""``copygym run``: a thin Hydra app; `execute` does the work and needs no Hydra.
+
+Hydra composes the config and owns sweeps. What it would write itself (``.hydra/``, a log file) is
+switched off in ``conf/config.yaml``: the run's folder is `folder.RunFolder`'s, so that a folder
+which belongs to another run is never touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from copygym.core.errors import UserError, unknown_name
+from copygym.core.files.locks import locked
+from copygym.core.files.storage import read_json, write_text
+from copygym.core.text.plain import printable
+from copygym.experiments.report.evidence import cautioned
+from copygym.experiments.report.page import load_job, write_report
+from copygym.experiments.report.tables import Table
+from copygym.experiments.runs.folder import RunFolder, check_publish, open_run, publish
+from copygym.experiments.runs.manifest import write_manifest
+from copygym.experiments.runs.outputs import write_result
+from copygym.experiments.runs.trust import trust_config
+from copygym.experiments.runs.validate import validate
+from copygym.experiments.studies.data import check_data
+from copygym.experiments.sweeps.job import attempt, quoted, write_fault
+from copygym.experiments.sweeps.overrides import as_spelt, how_to_write
+from copygym.experiments.tracking.base import Trackers, make_trackers
+
+#: Faults of the output folder that are the user's to mend.
+_FOLDER_FAULTS = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+
+#: What the user can mend.
+_MISTAKES = (UserError, HydraException, OmegaConfBaseException)
+
+#: Files that `publish` copies, under their name in docs/results.
+_PUBLISHED = {
+    "result.json": "results.json",
+    "manifest.json": "manifest.json",
+    "table.md": "table.md",
+    "report.md": "report.md",
+}
+
+
+def register_resolvers() -> None:
+    """Register what the config tree uses; idempotent.
+
+    ``${tiny:SMALL,FULL}`` is SMALL when ``tiny=true``, else FULL; ``${fresh:NAME,TIME}`` is the
+    default folder of a run or a sweep.
+    """
+
+    def pick(small: Any, full: Any, *, _root_: DictConfig) -> Any:
+        return small if _root_.tiny else full
+
+    def fresh(name: str, time: str, *, _root_: DictConfig) -> str:
+        hydra_config = _root_.get("hydra") or (
+            HydraConfig.get() if HydraConfig.initialized() else None
+        )
+        if hydra_config is not None and hydra_config.mode == RunMode.MULTIRUN:
+            return f"multirun/{name}"
+        return _reserved(f"outputs/{name}/{time}")
+
+    OmegaConf.register_new_resolver("tiny", pick, replace=True)
+    # A sweep goes on in the folder of the same call before; a run without out= begins anew.
+    OmegaConf.register_new_resolver("fresh", fresh, replace=True)
+
+
+register_resolvers()
+
+#: When the running `run_app` began, seconds since the epoch.
+_began: list[float] = []
+#: Default folders that the running `run_app` has made for its run, by the name that they go by.
+_made: dict[str, str] = {}
+
+
+def _reserved(folder: str) -> str:
+    """Return a default folder that no other run has: a number is added to one that is there.
+
+    Nothing is made where a config is only composed or printed.
+    """
+    if not _began or any(argument in sys.argv[1:] for argument in ("--cfg", "-c", "--info", "-i")):
+        return folder
+    number = 1
+    while folder not in _made:
+        candidate = folder if number == 1 else f"{folder}-{number}"
+        try:
+            Path(candidate).parent.mkdir(parents=True, exist_ok=True)
+            Path(candidate).mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        except OSError:
+            return folder  # Hydra meets the same fault, which `run_app` puts into a sentence
+        _made[folder] = candidate
+    return _made[folder]
+
+
+def run_app(arguments: list[str]) -> int:
+    """Run the Hydra app on command-line arguments; returns the exit code.
+
+    Raises:
+        UserError: the config is wrong, or the run found a mistake in what it was given.
+    """
+    # Hydra would print its own traceback and exit; raised errors become one sentence here.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    arguments = as_spelt(arguments)
+    previous, sys.argv = sys.argv, ["copygym run", *arguments]
+    _began.append(time.time())
+    try:
+        _one_option_each(arguments)
+        from hydra_plugins.copygym_sweeps import register
+
+        register()
+        hydra.main(version_base="1.3", config_path="pkg://copygym.conf", config_name="config")(
+            app
+        )()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise config_error(error) from error
+    except OSError as error:
+        if error.errno not in _FOLDER_FAULTS and not _in_the_way(error, arguments):
+            raise
+        raise UserError(
+            write_fault(error)
+            or f"cannot write to {error.filename or 'the output folder'}: {error.strerror}; choose "
+            "another out= or publish=."
+        ) from error
+    except _Refused as refused:
+        assert refused.__cause__ is not None
+        raise refused.__cause__ from None
+    finally:
+        sys.argv = previous
+        _began.pop()
+        for made in _made.values():
+            with suppress(OSError):
+                Path(made).rmdir()  # nothing came of it
+        _made.clear()
+    return 0
+
+
+def _one_option_each(arguments: list[str]) -> None:
+    """Raise `UserError` where a group is given several options or none: Hydra would mix them."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        group = key.partition("@")[0]
+        # Experiments are made to be put on top of each other.
+        if group == "experiment" or not _options(group):
+            continue
+        if value.startswith("[") or value == "null":
+            raise UserError(
+                f"{argument} is not one option: choose one of {', '.join(_options(group))}, or "
+                f"run several with `copygym run -m {key}=A,B`."
+            )
+
+
+def _options(group: str) -> list[str]:
+    """Return the options of a config group that come with copygym; none where it is no group."""
+    folder = files("copygym.conf") / group
+    if not group.isidentifier() or not folder.is_dir():
+        return []
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith("yaml"))
+
+
+def _in_the_way(error: OSError, arguments: list[str]) -> bool:
+    """Return whether an error is the given folder's: elsewhere a missing file is a fault of ours.
+
+    /proc says of a new folder that it does not exist (ENOENT); a folder where a result file
+    should go is EISDIR.
+    """
+    if not isinstance(error.filename, str):
+        return False
+    place = Path(error.filename).absolute()
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in ("out", "publish"):
+            continue
+        folder = Path(value.strip("'\"")).absolute()
+        if error.errno == errno.ENOENT and place in (folder, *folder.parents):
+            return True
+        if error.errno == errno.EISDIR and folder in (place, *place.parents):
+            return True
+    return False
+
+
+def app(config: DictConfig) -> dict[str, str] | None:
+    """Run one job of a composed config; returns the `Outcome` of a sweep's job as a dict."""
+    hydra_config = HydraConfig.get()
+    multirun = hydra_config.mode == RunMode.MULTIRUN
+    target = Path(hydra_config.runtime.output_dir)
+    choices = hydra_config.runtime.choices
+    names = {
+        "group": Path(hydra_config.sweep.dir).name if multirun else str(config.name),
+        "job_type": f"{config.name}-{choices.get('agent')}",
+        "name": f"{target.name}" if multirun else f"{config.name}-{config.seed}",
+    }
+    argv = ["run", *_overrides(hydra_config)]
+
+    def work() -> None:
+        # A sweep's jobs run in folders of their own name, so that an empty one is nobody else's.
+        fresh = _just_made(target) or (multirun and not any(target.iterdir()))
+        try:
+            execute(resolved(config), target, argv, names, fresh=fresh)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise config_error(error) from error
+
+    if multirun:
+        outcome = attempt(work, target)
+        ours = str(hydra_config.sweeper.get("_target_")).startswith("hydra_plugins.copygym_sweeps.")
+        if outcome.status == "failed" and not ours:
+            raise UserError(outcome.error)  # other sweepers know of no outcomes
+        return asdict(outcome)
+    try:
+        work()
+    except UserError as error:
+        raise _Refused from error
+    return None
+
+
+def _just_made(target: Path) -> bool:
+    """Return whether Hydra has made this run's folder; it does so before our code runs."""
+    if not _began or any(target.iterdir()):
+        return False
+    # Nothing of ours has changed the folder yet, so an older one keeps its older time.
+    return target.stat().st_ctime >= _began[-1]
+
+
+def _overrides(hydra_config: Any) -> list[str]:
+    """Return the overrides that make this one job, without those of the sweep around it."""
+    own = [o for o in hydra_config.overrides.hydra if o.startswith("hydra.searchpath")]
+    return [*own, *hydra_config.overrides.task]
+
+
+class _Refused(BaseException):
+    """Carries a `UserError` past Hydra, which would print a line of its own for an exception."""
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """Return a config with its interpolations resolved, as plain containers."""
+    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def execute(
+    config: dict[str, Any],
+    target: Path,
+    argv: list[str],
+    names: Mapping[str, str],
+    *,
+    fresh: bool = False,
+) -> Path:
+    """Run (or resume, or report) the job of a resolved config in ``target``.
+
+    Args:
+        config: resolved config; ``job`` names the experiment's module.
+        target: the run's folder.
+        argv: the command line after ``copygym``, for the manifest.
+        names: ``group``, ``job_type``, ``name`` for W&B.
+        fresh: ``target`` was made, empty, for this very run.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        UserError: a mistake in the config or the data; a run that it kept from starting leaves
+            no folder behind.
+    """
+    fresh = fresh or not target.exists()
+    try:
+        validate(config)
+        job = load_job(str(config["job"]))
+        trust_config(config)
+        if config["publish"]:
+            check_publish(Path(config["publish"]), list(_PUBLISHED.values()))
+        with locked(target):
+            folder = open_run(
+                target, config, resume=config["resume"], overwrite=config["overwrite"]
+            )
+            folder.tidy()
+            try:
+                return _finished(job, config, folder, argv, names)
+            except _MISTAKES:
+                folder.discard()
+                raise
+    except _MISTAKES:
+        if fresh and target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
+        raise
+
+
+def _finished(
+    job: Any,
+    config: dict[str, Any],
+    folder: RunFolder,
+    argv: list[str],
+    names: Mapping[str, str],
+) -> Path:
+    """Run the job unless it is finished; show its result and return the report's path."""
+    if folder.finished and _readable(folder):
+        check_data(folder, config)
+        sys.stderr.write(f"copygym: this run is finished; its result is in {folder.path}\n")
+    else:
+        _run_job(job, config, folder, argv, names)
+    report = _present(job, folder)
+    if config["publish"]:
+        _publish(folder, Path(config["publish"]))
+    return report
+
+
+def _readable(folder: RunFolder) -> bool:
+    """Return whether a finished run's files can be read; else they are made of its stages again."""
+    for name in ("result.json", "manifest.json"):
+        try:
+            found = read_json(folder.path / name)
+            if name == "result.json" and not {"title", "summary"} <= found.keys():
+                raise UserError(f"{folder.path / name} has no title and summary: it is damaged.")
+        except UserError as error:
+            sys.stderr.write(f"copygym: {error} It is made again from the run's stages.\n")
+            return False
+    return True
+
+
+def _run_job(
+    job: Any,
+    config: dict[str, Any],
+    folder: RunFolder,
+    argv: list[str],
+    names: Mapping[str, str],
+) -> None:
+    write_text(folder.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    trackers = make_trackers(config["tracker"], folder.path, config, names)
+    failed = True
+    try:
+        result = job.run(config, folder, trackers)
+        result.update(name=config["name"], seed=config["seed"])
+        write_result(folder.path / "result.json", result)
+        write_manifest(folder, argv, result)
+        _, sections = write_report(folder.path, job)
+        _mirror(trackers, cautioned(job.main_table(result), result), sections, result)
+        failed = False
+    finally:
+        trackers.finish(failed)
+    folder.mark_finished()
+
+
+def _mirror(trackers: Trackers, table: Table, sections: list[Any], result: dict[str, Any]) -> None:
+    trackers.table("main", table)
+    for section in sections:
+        for picture in section.pictures:
+            trackers.image(picture.name, picture.png)
+    trackers.summary(result.get("summary_numbers", {}))
+
+
+def _present(job: Any, folder: RunFolder) -> Path:
+    """Print the main table and the report's path on stdout."""
+    result = read_json(folder.path / "result.json")
+    table = cautioned(job.main_table(result), result)
+    title = f"{result['title']} (synthetic)" if result.get("synthetic") else result["title"]
+    report = folder.path / "report.html"
+    if not report.exists():
+        write_report(folder.path, job)
+    # A sweep's workers print too, where no command stands between them and the terminal.
+    sys.stdout.write(f"\n{printable(title)}\n\n{table.to_text()}\n\n")
+    if table.caption:
+        sys.stdout.write(f"{printable(table.caption)}\n\n")
+    sys.stdout.write(f"report: {report}\n")
+    sys.stdout.flush()
+    return report
+
+
+def _publish(folder: RunFolder, target: Path) -> None:
+    names = dict(_PUBLISHED)
+    for ending in ("svg", "png"):
+        for path in sorted((folder.path / "figures").glob(f"*.{ending}")):
+            names[f"figures/{path.name}"] = path.name
+    publish(folder.path, target, names)
+    sys.stdout.write(f"published: {target}\n")
+
+
+def config_error(error: Exception) -> UserError:
+    """Return Hydra's or OmegaConf's error as one sentence that says what to do."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        options = error.options or _options(group)
+        if options:
+            return unknown_name(group or "config", option, list(options))
+        return UserError(f"there is no config {error.missing_cfg_file!r}: check --config-name.")
+    text = " ".join(str(error).split())
+    if isinstance(error, OverrideParseException):
+        return UserError(
+            f"cannot read the override {error.override!r}: {how_to_write(error.override)}"
+        )
+    match = re.search(r"Ambiguous value for argument '([^']+)'", text)
+    if match:
+        key, _, value = match[1].partition("=")
+        return UserError(
+            f"{match[1]} has several values: quote it if it is one, as in "
+            f"{shlex.quote(f'{key}={quoted(value)}')}, or run several with `copygym run -m`."
+        )
+    match = re.search(r"Could not override '([^']+)'", text)
+    if match:
+        key = getattr(error.__cause__, "full_key", None) or match[1]
+        return UserError(
+            f"there is no config key or group {key!r}: `copygym run --cfg job` prints the keys, "
+            "`copygym run --help` the groups, and a + in front adds a key."
+        )
+    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
+        text = f"{text} ({' '.join(str(error.__cause__).split())})"
+    return UserError(f"the config is wrong: {text}")

@@ -1,0 +1,442 @@
+"""``copygym abtest``: judge an A/B test, check its sample ratio, or plan one."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from copygym.core.errors import UserError
+from copygym.experiments.options import add_file_options, command_parser, file_arguments
+
+if TYPE_CHECKING:
+    from copygym.evaluation.abtest.planning import Plan
+
+#: Units that a whole number may stand for; beyond 2^53 they are not counted exactly.
+_MOST = 2**53 - 1
+_DESCRIPTION = """\
+Judge an A/B test from a file: click rates, differences and lifts with intervals, a sample-ratio
+check, and p-values adjusted for several arms.
+
+commands:
+  copygym abtest FILE ...    judge a test
+  copygym abtest srm ...     check sample ratios alone, of one test or of many
+  copygym abtest plan ...    how many users a test needs, or what it can find
+
+The file has one row per user (or per impression), or one row per arm with counts.
+A fixed-horizon test is valid for one look, at the planned number of users. If you look more than
+once, or stop when it looks good, use --always-valid.
+"""
+_EXAMPLES = """examples:
+  copygym abtest arms.csv                                  columns arm, impressions, clicks
+  copygym abtest users.csv --user customer --clicks opened --covariate opened_before
+  copygym abtest users.csv --value revenue --control old
+  copygym abtest daily.csv --always-valid --look day --planned 40000
+  copygym abtest bandit.csv --propensity propensity --always-valid
+"""
+_SRM_EXAMPLES = """examples:
+  copygym abtest srm --counts 50000,50912
+  copygym abtest srm --counts 9000,1020 --ratio 9:1
+  copygym abtest srm users.csv --ratio control=9,new=1
+  copygym abtest srm tests.parquet --test test_id
+"""
+_PLAN_EXAMPLES = """examples:
+  copygym abtest plan --baseline 2% --lift 10% --power .8
+  copygym abtest plan --baseline .02 --lift 10% --arms 4 --daily 5000
+  copygym abtest plan --baseline .02 --users 40000          the least lift that this finds
+  copygym abtest plan --baseline 12.5 --deviation 40 --lift 5% --correlation .6 --always-valid
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code.
+
+    Raises:
+        UserError: wrong arguments, or a file that is no A/B test.
+    """
+    arguments = _joined(arguments)
+    if arguments and arguments[0] == "plan":
+        return _plan(arguments[1:])
+    if arguments and arguments[0] == "srm":
+        return _srm(arguments[1:])
+    return _judge(arguments)
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """Join an option and a negative value, as argparse takes -5% for an option of its own."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and re.match(r"-[0-9.]", argument) and re.fullmatch(r"--[a-z-]+", joined[-1]):
+            joined[-1] = f"{joined[-1]}={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _judge(arguments: list[str]) -> int:
+    parser = command_parser("copygym abtest", _DESCRIPTION, _EXAMPLES)
+    parser.add_argument("file", type=Path, help="CSV, csv.gz or Parquet")
+    parser.add_argument("--arm", default="arm", help="column of the arms (default arm)")
+    parser.add_argument(
+        "--control",
+        help="the arm to compare with (default: one called control, baseline, original, ..., or "
+        "the first in order: 0 before 1, A before B)",
+    )
+    parser.add_argument("--clicks", default="clicks", help="column of clicks (default clicks)")
+    parser.add_argument(
+        "--impressions", help="column of impressions (default impressions, if there is one)"
+    )
+    parser.add_argument("--value", help="a number per user instead of clicks, such as revenue")
+    parser.add_argument("--user", help="column of users (default user_id, if there is one)")
+    parser.add_argument("--covariate", help="a number per user from before the test, for CUPED")
+    parser.add_argument(
+        "--rows",
+        choices=("auto", "users", "counts"),
+        default="auto",
+        help="users: a row is a unit; counts: rows of impressions and clicks are added up "
+        "(default auto: counts where there is one row per arm and look)",
+    )
+    parser.add_argument("--always-valid", action="store_true", help="valid at every look")
+    parser.add_argument(
+        "--planned",
+        metavar="N",
+        help="units of all arms at which an always-valid interval is narrowest (default 20000)",
+    )
+    parser.add_argument("--look", help="column that says when a row came in, such as a day")
+    parser.add_argument(
+        "--propensity", help="column of propensities, where a bandit chose the arms"
+    )
+    parser.add_argument("--level", default="95%", help="of the intervals (default 95%%)")
+    parser.add_argument(
+        "--adjust",
+        default="holm",
+        help="for several arms: holm, dunnett, bh or none (default holm)",
+    )
+    parser.add_argument(
+        "--ratio", help="planned ratio, as in control=9,new=1 (default: the same for all)"
+    )
+    add_file_options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    options = parser.parse_args(arguments)
+    if options.planned is not None and not options.always_valid:
+        raise UserError("--planned belongs to --always-valid; add it or leave --planned out.")
+
+    from copygym.evaluation.abtest.compare import PLANNED
+    from copygym.evaluation.abtest.file.analysis import Question, analyse
+    from copygym.evaluation.abtest.file.reader import read_test
+    from copygym.evaluation.abtest.file.table import Columns, file_notes
+    from copygym.experiments.commands.abtest_report import to_text
+
+    names = ("arm", "clicks", "impressions", "value", "user", "covariate", "look", "propensity")
+    columns = Columns(**{name: getattr(options, name) for name in names})
+    question = Question(
+        method="always_valid" if options.always_valid else "fixed",
+        level=share(options.level, "--level"),
+        adjust=options.adjust,
+        planned=PLANNED if options.planned is None else whole(options.planned, "--planned"),
+        ratio=None if options.ratio is None else named_ratio(options.ratio),
+    )
+    test = read_test(
+        options.file,
+        columns,
+        control=options.control,
+        rows=options.rows,
+        **file_arguments(options),
+        planned=tuple(question.ratio or ()),
+    )
+    result = analyse(test, question)
+    result["notes"] = [*file_notes(options.file, **file_arguments(options)), *result["notes"]]
+    _print(result, to_text(result), options.json)
+    return 0
+
+
+def _srm(arguments: list[str]) -> int:
+    parser = command_parser(
+        "copygym abtest srm",
+        "Check whether units arrived in the planned shares (a sample-ratio mismatch says that the "
+        "randomisation or the counting is broken). Count what was randomised: users where users "
+        "were, not their impressions.",
+        _SRM_EXAMPLES,
+    )
+    parser.add_argument("file", type=Path, nargs="?", help="CSV, csv.gz or Parquet")
+    parser.add_argument("--counts", help="units per arm, as in 50000,50912, instead of a file")
+    parser.add_argument(
+        "--ratio", help="planned ratio, as in control=9,new=1, or 9:1 in the order of the arms"
+    )
+    parser.add_argument(
+        "--arm", help="column of the arms (default arm; without one every row is an arm)"
+    )
+    parser.add_argument("--test", help="column of the test, in a file of many")
+    parser.add_argument(
+        "--impressions", help="column of units (default impressions, if there is one)"
+    )
+    parser.add_argument("--user", help="column of users (default user_id, if there is one)")
+    parser.add_argument("--threshold", default="0.001", help="of the p-value (default .001)")
+    add_file_options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    options = parser.parse_args(arguments)
+    if (options.file is None) == (options.counts is None):
+        raise UserError("copygym abtest srm: give a file or --counts, one of them.")
+
+    from copygym.evaluation.abtest.file.audit import audit, audited_file
+    from copygym.evaluation.abtest.file.table import file_notes
+    from copygym.experiments.commands.abtest_report import audit_text
+
+    weights: list[float] | dict[str, float] | None = None
+    if options.ratio is not None:
+        weights = (named_ratio if "=" in options.ratio else ratio)(options.ratio)
+    threshold = share(options.threshold, "--threshold")
+    if options.file is None:
+        units = counts(options.counts)
+        tests = {"": {f"arm {i + 1}": float(n) for i, n in enumerate(units)}}
+    else:
+        tests = audited_file(
+            options.file,
+            options.arm,
+            options.test,
+            options.impressions,
+            options.user,
+            **file_arguments(options),
+            weights=weights,
+        )
+    result = audit(tests, weights, threshold)
+    notes = [] if options.file is None else file_notes(options.file, **file_arguments(options))
+    result["notes"] = list(notes)
+    said = "".join(f"Note: {note}\n" for note in notes)
+    _print(result, audit_text(result) + said, options.json)
+    return 0
+
+
+def _plan(arguments: list[str]) -> int:
+    parser = command_parser(
+        "copygym abtest plan",
+        "How many users does a test need to find a lift? Or, with --users, what lift can it find?",
+        _PLAN_EXAMPLES,
+    )
+    parser.add_argument(
+        "--baseline", required=True, help="the control's click rate (2%% or .02), or its mean"
+    )
+    parser.add_argument("--lift", help="the least relative lift that matters: 10%%, .1 or -5%%")
+    parser.add_argument("--users", help="users of all arms, to learn what they can find")
+    parser.add_argument("--power", default="80%", help="chance to find it (default 80%%)")
+    parser.add_argument("--level", default="95%", help="1 - the error level (default 95%%)")
+    parser.add_argument("--arms", default="2", help="with the control (default 2)")
+    parser.add_argument("--share", help="of the control (default: the same for all arms)")
+    parser.add_argument("--deviation", help="standard deviation of a mean that is no click rate")
+    parser.add_argument(
+        "--correlation", default="0", help="of outcome and covariate, where CUPED will be used"
+    )
+    parser.add_argument(
+        "--always-valid", action="store_true", help="for a test that may be looked at any time"
+    )
+    parser.add_argument("--daily", help="users a day, to learn how long it takes")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of words")
+    options = parser.parse_args(arguments)
+    if options.lift is None and options.users is None:
+        raise UserError("copygym abtest plan: give --lift or --users.")
+    users = None if options.users is None else whole(options.users, "--users")
+    daily = None if options.daily is None else whole(options.daily, "--daily")
+
+    from copygym.evaluation.abtest.planning import Plan
+
+    plan = Plan(
+        baseline=number(options.baseline, "--baseline"),
+        # With --users the lift is what is asked for; only its sign is used.
+        lift=1e-6 if options.lift is None else number(options.lift, "--lift"),
+        deviation=None if options.deviation is None else number(options.deviation, "--deviation"),
+        level=share(options.level, "--level"),
+        comparisons=whole(options.arms, "--arms") - 1,
+        share=None if options.share is None else share(options.share, "--share"),
+        correlation=number(options.correlation, "--correlation"),
+        always_valid=options.always_valid,
+    )
+    result = planned(plan, share(options.power, "--power"), users, options.lift is None)
+    if daily is not None:
+        result["days"] = -(-result["users"] // daily)
+    _print(result, plan_text(result), options.json)
+    return 0
+
+
+def planned(plan: Plan, wanted: float, users: int | None, solve_lift: bool) -> dict[str, Any]:
+    """Return users per arm, lift and power of a plan, JSON types.
+
+    Args:
+        plan: of the test.
+        wanted: power that is wanted.
+        users: of all arms; None works out how many are needed.
+        solve_lift: work out the least lift instead of the power.
+    """
+    from dataclasses import replace
+
+    from copygym.evaluation.abtest.planning import least_lift, power, sample_size
+
+    if users is not None and solve_lift:
+        plan = replace(plan, lift=least_lift(plan, users, wanted))
+    total = sample_size(plan, wanted) if users is None else users
+    control, other = plan.shares
+    return {
+        "baseline": plan.baseline,
+        "lift": plan.lift,
+        "expected": plan.treated,
+        "rate": plan.deviation is None,
+        "power": power(plan, total),
+        "level": plan.level,
+        "arms": plan.comparisons + 1,
+        "users_control": math.ceil(total * control),
+        "users_other": math.ceil(total * other),
+        "users": math.ceil(total * control) + plan.comparisons * math.ceil(total * other),
+        "always_valid": plan.always_valid,
+        "correlation": plan.correlation,
+        "few": _few(plan, total),
+    }
+
+
+def _few(plan: Plan, users: int) -> int | None:
+    """Return users with whom every arm may expect enough clicks, where these are too few."""
+    if plan.deviation is not None:
+        return None
+    from copygym.evaluation.abtest.sequential import FIRST_LOOK
+
+    rates = (plan.baseline, 1 - plan.baseline), (plan.treated, 1 - plan.treated)
+    rarest = min(s * min(both) for s, both in zip(plan.shares, rates, strict=True))
+    return math.ceil(FIRST_LOOK / rarest) if users * rarest < FIRST_LOOK else None
+
+
+def plan_text(result: dict[str, Any]) -> str:
+    """Return a plan in words."""
+
+    def show(mean: float) -> str:
+        return f"{100 * mean:.4g}%" if result["rate"] else f"{mean:.4g}"
+
+    kind = "an always-valid" if result["always_valid"] else "a fixed-horizon"
+    lines = [
+        f"{result['users']:,} users in {result['arms']} arms: {result['users_control']:,} in the "
+        f"control and {result['users_other']:,} in "
+        + ("the other." if result["arms"] == 2 else "each other."),
+        f"With them {kind} test at level {100 * result['level']:g}% finds a lift of "
+        f"{100 * result['lift']:+.3g}% ({show(result['baseline'])} to {show(result['expected'])}) "
+        f"with a power of {100 * result['power']:.3g}%.",
+    ]
+    if "days" in result:
+        lines.append(f"That takes {result['days']:,} days; take whole weeks.")
+    if result["few"]:
+        rule = "makes no claim then" if result["always_valid"] else "is Fisher's then, with less"
+        lines.append(
+            "Fewer than 10 clicks (or users without one) are expected in an arm; the test "
+            f"{rule}{'' if result['always_valid'] else ' power'}. {result['few']:,} users are "
+            "enough for that."
+        )
+    if result["arms"] > 2:
+        lines.append("The error level is shared out among the comparisons with the control.")
+    if result["correlation"]:
+        lines.append(f"CUPED with a correlation of {result['correlation']:g} is counted on.")
+    if result["always_valid"]:
+        lines.append(
+            f"Give --planned {result['users']} when you judge it. That many are needed at most: "
+            "such a test often ends sooner."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def number(text: str, option: str) -> float:
+    """Return a number or a percentage as a number.
+
+    Raises:
+        UserError: it is neither.
+    """
+    text = text.strip()
+    try:
+        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{option} is {text!r}; give a number or a percentage, such as 0.1 or 10%.")
+    return value
+
+
+def whole(text: str, option: str, least: int = 1) -> int:
+    """Return a whole number that is not less than ``least``; 1e6 is one.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        # As a whole number where it is one, because floats are exact to 2^53 only.
+        value = int(text) if re.fullmatch(r"[+-]?[0-9]+", text.strip()) else int(_exact(text))
+    except ValueError:
+        raise UserError(
+            f"{option} is {text!r}; give a whole number of {least} or more, without marks between "
+            "its digits."
+        ) from None
+    if not least <= value <= _MOST:
+        wanted = f"{least} or more" if value < least else f"at most {_MOST:,}"
+        raise UserError(f"{option} is {text}; it must be {wanted}.")
+    return value
+
+
+def _exact(text: str) -> float:
+    """Return a number such as 1e6 that is whole; raise a ValueError for any other."""
+    value = float(text)
+    if "_" in text or not value.is_integer():
+        raise ValueError
+    return value
+
+
+def counts(text: str) -> list[int]:
+    """Return counts such as 50000,50912.
+
+    Raises:
+        UserError: one is no whole number, or commas seem to part thousands.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if any(re.fullmatch(r"0\d+", part) for part in parts):
+        raise UserError(
+            f"--counts is {text!r}; commas stand between the arms, so write a number without them, "
+            "as in 50000,50912."
+        )
+    return [whole(part, "--counts", 0) for part in parts]
+
+
+def share(text: str, option: str) -> float:
+    """Return a number between 0 and 1, neither of them.
+
+    Raises:
+        UserError: it is none.
+    """
+    value = number(text, option)
+    if not 0 < value < 1:
+        raise UserError(f"{option} is {text}; it must lie between 0 and 1 (or 0% and 100%).")
+    return value
+
+
+def ratio(text: str) -> list[float]:
+    """Return a ratio such as 9:1."""
+    return [number(part, "--ratio") for part in text.split(":")]
+
+
+def named_ratio(text: str) -> dict[str, float]:
+    """Return a ratio by name, such as control=9,new=1.
+
+    Raises:
+        UserError: a part has no name.
+    """
+    pairs: dict[str, float] = {}
+    for part in text.split(","):
+        name, mark, value = part.rpartition("=")
+        if not mark:
+            raise UserError(f"--ratio is {text!r}; name the arms, as in control=9,new=1.")
+        if name.strip() in pairs:
+            raise UserError(f"--ratio is {text!r}; it names {name.strip()!r} twice.")
+        pairs[name.strip()] = number(value, "--ratio")
+    return pairs
+
+
+def _print(result: dict[str, Any], text: str, as_json: bool) -> None:
+    if as_json:
+        from copygym.experiments.runs.outputs import plain
+
+        text = json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    sys.stdout.write(text)

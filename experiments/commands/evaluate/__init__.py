@@ -1,0 +1,1 @@
+"""``copygym evaluate``: saved agents played again, aggregates over many runs."""

@@ -1,0 +1,339 @@
+"""Which saved agents of finished runs can be played again, and which belong together.
+
+Runs that differ in their agent alone meet the same held-out people with the same luck, so that
+they form one `Group` with one set of references. Runs with other seeds or other worlds are further
+groups of the same task.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from copygym.core.errors import UserError, unknown_name
+from copygym.core.files.storage import read_json, understood
+from copygym.experiments.runs.trust import check_names, read_state
+from copygym.experiments.runs.validate import validate
+from copygym.experiments.studies.build import learned_name, policies
+from copygym.experiments.studies.learning import file_name
+
+#: Jobs whose agents can be played again.
+JOBS = ("delivery", "headroom")
+#: What serves the runs of other jobs; RUN is the run's folder.
+ELSEWHERE = {
+    "uplift": "its policies are judged off-policy: copygym ope --log LOG --agent RUN:NAME",
+    "campaign": "copygym write --model RUN takes its copywriter",
+    "copywriting": "copygym write --model RUN takes its copywriter",
+    "overoptimisation": "copygym write --model RUN takes its copywriter",
+    "reward_model": "copygym score --model RUN takes its reward model",
+    "peeking": "copygym abtest judges A/B tests",
+    "ope_coverage": "copygym ope judges policies on a log",
+}
+#: Config parts that decide what is simulated and what the references are.
+_SETTING = ("data", "split", "users", "env", "reward", "learn", "references", "evaluation")
+#: What a run's config has to hold for its agents to be played.
+_NEEDED = {
+    "data": ("name",),
+    "split": (),
+    "users": (),
+    "env": ("horizon", "budget"),
+    "evaluation": ("users", "episodes", "num_envs", "resamples", "baseline"),
+    "references": (),
+}
+#: Parts of ``evaluation`` that only say how numbers are shown.
+_SHOWN = ("timelines", "resamples")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder with the saved agents of one delivery experiment.
+
+    Attributes:
+        name: for tables.
+        path: holds ``agents/`` and ``users/``.
+        config: of the experiment.
+        code: hash of the sources that it ran on.
+        order: of its policies in tables.
+    """
+
+    name: str
+    path: Path
+    config: dict[str, Any]
+    code: str
+    order: tuple[str, ...]
+
+    @property
+    def world(self) -> str:
+        """The synthetic world's seed; empty for a log that has none."""
+        return str(self.config["data"].get("seed", ""))
+
+    @property
+    def seed(self) -> int:
+        """Of the split, the fit and the learning."""
+        return int(self.config["seed"])
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sources that differ in their agent alone.
+
+    Attributes:
+        sources: the first one's references are played.
+        agents: policy -> its folder, in the order of tables.
+        learned: those among them that are the runs' own.
+        task: what the group's config has that others' have not; empty where there is one task.
+    """
+
+    sources: tuple[Source, ...]
+    agents: dict[str, Path]
+    learned: tuple[str, ...]
+    task: str
+
+
+def sources_of(folder: Path) -> list[Source]:
+    """Return the sources of a run, or of all runs of a multirun's folder.
+
+    Raises:
+        UserError: no such folder, no run in it, one that has not finished, or one of another job.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; give the one that `copygym run` printed.")
+    if (folder / "run.json").exists():
+        return _of_run(folder)
+    runs = sorted(path.parent for path in folder.glob("*/run.json"))
+    if not runs:
+        raise UserError(f"{folder} holds no copygym run; give the folder that it printed.")
+    return [source for run in runs for source in _of_run(run)]
+
+
+def _of_run(folder: Path) -> list[Source]:
+    with understood(folder / "run.json"):
+        return _sources(folder)
+
+
+def _sources(folder: Path) -> list[Source]:
+    state = finished_state(folder)
+    config, code = state["config"], str(state["code"])
+    order = tuple(read_json(folder / "result.json").get("policies", ()))
+    job = str(config["job"]).rpartition(".")[2]
+    if job not in JOBS:
+        other = ELSEWHERE.get(job, "copygym report RUN shows its result").replace(
+            "RUN", str(folder)
+        )
+        raise UserError(
+            f"{folder} is a run of {config['name']}, and only those of delivery and headroom "
+            f"have agents to play again; {other}."
+        )
+    # What follows makes the reward that the config describes.
+    check_names(config, folder / "run.json")
+    validate(config)
+    for part, keys in _NEEDED.items():
+        held = config.get(part)
+        lost = [] if isinstance(held, dict) else [part]
+        lost = lost or [f"{part}.{key}" for key in keys if key not in held]
+        if lost:
+            raise UserError(
+                f"{folder / 'run.json'} has no {lost[0]} that could be read: it is damaged; repeat "
+                "the run in another folder."
+            )
+    if job == "delivery":
+        return [Source(folder.name, folder, config, code, order)]
+    return [
+        Source(
+            f"{folder.name}, world {seed}",
+            folder / "worlds" / str(seed),
+            {**config, "seed": int(seed), "data": {**config["data"], "seed": int(seed)}},
+            code,
+            order,
+        )
+        for seed in config["worlds"]
+    ]
+
+
+def finished_state(folder: Path) -> dict[str, Any]:
+    """Return the content of ``run.json`` of a finished run, its config `trust.Stored`.
+
+    Raises:
+        UserError: the run has not finished, or its files are damaged.
+    """
+    state = read_state(folder)
+    if state["state"] != "finished" or not (folder / "result.json").exists():
+        raise UserError(
+            f"the run in {folder} has not finished; go on with it by the same `copygym run` "
+            f"command with out={folder}."
+        )
+    return state
+
+
+def groups_of(sources: Sequence[Source]) -> list[Group]:
+    """Return the sources in groups that share everything but the agent.
+
+    Raises:
+        UserError: a saved agent is missing.
+    """
+    labels = _labels(sources)
+    tasks = _tasks(sources)
+    members: dict[str, list[Source]] = {}
+    for source in sources:
+        key = json.dumps([setting_of(source.config), source.seed], sort_keys=True)
+        members.setdefault(key, []).append(source)
+    groups = []
+    for group in members.values():
+        first = group[0]
+        own = learned_name(first.config)
+        references = [name for name in policies(first.config) if name != own]
+        # A stored config has its keys sorted.
+        references.sort(key=lambda name: first.order.index(name))
+        upper = [name for name in references if name == "upper"]
+        agents = {name: _agent_folder(first, name) for name in references if name not in upper}
+        learned = []
+        for source in group:
+            label = labels[_key(source.config["agent"])]
+            if label not in agents:
+                agents[label] = _agent_folder(source, learned_name(source.config))
+                learned.append(label)
+        agents.update({name: _agent_folder(first, name) for name in upper})
+        task = tasks[_key(_task(first.config))]
+        groups.append(Group(tuple(group), agents, tuple(learned), task))
+    return groups
+
+
+def _agent_folder(source: Source, name: str) -> Path:
+    folder = source.path / "agents" / file_name(name)
+    if not (folder / "agent.json").exists():
+        raise UserError(f"{folder} is missing, where agent {name} was saved; repeat the run.")
+    return folder
+
+
+def setting_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides what is simulated and what the references are."""
+    found = {key: config.get(key) for key in _SETTING}
+    found["evaluation"] = {k: v for k, v in config["evaluation"].items() if k not in _SHOWN}
+    return found
+
+
+def _task(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what stays the same over the seeds and the worlds of one task."""
+    found = setting_of(config)
+    found["data"] = {key: value for key, value in found["data"].items() if key != "seed"}
+    return found
+
+
+def _key(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _tasks(sources: Sequence[Source]) -> dict[str, str]:
+    """Return a name for each task among the sources: the keys in which it differs."""
+    return _told_apart([_task(source.config) for source in sources])
+
+
+def labels_of(sources: Sequence[Source]) -> list[str]:
+    """Return a name for each source's own agent; what differs is added where two share a name."""
+    labels = _labels(sources)
+    return [labels[_key(source.config["agent"])] for source in sources]
+
+
+def tasks_of(sources: Sequence[Source]) -> list[str]:
+    """Return each source's task: the keys in which it differs from other tasks."""
+    tasks = _tasks(sources)
+    return [tasks[_key(_task(source.config))] for source in sources]
+
+
+def _labels(sources: Sequence[Source]) -> dict[str, str]:
+    """Return a name for each agent's config; what differs is added where two share a name."""
+    by_name: dict[str, list[Any]] = {}
+    for source in sources:
+        by_name.setdefault(learned_name(source.config), []).append(source.config["agent"])
+    return {
+        key: f"{name}, {difference}" if difference else name
+        for name, agents in by_name.items()
+        for key, difference in _told_apart(agents).items()
+    }
+
+
+def _told_apart(configs: Sequence[Any]) -> dict[str, str]:
+    """Return for each distinct config (as JSON) up to three KEY=VALUE that tell it from others."""
+    flat = {_key(config): _flat(config) for config in configs}
+    keys = sorted({key for entry in flat.values() for key in entry})
+    differing = [key for key in keys if len({_key(e.get(key)) for e in flat.values()}) > 1]
+    if len(flat) == 1:
+        return dict.fromkeys(flat, "")
+    found = {}
+    for number, (name, entry) in enumerate(flat.items(), 1):
+        own = [f"{key}={entry[key]}" for key in differing if key in entry]
+        found[name] = ", ".join(own[:3]) + (", ..." if len(own) > 3 else "") or f"no. {number}"
+    if len(set(found.values())) < len(found):
+        # The first keys are not enough.
+        return {name: f"no. {n}: {text}" for n, (name, text) in enumerate(found.items(), 1)}
+    return found
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return {
+            key: entry
+            for part, inner in value.items()
+            for key, entry in _flat(inner, f"{prefix}.{part}" if prefix else str(part)).items()
+        }
+    return {prefix: value}
+
+
+def chosen(groups: Sequence[Group], wanted: Sequence[str], baseline: str | None) -> list[Group]:
+    """Return the groups with the wanted agents, their baseline and the upper reference only.
+
+    Args:
+        groups: what to choose from.
+        wanted: names as tables show them, as folders have them, or of an agent alone; none: all.
+        baseline: name of the baseline; None: each run's own.
+
+    Raises:
+        UserError: a name that no group has, or a group without its baseline.
+    """
+    known = list(dict.fromkeys(name for group in groups for name in group.agents))
+    names = {found for name in wanted for found in _matching(name, known)}
+    found = []
+    for group in groups:
+        base = baseline_of(group, baseline)
+        keep = names | {base, "upper"} if wanted else set(group.agents)
+        found.append(
+            replace(
+                group,
+                agents={name: path for name, path in group.agents.items() if name in keep},
+                learned=tuple(name for name in group.learned if name in keep),
+            )
+        )
+    bases = {baseline_of(group, baseline) for group in groups}
+    if len(bases) > 1:
+        raise UserError(
+            f"the runs have different baselines ({', '.join(sorted(bases))}); name one of them "
+            "by --baseline."
+        )
+    return found
+
+
+def baseline_of(group: Group, baseline: str | None) -> str:
+    """Return the policy of a group from which differences are taken.
+
+    Args:
+        group: of runs.
+        baseline: its name; None: the runs' own.
+
+    Raises:
+        UserError: the group has no such policy.
+    """
+    name = str(baseline or group.sources[0].config["evaluation"]["baseline"])
+    return _matching(name, list(group.agents), "baseline")[0]
+
+
+def _matching(name: str, known: list[str], what: str = "agent") -> list[str]:
+    """Return the policies of a name; several agents may differ in their options alone."""
+    if name in known:
+        return [name]
+    found = [one for one in known if name in (file_name(one), one.partition(" (learned)")[0])]
+    if not found:
+        raise unknown_name(what, name, known)
+    return found

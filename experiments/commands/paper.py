@@ -1,0 +1,238 @@
+"""The paper's experiments: what each asks, costs and expects, as its config file says.
+
+The ``paper`` block of a file in ``conf/experiment`` makes it a part of a paper experiment:
+
+    paper:
+      id: E5
+      question: which agent delivers best?
+      minutes: 35          # CPU minutes of one run; null where nobody has measured them
+      data: hillstrom      # a dataset that must be there; absent for synthetic worlds
+      with: {KEY: VALUE}   # further overrides, where the file must not have them itself
+      expected:
+        - name: what should hold
+          value: KEY       # of the result's summary_numbers, or a list: the path in the result
+          above: 0         # or below, or within: [LOW, HIGH]; a number, KEY or path
+          source: who says so
+
+A run computes the same with and without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from copygym.core.errors import UserError, unknown_name
+from copygym.experiments.report.tables import Table, interval
+
+_RELATIONS = ("above", "below", "within")
+#: Verdicts on a check.
+HOLDS, UNCLEAR, FAILS, MISSING = "yes", "not clearly", "no", "no number"
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that a result is expected to show.
+
+    Attributes:
+        name: a sentence.
+        value: where the number stands: a key of ``summary_numbers`` or a path in the result.
+        relation: above, below or within.
+        bound: a number, a place like ``value``, or for within a pair of numbers.
+        source: who expects it.
+    """
+
+    name: str
+    value: Any
+    relation: str
+    bound: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a paper experiment.
+
+    Attributes:
+        experiment: its file in ``conf/experiment``, without the ending.
+        id: of the paper experiment, such as E5.
+        question: that it answers.
+        minutes: CPU minutes that it takes; None: not measured.
+        data: dataset that it needs; None: synthetic.
+        overrides: config key -> value.
+        expected: what it should show.
+    """
+
+    experiment: str
+    id: str
+    question: str
+    minutes: float | None
+    data: str | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+    expected: tuple[Check, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Name of its published results: E1, E1_hillstrom."""
+        head = self.experiment[: len(self.id)]
+        return self.id + (self.experiment[len(self.id) :] if head == self.id.lower() else "")
+
+
+def jobs() -> list[Job]:
+    """Return all jobs, E1 first.
+
+    Raises:
+        UserError: a ``paper`` block is wrong.
+    """
+    from omegaconf import OmegaConf
+
+    found = []
+    for path in files("copygym.conf").joinpath("experiment").iterdir():
+        if not path.name.endswith(".yaml"):
+            continue
+        config = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")))
+        if isinstance(config, dict) and "paper" in config:
+            found.append(_job(path.name.removesuffix(".yaml"), config["paper"]))
+    return sorted(found, key=lambda job: (int(job.id[1:]), job.experiment))
+
+
+def _job(experiment: str, block: Mapping[str, Any]) -> Job:
+    place = f"conf/experiment/{experiment}.yaml, paper"
+    known = ("id", "question", "minutes", "data", "with", "expected")
+    for key in block:
+        if key not in known:
+            raise unknown_name(f"key of {place}", str(key), list(known))
+    for key in ("id", "question", "minutes"):
+        if key not in block:
+            raise UserError(f"{place}: {key} is missing; add it.")
+    if not (str(block["id"]).startswith("E") and str(block["id"])[1:].isdigit()):
+        raise UserError(f"{place}: id is {block['id']}; give E and a number, such as E5.")
+    return Job(
+        experiment=experiment,
+        id=str(block["id"]),
+        question=str(block["question"]),
+        minutes=block["minutes"],
+        data=block.get("data"),
+        overrides=dict(block.get("with") or {}),
+        expected=tuple(_check(place, entry) for entry in block.get("expected") or ()),
+    )
+
+
+def _check(place: str, entry: Mapping[str, Any]) -> Check:
+    relations = [key for key in _RELATIONS if key in entry]
+    if len(relations) != 1 or not {"name", "value", "source"} <= entry.keys():
+        raise UserError(
+            f"{place}: expected {entry.get('name', '?')!r} needs name, value, source and one of "
+            f"{', '.join(_RELATIONS)}."
+        )
+    (relation,) = relations
+    return Check(
+        str(entry["name"]), entry["value"], relation, entry[relation], str(entry["source"])
+    )
+
+
+def chosen(names: list[str]) -> list[Job]:
+    """Return the jobs of the named paper experiments, or of experiment files.
+
+    Args:
+        names: such as E5, e5_hillstrom; "all" takes every one.
+
+    Raises:
+        UserError: a name that nobody knows.
+    """
+    every = jobs()
+    if "all" in names:
+        return every
+    found: list[Job] = []
+    for name in names:
+        fitting = [job for job in every if job.id == name.upper()]
+        fitting = fitting or [job for job in every if job.experiment == name.lower()]
+        if not fitting:
+            ids = dict.fromkeys(job.id for job in every)
+            raise UserError(f"unknown paper experiment {name!r}: choose all, {', '.join(ids)}.")
+        found += [job for job in fitting if job not in found]
+    return found
+
+
+# ------------------------------------------------------------------ expected against obtained
+
+
+def verdict(check: Check, result: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the number obtained, as ``{value}`` and perhaps ``{low, high}``, and a verdict.
+
+    A number without an interval holds or does not. With one it holds where the whole interval
+    does, and "not clearly" where only the value does.
+    """
+    obtained = _number(check.value, result)
+    low, high = _bounds(check, result)
+    if obtained is None or low is None or high is None:
+        return obtained or {"value": None}, MISSING
+    if not low <= obtained["value"] <= high:
+        return obtained, FAILS
+    edges = [obtained.get("low"), obtained.get("high")]
+    inside = all(edge is None or low <= edge <= high for edge in edges)
+    return obtained, HOLDS if inside else UNCLEAR
+
+
+def _bounds(check: Check, result: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    infinite = float("inf")
+    if check.relation == "within":
+        low, high = check.bound
+        return float(low), float(high)
+    bound: float | None
+    if isinstance(check.bound, int | float):
+        bound = float(check.bound)
+    else:
+        other = _number(check.bound, result)
+        bound = None if other is None else other["value"]
+    return (bound, infinite) if check.relation == "above" else (-infinite, bound)
+
+
+def _number(place: Any, result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what stands at a place of a result, or None where there is no number."""
+    part: Any = result
+    for key in ["summary_numbers", place] if isinstance(place, str) else place:
+        if isinstance(part, Mapping) and str(key) in part:
+            part = part[str(key)]
+        elif isinstance(part, list) and isinstance(key, int) and -len(part) <= key < len(part):
+            part = part[key]
+        else:
+            return None
+    found = dict(part) if isinstance(part, Mapping) else {"value": part}
+    value = found.get("value")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return found
+
+
+def expected_table(job: Job, result: Mapping[str, Any], *, judged: bool = True) -> Table:
+    """Return expected against obtained of one job.
+
+    Args:
+        job: what was run.
+        result: its ``result.json``.
+        judged: False for a tiny run, whose numbers mean nothing.
+    """
+    rows = []
+    for check in job.expected:
+        obtained, answer = verdict(check, result)
+        rows.append(
+            (
+                check.name,
+                _wanted(check, result),
+                interval(obtained),
+                answer if judged else "-",
+                check.source,
+            )
+        )
+    return Table(("expected", "range", "obtained", "holds", "source"), tuple(rows))
+
+
+def _wanted(check: Check, result: Mapping[str, Any]) -> str:
+    low, high = _bounds(check, result)
+    if check.relation == "within":
+        return f"{low:g} to {high:g}"
+    bound = low if check.relation == "above" else high
+    return f"{check.relation} {'-' if bound is None else format(bound, '.4g')}"

@@ -1,0 +1,146 @@
+"""``copygym score``: a click score for every text of a table, by a trained reward model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from copygym.core.errors import UserError
+from copygym.core.files.storage import cache_home
+from copygym.core.tables.files import is_csv, open_table, readable
+from copygym.core.text.plain import as_written
+from copygym.experiments.options import add_file_options, command_parser, file_arguments
+from copygym.experiments.runs.outputs import FORMULAS, check_kinds, check_output, write_table
+
+if TYPE_CHECKING:
+    from copygym.rewards.ctr.ensemble import CtrEnsemble
+    from copygym.rewards.ctr.model import CtrModel
+
+#: What is added to the input's columns.
+SCORE, PROBABILITY = "score", "probability"
+#: Distinct texts between two moves of the progress bar.
+_CHUNK = 2048
+
+_DESCRIPTION = (
+    "Scores the texts of a table with a trained CTR reward model. Every column of the input is "
+    f"kept; {SCORE} is the calibrated logit of a click (compare texts of one test by it), "
+    f"{PROBABILITY} the calibrated click rate. {FORMULAS}"
+)
+_EXAMPLES = """examples:
+  copygym score --model outputs/upworthy_reward/RUN --input texts.csv --output scored.csv
+  copygym score --model MODEL --input arms.parquet --text-column copy --output scored.parquet
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code.
+
+    Raises:
+        UserError: wrong arguments, a table without texts, or a folder without a reward model.
+    """
+    parser = command_parser("copygym score", _DESCRIPTION, _EXAMPLES)
+    parser.add_argument(
+        "--model", required=True, type=Path, help="a run's folder, or that of a reward model"
+    )
+    parser.add_argument("--input", required=True, type=Path, help="CSV, csv.gz or Parquet")
+    parser.add_argument(
+        "--text-column", default="headline", help="column of the texts (default headline)"
+    )
+    parser.add_argument("--output", required=True, type=Path, help=".csv, .csv.gz or .parquet")
+    parser.add_argument(
+        "--no-cache", action="store_true", help="compute scores that an earlier call has computed"
+    )
+    add_file_options(parser)
+    options = parser.parse_args(arguments)
+    _check_suffix(options.output, "--output")
+    check_output(options.output, reads=options.input, columns=(SCORE, PROBABILITY))
+    # The table is checked before the model is read, which takes longer.
+    reading = file_arguments(options)
+    table = read_texts(options.input, options.text_column, **reading)
+    check_kinds(table, options.input, options.output)
+
+    from copygym.rewards.ctr.model import load_ctr_model
+
+    model = load_ctr_model(options.model)
+    if not options.no_cache:
+        model.keep_scores(score_cache())
+    write_table(scored(table, model, options.text_column), options.output)
+    for note in open_table(options.input, **reading).notes:
+        sys.stderr.write(f"note: {note}\n")
+    sys.stderr.write(f"{table.height:,} texts scored in {options.output}\n")
+    return 0
+
+
+def score_cache() -> Path:
+    """Return the folder of the score cache: ``$COPYGYM_HOME/scores``."""
+    return cache_home() / "scores"
+
+
+def read_texts(
+    path: Path, column: str, *, separator: str | None = None, encoding: str = "utf-8"
+) -> pl.DataFrame:
+    """Return a table as it stands (a CSV's columns as text), checked.
+
+    Raises:
+        UserError: no such file, neither CSV nor Parquet, no such column, no row, a text that is
+            missing or empty, or a column that the output would overwrite.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give a .csv, .csv.gz or .parquet file.")
+    opened = open_table(path, separator=separator, encoding=encoding)
+    with readable(path):
+        table = opened.frame.collect()
+    if is_csv(path):
+        table = as_written(table)
+    if column not in table.columns:
+        raise UserError(
+            f"{path} has no column {column!r}; it has {', '.join(table.columns)}: name the one "
+            "with the texts by --text-column."
+        )
+    taken = [name for name in (SCORE, PROBABILITY) if name in table.columns]
+    if taken:
+        raise UserError(
+            f"{path} already has a column {taken[0]!r}, which the output adds; rename it first."
+        )
+    if table.height == 0:
+        raise UserError(f"{path} holds a header and no row; add a text.")
+    if table[column].dtype != pl.String:
+        raise UserError(
+            f"{path}, column {column}: it holds {table[column].dtype}, not text; name the column "
+            "with the texts by --text-column."
+        )
+    empty = np.flatnonzero((table[column].fill_null("").str.strip_chars() == "").to_numpy())
+    if len(empty):
+        row = int(empty[0]) + opened.first_row
+        raise UserError(
+            f"{path}, row {row}, column {column}: the text is empty; fill it in or delete the row."
+        )
+    return table
+
+
+def scored(table: pl.DataFrame, model: CtrModel | CtrEnsemble, column: str) -> pl.DataFrame:
+    """Return the table with its scores and probabilities; equal texts are computed once."""
+    from scipy.special import expit
+    from tqdm import tqdm
+
+    unique = table[column].unique(maintain_order=True).to_list()
+    # Texts of like length in one chunk: little is then spent on padding.
+    unique.sort(key=len)
+    scores: list[np.ndarray] = []
+    with tqdm(total=len(unique), desc="score", unit="text", disable=None) as bar:
+        for start in range(0, len(unique), _CHUNK):
+            chunk = unique[start : start + _CHUNK]
+            scores.append(model.score(chunk))
+            bar.update(len(chunk))
+    by_text = dict(zip(unique, np.concatenate(scores).tolist(), strict=True))
+    logits = np.array([by_text[text] for text in table[column].to_list()])
+    return table.with_columns(pl.Series(SCORE, logits), pl.Series(PROBABILITY, expit(logits)))
+
+
+def _check_suffix(path: Path, option: str) -> None:
+    if not path.name.lower().endswith((".csv", ".csv.gz", ".parquet")):
+        raise UserError(f"{option}={path}: give a name that ends in .csv, .csv.gz or .parquet.")

@@ -1,0 +1,268 @@
+"""``copygym write``: copy for any briefs from a trained copywriter."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from copygym.core.errors import UserError
+from copygym.core.tables.files import is_csv, open_table, readable
+from copygym.core.text.plain import as_written
+from copygym.envs.tasks import CopyRows
+from copygym.experiments.options import add_file_options, command_parser, file_arguments
+from copygym.experiments.runs.outputs import (
+    FORMULAS,
+    check_kinds,
+    check_output,
+    without_formulas,
+    write_table,
+)
+
+if TYPE_CHECKING:
+    from copygym.agents.copywriter.writer import Copywriter
+
+#: The column that must be there, and those that may.
+BRIEF, OPTIONAL = "brief", ("product", "channel", "reader")
+#: What is added to the input's columns; the number of a text only where a brief gets several.
+COPY, SAMPLE = "copy", "sample"
+#: Below this the likeliest word is the only one, and above this words are noise.
+_TEMPERATURES = (1e-3, 100.0)
+
+_SETTINGS = "copywriter.json"
+#: Copywriters that a run keeps beside those of its algorithms.
+BEGINNINGS = ("base", "sft")
+
+_DESCRIPTION = (
+    "Writes copy for every brief of a CSV with a trained copywriter. The column brief is required; "
+    "product, channel and reader (who the copy is for, in words) are used where they are there. "
+    f"{FORMULAS}"
+)
+_EXAMPLES = """examples:
+  copygym write --model outputs/my-run --briefs briefs.csv
+  copygym write --model outputs/my-run --briefs briefs.csv --output copy.csv --samples 5
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code.
+
+    Raises:
+        UserError: wrong arguments, a file without briefs, or a folder without a copywriter.
+    """
+    parser = command_parser("copygym write", _DESCRIPTION, _EXAMPLES)
+    parser.add_argument(
+        "--model", required=True, type=Path, help="a run's folder, or that of a copywriter"
+    )
+    parser.add_argument("--briefs", required=True, type=Path, help="CSV with a column brief")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="write a CSV here instead of printing it; .csv.gz and .parquet are packed so",
+    )
+    parser.add_argument("--samples", type=int, default=1, help="texts per brief (default 1)")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.7,
+        help="0 takes the likeliest words, 1 samples as in training (default 0.7)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling (default 0)")
+    add_file_options(parser)
+    parser.add_argument(
+        "--allow-download",
+        action="store_true",
+        help="fetch the base that the copywriter's folder names from the Hugging Face hub, where "
+        "this machine has not got it",
+    )
+    options = parser.parse_args(arguments)
+    if options.samples < 1:
+        raise UserError(f"--samples is {options.samples}; ask for at least 1 text per brief.")
+    low, high = _TEMPERATURES
+    if options.temperature and not low <= options.temperature <= high:
+        raise UserError(
+            f"--temperature is {options.temperature:g}; it must be 0, or from {low:g} to {high:g}."
+        )
+    if options.seed < 0:
+        raise UserError(f"--seed is {options.seed}; it must be 0 or more.")
+    # The table is checked before the model is read, which takes longer.
+    reading = file_arguments(options)
+    table = read_briefs(options.briefs, **reading)
+    added = (COPY, SAMPLE) if options.samples > 1 else (COPY,)
+    if taken := [name for name in added if name in table.columns]:
+        raise UserError(
+            f"{options.briefs} already has a column {taken[0]}, which the output adds; rename it "
+            "first."
+        )
+    if options.output is not None:
+        check_output(options.output, reads=options.briefs, columns=(COPY,))
+    check_kinds(table, options.briefs, options.output)
+    writer = load_trained(options.model, allow_download=options.allow_download)
+    rows = brief_rows(table)
+    texts = writer.write(
+        rows,
+        seed=options.seed,
+        temperature=options.temperature,
+        samples=options.samples,
+    )
+    written = with_copy(table, texts, options.samples)
+    notes = [*open_table(options.briefs, **reading).notes, *_cut(writer, rows), *_empty(texts)]
+    for note in notes:
+        sys.stderr.write(f"note: {note}\n")
+    if options.output is None:
+        sys.stdout.write(without_formulas(written).write_csv())
+    else:
+        write_table(written, options.output)
+        sys.stderr.write(f"{len(texts)} texts in {options.output}\n")
+    return 0
+
+
+def read_briefs(
+    path: Path, *, separator: str | None = None, encoding: str = "utf-8"
+) -> pl.DataFrame:
+    """Return a table's columns as text, checked.
+
+    Raises:
+        UserError: no such file, neither CSV nor Parquet, no column ``brief``, no row, or an empty
+            brief.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give a CSV with a column {BRIEF}.")
+    opened = open_table(path, separator=separator, encoding=encoding)
+    with readable(path):
+        table = opened.frame.collect()
+    if is_csv(path):
+        table = as_written(table)
+    for name in (BRIEF, *OPTIONAL):
+        if name in table.columns and table[name].dtype != pl.String:
+            raise UserError(
+                f"{path}, column {name}: it holds {table[name].dtype}, not text; write it as text."
+            )
+    if BRIEF not in table.columns:
+        raise UserError(
+            f"{path} has no column {BRIEF}; it has {', '.join(table.columns)}: rename the one that "
+            "holds the briefs."
+        )
+    if not table.height:
+        raise UserError(f"{path} holds a header and no row; add a brief.")
+    empty = table[BRIEF].fill_null("").str.strip_chars() == ""
+    if (first := empty.arg_max()) is not None and empty[first]:
+        raise UserError(
+            f"{path}, row {first + opened.first_row}, column {BRIEF}: the brief is empty; fill it "
+            "in or delete the row."
+        )
+    return table
+
+
+def brief_rows(table: pl.DataFrame) -> CopyRows:
+    """Return the writing tasks of a table, prompted as in training; indices are all 0."""
+    columns = {name: _column(table, name) for name in (BRIEF, *OPTIONAL)}
+    prompts = []
+    for brief, product, channel, reader in zip(*columns.values(), strict=True):
+        named = f"Product: {product}. {brief}" if product else brief
+        lines = [f"Brief: {named}"]
+        # Lines that a table cannot fill are left out, not filled with something made up.
+        lines += [f"Reader: {reader}"] if reader else []
+        lines += [f"Channel: {channel}"] if channel else []
+        prompts.append("\n".join(lines))
+    nowhere = np.zeros(table.height, dtype=np.int64)
+    return CopyRows(
+        prompts=tuple(prompts),
+        briefs=columns[BRIEF],
+        products=columns["product"],
+        channels=columns["channel"],
+        user=nowhere,
+        creative=nowhere,
+        channel=nowhere,
+        slot=nowhere,
+    )
+
+
+def _column(table: pl.DataFrame, name: str) -> tuple[str, ...]:
+    """Return a column's cells on one line each; empty texts where there is no such column."""
+    if name not in table.columns:
+        return ("",) * table.height
+    return tuple(" ".join(cell.split()) for cell in table[name].fill_null(""))
+
+
+def with_copy(table: pl.DataFrame, texts: Sequence[str], samples: int) -> pl.DataFrame:
+    """Return the table with a column ``copy``, each row ``samples`` times."""
+    row = np.repeat(np.arange(table.height), samples)
+    number = np.tile(np.arange(1, samples + 1), table.height)
+    out = table[row]
+    if samples > 1:
+        out = out.with_columns(pl.Series(SAMPLE, number))
+    return out.with_columns(pl.Series(COPY, list(texts), dtype=pl.String))
+
+
+def _cut(writer: Copywriter, rows: CopyRows) -> list[str]:
+    """Return a note where the writer has not read all of a brief."""
+    cut = [writer.style.is_cut(prompt) for prompt in rows.prompts]
+    if not any(cut):
+        return []
+    return [
+        f"{sum(cut):,} of {len(cut):,} briefs, with reader and channel, are longer than the "
+        f"{writer.max_prompt_tokens} tokens that the writer reads (brief {cut.index(True) + 1} "
+        "first): their ends were cut off; shorten them."
+    ]
+
+
+def _empty(texts: Sequence[str]) -> list[str]:
+    """Return a note where a text has no letter in it."""
+    empty = sum(not text for text in texts)
+    if not empty:
+        return []
+    share = f"{empty:,} of {len(texts):,} texts {'is' if empty == 1 else 'are'} empty"
+    return [
+        f"{share}: the writer ended before its first word; take another --seed or more --samples, "
+        "or train it for longer."
+    ]
+
+
+def load_trained(folder: Path, *, allow_download: bool = False) -> Copywriter:
+    """Return the copywriter of a run or model folder.
+
+    Args:
+        folder: of the run or the model.
+        allow_download: see `Copywriter.load`.
+
+    Raises:
+        UserError: the folder holds no copywriter, those of several algorithms, or an incomplete
+            one.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--model {folder} is no folder; give a run's folder.")
+    models = ("config.json", "adapter_config.json")  # of transformers and of PEFT
+    if any((folder / name).is_file() for name in models) and not (folder / _SETTINGS).is_file():
+        from copygym.agents.copywriter.models import load_copywriter
+
+        return load_copywriter("hf", folder, allow_download=allow_download)
+    found = [folder] if (folder / _SETTINGS).is_file() else _inside(folder)
+    if not found:
+        raise UserError(
+            f"--model {folder} holds no trained copywriter (no {_SETTINGS}); give the folder of a "
+            "run that trained one."
+        )
+    if len(found) > 1:
+        # Of what a run kept, the base and SFT are where its algorithm began.
+        found = [path for path in found if path.name not in BEGINNINGS] or found
+    if len(found) > 1:
+        names = ", ".join(str(path.relative_to(folder)) for path in found[:4])
+        raise UserError(f"--model {folder} holds several copywriters ({names}); name one of them.")
+    from copygym.agents.copywriter.writer import Copywriter
+
+    return Copywriter.load(found[0], allow_download=allow_download)
+
+
+def _inside(folder: Path) -> list[Path]:
+    # `.NAME.tmp` folders are saves that were killed.
+    settings = sorted(folder.rglob(_SETTINGS))
+    return [
+        file.parent
+        for file in settings
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]

@@ -1,0 +1,189 @@
+"""The options that say how a file is read, the same in every command, and the logs they name."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from copygym.core.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from copygym.envs.logs.clicklog import ClickLog
+
+
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a table file: ``--separator`` and ``--encoding``."""
+    parser.add_argument(
+        "--separator",
+        metavar="MARK",
+        help="between the columns of a CSV (default: comma, tab for .tsv)",
+    )
+    parser.add_argument(
+        "--encoding",
+        default="utf-8",
+        help="of a CSV without a byte order mark, such as latin-1 (default: utf-8)",
+    )
+
+
+def add_log_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a click log: its columns, those of its file, and its time zone."""
+    parser.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="CANONICAL=COLUMN",
+        help="read the file's COLUMN as CANONICAL; repeat for more",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="CANONICAL=VALUE",
+        help="one value for all rows, as in --set impressions=1 (or an option of a dataset)",
+    )
+    parser.add_argument(
+        "--empty",
+        action="append",
+        default=[],
+        metavar="CANONICAL=VALUE",
+        help="what an empty value means, as in --empty clicks=0 or --empty creative_id=hold",
+    )
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="leave a column of the file out; repeat for more",
+    )
+    add_file_options(parser)
+    parser.add_argument(
+        "--time-zone", metavar="ZONE", help="IANA zone of timestamps without one (default: UTC)"
+    )
+
+
+def file_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what `add_file_options` was told, as arguments of `open_table`."""
+    return {"separator": options.separator, "encoding": options.encoding}
+
+
+def log_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what `add_log_options` was told, as arguments of `ClickLog.read`."""
+    return {
+        "columns": pairs(options.map, "--map"),
+        "constants": pairs(options.set, "--set"),
+        **file_arguments(options),
+        "time_zone": options.time_zone,
+        "empty": pairs(options.empty, "--empty"),
+        "ignore": options.ignore,
+    }
+
+
+def told(options: argparse.Namespace) -> list[str]:
+    """Return the options of `add_log_options` that were given, as on a command line."""
+    given = {"--map": options.map, "--set": options.set, "--empty": options.empty}
+    given["--ignore"] = options.ignore
+    words = [f"{option} {shlex.quote(value)}" for option in given for value in given[option]]
+    words += [f"--separator {options.separator!r}"] if options.separator else []
+    words += [f"--encoding {options.encoding}"] if options.encoding != "utf-8" else []
+    return words + ([f"--time-zone {options.time_zone}"] if options.time_zone else [])
+
+
+def pairs(values: list[str], option: str) -> dict[str, str]:
+    """Return ``NAME=VALUE`` arguments as a mapping.
+
+    Raises:
+        UserError: one is none, or a name is given twice.
+    """
+    found: dict[str, str] = {}
+    for value in values:
+        name, mark, right = value.partition("=")
+        if not mark or not name or not right:
+            form = "canonical=column, as in clicks=opened" if option == "--map" else "NAME=VALUE"
+            raise UserError(f"{option} {value!r}: write {form}.")
+        if name in found:
+            raise UserError(f"{option} {value!r}: {name} is {found[name]!r} already; give it once.")
+        found[name] = right
+    return found
+
+
+def named_log(text: str, options: argparse.Namespace, argument: str = "--log") -> ClickLog:
+    """Return the log that a user names.
+
+    Args:
+        text: a file, ``table=FILE``, or ``NAME`` or ``NAME=PATH`` of a dataset.
+        options: of `add_log_options`.
+        argument: where ``text`` was given, for messages.
+
+    Raises:
+        UserError: no such file or dataset, an option that a dataset does not have, or a fault of
+            the log.
+    """
+    from copygym.envs import datasets
+    from copygym.envs.logs.clicklog import ClickLog
+
+    name, _, path = text.partition("=")
+    if name in datasets.available() and name != "table" and not Path(text).is_file():
+        told = {
+            "--map": options.map,
+            "--separator": options.separator,
+            "--encoding": None if options.encoding == "utf-8" else options.encoding,
+            "--time-zone": options.time_zone,
+            "--empty": options.empty,
+            "--ignore": options.ignore,
+        }
+        for option, value in told.items():
+            if value:
+                shown = value[0] if isinstance(value, list) else value
+                raise UserError(f"{option}={shown}: dataset {name} maps its columns itself.")
+        own = {key: _value(value) for key, value in pairs(options.set, "--set").items()}
+        return datasets.load(name, path or None, **own)
+    file = path if name == "table" and path else text
+    if not Path(file).exists() and "." not in Path(file).name:
+        if argument != "--log":
+            raise unknown_name("dataset", name, datasets.available())
+        raise UserError(
+            f"{argument}={text}: there is no such file, and no such dataset among "
+            f"{', '.join(datasets.available())}."
+        )
+    return ClickLog.read(file, **log_arguments(options))
+
+
+def _value(text: str) -> Any:
+    """Return a loader's option as the type that it stands for."""
+    words: dict[str, Any] = {"true": True, "false": False, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises a `UserError` where argparse would print its usage and leave."""
+
+    def error(self, message: str) -> Any:
+        """Raise the message as one sentence that says where the help is.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(f"{self.prog}: {message}; see `{self.prog} --help`.")
+
+
+def command_parser(name: str, description: str, examples: str) -> Parser:
+    """Return the parser of a command, whose help prints its texts line by line as they are.
+
+    Args:
+        name: of the command, such as ``copygym ope``.
+        description: what it does.
+        examples: stand below the arguments.
+    """
+    return Parser(
+        prog=name,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )

@@ -1,0 +1,186 @@
+"""The self-contained HTML report, built from a run's saved files only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from copygym.core.files import written
+from copygym.core.files.storage import read_json, understood, write_bytes, write_text
+from copygym.core.text.plain import inert, printable
+from copygym.experiments.report.evidence import cautioned
+from copygym.experiments.report.figures import Picture
+from copygym.experiments.report.tables import Table, number
+from copygym.experiments.runs.folder import read_run
+from copygym.experiments.runs.trust import load_job, stored_job
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report.
+
+    Attributes:
+        heading: short.
+        text: paragraphs, plain text.
+        tables: shown below the text.
+        pictures: shown below the tables.
+        points: a list shown last.
+        folded: hidden behind its heading until opened.
+    """
+
+    heading: str
+    text: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    points: tuple[str, ...] = ()
+    folded: bool = False
+
+
+def write_report(folder: Path, job: ModuleType | None = None) -> tuple[Path, list[Section]]:
+    """Build the report and its parts from the results in ``folder``.
+
+    ``report.html`` stands alone; ``report.md`` shows the same beside its pictures, ``table.md`` the
+    main table; ``figures/`` has the pictures as SVG and PNG.
+
+    Args:
+        folder: of a finished run.
+        job: the experiment that ran in it; None: the one that the folder names, if it is
+            copygym's or the user has said that it is theirs.
+
+    Returns:
+        The report's path and its sections.
+
+    Raises:
+        UserError: no finished run is there, it names other code, or its files are damaged.
+    """
+    config, result = read_run(folder)
+    manifest_path = folder / "manifest.json"
+    manifest = read_json(manifest_path) if manifest_path.exists() else {}
+    if job is not None:
+        return _written(folder, job, result, manifest)
+    job = stored_job(config.get("job"), folder / "run.json")
+    with understood(folder / "result.json"):
+        return _written(folder, job, result, manifest)
+
+
+def _written(
+    folder: Path, job: ModuleType, result: dict[str, Any], manifest: dict[str, Any]
+) -> tuple[Path, list[Section]]:
+    table: Table = cautioned(job.main_table(result), result)
+    sections: list[Section] = job.sections(result)
+    written.check_inside(folder / "figures", folder)
+    for section in sections:
+        for picture in section.pictures:
+            write_bytes(folder / "figures" / f"{picture.name}.png", picture.png)
+            write_bytes(folder / "figures" / f"{picture.name}.svg", _standalone(picture.svg))
+    label = "Synthetic data. " if result.get("synthetic") else ""
+    write_text(folder / "table.md", table.to_page(label))
+    everything = [*sections, *_closing(result, manifest)]
+    write_text(folder / "report.md", markdown(result, table, everything))
+    path = folder / "report.html"
+    write_text(path, render(result, table, everything))
+    return path, sections
+
+
+def markdown(result: Mapping[str, Any], table: Table, sections: list[Section]) -> str:
+    """Return the page as Markdown; it expects its pictures beside it as SVG."""
+    label = "**Synthetic data.** " if result.get("synthetic") else ""
+    blocks = [
+        f"# {inert(result['title'])}",
+        f"{label}{inert(result['summary'])}",
+        *_blocks(table),
+    ]
+    for section in sections:
+        blocks.append(f"## {inert(section.heading)}")
+        blocks += [inert(text) for text in section.text]
+        for part in section.tables:
+            blocks += _blocks(part)
+        blocks += [f"![{inert(p.caption)}]({p.name}.svg)" for p in section.pictures]
+        if section.points:
+            blocks.append("\n".join(f"- {inert(point)}" for point in section.points))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _blocks(table: Table) -> list[str]:
+    return [*([inert(table.caption)] if table.caption else []), table.to_markdown()]
+
+
+def render(result: Mapping[str, Any], table: Table, sections: list[Section]) -> str:
+    """Return the page as HTML; every text is escaped, and control characters are shown."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("copygym.experiments.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html.j2").render(
+        title=result["title"],
+        synthetic=bool(result.get("synthetic")),
+        summary=result["summary"],
+        table=table,
+        sections=sections,
+    )
+    return printable(page)
+
+
+def _closing(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[Section]:
+    """Return the sections that every report ends with."""
+    assumptions = tuple(result.get("assumptions", ()))
+    sections = []
+    if assumptions:
+        text = ("No data supports these; the numbers above rest on them.",)
+        sections.append(Section("Assumptions", text, points=assumptions))
+    faults = tuple(result.get("notes", ()))
+    if faults:
+        sections.append(Section("What is known of the data", points=faults))
+    if manifest:
+        sections.append(Section("Manifest", tables=_manifest_tables(manifest), folded=True))
+    return sections
+
+
+def _manifest_tables(manifest: Mapping[str, Any]) -> tuple[Table, ...]:
+    code, machine = manifest["code"], manifest["machine"]
+    commit = code.get("commit", "not a checkout")
+    rows = [
+        ("command", str(manifest["command"])),
+        ("seed", str(manifest["seed"])),
+        ("config (SHA-256)", str(manifest["config_sha256"])[:16]),
+        ("copygym", f"{code['version']}, sources {code['sources_sha256']}"),
+        ("commit", f"{commit}{' with changes' if code.get('dirty') else ''}"),
+        ("machine", f"{machine['processor']}, {machine['cores']} cores, {machine['system']}"),
+        ("wall / CPU seconds", f"{manifest['wall_seconds']} / {manifest['cpu_seconds']}"),
+    ]
+    for name, data in (manifest.get("data") or {}).items():
+        rows.append((f"data: {name}", f"SHA-256 {data['sha256'][:16]}, {data['rows']} rows"))
+    stages = tuple(
+        (name, number(t["wall_seconds"]), number(t["cpu_seconds"]))
+        for name, t in manifest["stages"].items()
+    )
+    parts = manifest.get("rows_seen") or {}
+    counts = {"rows": "rows", "users": "users", "clicks": "clicks"}
+    if any(entry.get("organic") for entry in parts.values()):
+        counts["organic"] = "of these without a send"
+    seen = tuple(
+        (name, *(str(entry.get(key, "-")) for key in counts)) for name, entry in parts.items()
+    )
+    versions = tuple(manifest["packages"].items())
+    tables = [Table(("what", "value"), tuple(rows))]
+    if seen:
+        tables.append(Table(("part of the data", *counts.values()), seen))
+    if stages:
+        tables.append(Table(("stage", "wall seconds", "CPU seconds"), stages))
+    return (*tables, Table(("package", "version"), versions))
+
+
+def _standalone(svg: str) -> bytes:
+    """Return an inline SVG as a file: it needs the font and colour that the page would give."""
+    ink = svg.replace("currentColor", "#444").replace("var(--sans)", "sans-serif")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ink}'.encode()
+
+
+__all__ = ["Section", "load_job", "markdown", "render", "write_report"]

@@ -1,0 +1,1 @@
+"""A run's folder: stages, state, manifest, trust and replacement."""

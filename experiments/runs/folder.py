@@ -1,0 +1,412 @@
+"""A run's folder: finished stages, the result, and what makes both repeatable.
+
+A run is a list of named stages (fit, learn an agent, evaluate it ...). A stage's outcome is
+written atomically when it ends, so a killed run that is started again with the same config in
+the same folder skips what is finished and ends with the same ``result.json``. Later stages read
+what earlier ones wrote, in a fresh run too: there is no second code path for resumed ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from copygym.core.errors import UserError
+from copygym.core.files import written
+from copygym.core.files.storage import (
+    read_arrays,
+    read_json,
+    understood,
+    whole_folder,
+    write_arrays,
+    write_bytes,
+)
+from copygym.experiments.runs.outputs import plain, write_result
+from copygym.experiments.runs.replacement import (
+    check_replaceable,
+    drafts_of,
+    remove_drafts_of,
+    replace_run,
+    restore,
+)
+from copygym.experiments.runs.trust import read_state
+
+_STATE = "run.json"
+#: Hydra leaves it in the folder of a sweep, which may also be that of its only run.
+_SWEEP = "multirun.yaml"
+#: Stages whose loss costs little: without them a refused run is not worth keeping.
+_CHEAP = ("data", "split", "fit")
+#: Config keys that say where and how a run is shown or what is expected, not what it computes.
+_UNHASHED = ("out", "tracker", "resume", "overwrite", "publish", "paper")
+
+
+class OtherRun(UserError):
+    """The folder holds a run of another config, or of another version of the code."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a stage leaves behind: plain values and named arrays."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the part of a resolved config that decides the result."""
+    relevant = {key: value for key, value in config.items() if key not in _UNHASHED}
+    return hashlib.sha256(json.dumps(plain(relevant), sort_keys=True).encode()).hexdigest()
+
+
+#: Wall and CPU seconds of the stages inside each stage that is being computed, outermost first.
+_inside: list[list[float]] = []
+
+
+@contextmanager
+def _timed() -> Iterator[dict[str, float]]:
+    """Yield a dict that holds, after the block, the seconds that it spent outside inner stages."""
+    own: dict[str, float] = {}
+    start = time.perf_counter(), time.process_time()
+    _inside.append([0.0, 0.0])
+    try:
+        yield own
+    finally:
+        inner = _inside.pop()
+        spent = time.perf_counter() - start[0], time.process_time() - start[1]
+        if _inside:
+            _inside[-1] = [a + b for a, b in zip(_inside[-1], spent, strict=True)]
+    for name, total, part in zip(("wall_seconds", "cpu_seconds"), spent, inner, strict=True):
+        own[name] = round(max(total - part, 0.0), 3)
+
+
+class RunFolder:
+    """The folder of one run; make it with `open_run`.
+
+    Attributes:
+        path: where this run writes now.
+        target: where the result belongs; differs from ``path`` while an old run is replaced.
+        finished: True where the same run has already ended here.
+        started: True where this process began the run.
+        code: hash of the sources that run.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        target: Path,
+        config: Mapping[str, Any],
+        finished: bool,
+        code: str | None = None,
+    ) -> None:
+        self.path = path
+        self.target = target
+        self.config = config
+        self.finished = finished
+        self.started = False
+        # Taken now: sources that change while the run goes on are not what it runs.
+        self.code = code_id() if code is None else code
+
+    def file(self, *parts: str) -> Path:
+        """Return a path inside the folder, its parent made.
+
+        Raises:
+            UserError: a link stands in the way.
+        """
+        path = self.path.joinpath(*parts)
+        written.check_inside(path, self.path)
+        written.note(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def child(self, name: str) -> RunFolder:
+        """Return a folder inside this one with stages of its own, such as one per seed."""
+        path = self.path / name
+        written.check_inside(path, self.path)
+        written.note(path)
+        path.mkdir(parents=True, exist_ok=True)
+        return RunFolder(path, path, self.config, self.finished, self.code)
+
+    def has_stage(self, name: str) -> bool:
+        """Return whether a stage's outcome is there."""
+        return self._record(name).exists()
+
+    def stage(self, name: str, compute: Callable[[], Record]) -> Record:
+        """Return a stage's record: from disk where it is finished, else computed and stored.
+
+        Args:
+            name: unique in the run; slashes make sub-folders.
+            compute: called only when the stage isn't finished; must depend on nothing but the
+                config and earlier stages.
+        """
+        record = self._record(name)
+        if not record.exists():
+            with _timed() as own:
+                outcome = compute()
+            arrays = self.file("stages", f"{name}.npz")
+            if outcome.arrays:
+                write_arrays(arrays, outcome.arrays)
+            # The JSON file marks the stage as finished, so it is written last.
+            kept = {"values": outcome.values, "arrays": bool(outcome.arrays)}
+            write_result(record, kept | own)
+        with understood(record):
+            stored = read_json(record)
+            values: dict[str, Any] = {**stored["values"]}
+            loaded = read_arrays(record.with_suffix(".npz")) if stored["arrays"] else {}
+        return Record(values, loaded)
+
+    def stage_times(self) -> dict[str, dict[str, float]]:
+        """Return wall and CPU seconds of each finished stage, of children too.
+
+        A stage that another one computed is not counted in that one, so that they can be added.
+        """
+        times = {}
+        for root, path in self._records():
+            stored = read_json(path)
+            inside = root.parent.relative_to(self.path)
+            name = (inside / path.relative_to(root).with_suffix("")).as_posix()
+            with understood(path):
+                times[name] = {key: stored[key] for key in ("wall_seconds", "cpu_seconds")}
+        return times
+
+    def discard(self) -> None:
+        """Remove what a refused run wrote, so that the corrected one can start in the folder.
+
+        Nothing is removed of a run that another process began, or that holds a finished stage
+        which took effort (anything after the fit), nor what somebody else put into the folder.
+        """
+        effort = {path.relative_to(root).with_suffix("").parts[0] for root, path in self._records()}
+        if not self.started or self.finished or effort - set(_CHEAP):
+            return
+        if self.path == self.target:
+            written.empty_of_ours(self.path, keep=_SWEEP)
+        else:
+            written.remove_ours(self.path)
+
+    def _records(self) -> list[tuple[Path, Path]]:
+        """Return (folder of stages, record) of each finished stage, of children too."""
+        roots = sorted(self.path.rglob("stages"))
+        return [(root, path) for root in roots for path in sorted(root.rglob("*.json"))]
+
+    @contextmanager
+    def new_folder(self, *parts: str) -> Iterator[Path]:
+        """Yield an empty folder that takes its final name only when the block succeeds."""
+        with whole_folder(self.file(*parts)) as draft:
+            yield draft
+
+    def tidy(self) -> None:
+        """Remove the drafts of saves that were killed; the caller holds the folder's lock."""
+        written.remove_drafts(self.path)
+
+    def mark_finished(self) -> None:
+        """Mark the run as finished and, where it replaces an old one, put it in place.
+
+        Raises:
+            UserError: the old run's folder holds files of the user's now; the new one is kept.
+        """
+        self._write_state("finished")
+        self.finished = True
+        self.tidy()
+        if self.path != self.target:
+            replace_run(self.target, self.path)
+            self.path = self.target
+
+    def mark_started(self) -> None:
+        """Note whose folder this is before anything else is written."""
+        self._write_state("started")
+
+    def _write_state(self, state: str) -> None:
+        content = {
+            "state": state,
+            "config_sha256": config_hash(self.config),
+            "code": self.code,
+            "config": self.config,
+        }
+        write_result(self.path / _STATE, content)
+
+    def _record(self, name: str) -> Path:
+        return self.path / "stages" / f"{name}.json"
+
+
+def open_run(
+    target: Path, config: Mapping[str, Any], *, resume: bool = True, overwrite: bool = False
+) -> RunFolder:
+    """Return the folder for a run, or say why it cannot be this one.
+
+    Args:
+        target: the run's folder; may be absent, empty, or hold a copygym run.
+        config: resolved config, JSON types.
+        resume: continue an unfinished run of the same config and code; report a finished one.
+        overwrite: replace whatever run is there. The old one stays until the new one has ended.
+
+    Raises:
+        UserError: ``target`` holds other files, another config's run, another code version's run,
+            or any run while ``resume`` and ``overwrite`` are off.
+    """
+    if target.is_symlink():
+        target = target.resolve()
+    restore(target, in_use=_in_use(target))
+    if target.exists() and not target.is_dir():
+        raise UserError(f"out={target} is a file; name a folder.")
+    if not _in_use(target):
+        return _start(target, target, config)
+    if not (target / _STATE).exists():
+        raise UserError(
+            f"out={target} holds files that no copygym run wrote, such as {_others(target)[0]!r}; "
+            "name a new or empty folder."
+        )
+    if overwrite:
+        check_replaceable(target)
+        draft = next((d for d in drafts_of(target) if _same(d, config)), None)
+        if draft is not None:
+            return RunFolder(draft, target, config, finished=False)
+        remove_drafts_of(target)
+        return _start(written.sibling(target, "new"), target, config)
+    try:
+        state = read_state(target)
+    except UserError:
+        raise UserError(
+            f"{target / _STATE} is damaged, so that nobody can tell whose run this is: remove "
+            f"{target} and run it again."
+        ) from None
+    difference = _difference(state, config)
+    if difference is not None:
+        raise OtherRun(
+            f"out={target} holds a run with {difference}; choose another out=, or add "
+            "overwrite=true to replace it."
+        )
+    if not resume:
+        raise UserError(
+            f"out={target} already holds this run ({state['state']}); add resume=true to "
+            "continue it or overwrite=true to replace it."
+        )
+    return RunFolder(target, target, config, finished=state["state"] == "finished")
+
+
+def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (config, result) of the finished run in ``path``, the config `trust.Stored`.
+
+    Raises:
+        UserError: no finished run is there.
+    """
+    if not (path / _STATE).exists() or not (path / "result.json").exists():
+        raise UserError(
+            f"{path} holds no finished copygym run; give the folder that `copygym run` printed."
+        )
+    return read_state(path)["config"], read_json(path / "result.json")
+
+
+def _start(path: Path, target: Path, config: Mapping[str, Any]) -> RunFolder:
+    written.keep_list(path)
+    for left in path.iterdir():
+        if written.is_draft_of(left.name, _STATE):
+            left.unlink()
+    folder = RunFolder(path, target, config, finished=False)
+    folder.mark_started()
+    folder.started = True
+    return folder
+
+
+def _in_use(target: Path) -> bool:
+    """Return whether a folder holds more than a run leaves that was killed as it began."""
+    return target.is_dir() and bool(_others(target))
+
+
+def _others(target: Path) -> list[str]:
+    """Return what is in a folder beside that, sorted; hidden files are easily overlooked."""
+    names = sorted(path.name for path in target.iterdir())
+    ours = (_SWEEP, written.LIST)
+    return [n for n in names if n not in ours and not written.is_draft_of(n, _STATE)]
+
+
+def _same(draft: Path, config: Mapping[str, Any]) -> bool:
+    """Return whether a draft is of a run with this config and code."""
+    try:
+        return _difference(read_json(draft / _STATE), config) is None
+    except (UserError, KeyError):
+        return False
+
+
+def _difference(state: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
+    """Return what tells a stored run from this one, in words; None where nothing does."""
+    if state.get("config_sha256") != config_hash(config):
+        old, new = _flat(plain(state["config"])), _flat(plain(config))
+        for key in sorted(old.keys() | new.keys()):
+            if key.split(".")[0] not in _UNHASHED and old.get(key) != new.get(key):
+                return f"another config ({key} was {old.get(key)}, now {new.get(key)})"
+        return "another config"
+    if state["code"] != code_id():
+        return "the same config but made by another version of the code"
+    return None
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        flat: dict[str, Any] = {}
+        for key, entry in value.items():
+            flat.update(_flat(entry, f"{prefix}.{key}" if prefix else str(key)))
+        return flat
+    return {prefix: value}
+
+
+def code_id() -> str:
+    """Return a hash of copygym's own sources: what must be equal for two runs to be the same."""
+    from importlib.resources import files
+
+    digest = hashlib.sha256()
+    for part in ("core", "envs", "rewards", "agents", "evaluation", "experiments"):
+        root = Path(str(files(f"copygym.{part}")))
+        for path in sorted(root.rglob("*")):
+            if path.suffix in {".py", ".j2"} and "__pycache__" not in path.parts:
+                digest.update(path.relative_to(root).as_posix().encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def check_publish(target: Path, names: Iterable[str]) -> None:
+    """Check that publishing to ``target`` writes over nothing but an earlier publication.
+
+    Args:
+        target: the folder to publish to.
+        names: of the files that are going to be written there.
+
+    Raises:
+        UserError: a file of another origin would be lost.
+    """
+    if target.exists() and not target.is_dir():
+        raise UserError(f"publish={target} is a file; name a folder.")
+    taken = sorted(name for name in names if (target / name).exists())
+    if taken and not _published(target):
+        raise UserError(
+            f"publish={target} holds {taken[0]!r}, which copygym did not publish and would write "
+            "over: move it elsewhere, or name another folder."
+        )
+
+
+def _published(target: Path) -> bool:
+    """Return whether a folder holds a run's manifest, as every publication does."""
+    try:
+        manifest = read_json(target / "manifest.json")
+    except UserError:
+        return False
+    code = manifest.get("code")
+    return "config_sha256" in manifest and isinstance(code, dict) and "sources_sha256" in code
+
+
+def publish(folder: Path, target: Path, names: Mapping[str, str]) -> None:
+    """Copy result files to ``target`` (each atomically): ``names`` maps run file to new name.
+
+    Raises:
+        UserError: a file of another origin would be lost; nothing is written then.
+    """
+    check_publish(target, names.values())
+    # The manifest goes first: what a kill leaves is known for ours by it.
+    for source, name in sorted(names.items(), key=lambda item: item[1] != "manifest.json"):
+        write_bytes(target / name, (folder / source).read_bytes())

@@ -1,0 +1,1 @@
+"""The experiments, a room for each kind, and what they share."""

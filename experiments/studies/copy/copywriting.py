@@ -1,0 +1,386 @@
+"""Experiment: does learning from clicks write better copy than imitation? (RLPF, E3)
+
+From a log: a CTR reward model, a copywriter tuned on the log's better copy (SFT), then each
+algorithm from there with the same budget of scored samples. Gold judges texts for tasks that
+nobody trained on, beside the log's own copy. RLPF / AdLlama is arXiv 2507.21983.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from copygym.core.errors import UserError
+from copygym.envs.tasks import score_copy
+from copygym.experiments.runs.folder import Record, RunFolder
+from copygym.experiments.runs.seeds import derived_seed
+from copygym.experiments.studies.build import check_part, instantiated, known_options
+from copygym.experiments.studies.copy.copywriting_report import main_table, sections
+from copygym.experiments.studies.copy.judging import judged, summarise
+from copygym.experiments.studies.copy.setting import CopySetting, make_setting
+from copygym.experiments.studies.learning import file_name
+from copygym.experiments.tracking.base import Trackers
+
+if TYPE_CHECKING:
+    from copygym.agents.copywriter.training.algorithm import CopyAlgorithm
+    from copygym.agents.copywriter.writer import Copywriter
+
+__all__ = ["main_table", "run", "sections"]
+
+#: Names of the writers that are no algorithm, in the order of tables.
+BEST, ANY, BASE, SFT = "log's better copy", "log's copy", "base", "sft"
+
+
+def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
+    """Run the whole comparison; return the result (JSON types).
+
+    Config keys: those of `make_setting`, ``copywriter`` (``model``, ``sft``), ``algorithms``
+    (name -> part of the group algorithm), ``samples`` (budget of each), ``seeds``, ``evaluation``
+    (``temperature``, ``top_p``, ``resamples``, ``examples``).
+    """
+    check_writers(config)
+    setting = make_setting(config, folder)
+    based = with_base(config, folder, setting)
+    by_seed = {}
+    for seed in config["seeds"]:
+        child = folder if len(config["seeds"]) == 1 else folder.child(f"seed-{seed}")
+        by_seed[int(seed)] = write_all(based, child, trackers, setting, int(seed))
+    return summarise(config, setting, by_seed)
+
+
+def check_writers(config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a mistake about models that would else be found after minutes."""
+    from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice, finetune
+    from copygym.agents.copywriter.tiny import TinyConfig
+    from copygym.rewards.copy.shape import CopyRewardShape, check_terms
+
+    algorithms(config)
+    for name in ("reward_model", "judge_model", "gold_model", "copy_reward"):
+        if name in config:
+            check_part(config[name], name)
+    reward = instantiated(config["copy_reward"], "copy_reward")
+    if isinstance(reward, partial) and reward.func is CopyRewardShape:
+        check_terms(reward.keywords.get("terms"))
+    spec = config["copywriter"]
+    options = dict(spec["sft"])
+    peft = dict(options.pop("peft", None) or {})
+    known_options(finetune, options, "key of copywriter.sft")
+    known_options(PeftChoice, peft, "key of copywriter.sft.peft")
+    PeftChoice(**peft)
+    tiny = dict(spec.get("tiny") or {})
+    known_options(TinyConfig, tiny, "key of copywriter.tiny")
+    TinyConfig(**tiny)
+
+
+def algorithms(config: Mapping[str, Any]) -> dict[str, CopyAlgorithm]:
+    """Return the config's algorithms by the name that tables show.
+
+    Raises:
+        UserError: none is given, or one refuses its options.
+    """
+    found = {
+        str(name): instantiated(spec, f"algorithms.{name}")
+        for name, spec in (config["algorithms"] or {}).items()
+        if spec is not None
+    }
+    if not found:
+        raise UserError("algorithms is empty; name at least one, such as algorithms.ppo.")
+    return found
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one writer wrote for the test tasks.
+
+    Attributes:
+        texts: N texts.
+        facts: JSON types: ``kl`` (nats per text from SFT), ``spent``, ``stopped``, ``history``,
+            ``examples``.
+    """
+
+    texts: list[str]
+    facts: dict[str, Any]
+
+
+def write_all(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """Train every writer of one seed and judge what it writes; skips finished stages."""
+    with torch_threads(int(config["copywriter"].get("threads", 1))):
+        return _write_all(config, folder, trackers, setting, seed)
+
+
+@contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """Let torch use ``number`` threads inside; the number is fixed, so that results are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _write_all(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    written = {
+        BEST: Written(setting.human[0], {}),
+        ANY: Written(setting.human[1], {}),
+        BASE: _write_base(config, folder, setting, seed),
+        SFT: _write_sft(config, folder, trackers, setting, seed),
+    }
+    for name in algorithms(config):
+        written[name] = _write_improved(config, folder, trackers, setting, seed, name)
+    return {
+        name: judged(
+            folder, file_name(name), part.texts, part.facts, setting, lambda: base_writer(config)
+        )
+        for name, part in written.items()
+    }
+
+
+# ------------------------------------------------------------------ the writers
+
+
+def with_base(
+    config: Mapping[str, Any], folder: RunFolder, setting: CopySetting
+) -> Mapping[str, Any]:
+    """Return the config with a trained tiny copywriter in the place of one yet to be trained.
+
+    It is trained once for all seeds, as a pretrained model would be.
+    """
+    spec = config["copywriter"]
+    if spec["model"].get("name") != "tiny" or spec["model"].get("path"):
+        return config
+
+    def compute() -> Record:
+        from copygym.agents.copywriter.tiny import TinyConfig, train_tiny
+
+        texts, rows = setting.demonstrations
+        with torch_threads(int(spec.get("threads", 1))):
+            writer = train_tiny(
+                texts,
+                rows,
+                seed=derived_seed(config["seed"], "tiny"),
+                corpus=setting.training_texts,
+                config=TinyConfig(**dict(spec.get("tiny") or {})),
+            )
+        _keep(writer, folder, BASE)
+        return Record({"steps": spec.get("tiny", {}).get("steps")})
+
+    folder.stage("writer/base", compute)
+    model = {**spec["model"], "path": str(folder.file("writers", BASE))}
+    return {**config, "copywriter": {**spec, "model": model}}
+
+
+def base_writer(config: Mapping[str, Any]) -> Copywriter:
+    """Return the untuned copywriter."""
+    writer: Copywriter = instantiated(config["copywriter"]["model"], "copywriter.model")
+    return writer
+
+
+def sft_writer(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+) -> Copywriter:
+    """Return the copywriter tuned on the log's better copy."""
+    from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice, finetune
+
+    def compute() -> Record:
+        options = dict(config["copywriter"]["sft"])
+        peft = PeftChoice(**(options.pop("peft", None) or {}))
+        writer = base_writer(config)
+        texts, rows = setting.demonstrations
+        trackers.begin("learn/sft")
+        spent = finetune(
+            writer,
+            texts,
+            rows,
+            peft=peft,
+            seed=derived_seed(seed, "sft"),
+            folder=folder.file("checkpoints", "sft"),
+            on_progress=lambda step, metrics: trackers.log("learn/sft", metrics, step),
+            **options,
+        )
+        _keep(writer, folder, SFT)
+        return Record({"spent": spent.to_dict()})
+
+    folder.stage("learn/sft", compute)
+    _release_memory()
+    return saved_writer(config, folder.file("writers", SFT))
+
+
+def improved_writer(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+    name: str,
+) -> tuple[Any, dict[str, Any]]:
+    """Let one algorithm improve the tuned copywriter; return its writer and the stage's facts.
+
+    A writer without weights of its own (best-of-n) is made anew; it costs nothing to train.
+    """
+    from copygym.agents.copywriter.writer import Copywriter
+
+    stage, short = f"learn/{file_name(name)}", file_name(name)
+    kept = folder.file("writers", short)
+
+    def train(folder_of_checkpoints: Path | None) -> Any:
+        algorithm: Any = algorithms(config)[name]
+        if hasattr(algorithm, "pairs"):
+            algorithm = replace(algorithm, pairs=setting.preferences)
+        if getattr(algorithm, "vocabulary", "full") == "copy":
+            algorithm = replace(algorithm, copy_texts=setting.training_texts)
+        return algorithm.train(
+            sft_writer(config, folder, trackers, setting, seed),
+            setting.train,
+            setting.reward,
+            samples=int(config["samples"]),
+            seed=derived_seed(seed, "learn", name),
+            folder=folder_of_checkpoints,
+            judge=setting.judge,
+            judge_rows=setting.validation,
+            on_progress=lambda step, metrics: trackers.log(stage, metrics, step),
+        )
+
+    def compute() -> Record:
+        trackers.begin(stage)
+        trained = train(folder.file("checkpoints", short))
+        if isinstance(trained.writer, Copywriter):
+            _keep(trained.writer, folder, short)
+        return Record(
+            {
+                "spent": trained.spent.to_dict(),
+                "history": trained.history,
+                "stopped": trained.stopped,
+                "info": trained.info,
+                "examples": trained.examples,
+            }
+        )
+
+    facts = folder.stage(stage, compute).values
+    _release_memory()
+    writer = saved_writer(config, kept) if kept.exists() else train(None).writer
+    return writer, facts
+
+
+def saved_writer(config: Mapping[str, Any], folder: Path) -> Copywriter:
+    """Return a writer that the run kept, read as the config reads its model."""
+    from copygym.agents.copywriter.writer import Copywriter
+
+    spec = config["copywriter"]["model"]
+    keys = ("device", "attention", "allow_download")
+    return Copywriter.load(folder, **{key: spec[key] for key in keys if spec.get(key) is not None})
+
+
+def _keep(writer: Copywriter, folder: RunFolder, name: str) -> None:
+    with folder.new_folder("writers", name) as draft:
+        writer.save(draft)
+
+
+def _release_memory() -> None:
+    """Give back what a training left: trainers in reference cycles, and glibc's free blocks.
+
+    Without this, a process of several seeds grows by gigabytes that nothing uses.
+    """
+    gc.collect()
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+# ------------------------------------------------------------------ what they write
+
+
+def _how(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return how every writer's texts for the test tasks are drawn."""
+    options = config["evaluation"]
+    return {
+        "seed": derived_seed(seed, "write"),
+        "temperature": float(options["temperature"]),
+        "top_p": float(options["top_p"]),
+    }
+
+
+def _write_base(
+    config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, seed: int
+) -> Written:
+    def compute() -> Record:
+        texts = base_writer(config).write(setting.test, **_how(config, seed))
+        return Record({"texts": texts})
+
+    return Written(folder.stage("write/base", compute).values["texts"], {})
+
+
+def _write_sft(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+) -> Written:
+    def compute() -> Record:
+        writer = sft_writer(config, folder, trackers, setting, seed)
+        return Record({"texts": writer.write(setting.test, **_how(config, seed))})
+
+    texts = folder.stage("write/sft", compute).values["texts"]
+    spent = folder.stage("learn/sft", lambda: Record({})).values
+    return Written(texts, {"kl": 0.0, "spent": spent["spent"]})
+
+
+def _write_improved(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+    name: str,
+) -> Written:
+    from copygym.agents.copywriter.drawing import draw, reference_kl
+    from copygym.agents.copywriter.training.budget import Spent
+    from copygym.agents.copywriter.writer import Copywriter
+
+    def compute() -> Record:
+        writer, facts = improved_writer(config, folder, trackers, setting, seed, name)
+        values: dict[str, Any]
+        if isinstance(writer, Copywriter):
+            drawn = draw(writer, setting.test, n=1, briefs=True, **_how(config, seed))
+            start = sft_writer(config, folder, trackers, setting, seed)
+            values = {
+                "texts": drawn.texts,
+                "kl": reference_kl(start, writer, setting.test, drawn),
+            }
+        else:
+            # Its reward is for the people of the training tasks; those of the test are others.
+            writer = writer.with_reward(setting.proxy)
+            values = {"texts": writer.write(setting.test, **_how(config, seed))}
+            # Best-of-n pays for its samples when it writes.
+            values["kl"] = float(facts["info"]["kl"])
+            facts = {**facts, "spent": (Spent.from_dict(facts["spent"]) + writer.spent).to_dict()}
+        return Record({**values, **facts})
+
+    values = dict(folder.stage(f"write/{file_name(name)}", compute).values)
+    scores, _ = score_copy(setting.proxy, values["texts"], setting.test)
+    trackers.log(f"write/{file_name(name)}", {"proxy": float(scores.mean())}, 0)
+    return Written(values.pop("texts"), values)

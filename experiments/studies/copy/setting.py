@@ -1,0 +1,161 @@
+"""What copywriters learn from and who judges them, built from a log in separate parts.
+
+The proxy, the judge that stops training and the gold reward see disjoint parts of the log. In
+storefront gold is the world's own truth for people of the test part; elsewhere it is a CTR model
+of another family fitted on tests that neither of the other two saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from copygym.core.errors import UserError
+from copygym.envs.tasks import CopyReward, CopyRows, copy_rows
+from copygym.experiments.runs.folder import Record, RunFolder
+from copygym.experiments.studies.build import instantiated
+from copygym.experiments.studies.data import load_log, same_data, seen
+
+if TYPE_CHECKING:
+    from copygym.envs.logs.clicklog import ClickLog
+    from copygym.envs.people.model import UserModel
+    from copygym.envs.simulator.fitted import FittedUsers
+
+#: Parts of a log of copy tests.
+PARTS = ("proxy", "judge", "gold", "test")
+
+
+WORLD = "Gold is the synthetic world's own response, asked of people of the test part."
+MODEL = (
+    "Gold is a CTR model of another family, fitted on tests that neither the reward model nor the "
+    "copywriter saw; no experiment with readers has confirmed it."
+)
+
+
+@dataclass(frozen=True)
+class CopySetting:
+    """Everything that the comparison of copywriters holds fixed.
+
+    Attributes:
+        log: the click log.
+        data: its checksum and rows.
+        rows_seen: what each part of the log holds.
+        proxy_log: the part that the reward model and the copywriter may learn from.
+        readers: simulated readers whose answer to free text is the proxy; Copywriting-v0's users.
+        model: the proxy CTR model.
+        train: tasks to train on.
+        validation: tasks on which the judge looks.
+        test: tasks of the evaluation.
+        demonstrations: the log's better copy and its tasks.
+        preferences: (tasks, chosen, rejected) pairs of the log, for DPO.
+        reward: the training reward, for tasks of the readers.
+        proxy: the same reward for the test tasks, whose people are others.
+        judge: held-out reward for early stopping.
+        gold: P(click) of texts, (N,) float64.
+        human: what the log shows for each test task: the better copy and another one.
+        training_texts: all copy that any model was trained on.
+        gold_text: says who judges.
+        fitted: the simulated users of the proxy where the log has users, else None.
+        gold_users: people of the test part as the truth simulates them, where there is one.
+    """
+
+    log: ClickLog
+    data: dict[str, Any]
+    rows_seen: dict[str, Any]
+    proxy_log: ClickLog
+    readers: UserModel
+    model: Any
+    train: CopyRows
+    validation: CopyRows
+    test: CopyRows
+    demonstrations: tuple[list[str], CopyRows]
+    preferences: tuple[CopyRows, list[str], list[str]]
+    reward: CopyReward
+    proxy: CopyReward
+    judge: CopyReward
+    gold: CopyReward
+    human: tuple[list[str], list[str]]
+    training_texts: tuple[str, ...]
+    gold_text: str
+    fitted: FittedUsers | None = None
+    gold_users: UserModel | None = None
+
+
+def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
+    """Return the setting of a config; its models are fitted in stages of ``folder``.
+
+    Config keys: ``data``, ``parts`` (shares of `PARTS`), ``reward_model``, ``judge_model``,
+    ``gold_model`` (not used where the world is known), ``copy_reward``, ``tasks`` (numbers of
+    ``train``, ``validation`` and ``test`` tasks), ``users`` and ``env`` for logs with users.
+    """
+    log = load_log(config["data"])
+    data = same_data(folder, log)
+    if config["data"]["name"] == "storefront":
+        from copygym.experiments.studies.copy.storefront import storefront_setting
+
+        return storefront_setting(log, data, config, folder)
+    from copygym.experiments.studies.copy.tests import headline_setting
+
+    return headline_setting(log, data, config, folder)
+
+
+def shares(config: Mapping[str, Any], names: Sequence[str] = PARTS) -> dict[str, float]:
+    """Return the shares of the parts, which add up to 1.
+
+    Raises:
+        UserError: a part is missing or has no share.
+    """
+    given = config["parts"]
+    for name in names:
+        if not given.get(name):
+            raise UserError(f"parts.{name}={given.get(name)}: give a share above 0.")
+    total = sum(float(given[name]) for name in names)
+    return {name: float(given[name]) / total for name in names}
+
+
+@dataclass(frozen=True)
+class ClickLogit:
+    """The click logit that a CTR model gives to texts, as a `CopyReward`."""
+
+    model: Any
+
+    def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
+        """Return (N,) float64 logits."""
+        return np.asarray(self.model.score(list(texts)), np.float64)
+
+
+def copy_shape(
+    config: Mapping[str, Any], model: Any, readers: UserModel, reference_texts: Sequence[str]
+) -> CopyReward:
+    """Return the config's copy reward, given the models and texts that its terms need."""
+    make = instantiated(config["copy_reward"], "copy_reward")
+    reward: CopyReward = make(model=model, users=readers, reference_texts=reference_texts)
+    return reward
+
+
+def describe_parts(folder: RunFolder, parts: Mapping[str, ClickLog]) -> dict[str, Any]:
+    """Return what each part of the log holds, from its stage."""
+    record = folder.stage("split", lambda: Record({k: seen(v) for k, v in parts.items()}))
+    values: dict[str, Any] = record.values
+    return values
+
+
+def drawn(n_tasks: int, available: int, seed: int) -> np.ndarray:
+    """Return ``n_tasks`` of ``available`` rows, each at most once while they last."""
+    rng = np.random.default_rng(seed)
+    order = np.concatenate(
+        [rng.permutation(available) for _ in range(-(-n_tasks // max(available, 1)))]
+    )
+    return order[:n_tasks]
+
+
+def rows_at(users: UserModel, user: np.ndarray, creative: np.ndarray) -> CopyRows:
+    """Return tasks on the first channel in the first slot."""
+    nought = np.zeros(len(creative), np.int64)
+    return copy_rows(users, user, creative, nought, nought)
+
+
+__all__ = ["PARTS", "ClickLogit", "CopySetting", "make_setting"]

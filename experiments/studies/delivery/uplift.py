@@ -1,0 +1,441 @@
+"""Experiment: whom to send what, learned from a randomised one-decision log (Hillstrom).
+
+One part of the customers fits simulated users, on whom policies learn with one decision each.
+What the policies are worth is estimated off-policy on the other part, where the arms were drawn
+at random with known propensities: no simulator stands between the policies and the evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from copygym.core.errors import UserError
+from copygym.envs.logs.catalogue import HOLD, Catalogue
+from copygym.envs.simulator.population import simulate
+from copygym.evaluation.ope import estimates as ope
+from copygym.evaluation.ope.judge import evidence, verdict_of
+from copygym.evaluation.ope.propensities import check_propensities
+from copygym.experiments.report.figures import interval_figure
+from copygym.experiments.report.page import Section
+from copygym.experiments.report.tables import Table, interval, number
+from copygym.experiments.runs.folder import Record, RunFolder
+from copygym.experiments.runs.seeds import derived_seed
+from copygym.experiments.studies.build import Policy, instantiated
+from copygym.experiments.studies.data import load_log, same_data, seen, split_shares
+from copygym.experiments.studies.delivery.delivery_report import (
+    fidelity_section,
+    learning_section,
+    segment_remark,
+)
+from copygym.experiments.studies.learning import ONE_SEED, file_name, learn
+from copygym.experiments.studies.people import fit
+from copygym.experiments.tracking.base import Trackers
+
+if TYPE_CHECKING:
+    from copygym.envs.people.model import UserModel
+    from copygym.envs.simulator.fitted import FittedUsers
+
+#: Columns of the log that can be outcomes; models predict these.
+_OUTCOMES = ("clicks", "revenue")
+
+
+def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
+    """Run the whole experiment; return the result (JSON types).
+
+    Config keys: ``split`` (train, test), ``users``, ``env``, ``learn.steps``, ``learners`` (name
+    -> ``agent``, ``reward`` and optionally ``steps``), ``outcomes`` (name -> log column: clicks or
+    revenue), ``evaluation`` (``estimator``, ``resamples``, ``customers``).
+    """
+    _check(config)
+    log = load_log(config["data"])
+    log.require("user_id", "creative_id", "propensity")
+    data = same_data(folder, log)
+    shares = {name: share for name, share in split_shares(config).items() if share}
+    parts = log.split_by_user(shares, derived_seed(config["seed"], "split"))
+    rows_seen = folder.stage("split", lambda: Record({k: seen(v) for k, v in parts.items()})).values
+    fitted = fit(folder, "proxy", parts["train"], parts["test"], config)
+    curves = _teach(folder, trackers, fitted.users, config)
+    record = folder.stage(
+        "off_policy", lambda: Record(_off_policy(config, folder, fitted, parts["test"].collect()))
+    )
+    estimates = record.values
+    learners = list(config["learners"])
+    return {
+        "title": f"Whom to send what: {log.name}",
+        "synthetic": log.synthetic,
+        "summary": _summary(config, log.name, rows_seen, learners, estimates["customers"]),
+        **estimates,
+        "learners": learners,
+        "outcomes": list(config["outcomes"]),
+        "estimator": config["evaluation"]["estimator"],
+        "curves": curves,
+        "fidelity": fitted.fidelity.to_dict(),
+        "segment_by": list(fitted.profile_builder.demographics.segment_columns),
+        "data": {log.name: data},
+        "rows_seen": rows_seen,
+        "notes": list(log.notes),
+        "assumptions": [
+            "the randomisation and its propensities are taken as the log gives them.",
+            "a policy's decision for one customer does not change another's response.",
+            "costs of a send are not part of the outcomes.",
+            ONE_SEED,
+        ],
+        "summary_numbers": {
+            f"{policy}/{outcome}": tree[config["evaluation"]["estimator"]]["value"]
+            for policy, by_outcome in estimates["values"].items()
+            for outcome, tree in by_outcome.items()
+        },
+    }
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    estimator = config["evaluation"]["estimator"]
+    if estimator not in ope.ESTIMATORS:
+        raise UserError(
+            f"evaluation.estimator={estimator} is unknown: choose one of "
+            f"{', '.join(ope.ESTIMATORS)}."
+        )
+    for name, column in config["outcomes"].items():
+        if column not in _OUTCOMES:
+            raise UserError(
+                f"outcomes.{name}={column}: choose a log column among {', '.join(_OUTCOMES)}."
+            )
+    for name, parts in config["learners"].items():
+        Policy(name, parts["agent"]).make()
+        instantiated(parts["reward"], f"learners.{name}.reward")
+
+
+def _teach(
+    folder: RunFolder, trackers: Trackers, users: UserModel, config: Mapping[str, Any]
+) -> dict[str, list[dict[str, float]]]:
+    """Let every learner learn on simulated customers; return the learning curves."""
+    from copygym.envs.delivery import DeliveryVectorEnv
+
+    curves = {}
+    for name, parts in config["learners"].items():
+        env = DeliveryVectorEnv(
+            int(config["env"]["num_envs"]),
+            users=users,
+            horizon=int(config["env"]["horizon"]),
+            reward=instantiated(parts["reward"], f"learners.{name}.reward"),
+        )
+        seed = derived_seed(config["seed"], "learn", name)
+        policy = Policy(name, parts["agent"])
+        steps = int(parts.get("steps") or config["learn"]["steps"])
+        curves[name] = learn(policy, env, steps, seed, folder, trackers)
+        env.close()
+    return curves
+
+
+def _off_policy(
+    config: Mapping[str, Any], folder: RunFolder, fitted: FittedUsers, test: pl.DataFrame
+) -> dict[str, Any]:
+    """Return off-policy estimates of all policies on the held-out customers."""
+    limit = config["evaluation"]["customers"]
+    if limit is not None:
+        test = test.sample(min(limit, test.height), seed=derived_seed(config["seed"], "customers"))
+    users = _customers(fitted, test)
+    catalogue = users.catalogue
+    actions = logged_actions(test, catalogue)
+    models = response_models(users)
+    log = ope.OffPolicyLog(
+        actions=actions,
+        propensities=test["propensity"].to_numpy(),
+        outcomes={n: test[c].to_numpy().astype(float) for n, c in config["outcomes"].items()},
+        models={name: models[column] for name, column in config["outcomes"].items()},
+    )
+    arms = fixed_arms(catalogue)
+    policies = {
+        name: np.eye(catalogue.n_actions)[np.full(len(test), a)] for name, a in arms.items()
+    }
+    learned = _learned(config, folder, users)
+    table = ope.evaluate_off_policy(
+        log,
+        {**policies, **learned},
+        tuple(arms),
+        int(config["evaluation"]["resamples"]),
+        derived_seed(config["seed"], "bootstrap"),
+    )
+    result = table.to_dict()
+    result["verdicts"] = verdicts(log, {**policies, **learned}, table.support, test, catalogue)
+    result["arms"] = list(arms)
+    result["customers"] = len(test)
+    result["shares"] = _shares(learned, users.profiles.segments, arms)
+    return result
+
+
+def verdicts(
+    log: ope.OffPolicyLog,
+    policies: Mapping[str, np.ndarray],
+    held: Mapping[str, ope.Support],
+    test: pl.DataFrame,
+    catalogue: Catalogue,
+) -> dict[str, dict[str, Any]]:
+    """Return by policy and outcome whether the log supports the value, and what to know of it.
+
+    Args:
+        log: N held-out decisions.
+        policies: name -> (N, A) float64 probabilities.
+        held: name -> the policy's weights.
+        test: the log's rows, for what was known before a choice.
+        catalogue: names the actions.
+    """
+    arms = [HOLD, *catalogue.creative_ids]
+    groups = {
+        name: test[name].cast(pl.String).fill_null("unknown").to_numpy()
+        for name in test.columns
+        if name.startswith(("user_", "context_")) and 1 < test[name].n_unique() <= 12
+    }
+    check = check_propensities(arms, log.actions, log.propensities, groups=groups)
+    found: dict[str, dict[str, Any]] = {}
+    for name, target_NA in policies.items():
+        weights = ope.importance_weights(log.actions, log.propensities, target_NA)
+        found[name] = {}
+        for outcome, rewards in log.outcomes.items():
+            events = ope.effective_events(ope.Terms(rewards, weights))
+            bad, weak = evidence(held[name], events, outcome)
+            bad = [*check.contradictions, *bad]
+            found[name][outcome] = {"verdict": verdict_of(bad, weak), "warnings": [*bad, *weak]}
+    return found
+
+
+def _customers(fitted: FittedUsers, test: pl.DataFrame) -> UserModel:
+    """Return simulated users whose row i is the customer of row i of ``test``."""
+    builder = fitted.profile_builder
+    duplicated = test["user_id"].is_duplicated()
+    if duplicated.any():
+        raise UserError(
+            f"off-policy log, column user_id: {test['user_id'].filter(duplicated)[0]!r} has more "
+            "than one row; this experiment needs one decision per customer."
+        )
+    return simulate(fitted, builder.cold_start(test))
+
+
+def logged_actions(test: pl.DataFrame, catalogue: Catalogue) -> np.ndarray:
+    """Return (N,) int64 actions of a log's rows."""
+    if catalogue.n_channels != 1:
+        raise UserError(
+            f"the log has {catalogue.n_channels} channels; this experiment compares creatives on "
+            "one channel."
+        )
+    place = {name: catalogue.action(k, 0) for k, name in enumerate(catalogue.creative_ids)}
+    place[HOLD] = 0
+    return np.array([place[name] for name in test["creative_id"]], dtype=np.int64)
+
+
+def response_models(users: UserModel) -> dict[str, np.ndarray]:
+    """Return each outcome's expectation under the fitted response, (U, A) float64 by column."""
+    click = 1.0 / (1.0 + np.exp(-users.click_logit[:, 0].astype(np.float64)))
+    with np.errstate(over="ignore"):
+        conversion = 1.0 / (1.0 + np.exp(-users.conversion_logit.astype(np.float64)))
+    return {"clicks": click, "revenue": click * conversion * users.expected_revenue}
+
+
+def fixed_arms(catalogue: Catalogue) -> dict[str, int]:
+    """Return the action of each policy that treats everybody alike."""
+    arms = {"nothing": 0}
+    arms.update({name: catalogue.action(k, 0) for k, name in enumerate(catalogue.creative_ids)})
+    return arms
+
+
+def _learned(
+    config: Mapping[str, Any], folder: RunFolder, users: UserModel
+) -> dict[str, np.ndarray]:
+    """Return the action probabilities (N, A) that each learner gives the customers."""
+    from copygym.agents.delivery.base import load_agent
+    from copygym.envs.delivery import DeliveryVectorEnv
+
+    env = DeliveryVectorEnv(len(users), users=users, horizon=int(config["env"]["horizon"]))
+    seed = derived_seed(config["seed"], "observe")
+    observation, info = env.reset(seed=seed, options={"user": np.arange(len(users))})
+    found = {}
+    for name in config["learners"]:
+        agent = load_agent(folder.file("agents", file_name(name)))
+        agent.bind(users)
+        state = env.state if agent.privileged else None
+        found[name] = agent.propensities(observation, info["action_mask"], state)
+    env.close()
+    return found
+
+
+def _shares(
+    learned: Mapping[str, np.ndarray], segments: np.ndarray, arms: Mapping[str, int]
+) -> dict[str, dict[str, Any]]:
+    """Return by learner and segment how often each arm is chosen."""
+    names, counts = np.unique(segments, return_counts=True)
+    largest = names[np.argsort(-counts, kind="stable")[:12]]
+    return {
+        policy: {
+            str(segment): {
+                "customers": int((segments == segment).sum()),
+                **{
+                    arm: float(probabilities[segments == segment, action].mean())
+                    for arm, action in arms.items()
+                },
+            }
+            for segment in largest
+        }
+        for policy, probabilities in learned.items()
+    }
+
+
+def _summary(
+    config: Mapping[str, Any],
+    name: str,
+    rows_seen: Mapping[str, Any],
+    learners: list[str],
+    judged: int,
+) -> str:
+    train = rows_seen["train"]["users"]
+    return (
+        f"On {train:,} customers of the randomised {name} log, responses were fitted and "
+        f"{len(learners)} policies learned whom to send which message, or none "
+        f"({int(config['learn']['steps']):,} simulated decisions each). They were judged "
+        f"off-policy on {judged:,} customers that nothing had seen, beside the policies that treat "
+        f"everybody alike. Estimator: {config['evaluation']['estimator'].upper()}; intervals "
+        "(95%) by bootstrap over customers."
+    )
+
+
+def main_table(result: Mapping[str, Any]) -> Table:
+    """Return expected outcomes per customer of every policy."""
+    estimator = result["estimator"]
+    rows = tuple(
+        (
+            name,
+            *(interval(result["values"][name][o][estimator]) for o in result["outcomes"]),
+            f"{result['support'][name]['ess']:,.0f}",
+            _verdict(result, name),
+        )
+        for name in _policies(result)
+    )
+    caption = (
+        f"Expected outcomes per customer by {estimator.upper()} on {result['customers']:,} "
+        "held-out customers, 95% intervals by bootstrap over customers."
+    )
+    columns = (
+        "policy",
+        *(f"{o} per customer" for o in result["outcomes"]),
+        "effective customers",
+        "log",
+    )
+    return Table(columns, rows, caption)
+
+
+def _verdict(result: Mapping[str, Any], policy: str) -> str:
+    """Return a policy's verdicts in a cell: one word where they are the same."""
+    found = result["verdicts"][policy]
+    verdicts = {outcome: found[outcome]["verdict"] for outcome in result["outcomes"]}
+    if len(set(verdicts.values())) == 1:
+        return str(next(iter(verdicts.values())))
+    return ", ".join(f"{outcome} {verdict}" for outcome, verdict in verdicts.items())
+
+
+def _warnings(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the log cannot tell, each sentence once with the policies that it is about."""
+    about: dict[str, list[str]] = {}
+    for name in _policies(result):
+        for entry in result["verdicts"][name].values():
+            for text in entry["warnings"]:
+                if name not in about.setdefault(text, []):
+                    about[text].append(name)
+    return tuple(f"{', '.join(names)}: {text}" for text, names in about.items())
+
+
+def _policies(result: Mapping[str, Any]) -> list[str]:
+    """Return the policies in the order of tables: fixed arms first."""
+    return [*result["arms"], *result["learners"]]
+
+
+def sections(result: Mapping[str, Any]) -> list[Section]:
+    """Return the report's sections."""
+    estimator, outcomes = result["estimator"], result["outcomes"]
+    panels = {
+        f"{outcome} per customer": {
+            name: result["values"][name][outcome][estimator] for name in _policies(result)
+        }
+        for outcome in outcomes
+    }
+    picture = interval_figure(
+        "policies", f"Value by {estimator.upper()} with 95% intervals.", panels
+    )
+    rows = tuple(
+        (
+            f"{learner} - {arm}",
+            *(
+                interval(result["differences"][f"{learner} - {arm}"][outcome][estimator])
+                for outcome in outcomes
+            ),
+        )
+        for learner in result["learners"]
+        for arm in result["arms"]
+    )
+    differences = Table(
+        ("difference", *(f"{o} per customer" for o in outcomes)),
+        rows,
+        "Paired: both policies are estimated on the same resampled customers.",
+    )
+    found = [
+        Section("Policies compared", (), (differences,), (picture,)),
+        _estimators(result),
+        _who_gets_what(result),
+    ]
+    for section in (learning_section(result), fidelity_section(result)):
+        if section is not None:
+            found.append(section)
+    return found
+
+
+def _estimators(result: Mapping[str, Any]) -> Section:
+    tables = []
+    for outcome in result["outcomes"]:
+        rows = tuple(
+            (name, *(interval(result["values"][name][outcome][e]) for e in ope.ESTIMATORS))
+            for name in _policies(result)
+        )
+        columns = ("policy", *(e.upper() for e in ope.ESTIMATORS))
+        tables.append(Table(columns, rows, f"{outcome.capitalize()} per customer by estimator."))
+    support = Table(
+        ("policy", "effective customers", "largest weight", "mean weight"),
+        tuple(
+            (
+                name,
+                f"{result['support'][name]['ess']:,.0f}",
+                number(result["support"][name]["max_weight"]),
+                f"{result['support'][name]['mean_weight']:.3f}",
+            )
+            for name in _policies(result)
+        ),
+        "How much of the log speaks for each policy; the mean weight should be near 1.",
+    )
+    warnings = _warnings(result)
+    text = (
+        "IPS and SNIPS weight the customers who happened to get what the policy would have sent; "
+        "DM asks the response model alone; DR corrects the model by the weighted residuals and is "
+        "unbiased where the propensities are right.",
+    )
+    return Section("Estimators", text, (*tables, support), points=warnings)
+
+
+def _who_gets_what(result: Mapping[str, Any]) -> Section:
+    arms = result["arms"]
+    tables = tuple(
+        Table(
+            ("segment", "customers", *(f"{arm} %" for arm in arms)),
+            tuple(
+                (
+                    segment,
+                    f"{entry['customers']:,}",
+                    *(f"{100 * entry[arm]:.0f}" for arm in arms),
+                )
+                for segment, entry in by_segment.items()
+            ),
+            f"Who gets what under {policy}.{segment_remark(result)}",
+        )
+        for policy, by_segment in ((name, result["shares"][name]) for name in result["learners"])
+    )
+    return Section("Who gets what", (), tables)

@@ -1,0 +1,1 @@
+"""How far simulated users are from real ones."""

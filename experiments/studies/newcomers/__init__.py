@@ -1,0 +1,1 @@
+"""New users, rare products, changing tastes."""

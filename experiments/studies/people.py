@@ -1,0 +1,152 @@
+"""The people of an experiment: a log's users in parts, simulated from a fit, or as they truly are.
+
+A fit on some of them is the proxy in which agents learn; others, whom it never saw, judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from copygym.core.errors import UserError
+from copygym.envs.simulator.population import aligned, simulate
+from copygym.experiments.runs.folder import Record, RunFolder
+from copygym.experiments.runs.seeds import derived_seed
+from copygym.experiments.studies.data import split_shares
+
+if TYPE_CHECKING:
+    from copygym.envs.logs.catalogue import Catalogue
+    from copygym.envs.logs.clicklog import ClickLog
+    from copygym.envs.people.model import UserModel
+    from copygym.envs.simulator.fitted import FittedUsers
+
+GOLD = "Judged in the synthetic world itself, whose response is known."
+FITTED = (
+    "Judged by simulated users fitted on people that neither the proxy nor the agents saw; no "
+    "experiment has confirmed it."
+)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who judges the policies.
+
+    Attributes:
+        users: simulated held-out people; observations are made with the proxy's profiles.
+        text: says how, for reports.
+    """
+
+    users: UserModel
+    text: str
+
+
+def split_users(log: ClickLog, config: Mapping[str, Any]) -> dict[str, ClickLog]:
+    """Return the parts of the log by user: train, test and, where there is no truth, judge."""
+    shares = split_shares(config)
+    if _has_truth(config):
+        # The world judges, so that nobody has to be kept for a second simulator.
+        shares["test"] += shares.pop("judge")
+    total = sum(shares.values())
+    fractions = {name: share / total for name, share in shares.items()}
+    return log.split_by_user(fractions, derived_seed(config["seed"], "split"))
+
+
+def _has_truth(config: Mapping[str, Any]) -> bool:
+    return bool(config["data"]["name"] == "storefront")
+
+
+def whole_catalogue(log: ClickLog, config: Mapping[str, Any]) -> Catalogue:
+    """Return what the whole log shows, so that fits on parts of it have the same actions."""
+    from copygym.envs.logs.from_log import catalogue_from_log
+
+    options = _fit_options(config)
+    return catalogue_from_log(log, costs=options.get("costs"), slots=options.get("slots"))
+
+
+def _fit_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `fit_users` in a config."""
+    options = {key: value for key, value in config["users"].items() if key != "_target_"}
+    if _has_truth(config) and options.get("costs") is None:
+        options["costs"] = _storefront_costs()
+    return options
+
+
+def fit(
+    folder: RunFolder,
+    name: str,
+    train: ClickLog,
+    test: ClickLog,
+    config: Mapping[str, Any],
+    catalogue: Catalogue | None = None,
+) -> FittedUsers:
+    """Return the simulator fitted on ``train`` and judged on ``test``, from its stage.
+
+    Args:
+        folder: of the run.
+        name: of the simulator, for its stage.
+        train: log of the people to fit.
+        test: log of the people who judge the fit.
+        config: its ``users`` part holds the options.
+        catalogue: of the whole log; None: what ``train`` and ``test`` show.
+    """
+    from tqdm import tqdm
+
+    from copygym.envs.simulator.fit import fit_users
+    from copygym.envs.simulator.fitted import FittedUsers
+
+    def compute() -> Record:
+        options = {**_fit_options(config), "seed": derived_seed(config["seed"], "fit", name)}
+        # A fit has no inner steps to show; the bar tells at least that it is at work.
+        with tqdm(total=1, desc=f"fit {name} users", unit="fit", disable=None) as bar:
+            try:
+                fitted = fit_users(train, holdout=test, catalogue=catalogue, **options)
+            except TypeError as error:
+                if "unexpected keyword argument" not in str(error):
+                    raise
+                raise UserError(f"users: {error}; check the config keys of users.") from error
+            with folder.new_folder("users", name) as draft:
+                fitted.save(draft)
+            bar.update()
+        return Record({"card": fitted.fidelity.to_dict()})
+
+    folder.stage(f"fit/{name}", compute)
+    return FittedUsers.load(folder.file("users", name))
+
+
+def _storefront_costs() -> dict[str, float]:
+    from copygym.envs.storefront.world import CHANNELS, COST_PER_SEND
+
+    return dict(zip(CHANNELS, COST_PER_SEND.tolist(), strict=True))
+
+
+def make_judge(
+    folder: RunFolder,
+    proxy: FittedUsers,
+    parts: Mapping[str, ClickLog],
+    config: Mapping[str, Any],
+) -> Judge:
+    """Return the held-out people as the truth, or a second fit, simulates them.
+
+    What agents observe of them are the proxy's profiles, made from their own past. Like the
+    profiles of the fit, they know the log up to its cut only.
+    """
+    profiles = proxy.profiles_of(parts["test"])
+    catalogue = proxy.users.catalogue
+    if _has_truth(config):
+        world = storefront_world(config)
+        return Judge(aligned(world.user_model(profiles=profiles), catalogue), GOLD)
+    second = fit(folder, "judge", parts["judge"], parts["test"], config, catalogue)
+    own = second.profiles_of(parts["test"], users=profiles.user_ids)
+    users = aligned(simulate(second, own), catalogue)
+    return Judge(replace(users, profiles=profiles), FITTED)
+
+
+def storefront_world(config: Mapping[str, Any]) -> Any:
+    """Return the world that wrote the storefront log of a config."""
+    from inspect import signature
+
+    from copygym.envs.datasets.storefront import make_world
+
+    known = signature(make_world).parameters
+    return make_world(**{key: value for key, value in config["data"].items() if key in known})

@@ -1,0 +1,400 @@
+"""Experiment E10: what does privacy cost?
+
+One click model learns from the same people centrally and federated, as it is and under
+differential privacy for whole people at several budgets, and from fewer people. Held-out people
+judge; an attacker tries to tell from a person's loss whether they were learned from. A seed is all
+of it anew: in storefront another world, elsewhere another split of the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import expit
+from tqdm import tqdm
+
+from copygym.core.errors import UserError
+from copygym.core.scores import auc_counts, expected_calibration_error, log_loss_counts, log_losses
+from copygym.envs.simulator.population import aligned
+from copygym.envs.simulator.response.design import Counts
+from copygym.envs.simulator.response.model import make_response
+from copygym.evaluation.over_seeds import estimates
+from copygym.experiments.runs.folder import Record, RunFolder
+from copygym.experiments.runs.seeds import derived_seed
+from copygym.experiments.studies.data import load_log, same_data, seen, split_shares
+from copygym.experiments.studies.learning import file_name
+from copygym.experiments.studies.people import storefront_world, whole_catalogue
+from copygym.experiments.studies.privacy.privacy_report import main_table, sections, summary
+from copygym.experiments.studies.seeds import check_seeds, origins, values_by_seed
+from copygym.experiments.tracking.base import Trackers
+from copygym.rewards.private.budget import epsilon_spent, largest_attack_auc, noise_for
+from copygym.rewards.private.data import PrivateData, UserRows, declared, private_data
+from copygym.rewards.private.training import ClickModel, PrivateOptions, train
+
+__all__ = ["main_table", "run", "sections"]
+
+#: From whom AUC is lost: learned centrally, nothing clipped, nothing noised.
+CENTRAL = "central"
+TRUTH = "the truth, everybody rested"
+USUAL = "logistic response model"
+BASE = "click rate alone"
+
+_ASSUMPTIONS = (
+    "intervals are over {count} {unit}, each with one seed of its split, its rounds and its noise; "
+    "they do not cover other settings of a learner than those of the config file, which says where "
+    "they were chosen; no budget covers that choice.",
+    "the budget protects a person's rows and profile in the weights of one released model. The "
+    "number of people, the sender's creatives, channels and slots, and the declared levels of "
+    "profiles count as public.",
+    "the numbers of this page are measured on the log without noise; no budget covers them.",
+    "the noise comes from a seeded generator, so that the run repeats: whoever knows the seed can "
+    "take it off again.",
+    "the attack is one threshold on a person's loss; a better one may find more, up to the bound.",
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to learn.
+
+    Attributes:
+        name: for tables.
+        options: of the training, noise included.
+        epsilon: of the budget; None for no privacy.
+        people: how many to learn from; None: all of the training part.
+    """
+
+    name: str
+    options: PrivateOptions
+    epsilon: float | None = None
+    people: int | None = None
+
+
+def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
+    """Run the whole experiment; return the result (JSON types).
+
+    Config keys: ``seeds``, ``split``, ``features`` (of `private_data`), ``training`` (of
+    `PrivateOptions`, and ``start_rate``), ``central`` and ``federated`` (what they have beyond
+    it), ``privacy`` (``epsilons``, ``delta``, ``accountant``), ``few`` (``people``, ``epsilon``),
+    ``evaluation`` (``resamples``, ``every``: rounds between two points of a curve).
+    """
+    check(config)
+    noise = folder.stage("noise", lambda: Record(_noise(config))).values
+    chosen = settings(config, noise)
+    found = values_by_seed(config, folder, trackers, partial(_one_seed, chosen), unit="seed")
+    in_world = config["data"]["name"] == "storefront"
+    unit = "worlds" if in_world else "splits of one log"
+    resamples = int(config["evaluation"]["resamples"])
+    boot = derived_seed(config["seed"], "bootstrap")
+    runs = [seed["values"] for seed in found]
+    delta = float(config["privacy"]["delta"])
+    result: dict[str, Any] = {
+        "title": f"What does privacy cost? {len(found)} {unit}, {config['data']['name']}",
+        "synthetic": in_world,
+        "unit": unit,
+        "settings": {s.name: _described(s, noise, delta) for s in chosen},
+        "references": [name for name in runs[0] if name not in {s.name for s in chosen}],
+        "delta": delta,
+        "accountant": str(config["privacy"]["accountant"]),
+        "people": int(np.mean([seed["people"]["train"] for seed in found])),
+        "judges": int(np.mean([seed["people"]["test"] for seed in found])),
+        "parameters": found[0]["parameters"],
+        "sample_rate": float(config["training"]["sample_rate"]),
+        "estimates": estimates(runs, resamples, boot),
+        "curves": estimates([seed["curves"] for seed in found], resamples, boot),
+        "seeds": {str(seed): run for seed, run in zip(config["seeds"], runs, strict=True)},
+        **origins(
+            config["seeds"],
+            found,
+            _ASSUMPTIONS[0].format(count=len(found), unit=unit),
+            *_ASSUMPTIONS[1:],
+            unit="world" if in_world else "split",
+        ),
+    }
+    if not in_world:
+        # Every seed splits the same log.
+        result["data"] = {config["data"]["name"]: found[0]["data"]}
+    for name, curve in result["curves"].items():
+        for done, entry in curve.items():
+            trackers.log("rounds", {f"{name}/auc": entry["value"]}, int(done))
+    result["summary"] = summary(result)
+    result["summary_numbers"] = {
+        f"{name}/{key}": entry["value"]
+        for name, metrics in result["estimates"].items()
+        for key, entry in metrics.items()
+        if entry["value"] is not None
+    }
+    return result
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a mistake in the config that would else be found after minutes."""
+    check_seeds(config)
+    privacy = config["privacy"]
+    if config["few"]["people"] and config["few"]["epsilon"] not in privacy["epsilons"]:
+        raise UserError(
+            f"few.epsilon={config['few']['epsilon']} is not among privacy.epsilons="
+            f"{privacy['epsilons']}: choose one of them."
+        )
+    settings(config, {str(e): {"noise": 1.0} for e in privacy["epsilons"]})
+    ClickModel(1, 1, start_rate=config["training"]["start_rate"])
+    declared(config["features"]["people"])
+
+
+def _noise(config: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return epsilon -> ``noise`` in clips and the epsilon that it ``spent``."""
+    privacy, training = config["privacy"], config["training"]
+    rounds = float(training["sample_rate"]), int(training["rounds"]), str(privacy["accountant"])
+    delta, found = float(privacy["delta"]), {}
+    for epsilon in tqdm(privacy["epsilons"], desc="noise", unit="budget", disable=None):
+        noise = noise_for(float(epsilon), delta, *rounds)
+        found[str(epsilon)] = {"noise": noise, "spent": epsilon_spent(noise, delta, *rounds)}
+    return found
+
+
+def settings(
+    config: Mapping[str, Any], noise: Mapping[str, Mapping[str, float]]
+) -> tuple[Setting, ...]:
+    """Return every way to learn, in the order of tables.
+
+    Args:
+        config: of the run.
+        noise: epsilon -> ``noise`` in clips.
+    """
+    training = {key: value for key, value in config["training"].items() if key != "start_rate"}
+    central = PrivateOptions(**training, **config["central"])
+    federated = PrivateOptions(**training, **config["federated"])
+    found = [
+        Setting(CENTRAL, replace(central, clip=None)),
+        Setting("central, clipped", central),
+        Setting("federated", replace(federated, clip=None)),
+        Setting(
+            "federated, equal passes",
+            replace(federated, clip=None, rounds=max(1, federated.rounds // federated.local_steps)),
+        ),
+    ]
+    for kind, options in ((CENTRAL, central), ("federated", federated)):
+        found += [
+            Setting(f"{kind}, epsilon {e:g}", replace(options, noise=noise[str(e)]["noise"]), e)
+            for e in config["privacy"]["epsilons"]
+        ]
+    epsilon = config["few"]["epsilon"]
+    for people in config["few"]["people"]:
+        private = replace(central, noise=noise[str(epsilon)]["noise"])
+        found += [
+            Setting(f"central, {people:,} people", replace(central, clip=None), None, people),
+            Setting(f"central, {people:,} people, epsilon {epsilon:g}", private, epsilon, people),
+        ]
+    return tuple(found)
+
+
+def _described(
+    setting: Setting, noise: Mapping[str, Mapping[str, float]], delta: float
+) -> dict[str, Any]:
+    options = setting.options
+    return {
+        "epsilon": setting.epsilon,
+        "spent": None if setting.epsilon is None else noise[str(setting.epsilon)]["spent"],
+        "noise": options.noise,
+        "clip": options.clip,
+        "local_steps": options.local_steps,
+        "rounds": options.rounds,
+        "people": setting.people,
+        "attack_bound": largest_attack_auc(setting.epsilon, delta),
+    }
+
+
+# ------------------------------------------------------------------ one seed
+
+
+def _one_seed(
+    chosen: tuple[Setting, ...], config: dict[str, Any], folder: RunFolder, trackers: Trackers
+) -> dict[str, Any]:
+    """Return one seed's values by setting and reference."""
+    log = load_log(config["data"])
+    about = same_data(folder, log)
+    shares = split_shares(config)
+    learn = shares["train"] / sum(shares.values())
+    parts = log.split_by_user(
+        {"train": learn, "test": 1.0 - learn}, derived_seed(config["seed"], "split")
+    )
+    data = private_data(
+        parts["train"], parts["test"], whole_catalogue(log, config), **config["features"]
+    )
+    _check_delta(float(config["privacy"]["delta"]), len(data.train))
+    truth = _truth(data, config) if config["data"]["name"] == "storefront" else None
+    values, curves = _references(data, truth), {}
+    for setting in tqdm(chosen, desc="learn", unit="setting", disable=None):
+        if setting.people is not None and setting.people > len(data.train):
+            raise UserError(
+                f"few.people: {setting.people} is more than the {len(data.train)} people of the "
+                "training part; give fewer."
+            )
+        stage = f"settings/{file_name(setting.name)}"
+        record = folder.stage(stage, partial(_learned, setting, data, truth, config)).values
+        values[setting.name] = record["values"]
+        if record["curve"]:
+            curves[setting.name] = record["curve"]
+    for entry in values.values():
+        entry["auc_lost"] = values[CENTRAL]["auc"] - entry["auc"]
+    return {
+        "values": values,
+        "curves": curves,
+        "people": {"train": len(data.train), "test": len(data.test)},
+        "parameters": (1 + data.train.cells_ME.shape[1]) * (1 + data.train.people_UP.shape[1]),
+        "data": about,
+        "rows_seen": {name: seen(part.sends()) for name, part in parts.items()},
+        "notes": list(log.notes),
+        "assumptions": [],
+    }
+
+
+def _check_delta(delta: float, people: int) -> None:
+    if delta * people >= 1:
+        raise UserError(
+            f"privacy.delta={delta} of {people} people allows to leak somebody whole; give one "
+            f"below {1 / people:.2g}."
+        )
+
+
+def _learned(
+    setting: Setting, data: PrivateData, truth: np.ndarray | None, config: Mapping[str, Any]
+) -> Record:
+    """Return a setting's values, and its AUC by round where it is neither private nor of few."""
+    rows = data.train
+    if setting.people is not None:
+        rng = np.random.default_rng(derived_seed(config["seed"], "few"))
+        some = rng.permutation(len(rows))[: setting.people]
+        rows = rows.take(torch.from_numpy(np.sort(some)))
+    start = float(config["training"]["start_rate"])
+    model = ClickModel(rows.cells_ME.shape[1], rows.people_UP.shape[1], start_rate=start)
+    every, curve = int(config["evaluation"]["every"]), {}
+
+    def on_round(done: int) -> None:
+        if done % every == 0:
+            curve[str(done)] = _auc(model.logits(data.test), data.test)
+
+    # The same people take part in the same rounds in every setting.
+    train(
+        model,
+        rows,
+        setting.options,
+        seed=derived_seed(config["seed"], "learn"),
+        on_round=on_round if setting.name in (CENTRAL, "federated") else None,
+    )
+    return Record({"values": judged(model.logits, rows, data.test, truth), "curve": curve})
+
+
+def judged(
+    logits: Callable[[UserRows], np.ndarray],
+    members: UserRows,
+    others: UserRows,
+    truth: np.ndarray | None = None,
+) -> dict[str, float]:
+    """Return what a model is worth to people whom it has not seen, and what it tells of the others.
+
+    Args:
+        logits: of the rows of some people, (U, T).
+        members: whom it was learned from.
+        others: whom it was not.
+        truth: (N,) true logits of the others' rows, in the order of `UserRows.flat`.
+    """
+    rows_UT = {"members": logits(members), "others": logits(others)}
+    _, _, n_N, k_N = others.flat()
+    shown = others.impressions_UT.numpy() > 0
+    logit_N = rows_UT["others"][shown]
+    p_N = np.clip(expit(logit_N), 1e-9, 1 - 1e-9)
+    values = {
+        "auc": auc_counts(logit_N, n_N, k_N),
+        "log_loss": log_loss_counts(p_N, n_N, k_N),
+        "ece": expected_calibration_error(p_N, n_N, k_N),
+        "attack_auc": attack_auc(
+            user_losses(rows_UT["members"], members), user_losses(rows_UT["others"], others)
+        ),
+    }
+    if truth is not None:
+        # A model that says the same of everybody agrees with nothing.
+        flat = np.ptp(logit_N) < 1e-9
+        values["truth_correlation"] = 0.0 if flat else float(np.corrcoef(logit_N, truth)[0, 1])
+    return values
+
+
+def _auc(logit_UT: np.ndarray, rows: UserRows) -> float:
+    _, _, n_N, k_N = rows.flat()
+    return auc_counts(logit_UT[rows.impressions_UT.numpy() > 0], n_N, k_N)
+
+
+def user_losses(logit_UT: np.ndarray, rows: UserRows) -> np.ndarray:
+    """Return (U,) float64: each person's mean log loss per impression, in nats."""
+    user_N, _, n_N, k_N = rows.flat()
+    p_N = np.clip(expit(logit_UT[rows.impressions_UT.numpy() > 0]), 1e-9, 1 - 1e-9)
+    return np.bincount(user_N, log_losses(p_N, n_N, k_N)) / np.bincount(user_N, n_N)
+
+
+def attack_auc(members: np.ndarray, others: np.ndarray) -> float:
+    """Return the chance that a person learned from has a lower loss than one who was not.
+
+    The threshold attack of Yeom et al. 2018 (arXiv 1709.01604) at all thresholds: 0.5 is a guess.
+
+    Args:
+        members: (M,) mean losses of people learned from.
+        others: (K,) mean losses of others.
+    """
+    losses = np.concatenate([members, others])
+    return auc_counts(-losses, np.ones(len(losses)), np.arange(len(losses)) < len(members))
+
+
+# ------------------------------------------------------------------ references
+
+
+def _references(data: PrivateData, truth: np.ndarray | None) -> dict[str, dict[str, float]]:
+    """Return the values of what stands beside the settings."""
+    _, _, n_N, k_N = data.train.flat()
+    rate = (k_N.sum() + 0.5) / (n_N.sum() + 1.0)
+
+    def base(rows: UserRows) -> np.ndarray:
+        return np.full(rows.cell_UT.shape, np.log(rate / (1 - rate)))
+
+    found = {
+        BASE: judged(base, data.train, data.test, truth),
+        USUAL: judged(usual(data), data.train, data.test, truth),
+    }
+    if truth is not None:
+        true_UT = np.zeros(data.test.cell_UT.shape)
+        true_UT[data.test.impressions_UT.numpy() > 0] = truth
+        # It was learned from nobody, so that there is nothing to attack.
+        found[TRUTH] = judged(lambda _: true_UT, data.test, data.test, truth)
+        found[TRUTH]["attack_auc"] = float("nan")
+    return found
+
+
+def usual(data: PrivateData) -> Callable[[UserRows], np.ndarray]:
+    """Return the logits of the response model of simulated users, fitted as always.
+
+    It has the same features, crosses them by block and chooses its penalties by the evidence.
+    """
+    user, cell, n_N, k_N = data.train.flat()
+    order = np.lexsort((user, cell))
+    columns = (user.astype(np.int32), cell.astype(np.int32), n_N, k_N)
+    counts = Counts(data.train.people_UP.numpy(), *(column[order] for column in columns))
+    model = make_response("logistic").fit(counts, data.cells, data.sizes)
+
+    def logits(rows: UserRows) -> np.ndarray:
+        table_UM = model.table(rows.people_UP.numpy(), data.cells)
+        return np.asarray(np.take_along_axis(table_UM, rows.cell_UT.numpy(), axis=1), np.float64)
+
+    return logits
+
+
+def _truth(data: PrivateData, config: Mapping[str, Any]) -> np.ndarray:
+    """Return (N,) true logits of the held-out rows, without the fatigue that nobody can see."""
+    world = storefront_world(config)
+    users = world.user_model(users=world.rows_of(data.test.ids))
+    table = aligned(users, data.catalogue).click_logit
+    user, cell, _, _ = data.test.flat()
+    return table.reshape(len(table), -1)[user, cell].astype(np.float64)

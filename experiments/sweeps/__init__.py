@@ -1,0 +1,1 @@
+"""Sweeps: jobs, how they are launched, search."""

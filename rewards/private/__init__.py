@@ -1,0 +1,1 @@
+"""Click models that tell of no person: budgets, data and training with differential privacy."""

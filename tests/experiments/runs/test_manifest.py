@@ -1,0 +1,78 @@
+import subprocess
+
+import pytest
+
+from copygym.experiments.runs import manifest
+from copygym.experiments.runs.folder import RunFolder
+from copygym.experiments.runs.manifest import machine, packages, public_text
+
+
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        ("copygym run data.path=/home/ann/logs/a.csv seed=0", "copygym run data.path=a.csv seed=0"),
+        ("~/logs/a.csv", "a.csv"),
+        ("out='/tmp/my run'", "out='my run'"),
+        ("[/a/b,/c/d]", "[b,d]"),
+        ("outputs/quickstart/2026", "outputs/quickstart/2026"),
+        ("https://api.example.org/a/b", "https://api.example.org/a/b"),
+        ("C:\\Users\\ann\\a.csv", "a.csv"),
+        (
+            "copygym.experiments.studies.delivery.delivery",
+            "copygym.experiments.studies.delivery.delivery",
+        ),
+    ],
+)
+def test_paths_say_nothing_of_the_machine(text, public):
+    assert public_text(text) == public
+
+
+def test_versions_and_machine_are_there():
+    assert packages()["numpy"][0].isdigit()
+    assert packages()["python"].startswith("3.")
+    assert machine()["cores"] >= 1
+    assert set(machine()) >= {"system", "processor", "memory_gib", "threads"}
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A clean checkout whose manifest code takes for its own."""
+
+    def git(*arguments):
+        own = ["-c", "user.name=n", "-c", "user.email=e"]
+        subprocess.run(["git", "-C", tmp_path, *own, *arguments], check=True, capture_output=True)
+
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "docs" / "results" / "E1").mkdir(parents=True)
+    for name in ("pyproject.toml", "experiments/a.py", "docs/results/E1/table.md", "docs/page.md"):
+        (tmp_path / name).write_text("old\n")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "all")
+    monkeypatch.setattr(manifest, "__file__", str(tmp_path / "experiments" / "manifest.py"))
+    return tmp_path
+
+
+def code_of(checkout, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return manifest._code(RunFolder(folder, folder, {}, finished=False)), folder
+
+
+def test_published_results_do_not_make_a_checkout_dirty(checkout, tmp_path_factory):
+    (checkout / "docs/results/E1/table.md").write_text("new\n")
+    (checkout / "docs/results/E2").mkdir()
+    (checkout / "docs/results/E2/table.md").write_text("new\n")
+    code, folder = code_of(checkout, tmp_path_factory)
+    assert code["dirty"] is False
+    assert not (folder / "code.diff").exists()
+
+
+@pytest.mark.parametrize("name", ["experiments/a.py", "experiments/b.py", "docs/page.md"])
+def test_any_other_change_does(checkout, tmp_path_factory, name):
+    (checkout / "docs/results/E1/table.md").write_text("new\n")
+    (checkout / name).write_text("new\n")
+    code, folder = code_of(checkout, tmp_path_factory)
+    assert code["dirty"] is True
+    diff = (folder / "code.diff").read_text()
+    assert "table.md" not in diff
+    assert (name in diff) or code["untracked"] == [name]

@@ -1,0 +1,194 @@
+"""The experiment on headline bandits (E7), on a made archive where one word gets the clicks."""
+
+import json
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+from hydra import compose, initialize_config_module
+
+from copygym.core.errors import UserError
+from copygym.experiments import app
+from copygym.experiments.studies.headlines import bandits as headlines
+from copygym.experiments.studies.headlines import bandits_report as headline_report
+from copygym.rewards.ctr.data import CopyCounts, overlap
+from copygym.rewards.ctr.model import load_ctr_model
+
+NAMES = {"group": "g", "job_type": "j", "name": "n"}
+
+
+def table(tests=160, clicks=None, arms=3):
+    """Return an archive's rows; ``clicks`` overrides what was drawn."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for test in range(1, tests + 1):
+        for word, rate in (("secret", 0.03), ("plain", 0.02), ("report", 0.01))[:arms]:
+            drawn = int(rng.binomial(3000, rate)) if clicks is None else clicks
+            rows.append((test, f"the {word} of story {test}", 3000, drawn))
+    return pl.DataFrame(rows, schema=["test_id", "headline", "impressions", "clicks"], orient="row")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    path = tmp_path_factory.mktemp("archive") / "content_experiments.csv"
+    table().write_csv(path)
+    return path
+
+
+def config(archive, out, *overrides):
+    app.register_resolvers()
+    with initialize_config_module("copygym.conf", version_base="1.3"):
+        return app.resolved(
+            compose(
+                "config",
+                overrides=[
+                    "experiment=e7", "tiny=true", "tests=null", "tracker=disabled",
+                    "reward_model=tfidf", f"data.path={archive}", f"out={out}", *overrides,
+                ],
+            )
+        )  # fmt: skip
+
+
+def execute(archive, folder, *overrides):
+    app.execute(config(archive, folder, *overrides), folder, ["run"], NAMES)
+    return json.loads((folder / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(archive, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("e7") / "run"
+    execute(archive, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(finished):
+    return json.loads((finished / "result.json").read_text())
+
+
+def test_a_prediction_from_other_tests_speeds_up_these(result):
+    assert sum(part["tests"] for part in result["rows_seen"].values()) == 160
+    assert result["tests"] == result["rows_seen"]["replay"]["tests"]
+    for truth in headlines.RATES:
+        early = {name: entry["10"]["lift"] for name, entry in result["truth"][truth].items()}
+        assert early["lola"]["low"] > 0.05
+        assert early["prediction"]["low"] > 0.05
+        assert early["best_fixed"]["value"] >= early["lola"]["value"]
+        assert early["ucb"] == {"value": 0, "low": 0, "high": 0}
+    assert result["prediction"]["best_of_k"]["value"] > 0.9
+
+
+def test_uniform_gets_the_mean_click_rates(result):
+    for truth in headlines.RATES:
+        entry = result["truth"][truth]["uniform"]
+        # Three headlines of 1, 2 and 3%.
+        assert entry["10"] != entry["50"]  # the lift is over a ucb that learns
+        assert entry["10"]["clicks"] == entry["50"]["clicks"]
+        assert entry["10"]["clicks"]["value"] == pytest.approx(0.06, rel=0.05)
+
+
+def test_tuned_policies_take_the_best_n_aux_at_each_horizon(result):
+    for by_name in result["tuned"].values():
+        assert set(by_name) == {"lola_tuned", "prior_thompson_tuned"}
+        for entry in by_name.values():
+            best = np.argmax(entry["clicks"], axis=0)
+            assert entry["chosen"] == [entry["n_aux"][v] for v in best]
+            assert entry["tests"] == result["rows_seen"]["tune"]["tests"]
+
+
+def test_a_tuned_policy_is_the_plain_one_with_its_n_aux(archive, tmp_path):
+    found = execute(archive, tmp_path / "run", "replay.tuning=[1000]", "replay.n_aux=1000")
+    for by_name in found["truth"].values():
+        assert by_name["lola_tuned"] == by_name["lola"]
+
+
+def test_parts_share_no_headline_and_cover_all(archive, finished):
+    parts = headlines.split_parts(
+        CopyCounts.from_log(headlines.load_log({"name": "upworthy", "path": str(archive)})),
+        config(archive, "x"),
+    )
+    assert list(parts) == list(headlines.PARTS)
+    for name, part in parts.items():
+        for other, rest in parts.items():
+            assert name == other or overlap(part, rest) == 0
+    # The model is where `copygym score` looks for it, and knows the word.
+    high, low = load_ctr_model(finished).probability(["the secret of it", "the report of it"])
+    assert high > low
+
+
+def test_both_truths_have_a_table_and_a_figure(result):
+    found = headline_report.main_table(result)
+    assert [row[1] for row in found.rows] == ["observed"] * 12 + ["shrunken"] * 12
+    assert "shrunken: observed rates shrunk to their test's mean" in found.caption
+    parts = headline_report.sections(result)
+    assert [part.heading for part in parts] == [
+        "Truth: observed", "Truth: shrunken", "Beside the paper", "The prediction",
+        "How n_aux was chosen", "Policies and priors",
+    ]  # fmt: skip
+    assert [len(part.pictures) for part in parts[:2]] == [1, 1]
+    everything = [cell for p in parts for t in p.tables for row in t.rows for cell in row]
+    assert not any("nan" in cell for cell in everything)
+
+
+def test_the_papers_figures_stand_beside_ours(result):
+    rows = {row[0]: row[1:] for row in headline_report.sections(result)[2].tables[0].rows}
+    # 50 impressions per headline is the only horizon that both have.
+    assert rows["thompson, paper"] == (f"{100 * (0.0488 / 0.0497 - 1):.1f}",)
+    assert rows["lola, paper"] == ("7.0",)
+
+
+def test_a_run_at_other_horizons_says_that_it_has_none_of_the_papers(archive, tmp_path):
+    found = execute(archive, tmp_path / "run", "replay.horizons=[10,20]")
+    section = headline_report.sections(found)[2]
+    assert not section.tables
+    assert section.text[0].endswith("none is in this run.")
+
+
+def test_the_order_of_the_policies_is_compared(result):
+    section = headline_report.sections(result)[2]
+    assert re.search(r"is the paper's at [01] of 1 horizons", section.text[1])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["replay.horizons=[0,50]"], "replay.horizons=[0, 50]: give a list of whole numbers of 1"),
+        (["replay.policies=[ucb,ucb2]"], "unknown replay.policies entry 'ucb2': choose one of"),
+        (["replay.policies=[uniform,lola]"], "replay.policies lacks ucb, with which the others"),
+        (["replay.z=-1"], "replay.z=-1: give a number of 0 or more."),
+        (["~parts.tune"], "parts lacks tune; give each of train, validation, tune, replay a share"),
+        (["+parts.rest=0.1"], "unknown part of parts 'rest': choose one of"),
+    ],
+)
+def test_mistakes_in_the_config_are_told_in_a_sentence(archive, tmp_path, overrides, sentence):
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        execute(archive, tmp_path / "run", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (table(20, clicks=0), "the log has no test with two arms and a click"),
+        (table(20, arms=1), "no test has two different texts"),
+    ],
+    ids=["no click", "one-arm tests"],
+)
+def test_a_log_without_a_choice_is_refused(tmp_path, rows, sentence):
+    rows.write_csv(tmp_path / "content_experiments.csv")
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        execute(tmp_path / "content_experiments.csv", tmp_path / "run")
+
+
+def test_a_log_without_tests_is_refused(tmp_path):
+    rows = table(20).select(pl.col("headline").alias("text"), "impressions", "clicks")
+    rows.write_csv(tmp_path / "log.csv")
+    with pytest.raises(UserError, match=r"log\.csv.*test_id"):
+        execute(tmp_path / "log.csv", tmp_path / "run", "dataset=table")
+
+
+def test_without_tuned_policies_nothing_is_tuned(archive, tmp_path):
+    found = execute(archive, tmp_path / "run", "replay.policies=[uniform,ucb,lola]")
+    assert found["tuned"] == {"observed": {}, "shrunken": {}}
+    headings = [section.heading for section in headline_report.sections(found)]
+    assert "How n_aux was chosen" not in headings

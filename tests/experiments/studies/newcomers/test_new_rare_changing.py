@@ -1,0 +1,295 @@
+"""E11: what is revealed and what is not, groups by popularity, updates, and its mistakes."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from copygym.core.errors import UserError
+from copygym.envs.logs.clicklog import ClickLog
+from copygym.envs.profiles.builder import ProfileBuilder
+from copygym.experiments.runs.seeds import derived_seed
+from copygym.experiments.studies.newcomers import cold_start, drift, new_rare_changing
+from copygym.experiments.studies.newcomers.cold_start import after, revealed, value
+from copygym.experiments.studies.newcomers.drift import Fits, Updated, between, edges
+from copygym.experiments.studies.newcomers.known_log import (
+    demographics,
+    known_log,
+    scores,
+    sends_of,
+)
+from copygym.experiments.studies.newcomers.long_tail import deciles, group_scores
+from copygym.experiments.studies.newcomers.new_rare_changing import differences
+
+STILL = {"drift_step": 0.0, "drift_click": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("COPYGYM_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+
+
+@pytest.fixture(scope="module")
+def known():
+    return known_log(3, {"n_users": 120, "n_slots": 40, "dynamics": STILL})
+
+
+@pytest.fixture(scope="module")
+def sends(known):
+    return sends_of(known, known.log, known.world.catalogue, 0.8)
+
+
+@pytest.fixture
+def config(composed):
+    return lambda *more: composed("experiment=e11", "tiny=true", "tracker=disabled", *more)
+
+
+def flipped(log, condition):
+    """Return the log with clicks and no clicks swapped where ``condition`` holds."""
+    sent = pl.col("creative_id") != "hold"
+    swapped = pl.when(condition & sent).then(1 - pl.col("clicks")).otherwise(pl.col("clicks"))
+    return log.with_frame(log.frame.with_columns(clicks=swapped))
+
+
+# ------------------------------------------------------------------ the truth
+
+
+def test_each_send_has_its_own_truth(known, sends):
+    users = known.world.user_model(users=known.world.rows_of(sends.ids))
+    d = known.world.dynamics
+    logit = users.click_logit[sends.user, sends.slot, sends.action]
+    logit = logit - d.fatigue_click * sends.fatigue
+    logit = logit - d.repetition_click * np.log1p(sends.repetitions)
+    np.testing.assert_allclose(sends.truth, 1 / (1 + np.exp(-logit)), atol=2e-5)
+
+
+def test_the_truth_has_no_excess_and_everything_else_has(sends):
+    own = scores(sends.truth, sends)
+    assert own["excess"] == pytest.approx(0, abs=1e-9)
+    assert own["calibration"] == pytest.approx(1)
+    assert scores(np.full(len(sends), sends.truth.mean()), sends)["excess"] > 5
+    # One send with a true chance of 1/2 that is given 1/4: KL = -log(2 sqrt(1/4 * 3/4)).
+    one = replace(sends.take(np.arange(len(sends)) == 0), truth=np.array([0.5]))
+    expected = -1000 * np.log(2 * np.sqrt(0.25 * 0.75))
+    assert scores(np.array([0.25]), one)["excess"] == pytest.approx(expected)
+
+
+# ------------------------------------------------------------------ new users
+
+
+def test_the_first_sends_are_revealed_and_no_other(known, sends):
+    for n in (0, 1, 3):
+        shown = revealed(known.log, n).collect()
+        counts = shown.group_by("user_id").len()["len"]
+        assert shown.height == np.minimum(np.bincount(sends.user), n).sum()
+        assert n == 0 or counts.max() == n
+    first = revealed(known.log, 1).collect().sort("user_id")
+    every = known.log.sends().collect().sort("user_id", "timestamp")
+    assert first["timestamp"].equals(
+        every.group_by("user_id", maintain_order=True).first()["timestamp"]
+    )
+
+
+def test_what_is_hidden_changes_no_profile(known):
+    builder = ProfileBuilder(rfm=False).fit(known.log)
+    people = demographics(known.log)
+    rank = pl.col("timestamp").rank("ordinal").over("user_id")
+    own = builder.transform(revealed(known.log, 4), users=people).features
+    order = known.log.sends().frame.with_columns(r=rank).filter(pl.col("r") > 4)
+    hidden = order.select("user_id", "timestamp", hidden=pl.lit(True))
+    joined = known.log.frame.join(hidden, on=["user_id", "timestamp"], how="left")
+    late = flipped(known.log.with_frame(joined), pl.col("hidden").fill_null(False))
+    late = late.with_frame(late.frame.drop("hidden"))
+    np.testing.assert_array_equal(own, builder.transform(revealed(late, 4), users=people).features)
+    # The same change is seen as soon as it is revealed.
+    assert (own != builder.transform(revealed(late, 6), users=people).features).any()
+
+
+def test_what_is_hidden_changes_no_prediction(config, monkeypatch):
+    settings = config("cold_start.data.n_users=150", "cold_start.reveal=[0,2]")
+    settings["cold_start"]["profiles"] = {"shrunk": {"rfm": False}}
+
+    def found(make):
+        monkeypatch.setattr(cold_start, "known_log", make)
+        values = cold_start.measure({**settings, "seed": 3}, None)["profiles"]
+        # Neither is of the clicks themselves: the truth judges both.
+        return {name: (v.get("excess"), v["value"]) for name, v in values.items()}
+
+    def swapped(seed, options):
+        """The same people and truth, but other clicks of judged people after their second send."""
+        whole = known_log(seed, options)
+        split = {"train": 0.8, "test": 0.2}
+        judged = whole.log.split_by_user(split, derived_seed(seed, "split"))["test"]
+        shown = revealed(judged, 2).frame.select("user_id", "timestamp", shown=pl.lit(True))
+        ids = judged.frame.select("user_id").unique().with_columns(judged=pl.lit(True))
+        frame = whole.log.frame.join(shown, on=["user_id", "timestamp"], how="left")
+        frame = frame.join(ids, on="user_id", how="left")
+        hidden = pl.col("judged").fill_null(False) & pl.col("shown").is_null()
+        other = flipped(whole.log.with_frame(frame), hidden)
+        assert other.collect()["clicks"].sum() > 2 * whole.log.collect()["clicks"].sum()
+        return replace(whole, log=other.with_frame(other.frame.drop("shown", "judged")))
+
+    assert found(known_log) == found(swapped)
+
+
+def test_nothing_revealed_is_the_profile_of_demographics(known):
+    builder = ProfileBuilder(rfm=False).fit(known.log)
+    people = demographics(known.log)
+    np.testing.assert_array_equal(
+        builder.transform(revealed(known.log, 0), users=people).features,
+        builder.cold_start(people).features,
+    )
+
+
+def test_all_numbers_revealed_are_judged_by_the_same_sends(sends):
+    rest = after(sends, 5)
+    assert (rest.order >= 5).all()
+    assert len(rest) == np.maximum(np.bincount(sends.user) - 5, 0).sum()
+    with pytest.raises(UserError, match="reveal fewer"):
+        after(sends, 1000)
+
+
+@pytest.mark.parametrize("column", ["user_id", "timestamp"])
+def test_a_log_that_says_not_who_or_when_reveals_nothing(known, column):
+    log = known.log.with_frame(known.log.frame.drop(column))
+    with pytest.raises(UserError, match=column):
+        revealed(log, 1)
+
+
+def test_the_value_is_that_of_what_is_believed_best():
+    gold = np.array([[[0.0, 0.1, 0.3]], [[0.0, 0.2, 0.4]]])
+    believed = np.array([[[0.9, 0.5, 0.1]], [[0.9, 0.1, 0.2]]])
+    assert value(gold, gold) == pytest.approx(35)
+    assert value(believed, gold) == pytest.approx(25)
+
+
+# ------------------------------------------------------------------ rare products
+
+
+def test_groups_part_the_creatives_evenly_by_how_often_they_were_sent():
+    sent = np.array([5, 100, 7, 7, 0, 60, 3, 1, 50, 2])
+    group = deciles(sent, 5)
+    assert np.bincount(group).tolist() == [2] * 5
+    assert group[1] == group[5] == 0
+    assert group[4] == group[7] == 4
+    for g in range(4):
+        assert sent[group == g].min() >= sent[group == g + 1].max()
+    assert np.bincount(deciles(np.arange(23), 10)).min() == 2
+    with pytest.raises(UserError, match="9 creatives make no 10 groups"):
+        deciles(np.arange(9), 10)
+
+
+def test_a_group_is_scored_by_its_own_sends(sends, known):
+    creative = known.world.catalogue.creative_of_action[sends.action]
+    here = np.zeros(known.world.catalogue.n_creatives, bool)
+    here[:12] = True
+    rows = here[creative]
+    chance = np.where(rows, sends.truth, 0.9)
+    error = np.where(here, 0.25, 9.0)
+    found = group_scores(chance, sends, creative, here, error)
+    assert found["excess"] == pytest.approx(0, abs=1e-9)
+    assert found["calibration"] == pytest.approx(0, abs=1e-9)
+    assert found["error"] == pytest.approx(0.5)
+    # Twice the true chance is a gap of all of it.
+    assert group_scores(2 * chance, sends, creative, here, error)["calibration"] == pytest.approx(1)
+
+
+# ------------------------------------------------------------------ changing tastes
+
+
+def test_periods_part_the_time(known):
+    cuts = edges(known.log, 4)
+    pieces = [between(known.log, cuts, p, p + 1).height for p in range(4)]
+    assert sum(pieces) == known.log.height
+    assert min(pieces) > 0
+    one = known.log.filter(pl.col("timestamp") == pl.col("timestamp").min())
+    with pytest.raises(UserError, match="one period only"):
+        edges(one, 4)
+    with pytest.raises(UserError, match="timestamp"):
+        edges(known.log.with_frame(known.log.frame.drop("timestamp")), 4)
+
+
+@pytest.mark.parametrize("how", drift.UPDATES)
+def test_no_update_sees_the_period_that_it_predicts(how, config):
+    known = known_log(3, {"n_users": 150, "n_slots": 48})
+    settings = config("drift.window=1")
+    cuts = edges(known.log, 3)
+    later = pl.col("timestamp").cast(pl.Int64) >= int(cuts[2])
+
+    def features(log: ClickLog) -> np.ndarray:
+        parts = log.split_by_user({"train": 0.7, "test": 0.3}, 0)
+        fits = Fits(parts["train"], parts["test"], known.world.catalogue, cuts, settings)
+        model = Updated(how, fits)
+        model.before(1)
+        fitted, profiles = model.before(2)
+        return np.concatenate(
+            [profiles.features.ravel(), fitted.users.click_logit[:, :, 1:].ravel()]
+        )
+
+    np.testing.assert_array_equal(features(known.log), features(flipped(known.log, later)))
+
+
+def test_updates_help_where_tastes_change_and_do_no_harm_where_they_stand(config, tmp_path):
+    settings = config(
+        "drift.periods=4", "drift.data.n_users=600", "drift.data.n_slots=112",
+        "drift.updates=[once,everything]", "drift.worlds.changing.trend=0.2",
+    )  # fmt: skip
+    settings["seed"] = 5
+    found = drift.measure(settings, None)["updates"]
+    gain = {
+        tastes: found[f"{tastes}, everything, all"]["excess"]
+        - found[f"{tastes}, once, all"]["excess"]
+        for tastes in ("standing", "changing")
+    }
+    assert gain["standing"] < 2
+    assert gain["changing"] < -5
+
+
+# ------------------------------------------------------------------ the whole
+
+
+def test_differences_are_those_of_one_world():
+    run = {"a": {"excess": 3.0, "value": 1.0}, "b": {"excess": 1.0}}
+    assert differences(run, [("a - b", "a", "b")]) == {"a - b": {"excess": 2.0}}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["seeds=[1]"], "an interval over seeds needs at least 2"),
+        (["cold_start.reveal=[]"], "cold_start.reveal=[]"),
+        (["cold_start.reveal=[-1,2]"], "cold_start.reveal=[-1, 2]"),
+        (["long_tail.models=[fame]"], "'fame'"),
+        (["long_tail.groups=1"], "a tail needs at least 2 groups"),
+        (["drift.updates=[never]"], "'never'"),
+        (["drift.first=4"], "must leave at least 1 to predict"),
+        (["drift.window=0"], "drift.window=0"),
+        (["cold_start=null", "long_tail=null", "drift=null"], "leave at least one"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_fitted(config, overrides, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        new_rare_changing.check(config(*overrides))
+
+
+def test_a_second_run_gives_the_same_and_a_killed_one_goes_on(config, execute, tmp_path):
+    small = [
+        "long_tail=null",
+        "drift=null",
+        "cold_start.data.n_users=150",
+        "cold_start.reveal=[0,2]",
+    ]
+    for name in ("one", "two"):
+        execute(config(*small), tmp_path / name)
+    results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("one", "two")]
+    assert results[0] == results[1]
+    stages = {p: p.stat().st_mtime_ns for p in (tmp_path / "one").rglob("stages/**/*.json")}
+    (tmp_path / "one" / "result.json").unlink()
+    state = json.loads((tmp_path / "one" / "run.json").read_text())
+    (tmp_path / "one" / "run.json").write_text(json.dumps({**state, "state": "started"}))
+    execute(config(*small), tmp_path / "one")
+    assert {p: p.stat().st_mtime_ns for p in stages} == stages
+    assert json.loads((tmp_path / "one" / "result.json").read_text()) == results[0]

@@ -1,0 +1,87 @@
+"""E9: what it finds in its tiny form, and the audit of the real archive."""
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_module
+
+from copygym.core.errors import UserError
+from copygym.experiments import app
+from copygym.experiments.runs.folder import open_run
+from copygym.experiments.studies.statistics import peeking
+from copygym.experiments.studies.statistics import peeking_simulation as simulate
+from copygym.experiments.tracking.base import make_trackers
+
+
+def run(folder, *overrides):
+    app.register_resolvers()
+    with initialize_config_module("copygym.conf", version_base="1.3"):
+        given = ["experiment=e9", "tiny=true", "tracker=disabled", f"out={folder}", *overrides]
+        config = app.resolved(compose("config", overrides=given))
+    names = {"group": "g", "job_type": "j", "name": "n"}
+    trackers = make_trackers(config["tracker"], folder, config, names)
+    return peeking.run(config, open_run(folder, config), trackers)
+
+
+def cells(result):
+    tables = [peeking.main_table(result)]
+    tables += [table for section in peeking.sections(result) for table in section.tables]
+    return [cell for table in tables for row in table.rows for cell in row]
+
+
+def test_without_a_log_the_audit_is_left_out_and_said_so(tmp_path):
+    result = run(tmp_path / "run", "peeking.replications=1500")
+    assert result["audit"] is None
+    assert "No log was given (data.path)" in result["summary"]
+    by_looks = {entry["looks"]: entry for entry in result["peeking"]}
+    assert set(by_looks) == {1, 2, 5, 10, 20, 100}
+    for entry in by_looks.values():
+        assert entry["naive"]["value"] == pytest.approx(entry["theory"], abs=0.05)
+        assert entry["always_valid"]["value"] < 0.05
+    for entry in result["cuped"]:
+        assert entry["ratio"]["value"] == pytest.approx(entry["theory"], abs=0.02)
+    assert not any("nan" in cell or "None" in cell for cell in cells(result))
+    assert "Not run" in peeking.sections(result)[-1].text[0]
+    assert len([p for section in peeking.sections(result) for p in section.pictures]) == 2
+
+
+def test_the_audit_of_the_real_archive(tmp_path, data_folder):
+    path = data_folder / "upworthy" / "exploratory.parquet"
+    result = run(tmp_path / "run", f"data.path={path}", "peeking.replications=50")
+    inside, outside = (result["audit"]["parts"][part] for part in ("inside", "outside"))
+    assert inside["flagged"]["value"] == pytest.approx(2 / 3, abs=0.03)
+    assert outside["flagged"]["value"] == pytest.approx(0.005, abs=0.002)
+    assert result["rows_seen"]["audit"]["rows"] == 19_025
+    assert "66.4%" in " ".join(cells(result)) + result["summary"]
+
+
+def test_wrong_configs_are_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="7 looks cannot be spaced evenly among 10"):
+        run(tmp_path / "a", "peeking.looks=[1,7,10]")
+    with pytest.raises(UserError, match=r"bandit\.lifts: a lift of 30"):
+        run(tmp_path / "c", "bandit.lifts=[30]")
+    with pytest.raises(UserError, match="E9 audits the Upworthy archive"):
+        run(tmp_path / "b", "data.name=hillstrom", "data.path=x.csv")
+
+
+def test_shares_have_wilsons_interval():
+    # 0 of 10: Wilson's upper end is z^2 / (n + z^2).
+    found = peeking.share(np.zeros(10))
+    assert found.low == pytest.approx(0, abs=1e-12)
+    assert found.high == pytest.approx(3.8415 / 13.8415, rel=1e-3)
+
+
+def test_rejections_by_hand():
+    z_RL = np.array([[2.5, 0.0, 0.0, 0.0], [0.0, 2.5, 0.0, 0.0], [0.0, 0.0, 0.0, 9.0]])
+    assert simulate.ever_rejected(z_RL, 4, 0.05, None).tolist() == [True, True, True]
+    assert simulate.ever_rejected(z_RL, 2, 0.05, None).tolist() == [False, True, True]
+    assert simulate.ever_rejected(z_RL, 1, 0.05, None).tolist() == [False, False, True]
+    assert simulate.ever_rejected(z_RL, 4, 0.05, 4).tolist() == [False, False, True]
+    assert simulate.first_rejection(np.array([[0, 9.0, 9.0], [0, 0, 0]]), 0.05, 3).tolist() == [
+        2,
+        3,
+    ]
+
+
+def test_without_a_click_there_is_no_z():
+    z_RL = simulate.z_paths(np.random.default_rng(0), 3, 2, 5, [0.0, 0.0])
+    assert (z_RL == 0).all()
