@@ -138,8 +138,10 @@ class Records:
             (String), ``value``, ``low`` and ``high`` (Float64, null where there is no number).
         about: seed -> what its numbers rest on (JSON types): ``data`` (checksums and rows),
             ``rows_seen``, ``notes``, ``assumptions``, ``synthetic``, texts, settings.
-            ``statistics`` maps a metric to how its seeds are taken together (default "iqm"; "mean"
-            for shares of seeds); ``resamples`` and ``boot`` (a seed) are the bootstrap's.
+            ``statistics`` maps a metric to how its seeds are taken together ("mean" for shares of
+            seeds; "default" is for all others, else "iqm"); ``within_seed`` lists columns whose
+            rows are of one seed alone (segments, which another seed may not have); ``resamples``
+            and ``boot`` (a seed) are the bootstrap's.
     """
 
     frame: pl.DataFrame
@@ -187,6 +189,12 @@ class Records:
         """
         return Records(filtered(self.frame, **conditions), self.about)
 
+    def only(self, seed: int | None = None) -> Records:
+        """Return the records of one seed; None: of the lowest."""
+        seed = min(self.seeds) if seed is None else seed
+        about = {key: told for key, told in self.about.items() if key == seed}
+        return Records(filtered(self.frame, seed=seed), about)
+
     @cached_property
     def estimates(self) -> pl.DataFrame:
         """The numbers without ``seed``: of one seed its own, of several an estimate over them.
@@ -213,10 +221,13 @@ class Records:
             return self.frame.drop("seed")
         about = self.first
         own = {} if statistic is not None else dict(about.get("statistics") or {})
+        frame = self.frame
+        for name in about.get("within_seed") or ():
+            frame = filtered(frame, **{name: None})
         return over_seeds(
-            self.frame,
+            frame,
             keys,
-            statistic or STATISTIC,
+            statistic or own.get("default", STATISTIC),
             own,
             int(about.get("resamples") or RESAMPLES),
             int(about.get("boot", derived_seed(0, "bootstrap"))),

@@ -8,7 +8,7 @@ names one as ``job``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from copygym.core.estimates import RESAMPLES
@@ -50,6 +50,7 @@ def about(
     one_seed: str = "",
     over_seeds: str = "",
     statistics: Mapping[str, str] | None = None,
+    within_seed: Sequence[str] = (),
     **more: Any,
 ) -> dict[str, Any]:
     """Return what a seed's numbers rest on, for `Records.about`.
@@ -63,6 +64,7 @@ def about(
         over_seeds: the same of several; ``{count}`` in it becomes their number.
         statistics: metric -> how its seeds are taken together, where it is not the interquartile
             mean.
+        within_seed: columns whose rows are not taken together over seeds.
         more: whatever else the report shows, JSON types.
     """
     data = dict(origin.get("data") or {})
@@ -77,6 +79,7 @@ def about(
         "one_seed": one_seed,
         "over_seeds": over_seeds,
         "statistics": dict(statistics or {}),
+        "within_seed": list(within_seed),
         "resamples": int((config.get("evaluation") or {}).get("resamples") or RESAMPLES),
         **more,
     }
