@@ -1,21 +1,19 @@
 """Off-policy estimates with intervals, and how much of a log speaks for a policy.
 
-The estimators themselves are in `ope_estimators`. Axes: N logged decisions, A actions, G groups of
-decisions that a policy treats alike. Nothing is ever as large as decisions x actions x positions:
-a policy that knows groups only (position, segment) is a (G, A) table, and one that knows each
-decision is asked for a few thousand rows at a time.
+The estimators themselves are in `copygym.evaluation.ope.estimators`. Axes: N logged decisions, A
+actions, G groups of decisions that a policy treats alike. Nothing is ever as large as decisions x
+actions x positions: a policy that knows groups only (position, segment) is a (G, A) table, and one
+that knows each decision is asked for a few thousand rows at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from copygym.core.errors import UserError
-from copygym.core.estimates import RESAMPLES, Estimate
 from copygym.evaluation.ope.estimators import (
     ESTIMATORS,
     Terms,
@@ -32,9 +30,9 @@ from copygym.evaluation.ope.estimators import (
 from copygym.evaluation.ope.intervals import Bootstrap, Valued, difference, value_terms
 
 __all__ = [
-    "ESTIMATORS", "Actions", "Bootstrap", "Grouped", "OffPolicyLog", "OffPolicyTable", "PerRow",
+    "ESTIMATORS", "Actions", "Bootstrap", "Grouped", "PerRow",
     "Support", "Terms", "Valued", "check_log", "check_table", "clipped_ips", "difference", "dm",
-    "dr", "dr_os", "dr_terms", "effective_events", "evaluate_off_policy", "importance_weights",
+    "dr", "dr_os", "dr_terms", "effective_events", "importance_weights",
     "ips", "model_terms", "sndr", "snips", "support", "switch_dr", "terms_of", "value_terms",
 ]  # fmt: skip
 
@@ -283,102 +281,3 @@ def _effective(values: np.ndarray) -> float:
         return 0.0
     scaled = values / largest
     return float(scaled.sum()) ** 2 / float((scaled**2).sum())
-
-
-@dataclass(frozen=True)
-class OffPolicyLog:
-    """Held-out decisions for which several policies are estimated.
-
-    Attributes:
-        actions: (N,) int64.
-        propensities: (N,) float64 in (0, 1].
-        outcomes: named (N,) float64 outcomes, e.g. visit and spend.
-        models: for each outcome the response model's expectation for every action, (N, A) float64
-            or an `Actions`, fitted on rows that are not in this log.
-    """
-
-    actions: np.ndarray
-    propensities: np.ndarray
-    outcomes: Mapping[str, np.ndarray]
-    models: Mapping[str, np.ndarray | Actions]
-
-
-@dataclass(frozen=True)
-class OffPolicyTable:
-    """Estimates by policy, outcome and estimator; and paired differences.
-
-    Attributes:
-        values: policy -> outcome -> estimator -> `Estimate`.
-        differences: (policy, baseline) -> outcome -> estimator -> `Estimate` of policy - baseline.
-        support: policy -> `Support`.
-    """
-
-    values: dict[str, dict[str, dict[str, Estimate]]]
-    differences: dict[tuple[str, str], dict[str, dict[str, Estimate]]]
-    support: dict[str, Support]
-
-    def to_dict(self) -> dict:
-        """Return JSON types; differences are keyed ``policy - baseline``."""
-
-        def strip(tree: dict) -> dict:
-            return {
-                outcome: {name: e.to_dict() for name, e in by_name.items()}
-                for outcome, by_name in tree.items()
-            }
-
-        return {
-            "values": {policy: strip(tree) for policy, tree in self.values.items()},
-            "differences": {f"{a} - {b}": strip(t) for (a, b), t in self.differences.items()},
-            "support": {policy: asdict(s) for policy, s in self.support.items()},
-        }
-
-
-def evaluate_off_policy(
-    log: OffPolicyLog,
-    policies: Mapping[str, np.ndarray],
-    baselines: tuple[str, ...] = (),
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> OffPolicyTable:
-    """Estimate each policy's value by every estimator with paired bootstrap intervals.
-
-    Args:
-        log: N held-out decisions; one row per independent unit (customer).
-        policies: name -> (N, A) float64 probabilities for the log's rows.
-        baselines: names of policies from which the others' differences are taken.
-        resamples: bootstrap resamples, shared by all policies, outcomes and estimators.
-        seed: of the resamples.
-    """
-    terms: dict[Hashable, Terms] = {}
-    supports: dict[str, Support] = {}
-    for policy, target_NA in policies.items():
-        check_log(log.actions, log.propensities, target_NA)
-        supports[policy] = support(importance_weights(log.actions, log.propensities, target_NA))
-        for outcome, rewards in log.outcomes.items():
-            check_log(log.actions, log.propensities, outcomes=rewards)
-            terms[policy, outcome] = terms_of(
-                log.actions, log.propensities, rewards, target_NA, log.models[outcome]
-            )
-    valued = value_terms(terms, Bootstrap(None, resamples, seed))
-
-    def tree(policy: str, baseline: str | None) -> dict[str, dict[str, Estimate]]:
-        return {
-            outcome: {
-                name: found.bootstrap
-                if baseline is None
-                else difference(found, valued[baseline, outcome][name])
-                for name, found in valued[policy, outcome].items()
-            }
-            for outcome in log.outcomes
-        }
-
-    return OffPolicyTable(
-        values={policy: tree(policy, None) for policy in policies},
-        differences={
-            (policy, baseline): tree(policy, baseline)
-            for baseline in baselines
-            for policy in policies
-            if policy != baseline
-        },
-        support=supports,
-    )

@@ -195,26 +195,24 @@ def test_wrong_propensities_bias_ips_but_not_dr_with_the_true_model():
     assert ope.dr(rewards, terms.weights, *terms.model()) == pytest.approx(truth, abs=0.006)
 
 
-def test_table_pairs_differences_and_covers_the_truth():
+def test_differences_are_paired_and_values_cover_the_truth():
     rng = np.random.default_rng(2)
     _, actions, e, rewards, target, mean, truth = synthetic(rng, 4000)
-    log = ope.OffPolicyLog(actions, e, {"visit": rewards}, {"visit": mean})
     shifted = 0.9 * target + 0.1 * np.array([0.0, 1.0])
-    table = ope.evaluate_off_policy(
-        log, {"a": target, "b": shifted, "same": target}, ("a",), resamples=500, seed=0
-    )
+    policies = {"a": target, "b": shifted, "same": target}
+    terms = {name: ope.terms_of(actions, e, rewards, p, mean) for name, p in policies.items()}
+    valued = ope.value_terms(terms, ope.Bootstrap(None, 500, 0))
     for name in ope.ESTIMATORS:
-        value, low, high = table.values["a"]["visit"][name]
+        value, low, high = valued["a"][name].bootstrap
         assert low < value < high
         assert low - 0.02 < truth < high + 0.02
         # A policy minus itself is exactly zero in every resample: the draws are shared.
-        assert table.differences["same", "a"]["visit"][name] == (0.0, 0.0, 0.0)
-        difference = table.differences["b", "a"]["visit"][name]
+        assert ope.difference(valued["same"][name], valued["a"][name]) == (0.0, 0.0, 0.0)
+        difference = ope.difference(valued["b"][name], valued["a"][name])
         assert difference.high - difference.low < high - low
-    assert table.values["a"]["visit"]["ips"].value == pytest.approx(
+    assert valued["a"]["ips"].bootstrap.value == pytest.approx(
         ope.ips(rewards, ope.importance_weights(actions, e, target))
     )
-    assert "b - a" in table.to_dict()["differences"]
 
 
 def intervals(terms, **options):
