@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from copygym.core.errors import UserError, unknown_name
+from copygym.core.estimates import wilson
 from copygym.evaluation.ope.decisions import FOLDS, fit_arms
 from copygym.evaluation.ope.estimates import (
     Bootstrap,
@@ -200,10 +201,7 @@ def _summary(world: World, found: Mapping[str, np.ndarray]) -> list[dict[str, An
 
 def share(hits: np.ndarray) -> dict[str, float]:
     """Return a share of (R,) bool with its 95% Wilson interval."""
-    from scipy.stats import binomtest
-
-    found = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
-    return {"value": float(hits.mean()), "low": float(found.low), "high": float(found.high)}
+    return wilson(int(hits.sum()), len(hits)).to_dict()
 
 
 def _verdict(rows: list[dict[str, Any]], config: Mapping[str, Any]) -> str:
