@@ -29,16 +29,9 @@ from copygym.envs.simulator.fitted import FittedUsers
 from copygym.envs.simulator.population import aligned, simulate
 from copygym.evaluation.fidelity.agreement import Values
 from copygym.evaluation.ope.decisions import Decisions, decisions, fit_arms
-from copygym.evaluation.ope.estimates import (
-    Actions,
-    Bootstrap,
-    PerRow,
-    Terms,
-    effective_events,
-    model_terms,
-    support,
-    value_terms,
-)
+from copygym.evaluation.ope.intervals import Bootstrap, value_terms
+from copygym.evaluation.ope.support import effective_events, support
+from copygym.evaluation.ope.terms import Actions, PerRow, Terms, model_terms
 from copygym.evaluation.rollout import Setting, evaluate
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from copygym.envs.profiles.builder import Profiles
 from copygym.envs.simulator.fitted import FittedUsers
 from copygym.envs.simulator.population import simulate
 from copygym.evaluation.ope.decisions import Decisions
-from copygym.evaluation.ope.estimates import PerRow
 from copygym.evaluation.ope.policies import Target, target
+from copygym.evaluation.ope.terms import PerRow
 
 #: Rows shown to an agent at once.
 _CHUNK = 8192

@@ -18,13 +18,14 @@ from copygym.core.estimates import (
 from copygym.evaluation.ope.estimators import (
     ESTIMATORS,
     TUNED,
-    Terms,
+    allowed,
     influence,
     parts,
     point,
     standard_error,
     tuned,
 )
+from copygym.evaluation.ope.terms import Terms
 
 #: Independent units beyond which the bootstrap takes blocks of units instead.
 _UNITS = 50_000
@@ -149,7 +150,7 @@ def value_terms(
         constants = tuned(entry) if any(name in TUNED for name in names) else {}
         shared: dict[bytes, np.ndarray] = {}
         for name in names:
-            if name not in entry.names:
+            if name not in allowed(entry):
                 continue
             pieces = parts(name, entry, constants.get(name))
             effects = bootstrap.by_unit(influence(pieces, entry.trials))

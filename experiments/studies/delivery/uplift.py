@@ -17,9 +17,12 @@ import polars as pl
 from copygym.core.errors import UserError
 from copygym.envs.logs.catalogue import HOLD, Catalogue
 from copygym.envs.simulator.population import simulate
-from copygym.evaluation.ope import estimates as ope
 from copygym.evaluation.ope.decisions import Decisions, decisions
+from copygym.evaluation.ope.estimators import ESTIMATORS
+from copygym.evaluation.ope.intervals import Bootstrap, difference, value_terms
 from copygym.evaluation.ope.judge import evidence, verdict_of
+from copygym.evaluation.ope.support import Support, effective_events, support
+from copygym.evaluation.ope.terms import Terms, check_log, importance_weights, terms_of
 from copygym.experiments.report.figures import interval_figure
 from copygym.experiments.report.page import Section
 from copygym.experiments.report.tables import Table, interval, number
@@ -96,10 +99,9 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
 
 def _check(config: Mapping[str, Any]) -> None:
     estimator = config["evaluation"]["estimator"]
-    if estimator not in ope.ESTIMATORS:
+    if estimator not in ESTIMATORS:
         raise UserError(
-            f"evaluation.estimator={estimator} is unknown: choose one of "
-            f"{', '.join(ope.ESTIMATORS)}."
+            f"evaluation.estimator={estimator} is unknown: choose one of {', '.join(ESTIMATORS)}."
         )
     for name, column in config["outcomes"].items():
         if column not in _OUTCOMES:
@@ -153,18 +155,18 @@ def _off_policy(
     policies = {
         name: np.eye(catalogue.n_actions)[np.full(len(test), a)] for name, a in arms.items()
     } | learned
-    terms: dict[Hashable, ope.Terms] = {}
-    support: dict[str, ope.Support] = {}
+    terms: dict[Hashable, Terms] = {}
+    supports: dict[str, Support] = {}
     for policy, chances_NA in policies.items():
         for outcome, log in logs.items():
-            ope.check_log(log.actions, log.propensities, chances_NA)
+            check_log(log.actions, log.propensities, chances_NA)
             model = models[config["outcomes"][outcome]]
             row = (log.actions, log.propensities, log.rewards, chances_NA, model, log.trials)
-            terms[policy, outcome] = ope.terms_of(*row)
-            support[policy] = ope.support(terms[policy, outcome].weights)
+            terms[policy, outcome] = terms_of(*row)
+            supports[policy] = support(terms[policy, outcome].weights)
     resamples, seed = int(config["evaluation"]["resamples"]), config["seed"]
-    bootstrap = ope.Bootstrap(None, resamples, derived_seed(seed, "bootstrap"))
-    valued = ope.value_terms(terms, bootstrap)
+    bootstrap = Bootstrap(None, resamples, derived_seed(seed, "bootstrap"))
+    valued = value_terms(terms, bootstrap)
 
     def by_outcome(policy: str, baseline: str | None = None) -> dict[str, dict[str, Any]]:
         return {
@@ -172,7 +174,7 @@ def _off_policy(
                 name: (
                     one.bootstrap
                     if baseline is None
-                    else ope.difference(one, valued[baseline, outcome][name])
+                    else difference(one, valued[baseline, outcome][name])
                 ).to_dict()
                 for name, one in valued[policy, outcome].items()
             }
@@ -187,7 +189,7 @@ def _off_policy(
             for policy in policies
             if policy != arm
         },
-        "support": {policy: asdict(one) for policy, one in support.items()},
+        "support": {policy: asdict(one) for policy, one in supports.items()},
         "verdicts": verdicts(logs, policies),
         "arms": list(arms),
         "customers": len(test),
@@ -221,9 +223,9 @@ def verdicts(
     for name, chances_NA in policies.items():
         found[name] = {}
         for outcome, log in logs.items():
-            weights = ope.importance_weights(log.actions, log.propensities, chances_NA)
-            events = ope.effective_events(ope.Terms(log.rewards, weights, trials=log.trials))
-            bad, weak = evidence(ope.support(weights), events, outcome)
+            weights = importance_weights(log.actions, log.propensities, chances_NA)
+            events = effective_events(Terms(log.rewards, weights, trials=log.trials))
+            bad, weak = evidence(support(weights), events, outcome)
             bad = [*log.propensity_check.contradictions, *bad]
             found[name][outcome] = {"verdict": verdict_of(bad, weak), "warnings": [*bad, *weak]}
     return found
@@ -420,10 +422,10 @@ def _estimators(result: Mapping[str, Any]) -> Section:
     tables = []
     for outcome in result["outcomes"]:
         rows = tuple(
-            (name, *(interval(result["values"][name][outcome][e]) for e in ope.ESTIMATORS))
+            (name, *(interval(result["values"][name][outcome][e]) for e in ESTIMATORS))
             for name in _policies(result)
         )
-        columns = ("policy", *(e.upper() for e in ope.ESTIMATORS))
+        columns = ("policy", *(e.upper() for e in ESTIMATORS))
         tables.append(Table(columns, rows, f"{outcome.capitalize()} per customer by estimator."))
     support = Table(
         ("policy", "effective customers", "largest weight", "mean weight"),

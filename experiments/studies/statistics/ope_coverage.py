@@ -21,17 +21,11 @@ import numpy as np
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.estimates import wilson
 from copygym.evaluation.ope.decisions import FOLDS, fit_arms
-from copygym.evaluation.ope.estimates import (
-    Bootstrap,
-    Grouped,
-    Terms,
-    effective_events,
-    support,
-    terms_of,
-    value_terms,
-)
 from copygym.evaluation.ope.estimators import ESTIMATORS
+from copygym.evaluation.ope.intervals import Bootstrap, value_terms
 from copygym.evaluation.ope.judge import LEAST_ESS, WEAK_EVENTS
+from copygym.evaluation.ope.support import effective_events, support
+from copygym.evaluation.ope.terms import Grouped, Terms, terms_of
 from copygym.experiments.report.figures import interval_figure, scaled
 from copygym.experiments.report.page import Section
 from copygym.experiments.report.tables import Table

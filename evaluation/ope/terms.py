@@ -1,9 +1,9 @@
-"""Off-policy estimates with intervals, and how much of a log speaks for a policy.
+"""What off-policy estimators need of a log under one policy: weights, and a model's expectations.
 
-The estimators themselves are in `copygym.evaluation.ope.estimators`. Axes: N logged decisions, A
-actions, G groups of decisions that a policy treats alike. Nothing is ever as large as decisions x
-actions x positions: a policy that knows groups only (position, segment) is a (G, A) table, and one
-that knows each decision is asked for a few thousand rows at a time.
+Axes: N logged decisions, A actions, G groups of decisions that a policy treats alike. Nothing is
+ever as large as decisions x actions x positions: a policy that knows groups only (position,
+segment) is a (G, A) table, and one that knows each decision is asked for a few thousand rows at a
+time. The estimators themselves are in `copygym.evaluation.ope.estimators`.
 """
 
 from __future__ import annotations
@@ -14,32 +14,36 @@ from typing import Protocol
 import numpy as np
 
 from copygym.core.errors import UserError
-from copygym.evaluation.ope.estimators import (
-    ESTIMATORS,
-    Terms,
-    clipped_ips,
-    dm,
-    dr,
-    dr_os,
-    dr_terms,
-    ips,
-    sndr,
-    snips,
-    switch_dr,
-)
-from copygym.evaluation.ope.intervals import Bootstrap, Valued, difference, value_terms
-
-__all__ = [
-    "ESTIMATORS", "Actions", "Bootstrap", "Grouped", "PerRow",
-    "Support", "Terms", "Valued", "check_log", "check_table", "clipped_ips", "difference", "dm",
-    "dr", "dr_os", "dr_terms", "effective_events", "importance_weights",
-    "ips", "model_terms", "sndr", "snips", "support", "switch_dr", "terms_of", "value_terms",
-]  # fmt: skip
 
 #: Smaller propensities are no probabilities of something that happened.
 LEAST_PROPENSITY = 1e-12
 #: Entries of a decisions x actions block that are in memory at once.
 _BLOCK = 1 << 18
+
+
+@dataclass(frozen=True)
+class Terms:
+    """N logged decisions as one target policy sees them; every array is (N,) float64.
+
+    Attributes:
+        rewards: r_i; of a row of several impressions, their mean.
+        weights: w_i = pi(a_i | x_i) / e_i.
+        logged_model: q(x_i, a_i), the model's expectation of what was done; None without a model.
+        policy_model: sum_a pi(a | x_i) q(x_i, a), that of what the policy would do.
+        trials: impressions of each row; None is one each.
+    """
+
+    rewards: np.ndarray
+    weights: np.ndarray
+    logged_model: np.ndarray | None = None
+    policy_model: np.ndarray | None = None
+    trials: np.ndarray | None = None
+
+    def model(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``(logged_model, policy_model)``, which must be there."""
+        if self.logged_model is None or self.policy_model is None:
+            raise ValueError("this estimator needs a response model")
+        return self.logged_model, self.policy_model
 
 
 class Actions(Protocol):
@@ -101,29 +105,6 @@ class Grouped:
     def block(self, rows: slice) -> np.ndarray:
         """Return (n, A), or (1, A) where all decisions are alike."""
         return self.values_GA[:1] if self.group is None else self.values_GA[self.group[rows]]
-
-
-@dataclass(frozen=True)
-class Support:
-    """How much of the log speaks for a target policy.
-
-    Attributes:
-        ess: effective sample size, (sum w)^2 / sum w^2; at most N.
-        max_weight: the largest importance weight.
-        mean_weight: near 1 where the logging policy covers the target policy.
-        n: logged decisions.
-        mean_weight_error: standard error of ``mean_weight``.
-        used: share of the decisions with a weight above 0.
-        top_share: share of the weights that the heaviest 1% of the decisions carry.
-    """
-
-    ess: float
-    max_weight: float
-    mean_weight: float
-    n: int
-    mean_weight_error: float
-    used: float
-    top_share: float
 
 
 def check_log(
@@ -244,40 +225,3 @@ def terms_of(
 
 def _actions(values: Actions | np.ndarray) -> Actions:
     return PerRow(values) if isinstance(values, np.ndarray) else values
-
-
-def support(weights: np.ndarray) -> Support:
-    """Return effective sample size, overlap and extremes of importance weights (N,)."""
-    n, total = len(weights), float(weights.sum())
-    heaviest = max(1, n // 100)
-    top = float(np.partition(weights, n - heaviest)[n - heaviest :].sum())
-    return Support(
-        ess=_effective(weights),
-        max_weight=float(weights.max()),
-        mean_weight=total / n,
-        n=n,
-        mean_weight_error=float(weights.std(ddof=1)) / np.sqrt(n) if n > 1 else 0.0,
-        used=float(np.count_nonzero(weights)) / n,
-        top_share=top / total if total > 0 else 0.0,
-    )
-
-
-def effective_events(terms: Terms) -> float:
-    """Return (sum w r)^2 / sum (w r)^2: how many equally heavy clicks speak for a value.
-
-    With rare clicks it tells what the effective sample size hides: how skewed an estimate is, and
-    so how far an interval can be trusted. 0 where no row with a weight has an outcome above 0.
-    """
-    gained = terms.weights * terms.rewards
-    if terms.trials is not None:
-        gained = gained * terms.trials
-    return _effective(gained)
-
-
-def _effective(values: np.ndarray) -> float:
-    """Return (sum x)^2 / sum x^2, 0 where all are 0; of any size, as squares may not exist."""
-    largest = float(np.abs(values).max(initial=0.0))
-    if not largest:
-        return 0.0
-    scaled = values / largest
-    return float(scaled.sum()) ** 2 / float((scaled**2).sum())
