@@ -224,7 +224,7 @@ def _support(
     from copygym.agents.delivery.bandits import LoggingAgent
     from copygym.evaluation.ope.agents import agent_target
     from copygym.evaluation.ope.decisions import decisions
-    from copygym.evaluation.ope.estimates import support
+    from copygym.evaluation.ope.support import support
 
     if not test.has("propensity"):
         return {}, "the log has no propensities"

@@ -331,17 +331,10 @@ def fidelity_section(records: Records) -> Section | None:
 
 
 def _calibration(card: Mapping[str, Any]) -> Picture:
-    bins = card["curve"]
-    curve = {
-        "predicted": [b["predicted"] for b in bins],
-        "observed": [b["real"][0] for b in bins],
-        "low": [b["real"][1] for b in bins],
-        "high": [b["real"][2] for b in bins],
-    }
     caption = (
         "Predicted and observed click rate of held-out users in bins of equal size, 95% intervals."
     )
-    return calibration_figure("calibration", caption, curve)
+    return calibration_figure("calibration", caption, card["curve"])
 
 
 def _group_table(card: Mapping[str, Any], kind: str, by: str, largest: int = 8) -> Table:
