@@ -154,8 +154,25 @@ class RunFolder:
             if outcome.arrays:
                 write_arrays(arrays, outcome.arrays)
             # The JSON file marks the stage as finished, so it is written last.
-            kept = {"values": outcome.values, "arrays": bool(outcome.arrays)}
-            write_result(record, kept | own)
+            content = {"values": outcome.values, "arrays": bool(outcome.arrays)}
+            write_result(record, content | own)
+        return self.read(name)
+
+    def read(self, name: str) -> Record:
+        """Return the record of a stage that has finished.
+
+        Args:
+            name: of the stage, as given to `stage`.
+
+        Raises:
+            UserError: the stage has not finished in this folder, or its files are damaged.
+        """
+        record = self._record(name)
+        if not record.exists():
+            raise UserError(
+                f"the stage {name!r} is missing in {self.path}, where later ones need it; repeat "
+                "the run with overwrite=true or in another folder."
+            )
         with understood(record):
             stored = read_json(record)
             values: dict[str, Any] = {**stored["values"]}

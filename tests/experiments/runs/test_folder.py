@@ -55,6 +55,22 @@ def test_a_stage_that_fails_leaves_nothing_and_runs_again(tmp_path):
     assert run.stage("s", lambda: Record({"x": 2})).values == {"x": 2}
 
 
+def test_a_stage_is_read_as_it_was_stored(tmp_path):
+    run = open_run(tmp_path / "r", CONFIG)
+    run.stage("fit/a", lambda: Record({"x": 1}, {"a": np.arange(2)}))
+    stored = run.read("fit/a")
+    assert stored.values == {"x": 1}
+    np.testing.assert_array_equal(stored.arrays["a"], [0, 1])
+
+
+def test_a_stage_that_has_not_run_cannot_be_read_and_is_not_made_by_the_attempt(tmp_path):
+    child = open_run(tmp_path / "r", CONFIG).child("seeds/1")
+    message = f"the stage 'values' is missing in {tmp_path / 'r' / 'seeds' / '1'}, where later"
+    with pytest.raises(UserError, match=re.escape(message)):
+        child.read("values")
+    assert not child.has_stage("values")
+
+
 def test_keys_that_do_not_change_the_result_do_not_change_the_run(tmp_path):
     open_run(tmp_path / "r", CONFIG)
     other = CONFIG | {"out": "y", "tracker": {"mode": "disabled"}, "publish": "z"}
