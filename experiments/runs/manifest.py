@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from copygym.core.files.storage import write_text
-from copygym.experiments.runs.folder import RunFolder, config_hash
+from copygym.experiments.runs.folder import RunFolder
+from copygym.experiments.runs.identity import config_hash
 from copygym.experiments.runs.outputs import write_result
 
 _PACKAGES = (
@@ -116,7 +117,7 @@ def _public(value: Any) -> Any:
 
 def _code(folder: RunFolder) -> dict[str, Any]:
     """Return version, source hash and, in a checkout, commit and the diff against it."""
-    code: dict[str, Any] = {"version": packages()["copygym"], "sources_sha256": folder.code}
+    code: dict[str, Any] = {"version": packages()["copygym"], "sources_sha256": folder.code.id}
     checkout = Path(__file__).resolve().parents[2]
     commit = _git(checkout, "rev-parse", "HEAD")
     if commit is None or not (checkout / "pyproject.toml").exists():

@@ -49,7 +49,9 @@ def checkout(tmp_path, monkeypatch):
     git("init")
     git("add", ".")
     git("commit", "-m", "all")
-    monkeypatch.setattr(manifest, "__file__", str(tmp_path / "experiments" / "manifest.py"))
+    monkeypatch.setattr(
+        manifest, "__file__", str(tmp_path / "experiments" / "runs" / "manifest.py")
+    )
     return tmp_path
 
 
