@@ -46,6 +46,9 @@ _NUMBERS = (
 _STUDIES = "copygym.experiments.studies."
 #: Config keys that `app` reads for every job.
 _ALWAYS = ("name", "job", "seed")
+#: Stands for the name in an import that is a text: ``module.attribute`` or ``package.**``, which
+#: is all below.
+_TEXT = "a text"
 #: Fields of syntax trees that say nothing about what the code does.
 _MUTE = ("ctx", "kind", "type_comment", "type_ignores")
 
@@ -107,7 +110,8 @@ def _named(value: Any, section: str, key: str = "") -> Iterator[tuple[str, str]]
     """Yield (section, dotted name) of all code that a config names.
 
     A section is a key of the top level; that of the job itself, and of one inside ``repeat``, is
-    ``job``. Code is what stands under ``_target_`` or ``job``, or is written ``module:attribute``.
+    ``job``. Code is what stands under ``_target_`` or ``job``, is written ``module:attribute``, or
+    is the name of an entry point of copygym's.
     """
     if isinstance(value, Mapping):
         for name, entry in value.items():
@@ -116,11 +120,28 @@ def _named(value: Any, section: str, key: str = "") -> Iterator[tuple[str, str]]
         for entry in value:
             yield from _named(entry, section, key)
     elif isinstance(value, str):
+        entries = _entry_points().get(value) or _entry_points().get(value.partition(":")[0], ())
         module, colon, attribute = value.partition(":")
-        if key in ("_target_", "job") and _is_dotted(value):
-            yield "job" if key == "job" else section, value
-        elif colon and _is_dotted(module) and attribute.isidentifier():
-            yield section, f"{module}.{attribute}"
+        section = "job" if key == "job" else section
+        if entries:
+            yield from ((section, entry.replace(":", ".")) for entry in entries)
+        elif key in ("_target_", "job") and _is_dotted(value):
+            yield section, value
+        elif colon and _is_dotted(module):
+            # An environment's id has no attribute's name: which module has it is not written here.
+            name = attribute.partition(":")[0]
+            yield section, f"{module}.{name}" if _is_dotted(name) else f"{module}.*"
+
+
+@cache
+def _entry_points() -> dict[str, list[str]]:
+    """Return name -> ``module:attribute`` of the parts that installed packages offer to copygym."""
+    found: dict[str, list[str]] = {}
+    for group in metadata.entry_points().groups:
+        if group.startswith(f"{_OURS}."):
+            for entry in metadata.entry_points(group=group):
+                found.setdefault(entry.name, []).append(entry.value)
+    return found
 
 
 def _is_dotted(name: str) -> bool:
@@ -142,7 +163,7 @@ class _Module:
 
     Attributes:
         hash: of its code.
-        imports: (module, name in it or None); the name ``*`` stands for all modules below.
+        imports: (module, name in it or None), or (dotted name, `_TEXT`).
         words: names and strings in it.
         exports: name -> module, of a front that imports names on first use.
     """
@@ -171,14 +192,14 @@ class _Graph:
         found = False
         for name in names:
             found = True
-            module, attribute = self._split(name)
+            module, _ = self._split(name)
             spec = self._spec(module)
             if spec is None or _source(spec) is None:
                 complete = False
                 continue
             if not _installed(spec):
                 self._tops.add(module.partition(".")[0])
-            self._reach([module, *self._exported(module, attribute)])
+            self._reach(self._named(name))
         return found and complete
 
     def _split(self, name: str) -> tuple[str, str]:
@@ -188,6 +209,14 @@ class _Graph:
             if self._spec(".".join(parts[:count])) is not None:
                 return ".".join(parts[:count]), ".".join(parts[count : count + 1])
         return name, ""
+
+    def _named(self, name: str) -> set[str]:
+        """Return the module of a dotted name, and that from which a front takes it."""
+        module, attribute = self._split(name)
+        spec = self._spec(module)
+        if attribute in ("*", "**") and spec is not None:
+            return {module, *_inside(module, spec, deep=attribute == "**")}
+        return {module, *self._exported(module, attribute)}
 
     def _reach(self, roots: Iterable[str]) -> None:
         waiting = list(roots)
@@ -211,13 +240,13 @@ class _Graph:
         """Return the modules that an import runs."""
         if module.partition(".")[0] not in self._tops:
             return set()
+        if attribute == _TEXT:
+            return self._named(module)
         spec = self._spec(module)
         if spec is None:
             return set()
         if spec.submodule_search_locations is None:
             return {module}
-        if attribute == "*":
-            return {module, *_below(module, spec)}
         if attribute is None:
             return {module, *(m for w in words for m in self._exported(module, w))}
         inner = f"{module}.{attribute}"
@@ -261,9 +290,10 @@ def _source(spec: ModuleSpec) -> Path | None:
     return path if path is not None and path.suffix == ".py" and path.is_file() else None
 
 
-def _below(package: str, spec: ModuleSpec) -> Iterator[str]:
-    for place in spec.submodule_search_locations or ():
-        for path in Path(place).rglob("*.py"):
+def _inside(package: str, spec: ModuleSpec, deep: bool) -> Iterator[str]:
+    """Yield the modules of a package; those of packages in it only where ``deep``."""
+    for place in map(Path, spec.submodule_search_locations or ()):
+        for path in place.glob("**/*.py" if deep else "*.py"):
             parts = path.relative_to(place).with_suffix("").parts
             yield ".".join([package, *(part for part in parts if part != "__init__")])
 
@@ -350,6 +380,12 @@ def _is_text(node: Any) -> bool:
 
 
 def _imports(tree: ast.Module, package: str) -> Iterator[tuple[str, str | None]]:
+    """Yield what a source imports, or names in a text from which it may import.
+
+    A front that imports on first use names everything that is in its package; what is taken from
+    it is in `_exports`.
+    """
+    lazy = any(isinstance(n, ast.FunctionDef) and n.name == "__getattr__" for n in tree.body)
     texts = {
         target.id: node.value.value
         for node in tree.body
@@ -363,12 +399,10 @@ def _imports(tree: ast.Module, package: str) -> Iterator[tuple[str, str | None]]
         elif isinstance(node, ast.ImportFrom):
             home = _home(node, package)
             yield from ((home, None if alias.name == "*" else alias.name) for alias in node.names)
-        elif isinstance(node, ast.Call) and node.args and _called(node) == "import_module":
-            start, whole = _beginning(node.args[0], texts)
-            if whole:
-                yield start, None
-            elif start.endswith("."):
-                yield start[:-1], "*"
+        elif isinstance(node, ast.Constant | ast.JoinedStr) and not lazy:
+            name = _module_in(node, texts)
+            if name:
+                yield name, _TEXT
 
 
 def _run_time(node: ast.AST) -> Iterator[ast.AST]:
@@ -391,14 +425,25 @@ def _home(node: ast.ImportFrom, package: str) -> str:
     return ".".join([*base, node.module] if node.module else base)
 
 
-def _called(node: ast.Call) -> str:
-    return _name_of(node.func)
-
-
 def _name_of(node: ast.AST) -> str:
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def _module_in(node: ast.AST, texts: Mapping[str, str]) -> str | None:
+    """Return the dotted name in a text such as ``module:attribute``; None where there is none.
+
+    Of a text that ends in something computed (``f"package.{name}"``) it is ``package.**``.
+    """
+    start, whole = _beginning(node, texts)
+    name, colon, attribute = start.partition(":")
+    if whole and name.count(".") and _is_dotted(name):
+        return f"{name}.{attribute}" if colon and _is_dotted(attribute) else name
+    if isinstance(node, ast.JoinedStr) and isinstance(node.values[-1], ast.FormattedValue):
+        package = start.removesuffix(".")
+        return f"{package}.**" if package != start and _is_dotted(package) else None
+    return None
 
 
 def _beginning(node: ast.AST, texts: Mapping[str, str]) -> tuple[str, bool]:

@@ -38,7 +38,8 @@ def difference(state: Mapping[str, Any], config: Mapping[str, Any]) -> str | Non
     """
     code = code_of(config)
     old, new = plain(state["config"]), plain(config)
-    for section in sorted(old.keys() | new.keys()):
+    # Another job explains all other changes.
+    for section in sorted(old.keys() | new.keys(), key=lambda name: (name != "job", name)):
         same = _json(old.get(section)) == _json(new.get(section))
         if same or section in _UNHASHED or not code.reads(section):
             continue

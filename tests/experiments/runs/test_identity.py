@@ -127,6 +127,51 @@ def test_a_section_that_the_job_does_not_name_may_change(tmp_path):
             open_run(tmp_path / "r", PEEKING | change)
 
 
+def contents(folder):
+    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_second_study_in_a_folder_is_refused_by_both_names_and_nothing_is_lost(
+    finished, tmp_path
+):
+    run = open_run(tmp_path / "r", PEEKING)
+    run.stage("peeking", lambda: Record({"x": 1}))
+    if finished:
+        run.mark_finished()
+    before = contents(tmp_path)
+    other = {**PEEKING, "job": f"{STUDIES}.privacy.privacy", "federated": {"clip": 3.0}}
+    message = (
+        f"out={tmp_path / 'r'} holds a run with another config (job was {PEEKING['job']}, now "
+        f"{other['job']}); choose another out=, or add overwrite=true"
+    )
+    with pytest.raises(UserError, match=re.escape(message)):
+        open_run(tmp_path / "r", other)
+    assert contents(tmp_path) == before
+
+
+def test_a_run_of_the_old_layout_is_refused_in_one_sentence_and_nothing_is_lost(tmp_path):
+    open_run(tmp_path / "r", PEEKING).stage("peeking", lambda: Record({"x": 1}))
+    path = tmp_path / "r" / "run.json"
+    old = {**PEEKING, "job": "copygym.experiments.peeking", "worlds": [1, 2]}
+    # As it was written before modules were named.
+    state = {"state": "finished", "code": "0" * 16, "config_sha256": "1" * 64, "config": old}
+    path.write_text(json.dumps(state))
+    before = contents(tmp_path)
+    with pytest.raises(
+        UserError, match=re.escape("job was copygym.experiments.peeking, now ")
+    ) as caught:
+        open_run(tmp_path / "r", PEEKING)
+    assert str(caught.value).count("\n") == 0
+    assert contents(tmp_path) == before
+
+
+def test_a_key_that_is_gone_or_new_is_a_change(tmp_path):
+    open_run(tmp_path / "r", PEEKING | {"cuped": {"users": None, "replications": 2}})
+    with pytest.raises(UserError, match=re.escape("(cuped.users was None, now absent)")):
+        open_run(tmp_path / "r", PEEKING | {"cuped": {"replications": 2}})
+
+
 def test_an_emptied_section_is_a_change(tmp_path):
     open_run(tmp_path / "r", PEEKING | {"cuped": {}})
     with pytest.raises(UserError, match=re.escape("another config (cuped was {}, now None)")):
@@ -167,6 +212,37 @@ def test_a_part_of_another_package_counts(shop, name):
     job = f"{STUDIES}.delivery.delivery"
     found = job_code({"job": job, "reward": {key: name}})
     assert {"shop.reward", "shop.luck"} <= set(found.modules)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "OWN = {'a': 'shop.luck:N'}\n",
+        "_ROOM = 'shop'\nOWN = {'a': f'{_ROOM}.luck:N'}\n",
+        "OWN = {name: f'shop.{name}' for name in 'ab'}\n",
+        "import importlib\ndef f(): return importlib.import_module('shop.luck')\n",
+        "from shop import luck\n",
+        "from .luck import N\n",
+        "import shop.luck as luck\n",
+    ],
+)
+def test_an_import_counts_however_it_is_written(shop, source):
+    (shop / "job.py").write_text(source)
+    assert "shop.luck" in job_code({"job": "shop.job"}).modules
+
+
+def test_what_only_a_type_checker_imports_does_not_count(shop):
+    (shop / "job.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from shop.luck import N\n"
+    )
+    assert set(job_code({"job": "shop.job"}).modules) == {"shop", "shop.job"}
+
+
+def test_a_part_that_an_installed_package_offers_counts(shop, monkeypatch):
+    monkeypatch.setattr(code, "_entry_points", lambda: {"parcels": ["shop.reward:Reward"]})
+    job = f"{STUDIES}.delivery.delivery"
+    assert "shop.luck" in job_code({"job": job, "data": {"name": "parcels"}}).modules
+    assert "shop.luck" not in job_code({"job": job, "data": {"name": "hillstrom"}}).modules
 
 
 def test_a_job_whose_source_is_missing_reads_every_section():
