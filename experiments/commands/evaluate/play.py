@@ -22,6 +22,7 @@ from copygym.evaluation.metrics import Episodes, policy_metrics
 from copygym.experiments.commands.evaluate.runs import Group, Source, baseline_of
 from copygym.experiments.report.evidence import cautions
 from copygym.experiments.runs.folder import RunFolder
+from copygym.experiments.runs.identity import code_of
 from copygym.experiments.runs.outputs import plain
 from copygym.experiments.studies.data import describe, load_log, seen
 from copygym.experiments.studies.delivery.delivery import evaluation_setting
@@ -119,7 +120,7 @@ def play_group(
         "gap": gap,
         "support": support,
         "support_missing": reason,
-        "other_code": any(source.code != folder.code for source in group.sources),
+        "other_code": any(s.code != code_of(s.config).id for s in group.sources),
         "assumptions": [
             *fitted.users.assumptions,
             *(f"the judge: {text}" for text in judge.users.assumptions),
