@@ -21,7 +21,7 @@ from copygym.experiments.report.tables import Table
 
 CONF = Path(__file__).parents[3] / "conf"
 NAMES = {"group": "g", "job_type": "j", "name": "n"}
-#: Real logs by experiment.
+#: Files by experiment: real ones where they are given, else made-up rows in their columns.
 REAL = {
     "e10_hillstrom": "hillstrom/hillstrom.csv",
     "e1_hillstrom": "hillstrom/hillstrom.csv",
@@ -245,10 +245,10 @@ def test_publishing_writes_over_publications_alone(delivered, tmp_path):
 
 
 @pytest.mark.parametrize("experiment", [e for e in EXPERIMENTS if e not in ELSEWHERE])
-def test_every_experiment_runs_in_its_tiny_form(experiment, tmp_path, request, capsys):
+def test_every_experiment_runs_in_its_tiny_form(experiment, tmp_path, log_folder, capsys):
     extra = []
     if experiment in REAL:
-        extra.append(f"data.path={request.getfixturevalue('data_folder') / REAL[experiment]}")
+        extra.append(f"data.path={log_folder / REAL[experiment]}")
     folder = tmp_path / "run"
     report = app.execute(tiny(experiment, folder, *extra), folder, ["run"], NAMES)
     assert report.exists()
