@@ -34,10 +34,11 @@ REAL = {
     "upworthy_reward": "upworthy",
     "e4_upworthy": "upworthy/exploratory.parquet",
     "upworthy_rlpf": "upworthy/exploratory.parquet",
+    "e3_upworthy": "upworthy/exploratory.parquet",
 }
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 #: Run by tests of their own.
-ELSEWHERE = ("delivery", "quickstart", "storefront_rlpf", "e3_upworthy")
+ELSEWHERE = ("delivery", "quickstart", "storefront_rlpf")
 SMALL = ["learn.steps=1500", "env.num_envs=32", "evaluation.timelines=1"]
 #: Best-arm searches that do not need to find the best arm here.
 QUICK = ["references.best_fixed.episodes=32", "references.best_fixed.finalists=1"]
@@ -71,7 +72,7 @@ def tiny(experiment, out, *overrides):
         small = ["reward_model=tfidf"]
     if experiment == "ppo_options":
         small = ["copywriter=tiny", "algorithms.fast.layers=1", "reward_model=tfidf"]
-    if experiment in ("upworthy_rlpf", "e4_upworthy"):
+    if experiment in ("upworthy_rlpf", "e3_upworthy", "e4_upworthy"):
         models = [f"reward_model{part}=tfidf" for part in ("", "@judge_model", "@gold_model")]
         small = ["copywriter=tiny", *models]
     return config(
