@@ -140,7 +140,7 @@ def write_upworthy_exploratory(folder: Path, n_tests: int = 300, seed: int = 0) 
         winner=first & (pl.int_range(pl.len()) % 3 == 0),
         first_place=first,
         test_week=pl.Series(week),
-        eyecatcher_id=pl.Series([f"{number:024x}" for number in 7 * test]),
+        eyecatcher_id=pl.Series([f"ab{number:022x}" for number in 7 * test]),
     )
     path = folder / "exploratory.parquet"
     frame.write_parquet(path)
@@ -194,14 +194,26 @@ ACCEPTED = {
 
 
 def write_coupon(folder: Path, n: int = 2000, people: int = 120, seed: int = 0) -> Path:
-    """Write ``in-vehicle-coupon-recommendation.csv``: n answers with the rates of `ACCEPTED`."""
+    """Write ``in-vehicle-coupon-recommendation.csv``: n answers with the rates of `ACCEPTED`.
+
+    As in the published file, row 411 is the first whose age group is no plain number of years.
+    """
     rng = np.random.default_rng(seed)
-    person = rng.integers(people, size=n)
+    young, first = people // 2, 409  # rows before row 411, of people whose ages are numbers
+    person = np.concatenate(
+        [rng.integers(young, size=first), [people - 1], rng.integers(people, size=n - first - 1)]
+    )
     coupon, day = rng.integers(len(ACCEPTED), size=n), rng.integers(2, size=n)
     answers = {
-        name: [levels[i] for i in rng.integers(len(levels), size=people)[person]]
+        name: [levels[i] for i in rng.integers(len(levels), size=people)]
         for name, levels in _ANSWERS.items()
     }
+    answers["age"] = [
+        *rng.choice(_ANSWERS["age"][1:-1], young),
+        *answers["age"][young:-1],
+        "50plus",
+    ]
+    answers = {name: [levels[i] for i in person] for name, levels in answers.items()}
     near, same = rng.integers(2, size=n), rng.integers(2, size=n)
     frame = pl.DataFrame(
         {
