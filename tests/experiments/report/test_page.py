@@ -144,7 +144,7 @@ def test_markdown_says_the_same_as_the_page(written):
     assert [row for table in page.tables for row in table] == tables
     assert "![one dot](curve.svg)" in lines
     assert [line for line in lines if line.startswith("#")] == [
-        "# Who &lt;wins>?", "## A \\| B", "## Details", "## Assumptions",
+        "# Who &lt;wins>?", "## A | B", "## Details", "## Assumptions",
         "## What is known of the data", "## Manifest",
     ]  # fmt: skip
     assert "- point [a]\\(b)" in lines
