@@ -12,7 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,48 @@ def write_manifest(folder: RunFolder, argv: list[str], stages: Mapping[str, Any]
         "cpu_seconds": round(sum(t["cpu_seconds"] for t in times.values()), 1),
     }
     write_result(folder.path / "manifest.json", manifest)
+
+
+def write_joint_manifest(
+    folder: Path,
+    argv: list[str],
+    manifests: Sequence[Mapping[str, Any]],
+    result: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write the manifest of several runs that were taken together; return it.
+
+    Args:
+        folder: gets ``manifest.json``.
+        argv: the command line after ``copygym`` that made them all.
+        manifests: of the runs.
+        result: of all, for the data and rows that they saw.
+
+    Their code, packages and machine are the first run's; ``others`` names what differed.
+    """
+    first = dict(manifests[0])
+    keys = ("code", "packages", "machine")
+    differ = [key for key in keys if any(m.get(key) != first.get(key) for m in manifests)]
+    manifest = {
+        "command": public_text(shlex.join(["copygym", *argv])),
+        "config": first["config"],
+        "config_sha256": first["config_sha256"],
+        "seed": ", ".join(str(m.get("seed")) for m in manifests),
+        **{key: first[key] for key in keys},
+        "others": differ,
+        "data": result.get("data"),
+        "rows_seen": result.get("rows_seen"),
+        "stages": {
+            f"seed {m.get('seed')}": {
+                "wall_seconds": m["wall_seconds"],
+                "cpu_seconds": m["cpu_seconds"],
+            }
+            for m in manifests
+        },
+        "wall_seconds": round(sum(m["wall_seconds"] for m in manifests), 1),
+        "cpu_seconds": round(sum(m["cpu_seconds"] for m in manifests), 1),
+    }
+    write_result(folder / "manifest.json", manifest)
+    return manifest
 
 
 def packages() -> dict[str, str]:

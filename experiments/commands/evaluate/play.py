@@ -17,12 +17,12 @@ import polars as pl
 
 from copygym.core.errors import UserError
 from copygym.core.files.storage import read_json, understood
+from copygym.core.seeds import derived_seed
 from copygym.evaluation.metrics import Episodes, policy_metrics
 from copygym.experiments.commands.evaluate.runs import Group, Source, baseline_of
 from copygym.experiments.report.evidence import cautions
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.runs.outputs import plain
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.data import describe, load_log, seen
 from copygym.experiments.studies.delivery.delivery import evaluation_setting
 from copygym.experiments.studies.people import Judge, make_judge, split_users

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from copygym.core.estimates import with_interval
+from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import score_copy
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.learning import ONE_SEED
 
 if TYPE_CHECKING:

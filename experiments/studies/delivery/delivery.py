@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError
+from copygym.core.seeds import derived_seed
 from copygym.evaluation.metrics import policy_metrics, segment_metrics
 from copygym.evaluation.rollout import Setting, rows_of
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import instantiated, learned_name, policies
 from copygym.experiments.studies.data import PARTS, load_log, same_data, seen, split_shares
 from copygym.experiments.studies.delivery.delivery_report import main_table, sections

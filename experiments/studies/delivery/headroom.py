@@ -16,13 +16,13 @@ import numpy as np
 
 from copygym.core.errors import UserError
 from copygym.core.estimates import RESAMPLES
+from copygym.core.seeds import derived_seed
 from copygym.evaluation.metrics import METRICS, Episodes, policy_metrics
 from copygym.experiments.report import aggregates as aggregate_report
 from copygym.experiments.report.figures import interval_figure, metric_panels
 from copygym.experiments.report.page import Section
 from copygym.experiments.report.tables import Table, interval
 from copygym.experiments.runs.folder import RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import learned_name, policies
 from copygym.experiments.studies.delivery.delivery import check, compare
 from copygym.experiments.studies.delivery.delivery_report import MAIN, policy_table

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from copygym.core.errors import UserError
+from copygym.core.seeds import derived_seed
 from copygym.envs.logs.catalogue import HOLD, Catalogue
 from copygym.envs.simulator.population import simulate
 from copygym.evaluation.ope import estimates as ope
@@ -23,7 +24,6 @@ from copygym.experiments.report.figures import interval_figure
 from copygym.experiments.report.page import Section
 from copygym.experiments.report.tables import Table, interval, number
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import Policy, instantiated
 from copygym.experiments.studies.data import load_log, same_data, seen, split_shares
 from copygym.experiments.studies.delivery.delivery_report import (

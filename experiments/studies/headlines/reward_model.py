@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from copygym.core.errors import UserError
+from copygym.core.seeds import derived_seed
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import instantiated
 from copygym.experiments.studies.data import describe, load_log, same_data
 from copygym.experiments.studies.headlines import reward_model_report as reward_report

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from copygym.core.errors import UserError, unknown_name
+from copygym.core.seeds import derived_seed
 from copygym.evaluation.ope.decisions import FOLDS, fit_arms
 from copygym.evaluation.ope.estimates import (
     Bootstrap,
@@ -35,7 +36,6 @@ from copygym.experiments.report.figures import interval_figure, scaled
 from copygym.experiments.report.page import Section
 from copygym.experiments.report.tables import Table
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.data import load_log, same_data
 from copygym.experiments.studies.statistics.ope_worlds import (
     World,

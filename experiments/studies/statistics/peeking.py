@@ -16,10 +16,10 @@ from scipy.stats import binomtest
 
 from copygym.core.errors import UserError
 from copygym.core.estimates import Estimate, mean_estimate
+from copygym.core.seeds import derived_seed
 from copygym.evaluation.abtest.planning import Plan, power, sample_size
 from copygym.evaluation.abtest.sequential import peeking_error
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.data import load_log, same_data, seen
 from copygym.experiments.studies.statistics import peeking_simulation as simulate
 from copygym.experiments.studies.statistics.peeking_report import main_table, sections
