@@ -171,6 +171,7 @@ def test_history_has_the_standard_keys_and_ends_with_the_bill(result, name):
 @learners
 def test_the_reward_and_its_terms_are_in_the_history(result, name):
     trained = result(name).trained
+    assert trained.history
     for line in trained.history:
         assert line["reward/one"] == 1.0
         assert line["reward"] == pytest.approx(line["reward/words"] + 1.0)
