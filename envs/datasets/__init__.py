@@ -1,4 +1,7 @@
-"""Datasets: one module each, with a ``CARD`` and ``load(path=None, **options) -> ClickLog``."""
+"""Datasets: one module each, with a ``CARD`` and ``load(path=None, **options) -> ClickLog``.
+
+A dataset of made-up people also has ``make_world(**options)``, the `World` whose truth is known.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,19 @@ from typing import Any
 from copygym.core.errors import UserError, unknown_name
 from copygym.envs.datasets.card import Card, RemoteFile
 from copygym.envs.logs.clicklog import ClickLog
+from copygym.envs.people.world import World
 
-__all__ = ["Card", "RemoteFile", "available", "card", "load"]
+__all__ = [
+    "Card",
+    "RemoteFile",
+    "World",
+    "available",
+    "card",
+    "has_world",
+    "load",
+    "loader_options",
+    "make_world",
+]
 
 _NAMES = (
     "storefront",
@@ -43,6 +57,34 @@ def card(name: str) -> Card:
     return found
 
 
+def loader_options(name: str) -> list[str]:
+    """Return the names of the options that a dataset's loader takes."""
+    return [p for p in inspect.signature(_module(name).load).parameters if p != "path"]
+
+
+def has_world(name: str) -> bool:
+    """Return whether a dataset's people are made up, so that their true response is known."""
+    return hasattr(_module(name), "make_world")
+
+
+def make_world(name: str, **options: Any) -> World | None:
+    """Return the world that writes a dataset's log; None where its people are real.
+
+    Args:
+        name: one of `available`.
+        options: of the dataset's loader; those that say nothing of the people are left out.
+
+    Raises:
+        UserError: unknown name, or a bad value of an option.
+    """
+    if not has_world(name):
+        return None
+    make = _module(name).make_world
+    known = inspect.signature(make).parameters
+    world: World = make(**{key: value for key, value in options.items() if key in known})
+    return world
+
+
 def load(name: str, path: str | Path | None = None, **options: Any) -> ClickLog:
     """Load a dataset.
 
@@ -55,11 +97,10 @@ def load(name: str, path: str | Path | None = None, **options: Any) -> ClickLog:
     Raises:
         UserError: unknown name or option, a dataset that isn't there, or a bad file.
     """
-    module = _module(name)
-    known = [p for p in inspect.signature(module.load).parameters if p != "path"]
+    known = loader_options(name)
     for option in options:
         if option not in known:
             listed = ", ".join(known) if known else "none"
             raise UserError(f"dataset {name} has no option {option!r}; its options are: {listed}.")
-    log: ClickLog = module.load(path, **options)
+    log: ClickLog = _module(name).load(path, **options)
     return log

@@ -25,7 +25,7 @@ FILES = ("result.json", "table.md", "report.html")
 
 _DESCRIPTION = (
     "Plays the saved agents of finished runs again, on the people that the runs held out: with "
-    "other luck, more users or another horizon, before the run's judge (in storefront the "
+    "other luck, more users or another horizon, before the run's judge (in a synthetic world the "
     "world's own truth) and in the simulator where the agents learned. All policies meet the same "
     "people with the same luck. Without options it gives the run's own numbers again. Several "
     "runs, such as a multirun's, give one table over seeds, with interquartile means, "

@@ -1,8 +1,8 @@
 """Saved agents of a group of runs, played again: other luck, more users, another horizon.
 
-All policies meet the same held-out people with the same luck, before the run's judge (in storefront
-the world's truth) and in the simulator where the agents learned: what an agent loses from the one
-to the other is what it believed of users who are not so.
+All policies meet the same held-out people with the same luck, before the run's judge (in a
+synthetic world its truth) and in the simulator where the agents learned: what an agent loses from
+the one to the other is what it believed of users who are not so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from copygym.experiments.runs.outputs import plain
 from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.data import describe, load_log, seen
 from copygym.experiments.studies.delivery.delivery import evaluation_setting
-from copygym.experiments.studies.people import Judge, make_judge, split_users
+from copygym.experiments.studies.people import Judge, has_truth, make_judge, split_users
 
 if TYPE_CHECKING:
     from copygym.agents.delivery.base import Agent
@@ -171,7 +171,7 @@ def _same_log(source: Source) -> ClickLog:
 def _fitted(source: Source) -> FittedUsers:
     from copygym.envs.simulator.fitted import FittedUsers
 
-    truth = source.config["data"]["name"] == "storefront"
+    truth = has_truth(source.config)
     for name in ("proxy",) if truth else ("proxy", "judge"):
         if not (source.path / "users" / name).is_dir():
             raise UserError(

@@ -26,7 +26,7 @@ from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import learned_name, policies
 from copygym.experiments.studies.delivery.delivery import check, compare
 from copygym.experiments.studies.delivery.delivery_report import MAIN, policy_table
-from copygym.experiments.studies.people import GOLD
+from copygym.experiments.studies.people import GOLD, has_truth
 from copygym.experiments.studies.seeds import of_seed, origins
 from copygym.experiments.tracking.base import Trackers
 
@@ -43,8 +43,11 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     Config keys: those of `delivery.run`, and ``worlds`` (seeds), ``ladder`` (policies from worst
     to best; "learned" stands for the config's agent) and ``below`` (pairs, worse then better).
     """
-    if config["data"]["name"] != "storefront":
-        raise UserError(f"dataset={config['data']['name']}: headroom is measured in storefront.")
+    if not has_truth(config):
+        raise UserError(
+            f"dataset={config['data']['name']}: headroom is measured in a synthetic world, such as "
+            "storefront, whose truth is known."
+        )
     check(config)
     learned = learned_name(config)
     pairs = _pairs(config, learned)
@@ -89,7 +92,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         "worlds": by_world,
         "aggregates": over_worlds(by_world, names, baseline, resamples),
         "steps": steps,
-        **origins(worlds, [run.origin() for run in runs], _SEEDS),
+        **origins(worlds, [run.origin() for run in runs], _SEEDS, name=config["data"]["name"]),
         # The log's only note stands among the assumptions.
         "notes": [],
         "summary_numbers": {

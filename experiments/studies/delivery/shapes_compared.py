@@ -25,7 +25,7 @@ from copygym.experiments.studies.delivery.shapes_compared_report import (
     sections,
     summary,
 )
-from copygym.experiments.studies.people import GOLD
+from copygym.experiments.studies.people import GOLD, has_truth
 from copygym.experiments.studies.seeds import check_seeds, origins, values_by_seed
 from copygym.experiments.tracking.base import Trackers
 
@@ -59,7 +59,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     fronts = [_front(run, agents, shapes) for run in runs]
     policies = [*_references(config), *(_cell(a, s) for a in agents for s in shapes), "upper"]
     result: dict[str, Any] = {
-        "title": f"Which reward shape? {len(found)} worlds of storefront",
+        "title": f"Which reward shape? {len(found)} worlds of {config['data']['name']}",
         "synthetic": True,
         "agents": estimates([front["agents"] for front in fronts], resamples, boot),
         "shapes": shapes,
@@ -72,7 +72,9 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         "users": int(np.mean([world["users"] for world in found])),
         "horizon": int(config["env"]["horizon"]),
         "judge": GOLD,
-        **origins(config["seeds"], found, _SEEDS.format(count=len(found))),
+        **origins(
+            config["seeds"], found, _SEEDS.format(count=len(found)), name=config["data"]["name"]
+        ),
     }
     result["summary"] = summary(result)
     result["summary_numbers"] = {
@@ -85,10 +87,10 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake in the config that would else be found after minutes."""
-    if config["data"]["name"] != "storefront":
+    if not has_truth(config):
         raise UserError(
-            f"dataset={config['data']['name']}: shapes are compared in storefront, whose truth "
-            "knows every aim."
+            f"dataset={config['data']['name']}: shapes are compared in a synthetic world, such as "
+            "storefront, whose truth knows every aim."
         )
     check_seeds(config)
     for part in ("agents", "shapes"):
