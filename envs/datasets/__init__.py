@@ -1,17 +1,19 @@
 """Datasets: one module each, with a ``CARD`` and ``load(path=None, **options) -> ClickLog``.
 
+A dataset of another package is such a module, or an object with these two, and is named as
+`copygym.core.plugins` says.
+
 A dataset of made-up people also has ``make_world(**options)``, the `World` whose truth is known.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from copygym.core.errors import UserError, unknown_name
+from copygym.core.errors import UserError
+from copygym.core.plugins import choices, find
 from copygym.envs.datasets.card import Card, RemoteFile
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.people.world import World
@@ -38,17 +40,17 @@ _NAMES = (
     "criteo_uplift",
     "table",
 )
+#: Our own: name -> module.
+OWN = {name: f"copygym.envs.datasets.{name}" for name in _NAMES}
 
 
 def available() -> list[str]:
-    """Return the names of all datasets."""
-    return list(_NAMES)
+    """Return the names of all datasets: ours, then those of installed packages."""
+    return choices("dataset", OWN)
 
 
-def _module(name: str) -> ModuleType:
-    if name not in _NAMES:
-        raise unknown_name("dataset", name, available())
-    return importlib.import_module(f"copygym.envs.datasets.{name}")
+def _module(name: str) -> Any:
+    return find("dataset", name, OWN, needs=("CARD", "load"))
 
 
 def card(name: str) -> Card:
@@ -89,7 +91,7 @@ def load(name: str, path: str | Path | None = None, **options: Any) -> ClickLog:
     """Load a dataset.
 
     Args:
-        name: one of `available`.
+        name: one of `available`, or ``package.module:attribute``.
         path: its file, or the folder that holds it; None looks where ``copygym data get`` puts
             it.
         options: of the dataset's loader.

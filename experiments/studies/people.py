@@ -13,6 +13,7 @@ from copygym.core.errors import UserError
 from copygym.envs.simulator.population import aligned, simulate
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.runs.seeds import derived_seed
+from copygym.experiments.runs.trust import reading
 from copygym.experiments.studies.data import split_shares
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def has_truth(config: Mapping[str, Any]) -> bool:
     """Return whether the people of the config's dataset are made up, so that their world judges."""
     from copygym.envs.datasets import has_world
 
-    return has_world(str(config["data"]["name"]))
+    with reading(config):
+        return has_world(str(config["data"]["name"]))
 
 
 def whole_catalogue(log: ClickLog, config: Mapping[str, Any]) -> Catalogue:
@@ -154,7 +156,8 @@ def true_world(config: Mapping[str, Any]) -> World:
 
     data = dict(config["data"])
     name = str(data.pop("name"))
-    world = make_world(name, **data)
+    with reading(config):
+        world = make_world(name, **data)
     if world is None:
         raise UserError(
             f"dataset={name}: its people are real, so nobody knows their true response; choose "

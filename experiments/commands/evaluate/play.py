@@ -156,7 +156,7 @@ def _same_log(source: Source) -> ClickLog:
     if card(str(data["name"])).synthetic:
         # It is the same wherever it is kept, and a run's folder may be anybody's: it does not say
         # where a file is made.
-        data = {**data, "path": None}
+        data = type(data)({**data, "path": None})
     log = load_log(data)
     with understood(path := source.path / "stages" / "data.json"):
         stored = {"sha256": str(read_json(path)["values"]["sha256"])}
