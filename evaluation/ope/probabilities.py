@@ -169,8 +169,8 @@ def _target(
         )
     if not alike and len(table) != len(log):
         raise UserError(
-            f"off_policy: {name} has {len(table):,} rows and the log {len(log):,}; give one row per "
-            "row of the log, in its order."
+            f"off_policy: {name} has {len(table):,} rows and the log {len(log):,}; give one row "
+            "per row of the log, in its order."
         )
     _check_rows(name, table)
     wide = np.zeros((len(table), len(log.arms)))
