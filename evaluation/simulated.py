@@ -88,7 +88,8 @@ def evaluate(
     played = {"agent": play(agent, setting)[0]}
     if baseline is not None:
         played["baseline"] = play(baseline, setting)[0]
-    found = policy_metrics(played, "baseline", resamples=resamples, seed=seed)
+    # Without a baseline the agent is its own, from which nothing differs.
+    found = policy_metrics(played, [*played][-1], resamples=resamples, seed=seed)
     return Evaluation(
         agent=agent.name,
         users=len(rows),

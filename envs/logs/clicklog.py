@@ -91,7 +91,8 @@ class ClickLog:
             UserError: the first rule that is broken, with file, row, column and value.
         """
         where = source if isinstance(source, Source) else Source(source or name)
-        lazy, mapped = as_lazy(frame, where.label), []
+        lazy = as_lazy(frame, where.label)
+        mapped: list[str] = []
         with readable(where.label):
             if columns or constants:
                 where = Source(where.label, where.first_row, dict(columns or {}))
