@@ -55,6 +55,9 @@ class Agent(ABC):
     name: str = "agent"
     privileged: ClassVar[bool] = False
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
     def bind(self, users: UserModel) -> None:  # noqa: B027 - most agents have nothing to bind
         """Hear which users are simulated from now on; `learn` and evaluation both call it."""
 

@@ -6,12 +6,12 @@ A fit on some of them is the proxy in which agents learn; others, whom it never 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
-from copygym.envs.simulator.population import aligned, simulate
+from copygym.envs.simulator.population import aligned, held_out_users
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.runs.trust import reading
 from copygym.experiments.studies.data import split_shares
@@ -135,15 +135,13 @@ def make_judge(
     What agents observe of them are the proxy's profiles, made from their own past. Like the
     profiles of the fit, they know the log up to its cut only.
     """
-    profiles = proxy.profiles_of(parts["test"])
     catalogue = proxy.users.catalogue
     if has_truth(config):
         world = true_world(config)
+        profiles = proxy.profiles_of(parts["test"])
         return Judge(aligned(world.user_model(profiles=profiles), catalogue), GOLD)
     second = fit(folder, "judge", parts["judge"], parts["test"], config, catalogue)
-    own = second.profiles_of(parts["test"], users=profiles.user_ids)
-    users = aligned(simulate(second, own), catalogue)
-    return Judge(replace(users, profiles=profiles), FITTED)
+    return Judge(held_out_users(proxy, parts["test"], judge=second), FITTED)
 
 
 def true_world(config: Mapping[str, Any]) -> World:

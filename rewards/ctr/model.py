@@ -107,6 +107,11 @@ class CtrModel:
         self._cache: VectorCache | None = None
         self._folder: Path | None = None
 
+    def __repr__(self) -> str:
+        kinds = " + ".join(scorer.kind for scorer in self.scorers)
+        tests = self.report.get("tests")
+        return f"CtrModel({kinds}, {'untrained' if tests is None else f'{tests} tests'})"
+
     @property
     def no_signal(self) -> bool:
         """True where held-out tests showed no more clicks for better scores."""

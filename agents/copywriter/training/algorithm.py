@@ -64,6 +64,9 @@ class Trained:
     info: dict[str, float | str] = field(default_factory=dict)
     examples: list[dict[str, float | str]] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return f"Trained({self.writer!r}, {len(self.history)} updates, {self.stopped!r})"
+
 
 class CopyAlgorithm(ABC):
     """Improves a copywriter by feedback on texts, within a budget of texts.
