@@ -13,7 +13,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.resources import files
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     ConfigCompositionException,
@@ -75,12 +76,8 @@ _PUBLISHED = {
 def register_resolvers() -> None:
     """Register what the config tree uses; idempotent.
 
-    ``${tiny:SMALL,FULL}`` is SMALL when ``tiny=true``, else FULL; ``${fresh:NAME,TIME}`` is the
-    default folder of a run or a sweep.
+    ``${fresh:NAME,TIME}`` is the default folder of a run or a sweep.
     """
-
-    def pick(small: Any, full: Any, *, _root_: DictConfig) -> Any:
-        return small if _root_.tiny else full
 
     def fresh(name: str, time: str, *, _root_: DictConfig) -> str:
         hydra_config = _root_.get("hydra") or (
@@ -90,7 +87,6 @@ def register_resolvers() -> None:
             return f"multirun/{name}"
         return _reserved(f"outputs/{name}/{time}")
 
-    OmegaConf.register_new_resolver("tiny", pick, replace=True)
     # A sweep goes on in the folder of the same call before; a run without out= begins anew.
     OmegaConf.register_new_resolver("fresh", fresh, replace=True)
 
@@ -261,6 +257,23 @@ def _overrides(hydra_config: Any) -> list[str]:
 
 class _Refused(BaseException):
     """Carries a `UserError` past Hydra, which would print a line of its own for an exception."""
+
+
+def composed(overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the config with which ``copygym run OVERRIDES`` would run, resolved.
+
+    Args:
+        overrides: ``KEY=VALUE`` as on a command line.
+
+    Raises:
+        UserError: there is no such key or option, or a value is missing.
+    """
+    register_resolvers()
+    try:
+        with initialize_config_module("copygym.conf", version_base="1.3"):
+            return resolved(compose("config", overrides=as_spelt(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise config_error(error) from error
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:

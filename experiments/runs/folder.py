@@ -44,8 +44,8 @@ _STATE = "run.json"
 _SWEEP = "multirun.yaml"
 #: Stages whose loss costs little: without them a refused run is not worth keeping.
 _CHEAP = ("data", "split", "fit")
-#: Config keys that say where and how a run is shown or what is expected, not what it computes.
-_UNHASHED = ("out", "tracker", "resume", "overwrite", "publish", "paper")
+#: Config keys that say where and how a run is shown, not what it computes.
+_UNHASHED = ("out", "tracker", "resume", "overwrite", "publish")
 
 
 class OtherRun(UserError):

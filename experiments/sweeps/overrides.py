@@ -42,6 +42,9 @@ def holds_a_name(key: str) -> bool:
 def _as_spelt(argument: str) -> str:
     key, sign, value = argument.partition("=")
     name = key.lstrip("+")
+    if name == "tiny":
+        # The files tiny/true.yaml and tiny/false.yaml, which Hydra chooses by a text.
+        return re.sub(r"(?<=[=,])\s*(true|false)\b", _as_text, argument, flags=re.IGNORECASE)
     # Whoever quotes, escapes or interpolates knows what they do.
     if not sign or re.search(r"['\"\\$]", value):
         return argument
@@ -58,6 +61,10 @@ def _as_spelt(argument: str) -> str:
     if re.search(r"[\[\](){}]", inside):
         return argument
     return f"{key}={before}{','.join(_part(name, part) for part in inside.split(','))}{after}"
+
+
+def _as_text(match: re.Match[str]) -> str:
+    return f"'{match[1].lower()}'"
 
 
 def _part(name: str, text: str) -> str:

@@ -40,7 +40,7 @@ _SEEDS = (
 def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
     """Run the delivery experiment in every world; return the result (JSON types).
 
-    Config keys: those of `delivery.run`, and ``worlds`` (seeds), ``ladder`` (policies from worst
+    Config keys: those of `delivery.run`, and ``seeds`` (worlds), ``ladder`` (policies from worst
     to best; "learned" stands for the config's agent) and ``below`` (pairs, worse then better).
     """
     if config["data"]["name"] != "storefront":
@@ -48,7 +48,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     check(config)
     learned = learned_name(config)
     pairs = _pairs(config, learned)
-    worlds = [int(seed) for seed in config["worlds"]]
+    worlds = [int(seed) for seed in config["seeds"]]
     runs = []
     for seed in worlds:
         runs.append(compare(of_seed(config, seed), folder.child(f"worlds/{seed}"), trackers))

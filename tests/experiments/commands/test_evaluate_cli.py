@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import polars as pl
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.agents.delivery.schedule import Schedule, ScheduleAgent
 from copygym.core.errors import UserError
@@ -28,9 +27,7 @@ SMALL = (
 
 
 def finish(folder, *overrides):
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        config = app.resolved(compose("config", overrides=[*overrides, *SMALL, f"out={folder}"]))
+    config = app.composed([*overrides, *SMALL, f"out={folder}"])
     app.execute(config, folder, ["run"], {"group": "g", "job_type": "j", "name": "n"})
     return folder
 

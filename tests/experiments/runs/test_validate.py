@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.core.errors import UserError
-from copygym.experiments.app import register_resolvers, resolved
+from copygym.experiments.app import composed
 from copygym.experiments.runs.validate import RULES, found, validate
 
 EXPERIMENTS = sorted(p.stem for p in (Path(__file__).parents[3] / "conf/experiment").glob("*.yaml"))
@@ -15,9 +14,7 @@ WHOLE = "a whole number of {} or more"
 
 
 def config(*overrides):
-    register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        return resolved(compose("config", overrides=list(overrides)))
+    return composed(overrides)
 
 
 def nested(key, value):
@@ -62,10 +59,10 @@ def test_lists_and_keys_inside_of_named_groups(key, value, words):
     [
         ("seed", 0, False), ("learn.steps", 1, False), ("env.horizon", 1, False),
         ("env.num_envs", 1, False), ("evaluation.users", 1, True),
-        ("evaluation.customers", 1, True), ("evaluation.episodes", 1, False),
+        ("evaluation.episodes", 1, False),
         ("evaluation.num_envs", 1, False), ("evaluation.resamples", 2, False),
         ("evaluation.timelines", 0, False), ("users.n_users", 1, False),
-        ("users.ensemble", 1, False), ("replay.resamples", 2, False), ("tests", 3, True),
+        ("users.ensemble", 1, False), ("tests", 3, True),
         ("data.n_users", 1, False), ("data.n_slots", 1, False), ("data.seed", 0, False),
     ],
 )  # fmt: skip
@@ -92,7 +89,7 @@ def test_whole_numbers(key, least, null):
         ("users.dynamics.anything", [0, -7.5, float("-inf")], ["abc", None, True], "a number."),
         ("tiny", [True, False], ["maybe", 1, None], "true or false."),
         ("replay.horizons", [[1, 5]], [[], [0], ["abc"], 5, None], "a list of whole numbers of 1"),
-        ("worlds", [[0, 1]], [[], [-1], "abc"], "a list of whole numbers of 0 or more."),
+        ("seeds", [[0, 1]], [[], [-1], "abc"], "a list of whole numbers of 0 or more."),
         ("replay.policies", [["ucb"]], [[], [1], "ucb"], "a list of names."),
         ("replay.z", [0, 0.08], [-0.1, float("inf"), "abc", None], "a number of 0 or more."),
         ("replay.tuning", [[0, 1000]], [[], [-1], [0.5], 5], "a list of whole numbers of 0"),

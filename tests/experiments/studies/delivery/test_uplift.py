@@ -66,22 +66,17 @@ def test_each_outcome_of_a_policy_has_a_verdict(make_user_model, propensity, vis
 
 def test_hillstrom_finds_who_likes_which_mail(data_folder, tmp_path, monkeypatch):
     """A fact of the real log: buyers of men's goods visit more after the men's e-mail."""
-    from hydra import compose, initialize_config_module
 
     from copygym.experiments import app
 
     monkeypatch.setenv("COPYGYM_HOME", str(tmp_path / "home"))
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        config = compose(
-            "config",
-            overrides=[
-                "experiment=hillstrom", "tracker=disabled", "learn.steps=20000",
-                "evaluation.resamples=300", f"out={tmp_path / 'run'}",
-                f"data.path={data_folder / 'hillstrom' / 'hillstrom.csv'}",
-            ],
-        )  # fmt: skip
+    config = app.composed([
+        "experiment=hillstrom", "tracker=disabled", "learn.steps=20000",
+        "evaluation.resamples=300", f"out={tmp_path / 'run'}",
+        f"data.path={data_folder / 'hillstrom' / 'hillstrom.csv'}",
+    ])  # fmt: skip
     names = {"group": "g", "job_type": "j", "name": "n"}
-    app.execute(app.resolved(config), tmp_path / "run", ["run"], names)
+    app.execute(config, tmp_path / "run", ["run"], names)
     from copygym.core.files.storage import read_json
 
     result = read_json(tmp_path / "run" / "result.json")
