@@ -16,12 +16,14 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     ConfigCompositionException,
@@ -31,7 +33,7 @@ from hydra.errors import (
 )
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.locks import locked
@@ -61,6 +63,21 @@ _FOLDER_FAULTS = {
     errno.EROFS,
 }
 
+#: Keys of earlier versions, and what the same is called now.
+_RENAMED = {
+    "parts": "split",
+    "worlds": "seeds",
+    "budget": "learn.steps, or env.budget for currency",
+    "baseline": "evaluation.baseline",
+    "resamples": "evaluation.resamples",
+    "replay.resamples": "evaluation.resamples",
+    "overopt.resamples": "evaluation.resamples",
+    "evaluation.customers": "evaluation.users",
+}
+
+#: Folders of config files that are no groups to choose from.
+_INNER = ("hydra", "paper")
+
 #: What the user can mend.
 _MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 
@@ -76,7 +93,8 @@ _PUBLISHED = {
 def register_resolvers() -> None:
     """Register what the config tree uses; idempotent.
 
-    ``${fresh:NAME,TIME}`` is the default folder of a run or a sweep.
+    ``${fresh:NAME,TIME}`` is the default folder of a run or a sweep, ``${groups:}`` the list of
+    config groups in the help text.
     """
 
     def fresh(name: str, time: str, *, _root_: DictConfig) -> str:
@@ -87,8 +105,22 @@ def register_resolvers() -> None:
             return f"multirun/{name}"
         return _reserved(f"outputs/{name}/{time}")
 
+    OmegaConf.register_new_resolver("groups", _listed_groups, replace=True)
     # A sweep goes on in the folder of the same call before; a run without out= begins anew.
     OmegaConf.register_new_resolver("fresh", fresh, replace=True)
+
+
+def _listed_groups() -> str:
+    """Return a line for each group that can be chosen from, the user's own included."""
+    if not GlobalHydra.instance().is_initialized():
+        return ""
+    loader = GlobalHydra.instance().config_loader()
+    lines = []
+    for group in sorted(loader.list_groups("")):
+        options = loader.get_group_options(group)
+        if group not in _INNER and options:
+            lines.append(f"{group}: {', '.join(options)}")
+    return "\n".join(lines)
 
 
 register_resolvers()
@@ -186,6 +218,12 @@ def _options(group: str) -> list[str]:
     return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith("yaml"))
 
 
+def _groups() -> list[str]:
+    """Return the config groups that come with copygym, without `_INNER`."""
+    found = (entry.name for entry in files("copygym.conf").iterdir() if entry.is_dir())
+    return sorted(name for name in found if name not in _INNER and _options(name))
+
+
 def _in_the_way(error: OSError, arguments: list[str]) -> bool:
     """Return whether an error is the given folder's: elsewhere a missing file is a fault of ours.
 
@@ -215,7 +253,7 @@ def app(config: DictConfig) -> dict[str, str] | None:
     choices = hydra_config.runtime.choices
     names = {
         "group": Path(hydra_config.sweep.dir).name if multirun else str(config.name),
-        "job_type": f"{config.name}-{choices.get('agent')}",
+        "job_type": f"{config.name}-{choices['agent']}" if "agent" in choices else config.name,
         "name": f"{target.name}" if multirun else f"{config.name}-{config.seed}",
     }
     argv = ["run", *_overrides(hydra_config)]
@@ -419,6 +457,33 @@ def _publish(folder: RunFolder, target: Path) -> None:
     sys.stdout.write(f"published: {target}\n")
 
 
+#: Of a base without an experiment.
+_NO_JOB = "job has no value: choose an experiment=NAME, or name a job=MODULE."
+
+
+def _no_key(override: str, cause: BaseException | None) -> UserError:
+    """Return the error for a key that the config lacks: those beside it, the likeliest first."""
+    parent = getattr(cause, "parent_node", None)
+    key = str(getattr(cause, "full_key", None) or override)
+    name = key.rpartition(".")[2]
+    beside = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
+    if key in _groups():
+        return UserError(
+            f"this experiment has no {key} that could be chosen: its parts are {', '.join(beside)}."
+        )
+    if "." not in key:
+        beside += [group for group in _groups() if group not in beside]
+    likely = get_close_matches(name, beside, n=len(beside) or 1, cutoff=0.6)
+    if key in _RENAMED:
+        return UserError(f"there is no config key {key!r} any more: it is called {_RENAMED[key]}.")
+    ordered = [*likely, *(name for name in beside if name not in likely)]
+    choices = f"choose one of {', '.join(ordered)}" if ordered else "it is no group of keys"
+    return UserError(
+        f"there is no config key or group {key!r}: {choices}; `copygym run --cfg job` prints all, "
+        "and a + in front adds a key."
+    )
+
+
 def config_error(error: Exception) -> UserError:
     """Return Hydra's or OmegaConf's error as one sentence that says what to do."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
@@ -441,10 +506,12 @@ def config_error(error: Exception) -> UserError:
         )
     match = re.search(r"Could not override '([^']+)'", text)
     if match:
-        key = getattr(error.__cause__, "full_key", None) or match[1]
+        return _no_key(match[1], error.__cause__)
+    if isinstance(error, MissingMandatoryValue):
         return UserError(
-            f"there is no config key or group {key!r}: `copygym run --cfg job` prints the keys, "
-            "`copygym run --help` the groups, and a + in front adds a key."
+            _NO_JOB
+            if error.full_key == "job"
+            else f"{error.full_key} has no value: give one by {error.full_key}=VALUE."
         )
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         text = f"{text} ({' '.join(str(error.__cause__).split())})"

@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from copygym.core.errors import UserError
 from copygym.experiments.app import composed
-from copygym.experiments.runs.validate import RULES, found, validate
+from copygym.experiments.runs.schema import Config
+from copygym.experiments.runs.validate import validate
 
 EXPERIMENTS = sorted(p.stem for p in (Path(__file__).parents[3] / "conf/experiment").glob("*.yaml"))
 WHOLE = "a whole number of {} or more"
@@ -29,17 +31,31 @@ def test_every_experiment_is_valid(experiment, tiny):
     validate(config(f"experiment={experiment}", f"tiny={tiny}"))
 
 
-def test_every_rule_is_of_a_key_that_an_experiment_has():
+def test_every_section_is_one_that_an_experiment_has():
     configs = [config(f"experiment={experiment}") for experiment in EXPERIMENTS]
-    for pattern in RULES:
-        assert any(list(found(c, pattern)) for c in configs), pattern
+    for key in get_type_hints(Config):
+        assert key == "free" or any(key in one for one in configs), key
+
+
+def test_a_misspelt_key_in_a_section_is_refused_with_the_likeliest_first():
+    message = "there is no config key 'evaluation.resample': choose one of resamples, "
+    wrong = {"job": "copygym.experiments.studies.x", "evaluation": {"resample": 5}}
+    with pytest.raises(UserError, match=re.escape(message)):
+        validate(wrong)
+    validate({**wrong, "job": "mine.job"})
+
+
+@pytest.mark.parametrize("value", [3, None, "abc", [1]])
+def test_a_section_is_no_value(value):
+    with pytest.raises(UserError, match="give no value of its own, but keys below it"):
+        validate({"learn": value})
 
 
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("overopt.sizes", [0.5, 2], "a list of shares above 0, 1 at most"),
-        ("overopt.sizes", [], "a list of shares above 0, 1 at most"),
+        ("overopt.sizes", [0.5, 2], "a list of numbers above 0, 1 at most"),
+        ("overopt.sizes", [], "a list of numbers above 0, 1 at most"),
         ("overopt.n", 4, "a whole number of 8 or more"),
         ("overopt.ppo.window", 0, "a whole number of 1 or more"),
         ("overopt.ppo.kl_coefs", [-1], "a list of numbers of 0 or more"),
