@@ -14,7 +14,7 @@ from copygym.experiments.sweeps.job import quoted
 
 #: Keys whose values are names; those below ``data.columns`` are as well.
 _NAMES = frozenset(
-    ["out", "publish", "name"]
+    ["out", "publish", "name", "tiny"]
     + [f"data.{key}" for key in ("path", "label", "separator", "encoding", "time_zone")]
     + [f"tracker.{key}" for key in ("project", "entity", "group", "job_type", "name")]
 )
@@ -43,8 +43,7 @@ def _as_spelt(argument: str) -> str:
     key, sign, value = argument.partition("=")
     name = key.lstrip("+")
     if name == "tiny":
-        # The files tiny/true.yaml and tiny/false.yaml, which Hydra chooses by a text.
-        return re.sub(r"(?<=[=,])\s*(true|false)\b", _as_text, argument, flags=re.IGNORECASE)
+        value = value.lower()  # the files tiny/true.yaml and tiny/false.yaml
     # Whoever quotes, escapes or interpolates knows what they do.
     if not sign or re.search(r"['\"\\$]", value):
         return argument
@@ -61,10 +60,6 @@ def _as_spelt(argument: str) -> str:
     if re.search(r"[\[\](){}]", inside):
         return argument
     return f"{key}={before}{','.join(_part(name, part) for part in inside.split(','))}{after}"
-
-
-def _as_text(match: re.Match[str]) -> str:
-    return f"'{match[1].lower()}'"
 
 
 def _part(name: str, text: str) -> str:

@@ -51,7 +51,7 @@ def test_values_keep_their_kind():
     assert {key: one["values"] for key, one in found["parameters"].items()} == {
         "seed": [0, 1],
         "agent.alpha": [2, 0.1],
-        "tiny": ["True", "False"],
+        "tiny": ["true", "false"],
         "env.budget": ["null", 1.5],
     }
 
