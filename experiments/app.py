@@ -466,7 +466,8 @@ def _no_key(override: str, cause: BaseException | None) -> UserError:
     parent = getattr(cause, "parent_node", None)
     key = str(getattr(cause, "full_key", None) or override)
     name = key.rpartition(".")[2]
-    beside = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
+    keys = parent if isinstance(parent, DictConfig) else ()
+    beside = [str(k) for k in keys if not str(k).startswith("_")]
     if key in _groups():
         return UserError(
             f"this experiment has no {key} that could be chosen: its parts are {', '.join(beside)}."
@@ -504,6 +505,9 @@ def config_error(error: Exception) -> UserError:
             f"{match[1]} has several values: quote it if it is one, as in "
             f"{shlex.quote(f'{key}={quoted(value)}')}, or run several with `copygym run -m`."
         )
+    match = re.search(r"Could not append to config. An item is already at '([^']+)'", text)
+    if match:
+        return UserError(f"there is a config key {match[1]!r} already: leave out the + before it.")
     match = re.search(r"Could not override '([^']+)'", text)
     if match:
         return _no_key(match[1], error.__cause__)

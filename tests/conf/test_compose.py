@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import get_method, get_object
+from sb3_contrib import MaskablePPO
+from stable_baselines3 import A2C, DQN, PPO
 
+from copygym.agents.copywriter.training.algorithm import ALGORITHMS
+from copygym.envs.simulator.fit import fit_users
 from copygym.experiments.app import composed
 from copygym.experiments.report.page import load_job
 
@@ -15,6 +19,8 @@ OPTIONS = sorted(
     for path in CONF.glob("*/*.yaml")
     if path.parent.name not in ("experiment", "base", "paper")
 )
+SB3 = {"a2c": A2C, "dqn": DQN, "ppo": PPO, "maskable_ppo": MaskablePPO}
+ROOM = "copygym.agents.copywriter.algorithms"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
@@ -35,7 +41,7 @@ def in_its_place(option):
     """Return the overrides that use an option; copywriters' groups stand in experiments only."""
     group, _, name = option.partition("=")
     if group == "algorithm":
-        return ["experiment=upworthy_rlpf", f"algorithm@algorithms.ppo={name}"]
+        return ["experiment=upworthy_rlpf", f"+algorithm@algorithms.other={name}"]
     if group in ("copywriter", "copy_reward", "reward_model"):
         extra = ["copywriter.model.path=folder"] if option == "copywriter=hf" else []
         extra += ["reward_model.encoder=folder"] if option == "reward_model=hf" else []
@@ -50,6 +56,47 @@ def test_every_option_of_every_group_composes(option):
         known = inspect.signature(get_object(target)).parameters
         kinds = {parameter.kind for parameter in known.values()}
         assert arguments <= set(known) or inspect.Parameter.VAR_KEYWORD in kinds, target
+
+
+#: What experiments or the library give, not the config.
+GIVEN = {
+    "make_algorithm": {"options", "pairs"},
+    "CopyRewardShape": {"model", "users", "reference_texts"},
+}
+#: Of Stable-Baselines3: what `SB3Agent` gives, and classes, which no config names.
+OF_SB3 = {
+    "policy", "env", "tensorboard_log", "verbose", "seed", "device", "_init_setup_model",
+    "policy_kwargs", "stats_window_size", "rollout_buffer_class", "rollout_buffer_kwargs",
+    "replay_buffer_class", "replay_buffer_kwargs",
+}  # fmt: skip
+
+
+def signature(part):
+    """Return the settings of what a part builds."""
+    build = get_object(part["_target_"])
+    settings = dict(inspect.signature(build).parameters)
+    if build.__name__ == "make_algorithm":
+        module, name = ALGORITHMS[part["name"]]
+        settings |= inspect.signature(get_object(f"{ROOM}.{module}.{name}")).parameters
+    return [key for key in settings if key not in GIVEN.get(build.__name__, ())]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_setting_of_a_part_is_a_key(option):
+    """A key that is not there cannot be misspelt, seen by --cfg job, or set without a +."""
+    group, _, _ = option.partition("=")
+    plain = config(*in_its_place(option))
+    part = plain["algorithms"]["other"] if group == "algorithm" else plain.get(group)
+    if group == "copywriter":
+        part = part["model"]
+    if group == "users":
+        given = {"log", "holdout", "catalogue", "name", "seed"}
+        assert set(part) == set(inspect.signature(fit_users).parameters) - given
+    if isinstance(part, dict) and "_target_" in part:
+        assert {key for key in part if not key.startswith("_")} == set(signature(part))
+    if isinstance(part, dict) and "hyperparameters" in part:
+        learner = SB3[part["algorithm"]]
+        assert set(part["hyperparameters"]) == set(inspect.signature(learner).parameters) - OF_SB3
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

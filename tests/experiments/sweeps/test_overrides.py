@@ -59,7 +59,9 @@ def test_constants_are_numbers_where_they_are_written_as_such():
     }
 
 
-@pytest.mark.parametrize("argument", ["seed=007", "learn.steps=1e3", "resume=true", "-m", "data.n=1"])
+@pytest.mark.parametrize(
+    "argument", ["seed=007", "learn.steps=1e3", "resume=true", "-m", "data.n=1"]
+)
 def test_what_is_no_name_is_left_to_hydra(argument):
     assert as_spelt([argument]) == [argument]
 
