@@ -65,7 +65,7 @@ class Arm:
 
 def arms(config: Mapping[str, Any]) -> dict[str, Arm]:
     """Return the cells: alone with the whole budget, both with half each, both with all of it."""
-    steps = int(config["budget"])
+    steps = int(config["learn"]["steps"])
     samples = int(steps / float(config["sample_cost"]))
     return {
         NEITHER: Arm(0, 0),
@@ -79,9 +79,9 @@ def arms(config: Mapping[str, Any]) -> dict[str, Arm]:
 def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
     """Run the whole experiment; return the result (JSON types).
 
-    Config keys: ``seeds`` (worlds), ``budget`` (decisions), ``sample_cost`` (decisions for one
-    scored sample), and those of `campaign.run`, with the agent that learns as ``agent`` and what
-    delivers otherwise as ``references.logging``.
+    Config keys: ``seeds`` (worlds), ``learn.steps`` (the budget in decisions), ``sample_cost``
+    (decisions for one scored sample), and those of `campaign.run`, with the agent that learns as
+    ``agent`` and what delivers otherwise as ``references.logging``.
     """
     check(config)
     found = values_by_seed(config, folder, trackers, _in_world)
@@ -95,7 +95,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         "arms": {name: vars(arm) for name, arm in arms(config).items()},
         "policies": list(arms(config)),
         "agent": learned_name(config).removesuffix(" (learned)"),
-        "budget": int(config["budget"]),
+        "budget": int(config["learn"]["steps"]),
         "sample_cost": float(config["sample_cost"]),
         "estimates": estimates(runs, resamples, boot),
         "effects": effects,
@@ -139,7 +139,7 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError("references.logging is null: it delivers where no agent has learned.")
     if arms(config)[BOTH].samples < 1:
         raise UserError(
-            f"budget={config['budget']} is less than two samples of sample_cost="
+            f"learn.steps={config['learn']['steps']} is less than two samples of sample_cost="
             f"{config['sample_cost']}: raise it."
         )
 

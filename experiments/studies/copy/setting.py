@@ -109,7 +109,7 @@ class CopySetting:
 def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     """Return the setting of a config; its models are fitted in stages of ``folder``.
 
-    Config keys: ``data``, ``parts`` (shares of `PARTS`), ``reward_model``, ``judge_model``,
+    Config keys: ``data``, ``split`` (shares of `PARTS`), ``reward_model``, ``judge_model``,
     ``gold_model`` (not used where the world is known), ``copy_reward``, ``tasks`` (numbers of
     ``train``, ``validation`` and ``test`` tasks), ``users`` and ``env`` for logs with users.
     """
@@ -130,10 +130,10 @@ def shares(config: Mapping[str, Any], names: Sequence[str] = PARTS) -> dict[str,
     Raises:
         UserError: a part is missing or has no share.
     """
-    given = config["parts"]
+    given = config["split"]
     for name in names:
         if not given.get(name):
-            raise UserError(f"parts.{name}={given.get(name)}: give a share above 0.")
+            raise UserError(f"split.{name}={given.get(name)}: give a share above 0.")
     total = sum(float(given[name]) for name in names)
     return {name: float(given[name]) / total for name in names}
 

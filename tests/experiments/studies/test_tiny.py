@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.core.errors import UserError
 from copygym.core.files import written
@@ -51,9 +50,7 @@ def home(tmp_path_factory, monkeypatch):
 
 
 def config(*overrides):
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        return app.resolved(compose("config", overrides=list(overrides)))
+    return app.composed(overrides)
 
 
 def tiny(experiment, out, *overrides):

@@ -105,7 +105,7 @@ def test_hillstrom_finds_who_likes_which_mail(data_folder, tmp_path, monkeypatch
 
 def test_planted_tastes_are_found(made_folder, tmp_path, monkeypatch):
     """Each kind of customer gets the e-mail that was made to suit it."""
-    small = ("evaluation.resamples=100", "users.n_users=600", "evaluation.customers=1000")
+    small = ("evaluation.resamples=100", "users.n_users=600", "evaluation.users=1000")
     result = hillstrom(made_folder, tmp_path, monkeypatch, *small)
     for policy in ("model_visit", "bandit_visit"):
         assert result["shares"][policy]["1 | 0"]["mens_email"] > 0.9
@@ -121,20 +121,15 @@ def test_planted_tastes_are_found(made_folder, tmp_path, monkeypatch):
 
 def hillstrom(folder, tmp_path, monkeypatch, *overrides):
     """Return the result of the experiment on the log in ``folder``."""
-    from hydra import compose, initialize_config_module
 
     from copygym.experiments import app
 
     monkeypatch.setenv("COPYGYM_HOME", str(tmp_path / "home"))
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        config = compose(
-            "config",
-            overrides=[
-                "experiment=hillstrom", "tracker=disabled", "learn.steps=20000",
-                f"out={tmp_path / 'run'}", f"data.path={folder / 'hillstrom' / 'hillstrom.csv'}",
-                *overrides,
-            ],
-        )  # fmt: skip
+    config = app.composed([
+        "experiment=hillstrom", "tracker=disabled", "learn.steps=20000",
+        f"out={tmp_path / 'run'}", f"data.path={folder / 'hillstrom' / 'hillstrom.csv'}",
+        *overrides,
+    ])  # fmt: skip
     names = {"group": "g", "job_type": "j", "name": "n"}
-    app.execute(app.resolved(config), tmp_path / "run", ["run"], names)
+    app.execute(config, tmp_path / "run", ["run"], names)
     return read_json(tmp_path / "run" / "result.json")

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.core.errors import UserError
 from copygym.experiments import app
@@ -13,10 +12,8 @@ from copygym.experiments.tracking.base import make_trackers
 
 
 def run(folder, *overrides):
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        given = ["experiment=e9", "tiny=true", "tracker=disabled", f"out={folder}", *overrides]
-        config = app.resolved(compose("config", overrides=given))
+    given = ["experiment=e9", "tiny=true", "tracker=disabled", f"out={folder}", *overrides]
+    config = app.composed(given)
     names = {"group": "g", "job_type": "j", "name": "n"}
     trackers = make_trackers(config["tracker"], folder, config, names)
     return peeking.run(config, open_run(folder, config), trackers)
