@@ -116,8 +116,9 @@ def _named(value: Any, section: str, key: str = "") -> Iterator[tuple[str, str]]
         for entry in value:
             yield from _named(entry, section, key)
     elif isinstance(value, str):
-        entries = _entry_points().get(value) or _entry_points().get(value.partition(":")[0], ())
         module, colon, attribute = value.partition(":")
+        # A term of a reward is ``NAME:SUFFIX`` where it is used twice.
+        entries = _entry_points().get(value) or _entry_points().get(module, [])
         section = "job" if key == "job" else section
         if entries:
             yield from ((section, entry.replace(":", ".")) for entry in entries)
