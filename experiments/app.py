@@ -39,9 +39,10 @@ from copygym.evaluation.records import Records
 from copygym.experiments.report.evidence import cautioned
 from copygym.experiments.report.page import load_job, write_report
 from copygym.experiments.report.tables import Table
-from copygym.experiments.runs.folder import RunFolder, check_publish, open_run
+from copygym.experiments.runs.folder import RunFolder, open_run
 from copygym.experiments.runs.manifest import write_manifest
 from copygym.experiments.runs.outputs import write_result
+from copygym.experiments.runs.publish import check_publish
 from copygym.experiments.runs.trust import trust_config
 from copygym.experiments.runs.validate import validate
 from copygym.experiments.studies.data import check_data
