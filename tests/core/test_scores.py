@@ -12,6 +12,7 @@ from copygym.core.scores import (
     expected_calibration_error,
     isotonic_steps,
     log_loss_counts,
+    log_losses,
 )
 
 
@@ -115,3 +116,16 @@ def test_isotonic_steps_pool_what_falls_and_claim_no_certainty():
     # The middle two fall, so they become their weighted mean (3 * .6 + 1 * .2) / 4.
     x, rates = isotonic_steps(array(1, 2, 3, 4), array(0, 0.6, 0.2, 1), array(1, 3, 1, 1), 0.01)
     assert np.interp(array(1, 2, 3, 4), x, rates) == pytest.approx([0.01, 0.5, 0.5, 0.99])
+
+
+def test_a_rows_bin_is_that_of_the_middle_of_its_mass():
+    # Of 4 impressions the middles are at 0.5, 2 and 3.5, so that the second half begins at 2.
+    p, n = array(0.1, 0.2, 0.3), array(1, 2, 1)
+    assert equal_mass_bins(p, n, 2).tolist() == [0, 1, 1]
+    # A row that holds most of the mass leaves bins empty; the last one is never passed.
+    assert equal_mass_bins(p, array(1, 8, 1), 10).tolist() == [0, 5, 9]
+
+
+def test_log_losses_of_rows_by_hand():
+    losses = log_losses(array(0.25, 0.5), array(3, 2), array(1, 0))
+    assert losses == pytest.approx([-np.log(0.25) - 2 * np.log(0.75), 2 * np.log(2)])
