@@ -109,7 +109,7 @@ def test_bent_estimators_lie_between_their_ends(rows):
     cap = float(np.median(weights))
     assert estimators.clipped_ips(rewards, weights, cap) <= estimators.ips(rewards, weights) + 1e-12
     assert rewards.min() - 1e-12 <= estimators.snips(rewards, weights) <= rewards.max() + 1e-12
-    assert (estimators.shrunk(weights, 7.0) <= weights).all()
+    assert (estimators.shrink_weights(weights, 7.0) <= weights).all()
 
 
 @settings(max_examples=40, deadline=None)
