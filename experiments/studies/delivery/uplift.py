@@ -53,7 +53,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
 
     Config keys: ``split`` (train, test), ``users``, ``env``, ``learn.steps``, ``learners`` (name
     -> ``agent``, ``reward`` and optionally ``steps``), ``outcomes`` (name -> log column: clicks or
-    revenue), ``evaluation`` (``estimator``, ``resamples``, ``customers``).
+    revenue), ``evaluation`` (``estimator``, ``resamples``, ``users``).
     """
     _check(config)
     log = load_log(config["data"])
@@ -140,7 +140,7 @@ def _off_policy(
 ) -> dict[str, Any]:
     """Return off-policy estimates of all policies on the held-out customers."""
     test = held_out.collect()
-    limit = config["evaluation"]["customers"]
+    limit = config["evaluation"]["users"]
     if limit is not None:
         test = test.sample(min(limit, test.height), seed=derived_seed(config["seed"], "customers"))
     users = _customers(fitted, test)
