@@ -172,7 +172,7 @@ def held_out_decisions(
 
 @dataclass(frozen=True)
 class Answers:
-    """A judge's click probability for every action in each logged decision; see `ope.Actions`.
+    """A judge's click probability for every action in each logged decision; see `Actions`.
 
     Interests are taken not to have drifted, which no log tells.
 
@@ -261,7 +261,7 @@ def decision_values(
     Args:
         terms: policy -> judge -> from `decision_terms`; one judge is the log.
         log: the decisions.
-        estimator: a key of `ope.ESTIMATORS`, for the log; simulators are asked directly (DM).
+        estimator: a key of `ESTIMATORS`, for the log; simulators are asked directly (DM).
         resamples: R, over people.
         seed: of the resamples.
 
