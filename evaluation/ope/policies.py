@@ -293,7 +293,12 @@ def _stored(log: Decisions, path: Path, name: str) -> Target:
     step = max(1, _CELLS // arms)
     for start in range(0, rows, step):
         block = values.block(slice(start, min(start + step, rows))).astype(np.float64)
-        check_table(block, lambda row, start=start: f"{path}, row {start + row + 1}")
+        first = start + 1
+
+        def where(row: int, first: int = first) -> str:
+            return f"{path}, row {row + first}"
+
+        check_table(block, where)
     return target(log, name, values, note="row by row")
 
 
