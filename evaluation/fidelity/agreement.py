@@ -96,7 +96,9 @@ def _gain(
     return value / len(learned), draws / len(learned)
 
 
-def kept(values: Values, learned: dict[str, str], baseline: str, judge: str) -> Estimate | None:
+def gain_share(
+    values: Values, learned: dict[str, str], baseline: str, judge: str
+) -> Estimate | None:
     """Return the share of the promised gain over a baseline that a judge pays.
 
     1 is a promise kept, 0 a gain that exists in the simulator only. None where no gain was clearly

@@ -24,21 +24,21 @@ from copygym.evaluation.fidelity.agreement import (
     Values,
     agreement,
     gain,
-    kept,
+    gain_share,
     optimism,
 )
 from copygym.evaluation.fidelity.judges import (
     LOG,
     TRUTH,
     Answers,
-    Logged,
+    HeldOutDecisions,
     Simulator,
-    at_hand,
+    clicks_by_person,
     decision_terms,
     decision_values,
     episode_values,
-    logged,
-    played,
+    held_out_decisions,
+    in_memory,
     simulator,
 )
 from copygym.evaluation.fidelity.segments import group_rates, user_segments
@@ -279,7 +279,7 @@ def _episodes(
             def compute(name: str = name, home: Simulator = home, s: Setting = setting) -> Record:
                 rows = []
                 for judge in people.values():
-                    rows.append(played(_agent(folder, name), home, judge, s))
+                    rows.append(clicks_by_person(_agent(folder, name), home, judge, s))
                     bar.update()
                 return Record({}, {"clicks": np.stack(rows)})
 
@@ -290,9 +290,9 @@ def _episodes(
 
 def _logged(
     held_out: ClickLog, first: list[Simulator], second: list[Simulator], config: Mapping[str, Any]
-) -> Logged:
+) -> HeldOutDecisions:
     cuts = [s.fitted.cut for s in (*first, *second) if s.fitted.cut is not None]
-    return logged(
+    return held_out_decisions(
         held_out,
         max(cuts) if cuts else None,
         first[0].people,
@@ -304,7 +304,7 @@ def _logged(
 
 def _decisions(
     folder: RunFolder,
-    log: Logged,
+    log: HeldOutDecisions,
     agents: Mapping[str, Simulator],
     people: Mapping[str, UserModel],
     held_out: ClickLog,
@@ -323,7 +323,7 @@ def _decisions(
     estimator = str(config["evaluation"]["estimator"])
 
     def compute() -> Record:
-        judges = at_hand({**{k: Answers(v, log) for k, v in people.items()}, LOG: log.model}, log)
+        judges = in_memory({**{k: Answers(v, log) for k, v in people.items()}, LOG: log.model}, log)
         terms = {}
         for name, home in agents.items():
             chances, _ = propensities(
@@ -360,7 +360,7 @@ def _exploit(
     groups.update({policy: {policy: own} for policy, own in homes.items()})
     found = {}
     for name, members in groups.items():
-        shares = {j: kept(values, members, baseline, j) for j in judges}
+        shares = {j: gain_share(values, members, baseline, j) for j in judges}
         found[name] = {
             "promised_gain": gain(values, members, baseline, None).to_dict(),
             "gain": {j: gain(values, members, baseline, j).to_dict() for j in judges},
@@ -393,7 +393,7 @@ def _agreement(
 
 def _calibration(
     folder: RunFolder,
-    log: Logged,
+    log: HeldOutDecisions,
     simulators: tuple[Simulator, ...],
     held_out: ClickLog,
     config: Mapping[str, Any],

@@ -285,7 +285,7 @@ def _summary(
         f"it, and {int(test['tests']['value']):,} others with {len(parts['test']):,} headlines "
         "judged it. No headline of those is in another part, directly or through a chain of "
         "shared headlines; arms are compared under the same picture only. Intervals (95%) are "
-        f"over tests ({int(config['resamples']):,} bootstrap resamples)."
+        f"over tests ({int(config['evaluation']['resamples']):,} bootstrap resamples)."
     )
 
 
