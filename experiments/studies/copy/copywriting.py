@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError
+from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import score_copy
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import check_part, instantiated, known_options
 from copygym.experiments.studies.copy.copywriting_report import main_table, sections
 from copygym.experiments.studies.copy.judging import judged, summarise
@@ -345,7 +345,7 @@ def _write_sft(
         return Record({"texts": writer.write(setting.test, **_how(config, seed))})
 
     texts = folder.stage("write/sft", compute).values["texts"]
-    spent = folder.stage("learn/sft", lambda: Record({})).values
+    spent = folder.read("learn/sft").values
     return Written(texts, {"kl": 0.0, "spent": spent["spent"]})
 
 

@@ -7,7 +7,7 @@ from copygym.core.errors import UserError
 from copygym.experiments import app as run
 from copygym.experiments.commands import paper
 from copygym.experiments.commands.paper import Check, Job, chosen, expected_table, jobs, verdict
-from copygym.experiments.runs.folder import config_hash
+from copygym.experiments.runs.identity import config_hash
 
 RESULT = {
     "summary_numbers": {"a/b": 0.5, "c": 0.2},

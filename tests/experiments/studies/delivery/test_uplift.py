@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 
 from copygym.core.errors import UserError
-from copygym.evaluation.ope import estimates as ope
+from copygym.envs.logs.clicklog import ClickLog
 from copygym.experiments.studies.delivery.uplift import (
+    catalogue_decisions,
     fixed_arms,
     logged_actions,
     response_models,
@@ -51,17 +52,41 @@ def test_expectations_by_hand(make_user_model):
 )
 def test_each_outcome_of_a_policy_has_a_verdict(make_user_model, propensity, visit, spend, begins):
     n = 800
-    actions = np.arange(n) % 2
-    outcomes = {"visit": (np.arange(n) % 4 < 2).astype(float), "spend": np.zeros(n)}
-    outcomes["spend"][[1, 3]] = 30.0
-    log = ope.OffPolicyLog(actions, np.full(n, propensity), outcomes, {})
-    policies = {"always": np.eye(2)[np.ones(n, dtype=int)]}
-    weights = ope.importance_weights(log.actions, log.propensities, policies["always"])
+    row = np.arange(n)
+    frame = pl.DataFrame(
+        {
+            "user_id": [f"u{i}" for i in row],
+            "creative_id": np.where(row % 2, "creative-0", "hold"),
+            "propensity": np.full(n, propensity),
+            "impressions": np.ones(n, dtype=np.int64),
+            "clicks": (row % 4 < 2).astype(np.int64),
+            "revenue": np.where((row == 1) | (row == 3), 30.0, 0.0),
+            "user_age": row,
+        }
+    )
+    log = ClickLog.from_frame(frame, name="mail", infer_features=True)
     catalogue = make_user_model(n_creatives=1, n_channels=1).catalogue
-    test = pl.DataFrame({"user_age": np.arange(n)})
-    found = verdicts(log, policies, {"always": ope.support(weights)}, test, catalogue)["always"]
+    columns = {"visit": "clicks", "spend": "revenue"}
+    logs = {name: catalogue_decisions(log, column, catalogue) for name, column in columns.items()}
+    found = verdicts(logs, {"always": np.eye(2)[np.ones(n, dtype=int)]})["always"]
     assert (found["visit"]["verdict"], found["spend"]["verdict"]) == (visit, spend)
     assert found["spend"]["warnings"][0].startswith(begins)
+
+
+def test_arms_are_the_catalogue_s_where_the_log_never_took_one(make_user_model):
+    frame = pl.DataFrame(
+        {
+            "creative_id": ["creative-2", "hold", "creative-0"],
+            "propensity": [0.25] * 3,
+            "impressions": [1] * 3,
+            "clicks": [1, 0, 0],
+        }
+    )
+    log = ClickLog.from_frame(frame, name="mail")
+    found = catalogue_decisions(log, "clicks", make_user_model(n_channels=1).catalogue)
+    assert found.arms == ("hold", "creative-0", "creative-1", "creative-2")
+    assert found.actions.tolist() == [3, 0, 1]
+    assert found.rewards.tolist() == [1.0, 0.0, 0.0]
 
 
 def test_hillstrom_finds_who_likes_which_mail(data_folder, tmp_path, monkeypatch):
