@@ -28,7 +28,7 @@ from copygym.experiments.studies.delivery.delivery import (
     learning_env,
 )
 from copygym.experiments.studies.learning import learn, play
-from copygym.experiments.studies.people import GOLD
+from copygym.experiments.studies.people import GOLD, has_truth
 from copygym.experiments.studies.seeds import check_seeds, origins, values_by_seed
 from copygym.experiments.tracking.base import Trackers
 
@@ -65,7 +65,7 @@ class Arm:
 
 def arms(config: Mapping[str, Any]) -> dict[str, Arm]:
     """Return the cells: alone with the whole budget, both with half each, both with all of it."""
-    steps = int(config["budget"])
+    steps = int(config["learn"]["steps"])
     samples = int(steps / float(config["sample_cost"]))
     return {
         NEITHER: Arm(0, 0),
@@ -79,9 +79,9 @@ def arms(config: Mapping[str, Any]) -> dict[str, Arm]:
 def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
     """Run the whole experiment; return the result (JSON types).
 
-    Config keys: ``seeds`` (worlds), ``budget`` (decisions), ``sample_cost`` (decisions for one
-    scored sample), and those of `campaign.run`, with the agent that learns as ``agent`` and what
-    delivers otherwise as ``references.logging``.
+    Config keys: ``seeds`` (worlds), ``learn.steps`` (the budget in decisions), ``sample_cost``
+    (decisions for one scored sample), and those of `campaign.run`, with the agent that learns as
+    ``agent`` and what delivers otherwise as ``references.logging``.
     """
     check(config)
     found = values_by_seed(config, folder, trackers, _in_world)
@@ -90,12 +90,12 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     runs = [world["policies"] for world in found]
     effects = estimates([{"effects": _effects(run)} for run in runs], resamples, boot)["effects"]
     result: dict[str, Any] = {
-        "title": f"Copy, delivery or both? {len(found)} worlds of storefront",
+        "title": f"Copy, delivery or both? {len(found)} worlds of {config['data']['name']}",
         "synthetic": True,
         "arms": {name: vars(arm) for name, arm in arms(config).items()},
         "policies": list(arms(config)),
         "agent": learned_name(config).removesuffix(" (learned)"),
-        "budget": int(config["budget"]),
+        "budget": int(config["learn"]["steps"]),
         "sample_cost": float(config["sample_cost"]),
         "estimates": estimates(runs, resamples, boot),
         "effects": effects,
@@ -104,7 +104,13 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         "users": int(found[0]["users"]),
         "horizon": int(config["env"]["horizon"]),
         "judge": GOLD,
-        **origins(config["seeds"], found, _BUDGET, _SEEDS.format(count=len(found))),
+        **origins(
+            config["seeds"],
+            found,
+            _BUDGET,
+            _SEEDS.format(count=len(found)),
+            name=config["data"]["name"],
+        ),
     }
     result["summary"] = summary(result)
     result["summary_numbers"] = {
@@ -116,10 +122,10 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake in the config that would else be found after minutes."""
-    if config["data"]["name"] != "storefront":
+    if not has_truth(config):
         raise UserError(
             f"dataset={config['data']['name']}: new copy must be judged by people, "
-            "which only storefront's truth can."
+            "which only the truth of a synthetic world can, such as storefront's."
         )
     check_seeds(config)
     copywriting.check_writers(config)
@@ -133,7 +139,7 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError("references.logging is null: it delivers where no agent has learned.")
     if arms(config)[BOTH].samples < 1:
         raise UserError(
-            f"budget={config['budget']} is less than two samples of sample_cost="
+            f"learn.steps={config['learn']['steps']} is less than two samples of sample_cost="
             f"{config['sample_cost']}: raise it."
         )
 

@@ -60,7 +60,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
 
     Config keys: those of `make_setting` (``reward_model.members`` > 1), ``copywriter``, and
     ``overopt``: ``heads``, ``sizes`` (shares of the proxy's part of the log), ``beta`` (of UWO),
-    ``n`` (draws per task), ``temperature``, ``resamples`` and ``ppo`` (``kl_coefs``, ``heads``,
+    ``n`` (draws per task), ``temperature`` and ``ppo`` (``kl_coefs``, ``heads``,
     ``samples``, ``window`` and settings of PPO).
     """
     options = _checked(config)
@@ -312,7 +312,8 @@ def _result(
     learned: Mapping[tuple[str, float], list[dict[str, float]]],
 ) -> dict[str, Any]:
     options = config["overopt"]
-    resamples, seed = int(options["resamples"]), derived_seed(0, "bootstrap")
+    resamples = int(config["evaluation"]["resamples"])
+    seed = derived_seed(0, "bootstrap")
     best_of = [
         {"size": size, "head": head, **_curve(curve, resamples, seed)}
         for (size, head), curve in curves.items()

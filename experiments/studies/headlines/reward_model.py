@@ -67,7 +67,8 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     """Train the main model and the baselines, judge them, and return the result (JSON types).
 
     Config keys: ``reward_model`` (the main model), ``baselines`` (name -> model or null),
-    ``parts`` (shares of tests), ``tests`` (how many tests to use, or null), ``resamples``.
+    ``split`` (shares of tests), ``tests`` (how many tests to use, or null) and
+    ``evaluation.resamples``.
     """
     logs = load_releases(config["data"])
     data = same_data(folder, load_log(config["data"]))
@@ -159,7 +160,7 @@ def _same_files(folder: RunFolder, logs: Mapping[str, ClickLog]) -> dict[str, An
 def split_parts(counts: CopyCounts, config: Mapping[str, Any]) -> dict[str, CopyCounts]:
     """Return the tests' parts; a headline, even by a chain of tests, is in one part only."""
     counts = some_tests(counts, config.get("tests"), derived_seed(config["seed"], "tests"))
-    shares = {name: float(config["parts"][name]) for name in PARTS}
+    shares = {name: float(config["split"][name]) for name in PARTS}
     parts = split_counts(counts, shares, int(config["seed"]))
     for first, second in (("test", "train"), ("test", "validation"), ("validation", "train")):
         # The split makes this impossible; a figure on shared headlines would be worthless.
@@ -214,7 +215,7 @@ def judged(
     score: np.ndarray, counts: CopyCounts, config: Mapping[str, Any], *, calibrated: bool = True
 ) -> dict[str, Any]:
     """Return ranking metrics with intervals, best of K by K, and calibration."""
-    seed, resamples = derived_seed(config["seed"], "boot"), int(config["resamples"])
+    seed, resamples = derived_seed(config["seed"], "boot"), int(config["evaluation"]["resamples"])
     result: dict[str, Any] = {
         "ranking": ranking_metrics(score, counts, resamples=resamples, seed=seed),
         "by_arms": _by_arms(score, counts, resamples, seed),

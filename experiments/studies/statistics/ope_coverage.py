@@ -55,8 +55,8 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     """Run the whole experiment; return the result (JSON types).
 
     Config keys: ``truths`` (names in `WORLDS`), ``rows`` (of a log, by world), ``replications``,
-    ``resamples``, ``cells`` (features that make hillstrom's cells), ``storefront`` (``seed``,
-    ``n_users``), and ``data`` for hillstrom's file.
+    ``evaluation.resamples``, ``cells`` (features that make hillstrom's cells), ``storefront``
+    (``seed``, ``n_users``), and ``data`` for hillstrom's file.
     """
     for name in config["truths"]:
         if name not in WORLDS:
@@ -149,7 +149,9 @@ def _measure(world: World, config: Mapping[str, Any], folder: RunFolder) -> dict
                 lists: dict[str, list[list[float]]] = {}
                 for index in indices:
                     seed = derived_seed(config["seed"], world.name, index)
-                    for key, kept in replicate(world, n, int(config["resamples"]), seed).items():
+                    for key, kept in replicate(
+                        world, n, int(config["evaluation"]["resamples"]), seed
+                    ).items():
                         lists.setdefault("/".join(key), []).append(kept)
                     bar.update()
                 return Record({}, {key: np.array(values) for key, values in lists.items()})

@@ -162,6 +162,20 @@ def test_slope_stops_where_the_bias_shows():
     assert estimators.slope(values, errors) == 2
     assert estimators.slope(np.ones(4), np.full(4, 0.1)) == 3
     assert estimators.slope(np.array([0.0, 1.0]), np.array([0.1, 0.1])) == 0
+    # Intervals reach two standard errors to each side: up to 0.2 and from 0.15, or from 0.25.
+    assert estimators.slope(np.array([0.0, 0.35]), np.array([0.1, 0.1])) == 1
+    assert estimators.slope(np.array([0.0, 0.45]), np.array([0.1, 0.1])) == 0
+    assert estimators.slope(np.array([0.0, -0.35]), np.array([0.1, 0.1])) == 1
+    assert estimators.slope(np.array([0.0, -0.45]), np.array([0.1, 0.1])) == 0
+
+
+def test_the_standard_error_of_a_mean_is_the_textbooks():
+    values = np.array([1.0, 2.0, 4.0, 9.0])
+    effects = estimators.influence([estimators.Part(values, None)], None)
+    np.testing.assert_allclose(effects, (values - 4) / 4)
+    # sqrt(s^2 / n) with s^2 = (9 + 4 + 0 + 25) / 3.
+    assert estimators.standard_error(effects) == pytest.approx(np.sqrt(38 / 3 / 4))
+    assert np.isnan(estimators.standard_error(effects[:1]))
 
 
 def test_weights_of_a_usual_size_are_not_bent():
@@ -172,6 +186,28 @@ def test_weights_of_a_usual_size_are_not_bent():
     grid = estimators.candidates("clipped_ips", heavy)
     assert grid[0] == 500.0
     assert (np.diff(grid) < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("weights", "least"),
+    [
+        # sum w^2 / sum w = 11,000 / 1,100 = 10 is the usual size; three times that is let be.
+        (np.r_[np.ones(1000), 100.0], 30.0),
+        # 1,400 / 1,020 is small, and weights up to 10 are let be whatever is usual.
+        (np.r_[np.ones(1000), 20.0], 10.0),
+    ],
+)
+def test_constants_are_tried_from_the_largest_weight_down_to_usual_ones(weights, least):
+    for name in ("clipped_ips", "switch_dr"):
+        grid = estimators.candidates(name, weights)
+        assert (len(grid), grid[0], grid[-1]) == (12, weights.max(), pytest.approx(least))
+        np.testing.assert_allclose(grid[1:] / grid[:-1], (least / weights.max()) ** (1 / 11))
+    shrinkage = estimators.candidates("dr_os", weights)
+    assert shrinkage[0] == np.inf
+    # lambda = 10 c^2 takes a weight of c down by one part in eleven.
+    for constant, weight in zip(shrinkage[1:], grid, strict=True):
+        shrunk = estimators.shrunk(np.array([weight]), constant)
+        assert shrunk == pytest.approx(weight * 10 / 11)
 
 
 def synthetic(rng, n):

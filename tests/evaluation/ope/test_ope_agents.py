@@ -124,25 +124,17 @@ def test_each_part_of_a_log_is_asked_of_its_own_people(world, log, monkeypatch):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished tiny run of a Stable-Baselines3 agent, with the planner as upper reference."""
-    from hydra import compose, initialize_config_module
 
     base = tmp_path_factory.mktemp("run")
     patch = pytest.MonkeyPatch()
     patch.setenv("COPYGYM_HOME", str(base / "home"))
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        config = compose(
-            "config",
-            overrides=[
-                "experiment=delivery", "tiny=true", "tracker=disabled", "agent=ppo",
-                "learn.steps=1000", "env.num_envs=32", "evaluation.timelines=0",
-                "references.best_fixed=null", f"out={base / 'run'}",
-            ],
-        )  # fmt: skip
-    app.execute(
-        app.resolved(config), base / "run", ["run"], {"group": "g", "job_type": "j", "name": "n"}
-    )
-    data = app.resolved(config)["data"]
+    config = app.composed([
+        "experiment=delivery", "tiny=true", "tracker=disabled", "agent=ppo",
+        "learn.steps=1000", "env.num_envs=32", "evaluation.timelines=0",
+        "references.best_fixed=null", f"out={base / 'run'}",
+    ])  # fmt: skip
+    app.execute(config, base / "run", ["run"], {"group": "g", "job_type": "j", "name": "n"})
+    data = config["data"]
     yield base / "run", [f"--set={k}={data[k]}" for k in ("seed", "n_users", "n_slots")]
     patch.undo()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from public_columns import BANDIT_BTS, BANDIT_RATES
 
 from copygym.envs.datasets.open_bandit import load
 from copygym.evaluation.ope import estimators
@@ -84,6 +85,25 @@ def test_value_of_thompson_sampling_over_random_is_the_published_one(obp, tmp_pa
     policy = policy_file(log, path, "bts")
     value = estimators.ips(log.rewards, policy.weights)
     assert value / log.rewards.mean() == pytest.approx(1.198126, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("logging", "target", "shares"), [("random", "bts", BANDIT_BTS), ("bts", "random", (0.2,) * 5)]
+)
+def test_either_policys_log_tells_what_the_other_is_worth(
+    made_folder, tmp_path, logging, target, shares
+):
+    """The planted click rates, weighted by how often the policy shows each item."""
+    path = tmp_path / "target.csv"
+    lines = [f"item_{item},{share}" for item, share in enumerate(shares)]
+    path.write_text("\n".join(["creative_id,probability", *lines]))
+    log = decisions(load(made_folder / "open_bandit", logging, "all"))
+    weights = policy_file(log, path, target).weights
+    truth = float(np.dot(shares, BANDIT_RATES))
+    for estimate in (estimators.ips, estimators.snips):
+        # Standard error of either: at most 0.008 with 3,000 impressions.
+        assert estimate(log.rewards, weights) == pytest.approx(truth, abs=0.012)
+    assert truth != pytest.approx(log.rewards.mean(), abs=0.012)
 
 
 def rounds(path, n, n_actions, seed):

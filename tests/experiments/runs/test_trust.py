@@ -10,7 +10,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.agents.delivery.base import load_agent
 from copygym.core import components
@@ -41,9 +40,7 @@ def good(tmp_path_factory):
     base = tmp_path_factory.mktemp("good")
     patch = pytest.MonkeyPatch()
     patch.setenv("COPYGYM_HOME", str(base / "home"))
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        config = app.resolved(compose("config", overrides=[*SMALL, f"out={base / 'run'}"]))
+    config = app.composed([*SMALL, f"out={base / 'run'}"])
     names = {"group": "g", "job_type": "j", "name": "n"}
     app.execute(config, base / "run", ["run"], names)
     yield base / "run"

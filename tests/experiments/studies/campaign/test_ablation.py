@@ -14,7 +14,7 @@ def config(composed):
 
 
 def test_copy_delivery_and_both_have_the_same_budget(config):
-    settings = config("budget=1000", "sample_cost=10")
+    settings = config("learn.steps=1000", "sample_cost=10")
     spent = {name: arm.steps + 10 * arm.samples for name, arm in arms(settings).items()}
     assert spent == {
         "neither": 0, "copy": 1000, "delivery": 1000, "both": 1000, "both, twice": 2000,
@@ -35,7 +35,7 @@ def test_effects_are_gains_over_neither():
     ("override", "message"),
     [
         ("seeds=[1]", "an interval over seeds needs at least 2"),
-        ("budget=150", "budget=150 is less than two samples of sample_cost=100"),
+        ("learn.steps=150", "learn.steps=150 is less than two samples of sample_cost=100"),
         ("algorithms.ppo=null", "algorithms is empty"),
         ("references.logging=null", "evaluation.baseline=logging is no policy"),
         ("dataset=coupon", "dataset=coupon: new copy must be judged"),

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.agents.copywriter.algorithms.best_of_n import best_of_n_kl
 from copygym.core.errors import UserError
@@ -18,16 +17,12 @@ NAMES = {"group": "g", "job_type": "j", "name": "n"}
 
 
 def execute(folder, *overrides):
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        composed = compose(
-            "config",
-            overrides=[
-                "experiment=e4", "job=copygym.experiments.studies.copy.overoptimisation",
-                "tiny=true",
-                "tracker=disabled", *overrides,
-            ],
-        )  # fmt: skip
-    app.execute(app.resolved(composed), folder, ["run"], NAMES)
+    composed = app.composed([
+        "experiment=e4", "job=copygym.experiments.studies.copy.overoptimisation",
+        "tiny=true",
+        "tracker=disabled", *overrides,
+    ])  # fmt: skip
+    app.execute(composed, folder, ["run"], NAMES)
     return read_json(folder / "result.json")
 
 

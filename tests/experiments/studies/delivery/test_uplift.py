@@ -4,8 +4,10 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from public_columns import BOUGHT, VISITS
 
 from copygym.core.errors import UserError
+from copygym.core.files.storage import read_json
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.experiments.studies.delivery.uplift import (
     catalogue_decisions,
@@ -91,25 +93,7 @@ def test_arms_are_the_catalogue_s_where_the_log_never_took_one(make_user_model):
 
 def test_hillstrom_finds_who_likes_which_mail(data_folder, tmp_path, monkeypatch):
     """A fact of the real log: buyers of men's goods visit more after the men's e-mail."""
-    from hydra import compose, initialize_config_module
-
-    from copygym.experiments import app
-
-    monkeypatch.setenv("COPYGYM_HOME", str(tmp_path / "home"))
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        config = compose(
-            "config",
-            overrides=[
-                "experiment=hillstrom", "tracker=disabled", "learn.steps=20000",
-                "evaluation.resamples=300", f"out={tmp_path / 'run'}",
-                f"data.path={data_folder / 'hillstrom' / 'hillstrom.csv'}",
-            ],
-        )  # fmt: skip
-    names = {"group": "g", "job_type": "j", "name": "n"}
-    app.execute(app.resolved(config), tmp_path / "run", ["run"], names)
-    from copygym.core.files.storage import read_json
-
-    result = read_json(tmp_path / "run" / "result.json")
+    result = hillstrom(data_folder, tmp_path, monkeypatch, "evaluation.resamples=300")
     visits = {name: tree["visit"]["dr"] for name, tree in result["values"].items()}
     # The arms' own visit rates, known from the whole log.
     for name, rate in (("nothing", 0.106), ("mens_email", 0.183), ("womens_email", 0.151)):
@@ -117,3 +101,35 @@ def test_hillstrom_finds_who_likes_which_mail(data_folder, tmp_path, monkeypatch
     gain = result["differences"]["bandit_visit - womens_email"]["visit"]["dr"]
     assert gain["low"] > 0
     assert result["shares"]["model_visit"]["1 | 0"]["mens_email"] > 0.9
+
+
+def test_planted_tastes_are_found(made_folder, tmp_path, monkeypatch):
+    """Each kind of customer gets the e-mail that was made to suit it."""
+    small = ("evaluation.resamples=100", "users.n_users=600", "evaluation.users=1000")
+    result = hillstrom(made_folder, tmp_path, monkeypatch, *small)
+    for policy in ("model_visit", "bandit_visit"):
+        assert result["shares"][policy]["1 | 0"]["mens_email"] > 0.9
+        assert result["shares"][policy]["0 | 1"]["womens_email"] > 0.9
+    visits = {name: tree["visit"]["dr"] for name, tree in result["values"].items()}
+    for arm, name in (("No E-Mail", "nothing"), ("Mens E-Mail", "mens_email")):
+        rate = np.dot(VISITS[arm], BOUGHT)
+        assert visits[name]["low"] < rate < visits[name]["high"]
+    gain = result["differences"]["model_visit - mens_email"]["visit"]["dr"]
+    # 0.40 instead of 0.10 for the 45% who bought women's goods alone.
+    assert gain["low"] < 0.3 * BOUGHT[1] < gain["high"] and gain["low"] > 0
+
+
+def hillstrom(folder, tmp_path, monkeypatch, *overrides):
+    """Return the result of the experiment on the log in ``folder``."""
+
+    from copygym.experiments import app
+
+    monkeypatch.setenv("COPYGYM_HOME", str(tmp_path / "home"))
+    config = app.composed([
+        "experiment=hillstrom", "tracker=disabled", "learn.steps=20000",
+        f"out={tmp_path / 'run'}", f"data.path={folder / 'hillstrom' / 'hillstrom.csv'}",
+        *overrides,
+    ])  # fmt: skip
+    names = {"group": "g", "job_type": "j", "name": "n"}
+    app.execute(config, tmp_path / "run", ["run"], names)
+    return read_json(tmp_path / "run" / "result.json")
