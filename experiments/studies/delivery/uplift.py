@@ -24,7 +24,7 @@ from copygym.experiments.report.page import Section
 from copygym.experiments.report.tables import Table, interval, number
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.runs.seeds import derived_seed
-from copygym.experiments.studies.build import Policy, instantiated
+from copygym.experiments.studies.build import Policy, environment, instantiated
 from copygym.experiments.studies.data import load_log, same_data, seen, split_shares
 from copygym.experiments.studies.delivery.delivery_report import (
     fidelity_section,
@@ -113,11 +113,9 @@ def _teach(
     folder: RunFolder, trackers: Trackers, users: UserModel, config: Mapping[str, Any]
 ) -> dict[str, list[dict[str, float]]]:
     """Let every learner learn on simulated customers; return the learning curves."""
-    from copygym.envs.delivery import DeliveryVectorEnv
-
     curves = {}
     for name, parts in config["learners"].items():
-        env = DeliveryVectorEnv(
+        env = environment(config)(
             int(config["env"]["num_envs"]),
             users=users,
             horizon=int(config["env"]["horizon"]),
