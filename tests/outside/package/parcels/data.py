@@ -22,7 +22,5 @@ CARD = Card(
 
 def load(path=None, seed=0, n_users=200, n_slots=28, n_variants=0):
     """Return the log."""
-    log = storefront.load(
-        path, seed=seed, n_users=n_users, n_slots=n_slots, n_variants=n_variants
-    )
+    log = storefront.load(path, seed=seed, n_users=n_users, n_slots=n_slots, n_variants=n_variants)
     return replace(log, name="parcels")
