@@ -22,6 +22,8 @@ from copygym.experiments.commands.evaluate.runs import sources_of
 from copygym.experiments.runs import trust
 from copygym.experiments.runs.folder import read_run
 from copygym.experiments.studies.build import instantiated
+from copygym.experiments.studies.data import load_log
+from copygym.experiments.studies.saved_agents import held_out
 from copygym.experiments.tracking.base import LocalFiles
 
 SMALL = (
@@ -280,10 +282,11 @@ def test_an_entry_point_that_a_folder_names_is_not_imported(evil, tmp_path, caps
     monkeypatch.setattr(
         plugins, "installed", lambda kind: {"stranger": (entry,)} if kind == "dataset" else {}
     )
+    log = load_log(json.loads((evil / "run.json").read_text())["config"]["data"])
     change(evil, lambda state: state["config"]["data"].update(name="stranger"))
     refused(capsys, "evaluate", evil, "--users", "5", match="names the dataset 'stranger'")
-    log = ("--log", "storefront", "--set", "n_users=100", "--set", "n_slots=28")
-    refused(capsys, "ope", *log, "--agent", evil, match="names the dataset 'stranger'")
+    with pytest.raises(UserError, match="names the dataset 'stranger'"):
+        held_out(log, evil)
     nothing_ran(tmp_path)
 
 
