@@ -265,7 +265,7 @@ def test_a_saved_agent_is_one_of_ours(evil, tmp_path, capsys, path):
 )
 def test_no_plug_in_that_a_folder_names_is_imported(evil, tmp_path, capsys, edit):
     change(evil, lambda state: edit(state["config"]))
-    refused(capsys, "evaluate", evil, "--users", "5", match=r"run\.json names .*--trust")
+    refused(capsys, "evaluate", evil, "--users", "5", match="names .*--trust")
     nothing_ran(tmp_path)
 
 
