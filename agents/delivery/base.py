@@ -260,7 +260,7 @@ def _import_class(path: str) -> None:
 def _loaded_class(path: str) -> type[Agent] | None:
     """Return the class of this path among the agents that this process has loaded."""
     found: type[Agent] | None = None
-    waiting: list[type[Agent]] = [Agent]
+    waiting: list[Any] = [Agent]
     while waiting:
         for kind in waiting.pop(0).__subclasses__():
             waiting.append(kind)

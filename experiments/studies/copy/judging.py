@@ -16,6 +16,10 @@ from copygym.core.estimates import resampled_units, with_interval
 from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import score_copy
 from copygym.experiments.runs.folder import Record, RunFolder
+<<<<<<< HEAD
+=======
+from copygym.experiments.studies.build import given
+>>>>>>> pkg-plugins
 from copygym.experiments.studies.learning import ONE_SEED
 
 if TYPE_CHECKING:
@@ -220,7 +224,7 @@ def _summary(
 ) -> str:
     kind = "a synthetic log" if setting.log.synthetic else "a real log"
     words = []
-    for name in config["algorithms"]:
+    for name in given(config, "algorithms"):
         lift = writers[name]["lift"]
         words.append(
             f"{name} {100 * lift['value']:+.1f}% [{100 * lift['low']:+.1f}, "
@@ -244,7 +248,7 @@ def no_signal_warnings(setting: CopySetting) -> list[str]:
         f"the {name} found no signal: on held-out copy, better scores did not mean more clicks, so "
         "that nothing can be learned of clicks from it; give it a longer log or a larger part."
         for name, model in models.items()
-        if model is not None and model.no_signal
+        if getattr(model, "no_signal", False)
     ]
 
 

@@ -48,7 +48,11 @@ from copygym.evaluation.ope.judge import LEAST_ESS, LEAST_EVENTS
 from copygym.evaluation.rollout import Setting, rows_of
 from copygym.experiments.report.evidence import contradictions
 from copygym.experiments.runs.folder import Record, RunFolder
+<<<<<<< HEAD
 from copygym.experiments.studies.build import Policy, given, instantiated
+=======
+from copygym.experiments.studies.build import Policy, environment, given, instantiated
+>>>>>>> pkg-plugins
 from copygym.experiments.studies.data import PARTS, load_log, same_data, seen, split_shares
 from copygym.experiments.studies.fidelity.simulator_fidelity_report import (
     main_table,
@@ -218,11 +222,9 @@ def _teach(
     folder: RunFolder, trackers: Trackers, homes: list[Simulator], config: Mapping[str, Any]
 ) -> dict[str, Simulator]:
     """Let every learner learn in every simulator of half A; return where each policy learned."""
-    from copygym.envs.delivery import DeliveryVectorEnv
-
     found = {}
     for index, home in enumerate(homes):
-        env = DeliveryVectorEnv(
+        env = environment(config)(
             int(config["env"]["num_envs"]),
             users=home.fitted.users,
             horizon=int(config["env"]["horizon"]),
@@ -255,6 +257,7 @@ def _setting(home: Simulator, config: Mapping[str, Any]) -> Setting:
         episodes=int(options["episodes"]),
         seed=seed,
         num_envs=int(options["num_envs"]),
+        environment=environment(config),
     )
 
 
