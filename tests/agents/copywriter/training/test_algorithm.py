@@ -371,7 +371,7 @@ def test_an_unknown_algorithm_lists_the_choices():
 <<<<<<< HEAD
         "unknown algorithm 'sarsa': choose one of best_of_n, dpo, grpo, ppo, rejection, rloo, sft."
 =======
-        "unknown algorithm 'sarsa': choose one of best_of_n, dpo, grpo, ppo, rejection, rloo, "
+        "unknown algorithm 'sarsa': choose one of best_of_n, dpo, grpo, ppo, rejection, rloo, sft, "
 >>>>>>> pkg-plugins
     )
     with pytest.raises(UserError, match=re.escape(message)):
