@@ -16,10 +16,7 @@ from copygym.core.estimates import resampled_units, with_interval
 from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import score_copy
 from copygym.experiments.runs.folder import Record, RunFolder
-<<<<<<< HEAD
-=======
 from copygym.experiments.studies.build import given
->>>>>>> pkg-plugins
 from copygym.experiments.studies.learning import ONE_SEED
 
 if TYPE_CHECKING:

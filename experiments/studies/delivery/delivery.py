@@ -21,11 +21,7 @@ from copygym.evaluation.metrics import policy_metrics, segment_metrics
 from copygym.evaluation.records import Records, Rows
 from copygym.evaluation.rollout import Setting, rows_of
 from copygym.experiments.runs.folder import Record, RunFolder
-<<<<<<< HEAD
-from copygym.experiments.studies.build import instantiated, learned_name, policies
-=======
 from copygym.experiments.studies.build import environment, instantiated, learned_name, policies
->>>>>>> pkg-plugins
 from copygym.experiments.studies.data import PARTS, load_log, same_data, seen, split_shares
 from copygym.experiments.studies.delivery.delivery_report import report
 from copygym.experiments.studies.learning import ONE_SEED, learn, play

@@ -30,11 +30,7 @@ from copygym.evaluation.ope.support import Support, effective_events, support
 from copygym.evaluation.ope.terms import Terms, check_log, importance_weights, terms_of
 from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
-<<<<<<< HEAD
-from copygym.experiments.studies.build import Policy, instantiated
-=======
 from copygym.experiments.studies.build import Policy, environment, instantiated
->>>>>>> pkg-plugins
 from copygym.experiments.studies.data import load_log, same_data, seen, split_shares
 from copygym.experiments.studies.delivery.delivery import add_curves
 from copygym.experiments.studies.delivery.uplift_report import report

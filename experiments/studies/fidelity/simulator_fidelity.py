@@ -48,11 +48,7 @@ from copygym.evaluation.ope.judge import LEAST_ESS, LEAST_EVENTS
 from copygym.evaluation.rollout import Setting, rows_of
 from copygym.experiments.report.evidence import contradictions
 from copygym.experiments.runs.folder import Record, RunFolder
-<<<<<<< HEAD
-from copygym.experiments.studies.build import Policy, given, instantiated
-=======
 from copygym.experiments.studies.build import Policy, environment, given, instantiated
->>>>>>> pkg-plugins
 from copygym.experiments.studies.data import PARTS, load_log, same_data, seen, split_shares
 from copygym.experiments.studies.fidelity.simulator_fidelity_report import (
     main_table,
