@@ -91,6 +91,34 @@ class LinearAgent(ArrayAgent):
             "name": self.name,
         }
 
+    def begin(self, features: FeatureMap, rng: np.random.Generator) -> None:
+        """Get ready to learn: from the prior, or from what is known if the map is the same."""
+        if self.features is None or not features.same_as(self.features):
+            self.features, self._seen = features, 0.0
+            self._start()
+        self._refresh(rng)
+
+    def update(
+        self,
+        obs: np.ndarray,
+        actions: np.ndarray,
+        targets: np.ndarray,
+        rng: np.random.Generator,
+    ) -> None:
+        """Take M more decisions into account: for those who step an environment themselves.
+
+        Args:
+            obs: (M, D) observations before the decisions.
+            actions: (M,) int64 actions as they were executed.
+            targets: (M,) what each was worth.
+            rng: of new posterior draws.
+        """
+        require_learned(self, self.features)
+        assert self.features is not None
+        self._fit(self.features.chosen(obs, actions), actions, targets)
+        self._seen = self.forget * self._seen + len(actions)
+        self._refresh(rng)
+
     def learn(
         self,
         venv: DeliveryVectorEnv,
@@ -100,12 +128,9 @@ class LinearAgent(ArrayAgent):
         on_progress: OnProgress | None = None,
     ) -> None:
         """Learn from ``steps`` transitions; a second call goes on from the first posterior."""
-        features = FeatureMap.of(venv)
-        if self.features is None or not features.same_as(self.features):
-            self.features, self._seen = features, 0.0
-            self._start()
         rng = np.random.default_rng(seed)
-        self._refresh(rng)
+        features = FeatureMap.of(venv)
+        self.begin(features, rng)
         obs, info = venv.reset(seed=seed)
         # Returns need whole episodes; immediate rewards can be used at once.
         every = venv.horizon if self.gamma > 0 else 1
@@ -303,15 +328,19 @@ class DrawsAgent(LinearAgent):
         self._sampled = sampled
         self._weights = self.features.collapse(sampled)
 
-    def _explore(self, obs: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def sampled_scores(self, obs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return each action's score under a posterior draw picked for each row, (N, A) float64."""
+        require_learned(self, self.features)
         assert self.features is not None
         which = rng.integers(0, self.draws, size=len(obs))
-        actions = np.empty(len(obs), dtype=np.int64)
+        scores = np.empty((len(obs), self.features.n_actions))
         for m in np.unique(which):
             rows = np.flatnonzero(which == m)
-            scores = self.features.scores(obs[rows], self._weights[m])
-            actions[rows] = np.argmax(np.where(mask[rows], scores, -np.inf), axis=1)
-        return actions
+            scores[rows] = self.features.scores(obs[rows], self._weights[m])
+        return scores
+
+    def _explore(self, obs: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.argmax(np.where(mask, self.sampled_scores(obs, rng), -np.inf), axis=1)
 
     def propensities(
         self, obs: np.ndarray, mask: np.ndarray, state: State | None = None
