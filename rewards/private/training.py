@@ -86,8 +86,9 @@ class PrivateOptions:
 class ClickModel(nn.Module):
     """Logistic in what was sent, the person, and all products of the two.
 
-    logit = (1, s)' W (1, p): the form of the reward model's head (`ctr_network.Head`) without its
-    bound on the rank. It starts at one click rate for everybody, with no luck in it.
+    logit = (1, s)' W (1, p): the form of the reward model's head
+    (`copygym.rewards.ctr.network.Head`) without its bound on the rank. It starts at one click rate
+    for everybody, with no luck in it.
 
     Args:
         sent_dims: E.
