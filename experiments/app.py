@@ -38,16 +38,24 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.locks import locked
 from copygym.core.files.storage import read_json, write_text
-from copygym.core.text.plain import printable
+from copygym.evaluation.records import Records
 from copygym.experiments.report.evidence import cautioned
 from copygym.experiments.report.page import load_job, write_report
 from copygym.experiments.report.tables import Table
-from copygym.experiments.runs.folder import RunFolder, check_publish, open_run, publish
+from copygym.experiments.runs.folder import RunFolder, open_run
 from copygym.experiments.runs.manifest import write_manifest
 from copygym.experiments.runs.outputs import write_result
+from copygym.experiments.runs.publish import check_publish
 from copygym.experiments.runs.trust import trust_config
 from copygym.experiments.runs.validate import validate
 from copygym.experiments.studies.data import check_data
+from copygym.experiments.studies.results import (
+    PUBLISHED,
+    is_study,
+    publish_results,
+    show,
+    write_records,
+)
 from copygym.experiments.sweeps.job import attempt, quoted, write_fault
 from copygym.experiments.sweeps.overrides import as_spelt, how_to_write
 from copygym.experiments.tracking.base import Trackers, make_trackers
@@ -80,14 +88,6 @@ _INNER = ("hydra", "paper")
 
 #: What the user can mend.
 _MISTAKES = (UserError, HydraException, OmegaConfBaseException)
-
-#: Files that `publish` copies, under their name in docs/results.
-_PUBLISHED = {
-    "result.json": "results.json",
-    "manifest.json": "manifest.json",
-    "table.md": "table.md",
-    "report.md": "report.md",
-}
 
 
 def register_resolvers() -> None:
@@ -262,7 +262,9 @@ def app(config: DictConfig) -> dict[str, str] | None:
         # A sweep's jobs run in folders of their own name, so that an empty one is nobody else's.
         fresh = _just_made(target) or (multirun and not any(target.iterdir()))
         try:
-            execute(resolved(config), target, argv, names, fresh=fresh)
+            # A multirun publishes what its jobs show together.
+            own = resolved(config) | ({"publish": None} if multirun else {})
+            execute(own, target, argv, names, fresh=fresh, quiet=multirun)
         except (HydraException, OmegaConfBaseException) as error:
             raise config_error(error) from error
 
@@ -328,6 +330,7 @@ def execute(
     names: Mapping[str, str],
     *,
     fresh: bool = False,
+    quiet: bool = False,
 ) -> Path:
     """Run (or resume, or report) the job of a resolved config in ``target``.
 
@@ -337,6 +340,7 @@ def execute(
         argv: the command line after ``copygym``, for the manifest.
         names: ``group``, ``job_type``, ``name`` for W&B.
         fresh: ``target`` was made, empty, for this very run.
+        quiet: print no table of a study: its multirun shows all seeds together.
 
     Returns:
         The path of the report.
@@ -351,14 +355,14 @@ def execute(
         job = load_job(str(config["job"]))
         trust_config(config)
         if config["publish"]:
-            check_publish(Path(config["publish"]), list(_PUBLISHED.values()))
+            check_publish(Path(config["publish"]), list(PUBLISHED))
         with locked(target):
             folder = open_run(
                 target, config, resume=config["resume"], overwrite=config["overwrite"]
             )
             folder.tidy()
             try:
-                return _finished(job, config, folder, argv, names)
+                return _finished(job, config, folder, argv, names, quiet)
             except _MISTAKES:
                 folder.discard()
                 raise
@@ -374,6 +378,7 @@ def _finished(
     folder: RunFolder,
     argv: list[str],
     names: Mapping[str, str],
+    quiet: bool,
 ) -> Path:
     """Run the job unless it is finished; show its result and return the report's path."""
     if folder.finished and _readable(folder):
@@ -381,9 +386,11 @@ def _finished(
         sys.stderr.write(f"copygym: this run is finished; its result is in {folder.path}\n")
     else:
         _run_job(job, config, folder, argv, names)
+    if quiet and is_study(job):
+        return folder.path / "report.html"
     report = _present(job, folder)
     if config["publish"]:
-        _publish(folder, Path(config["publish"]))
+        publish_results(folder.path, Path(config["publish"]))
     return report
 
 
@@ -411,12 +418,20 @@ def _run_job(
     trackers = make_trackers(config["tracker"], folder.path, config, names)
     failed = True
     try:
-        result = job.run(config, folder, trackers)
-        result.update(name=config["name"], seed=config["seed"])
-        write_result(folder.path / "result.json", result)
+        own = {"name": config["name"], "seed": config["seed"]}
+        if is_study(job):
+            job.check(config)
+            records = job.seed_records(config, folder, trackers)
+            result = write_records(folder.path, records, job, **own)
+            table = job.report(records).table
+            trackers.records(records.frame)
+        else:
+            result = job.run(config, folder, trackers) | own
+            write_result(folder.path / "result.json", result)
+            table = job.main_table(result)
         write_manifest(folder, argv, result)
         _, sections = write_report(folder.path, job)
-        _mirror(trackers, cautioned(job.main_table(result), result), sections, result)
+        _mirror(trackers, cautioned(table, result), sections, result)
         failed = False
     finally:
         trackers.finish(failed)
@@ -434,27 +449,14 @@ def _mirror(trackers: Trackers, table: Table, sections: list[Any], result: dict[
 def _present(job: Any, folder: RunFolder) -> Path:
     """Print the main table and the report's path on stdout."""
     result = read_json(folder.path / "result.json")
-    table = cautioned(job.main_table(result), result)
-    title = f"{result['title']} (synthetic)" if result.get("synthetic") else result["title"]
+    study = is_study(job)
+    table = job.report(Records.read(folder.path)).table if study else job.main_table(result)
     report = folder.path / "report.html"
     if not report.exists():
         write_report(folder.path, job)
     # A sweep's workers print too, where no command stands between them and the terminal.
-    sys.stdout.write(f"\n{printable(title)}\n\n{table.to_text()}\n\n")
-    if table.caption:
-        sys.stdout.write(f"{printable(table.caption)}\n\n")
-    sys.stdout.write(f"report: {report}\n")
-    sys.stdout.flush()
+    show(result, table, report)
     return report
-
-
-def _publish(folder: RunFolder, target: Path) -> None:
-    names = dict(_PUBLISHED)
-    for ending in ("svg", "png"):
-        for path in sorted((folder.path / "figures").glob(f"*.{ending}")):
-            names[f"figures/{path.name}"] = path.name
-    publish(folder.path, target, names)
-    sys.stdout.write(f"published: {target}\n")
 
 
 #: Of a base without an experiment.

@@ -9,8 +9,8 @@
     with: {KEY: VALUE}   # further overrides, where the experiment must not have them itself
     expected:
       - name: what should hold
-        value: KEY       # of the result's summary_numbers, or a list: the path in the result
-        above: 0         # or below, or within: [LOW, HIGH]; a number, KEY or path
+        value: {metric: ctr, agent: ppo}   # one number of the records over all seeds
+        above: 0         # or below, or within: [LOW, HIGH]; a number, or a place like value
         source: who says so
 
 No run reads these files.
@@ -24,6 +24,7 @@ from importlib.resources import files
 from typing import Any
 
 from copygym.core.errors import UserError, unknown_name
+from copygym.evaluation.records import Records
 from copygym.experiments.report.tables import Table, interval
 
 _RELATIONS = ("above", "below", "within")
@@ -37,7 +38,7 @@ class Check:
 
     Attributes:
         name: a sentence.
-        value: where the number stands: a key of ``summary_numbers`` or a path in the result.
+        value: where the number stands: ``metric`` and values of compared columns.
         relation: above, below or within.
         bound: a number, a place like ``value``, or for within a pair of numbers.
         source: who expects it.
@@ -158,14 +159,16 @@ def chosen(names: list[str]) -> list[Job]:
 # ------------------------------------------------------------------ expected against obtained
 
 
-def verdict(check: Check, result: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def verdict(
+    check: Check, result: Mapping[str, Any], records: Records | None = None
+) -> tuple[dict[str, Any], str]:
     """Return the number obtained, as ``{value}`` and perhaps ``{low, high}``, and a verdict.
 
     A number without an interval holds or does not. With one it holds where the whole interval
     does, and "not clearly" where only the value does.
     """
-    obtained = _number(check.value, result)
-    low, high = _bounds(check, result)
+    obtained = _number(check.value, result, records)
+    low, high = _bounds(check, result, records)
     if obtained is None or low is None or high is None:
         return obtained or {"value": None}, MISSING
     if not low <= obtained["value"] <= high:
@@ -175,7 +178,9 @@ def verdict(check: Check, result: Mapping[str, Any]) -> tuple[dict[str, Any], st
     return obtained, HOLDS if inside else UNCLEAR
 
 
-def _bounds(check: Check, result: Mapping[str, Any]) -> tuple[float | None, float | None]:
+def _bounds(
+    check: Check, result: Mapping[str, Any], records: Records | None = None
+) -> tuple[float | None, float | None]:
     infinite = float("inf")
     if check.relation == "within":
         low, high = check.bound
@@ -184,13 +189,24 @@ def _bounds(check: Check, result: Mapping[str, Any]) -> tuple[float | None, floa
     if isinstance(check.bound, int | float):
         bound = float(check.bound)
     else:
-        other = _number(check.bound, result)
+        other = _number(check.bound, result, records)
         bound = None if other is None else other["value"]
     return (bound, infinite) if check.relation == "above" else (-infinite, bound)
 
 
-def _number(place: Any, result: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what stands at a place of a result, or None where there is no number."""
+def _number(
+    place: Any, result: Mapping[str, Any], records: Records | None = None
+) -> dict[str, Any] | None:
+    """Return the number at a place, or None where it is no number.
+
+    Raises:
+        UserError: the records have no such place.
+    """
+    if isinstance(place, Mapping):
+        if records is None:
+            raise UserError(f"{dict(place)} is a place in records, and the run has none.")
+        found = records.number(**{str(key): value for key, value in place.items()})
+        return None if found["value"] is None else found
     part: Any = result
     for key in ["summary_numbers", place] if isinstance(place, str) else place:
         if isinstance(part, Mapping) and str(key) in part:
@@ -206,21 +222,28 @@ def _number(place: Any, result: Mapping[str, Any]) -> dict[str, Any] | None:
     return found
 
 
-def expected_table(job: Job, result: Mapping[str, Any], *, judged: bool = True) -> Table:
+def expected_table(
+    job: Job,
+    result: Mapping[str, Any],
+    records: Records | None = None,
+    *,
+    judged: bool = True,
+) -> Table:
     """Return expected against obtained of one job.
 
     Args:
         job: what was run.
         result: its ``result.json``.
+        records: of all its seeds.
         judged: False for a tiny run, whose numbers mean nothing.
     """
     rows = []
     for check in job.expected:
-        obtained, answer = verdict(check, result)
+        obtained, answer = verdict(check, result, records)
         rows.append(
             (
                 check.name,
-                _wanted(check, result),
+                _wanted(check, result, records),
                 interval(obtained),
                 answer if judged else "-",
                 check.source,
@@ -229,8 +252,8 @@ def expected_table(job: Job, result: Mapping[str, Any], *, judged: bool = True) 
     return Table(("expected", "range", "obtained", "holds", "source"), tuple(rows))
 
 
-def _wanted(check: Check, result: Mapping[str, Any]) -> str:
-    low, high = _bounds(check, result)
+def _wanted(check: Check, result: Mapping[str, Any], records: Records | None) -> str:
+    low, high = _bounds(check, result, records)
     if check.relation == "within":
         return f"{low:g} to {high:g}"
     bound = low if check.relation == "above" else high

@@ -175,9 +175,9 @@ def _ask() -> None:
 
 def reproduce(job: Job, options: argparse.Namespace, overrides: list[str]) -> Table:
     """Run one job (or go on with it, or show it), publish it; return expected against obtained."""
-    from copygym.core.files.storage import write_text
+    from copygym.core.files.storage import read_json, write_text
+    from copygym.evaluation.records import TABLE, Records
     from copygym.experiments.app import run_app
-    from copygym.experiments.runs.folder import read_run
 
     out = options.out / f"{job.experiment}{'-tiny' if options.tiny else ''}"
     target = _published(job, options)
@@ -191,8 +191,10 @@ def reproduce(job: Job, options: argparse.Namespace, overrides: list[str]) -> Ta
         arguments.append(f"publish={quoted(str(target))}")
     sys.stdout.write(f"\n{job.id}: {job.question} ({job.experiment})\n")
     run_app([*arguments, *overrides])
-    _, result = read_run(out)
-    table = expected_table(job, result, judged=not options.tiny)
+    # A multirun has its records beside its jobs, a single run in its own folder.
+    records = Records.read(out) if (out / TABLE).exists() else None
+    result = read_json(out / "result.json")
+    table = expected_table(job, result, records, judged=not options.tiny)
     if table.rows:
         sys.stdout.write(f"\n{job.id}, expected against obtained\n\n{table.to_text()}\n\n")
     if options.tiny:

@@ -11,6 +11,7 @@ from typing import Any
 from copygym.core.files import written
 from copygym.core.files.storage import read_json, understood, write_bytes, write_text
 from copygym.core.text.plain import inert, printable
+from copygym.evaluation.records import Records
 from copygym.experiments.report.evidence import cautioned
 from copygym.experiments.report.figures import Picture
 from copygym.experiments.report.tables import Table, number
@@ -37,6 +38,23 @@ class Section:
     pictures: tuple[Picture, ...] = ()
     points: tuple[str, ...] = ()
     folded: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a study says.
+
+    Attributes:
+        title: one line.
+        summary: the first paragraph.
+        table: the main table, which a terminal shows too.
+        sections: below it.
+    """
+
+    title: str
+    summary: str
+    table: Table
+    sections: list[Section]
 
 
 def write_report(folder: Path, job: ModuleType | None = None) -> tuple[Path, list[Section]]:
@@ -67,10 +85,32 @@ def write_report(folder: Path, job: ModuleType | None = None) -> tuple[Path, lis
 
 
 def _written(
-    folder: Path, job: ModuleType, result: dict[str, Any], manifest: dict[str, Any]
+    folder: Path, job: Any, result: dict[str, Any], manifest: dict[str, Any]
 ) -> tuple[Path, list[Section]]:
-    table: Table = cautioned(job.main_table(result), result)
-    sections: list[Section] = job.sections(result)
+    if hasattr(job, "report"):
+        report: Report = job.report(Records.read(folder))
+        table, sections = cautioned(report.table, result), report.sections
+    else:
+        table, sections = cautioned(job.main_table(result), result), job.sections(result)
+    return write_page(folder, result, table, sections, manifest), sections
+
+
+def write_page(
+    folder: Path,
+    result: Mapping[str, Any],
+    table: Table,
+    sections: list[Section],
+    manifest: Mapping[str, Any],
+) -> Path:
+    """Write a report's files to a folder; return the path of the page that stands alone.
+
+    Args:
+        folder: of a run or a multirun.
+        result: its ``title``, ``summary``, ``synthetic``, ``assumptions`` and ``notes``.
+        table: the main table.
+        sections: below it.
+        manifest: shown last; empty: left out.
+    """
     written.check_inside(folder / "figures", folder)
     for section in sections:
         for picture in section.pictures:
@@ -82,7 +122,7 @@ def _written(
     write_text(folder / "report.md", markdown(result, table, everything))
     path = folder / "report.html"
     write_text(path, render(result, table, everything))
-    return path, sections
+    return path
 
 
 def markdown(result: Mapping[str, Any], table: Table, sections: list[Section]) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from copygym.core.text.plain import inert, inert_cell, printable
+
+#: Characters after which a sentence goes on in the next line of a terminal.
+TEXT_WIDTH = 44
 
 
 @dataclass(frozen=True)
@@ -18,12 +23,14 @@ class Table:
         rows: one tuple of cells per row, as long as ``columns``.
         caption: what the table shows and how its intervals were made.
         strong: index of the row to stress, or None.
+        texts: indices of columns that hold sentences: they wrap, and read from the left.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
     strong: int | None = None
+    texts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -34,21 +41,32 @@ class Table:
         """Return the table as aligned plain text."""
         lines = [tuple(map(_one_line, line)) for line in (self.columns, *self.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
+        for i in self.texts:
+            widths[i] = min(widths[i], TEXT_WIDTH)
 
         def align(line: Sequence[str]) -> str:
             cells = [
-                cell.ljust(width) if i == 0 else cell.rjust(width)
+                cell.ljust(width) if i == 0 or i in self.texts else cell.rjust(width)
                 for i, (cell, width) in enumerate(zip(line, widths, strict=True))
             ]
             return "  ".join(cells).rstrip()
 
-        return "\n".join(
-            [align(lines[0]), align(["-" * w for w in widths]), *map(align, lines[1:])]
-        )
+        def wrapped(line: Sequence[str]) -> list[str]:
+            parts = [
+                textwrap.wrap(cell, widths[i]) or [""] if i in self.texts else [cell]
+                for i, cell in enumerate(line)
+            ]
+            return [align(row) for row in zip_longest(*parts, fillvalue="")]
+
+        head, *body = map(wrapped, lines)
+        rule = align(["-" * w for w in widths])
+        # Rows of several lines need a gap to be told apart.
+        gap = [""] if any(len(row) > 1 for row in body) else []
+        return "\n".join([*head, rule, *(line for row in body for line in [*row, *gap])]).rstrip()
 
     def to_markdown(self) -> str:
         """Return the table as a GitHub-flavoured Markdown table, in which cells are text alone."""
-        rule = ["---", *["---:"] * (len(self.columns) - 1)]
+        rule = ["---" if i == 0 or i in self.texts else "---:" for i in range(len(self.columns))]
         head, *body = [[inert_cell(cell) for cell in line] for line in (self.columns, *self.rows)]
         return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
 

@@ -19,7 +19,8 @@ from copygym.core.errors import UserError
 from copygym.core.files.storage import check_ends, read_json
 
 #: What a module must offer to be named by the config's ``job``.
-JOB_FUNCTIONS = ("run", "sections", "main_table")
+JOB_FUNCTIONS = ("check", "seed_records", "report")
+_BEFORE = ("run", "sections", "main_table")
 #: Hydra's words in a part with ``_target_`` that only say how to make it, and what they may be.
 _HOW: dict[str, tuple[Any, ...]] = {
     "_convert_": ("none", "partial", "object", "all"),
@@ -151,7 +152,7 @@ def load_job(name: str, key: str = "job") -> ModuleType:
             "copygym.experiments.studies.delivery.delivery."
         ) from None
     missing = [function for function in JOB_FUNCTIONS if not hasattr(module, function)]
-    if missing:
+    if missing and not all(hasattr(module, name) for name in _BEFORE):
         raise UserError(f"{key}={name} has no function {missing[0]}(); an experiment needs one.")
     return module
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from copygym.core.errors import UserError
+from copygym.core.seeds import derived_seed
 from copygym.evaluation.over_seeds import estimates
 from copygym.experiments.report.page import load_job
 from copygym.experiments.runs.folder import RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.data import load_log, same_data
 from copygym.experiments.studies.learning import ONE_SEED, ONE_SPLIT
 from copygym.experiments.studies.repeated_report import main_table, place_of, sections, summary

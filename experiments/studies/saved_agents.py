@@ -8,13 +8,13 @@ import polars as pl
 
 from copygym.agents.delivery.base import load_agent
 from copygym.core.errors import UserError
+from copygym.core.seeds import derived_seed
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.simulator.fitted import FittedUsers
 from copygym.evaluation.ope.agents import agent_target
 from copygym.evaluation.ope.decisions import Decisions
 from copygym.evaluation.ope.policies import Target
 from copygym.experiments.runs.folder import read_run
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.data import split_shares
 from copygym.experiments.studies.learning import file_name
 from copygym.experiments.studies.people import split_users

@@ -59,7 +59,7 @@ def values_by_seed(
         if not child.has_stage("values"):
             values = find(of_seed(config, seed), child, trackers.within(place))
             child.stage("values", partial(Record, values))
-        found.append(child.stage("values", Record).values)
+        found.append(child.read("values").values)
     return found
 
 

@@ -22,6 +22,7 @@ from copygym.experiments.report.page import load_job
 from copygym.experiments.runs.folder import OtherRun, open_run
 from copygym.experiments.runs.outputs import write_result
 from copygym.experiments.runs.validate import validate
+from copygym.experiments.studies.results import is_study
 from copygym.experiments.sweeps.job import (
     Job,
     Outcome,
@@ -179,7 +180,7 @@ class SweepRunner:
         if not (job.folder / "run.json").exists():
             return False
         config = self.compose(job.overrides)
-        if config["overwrite"] or config["publish"] or not config["resume"]:
+        if config["overwrite"] or not config["resume"]:
             return False
         try:
             if not open_run(job.folder, config).finished or not self._same_data(job, config):
@@ -280,6 +281,30 @@ class SweepRunner:
                 f"{counts['failed']} of {len(self.outcomes)} jobs failed (above, and in "
                 f"{self.folder / 'sweep.json'}); the same command runs again what is missing."
             )
+
+    def take_together(self, swept: Sequence[str]) -> None:
+        """Report the jobs of a study as one, in the folder of the sweep.
+
+        Jobs that another process runs are not there yet: whoever ends last reports them.
+
+        Args:
+            swept: keys that the sweep goes over.
+
+        Raises:
+            UserError: records lack a seed, or what is to be published would write over other files.
+        """
+        from copygym.experiments.sweeps.together import take_together
+
+        jobs = [job for job, outcome in self.outcomes.items() if outcome.finished]
+        if len(jobs) < len(self.outcomes) or not jobs:
+            return
+        study = load_job(str(self.compose(jobs[0].overrides)["job"]))
+        if not is_study(study):
+            return
+        publish = self._config.get("publish")
+        command = ["run", "-m", *map(str, self._config.hydra.overrides.task)]
+        target = None if publish is None else Path(str(publish))
+        take_together(self.folder, jobs, swept, study, command, target)
 
     def _listed(self, counts: Mapping[str, int]) -> str:
         words = {

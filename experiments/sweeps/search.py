@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.locks import Busy
+from copygym.core.seeds import derived_seed
 from copygym.experiments.runs.folder import read_run
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import instantiated
 from copygym.experiments.sweeps.job import NOTES, Job, held
 from copygym.experiments.sweeps.runner import SweepRunner, swept_keys

@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from copygym.core.files import written
 from copygym.core.files.storage import write_bytes, write_text
 from copygym.experiments.report.tables import Table
 from copygym.experiments.runs.outputs import plain
 from copygym.experiments.tracking.wandb import METRICS, WandbConfig, WandbMirror
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class Tracker(Protocol):
@@ -28,6 +31,10 @@ class Tracker(Protocol):
 
     def table(self, name: str, table: Table) -> None:
         """Report a finished table."""
+        ...
+
+    def records(self, frame: pl.DataFrame) -> None:
+        """Report the study's records."""
         ...
 
     def image(self, name: str, png: bytes) -> None:
@@ -79,6 +86,9 @@ class LocalFiles:
         path = self.folder / "tables" / f"{name}.md"
         written.check_inside(path, self.folder)
         write_text(path, table.to_page())
+
+    def records(self, frame: pl.DataFrame) -> None:
+        """Leave the records to ``records.parquet``."""
 
     def image(self, name: str, png: bytes) -> None:
         """Write ``figures/NAME.png``."""
@@ -137,6 +147,11 @@ class Trackers:
         """Report a table everywhere."""
         for tracker in self._all:
             tracker.table(name, table)
+
+    def records(self, frame: pl.DataFrame) -> None:
+        """Report the study's records everywhere."""
+        for tracker in self._all:
+            tracker.records(frame)
 
     def image(self, name: str, png: bytes) -> None:
         """Report a picture everywhere."""

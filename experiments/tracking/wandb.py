@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.storage import read_json, write_json
 from copygym.experiments.report.tables import Table
 from copygym.experiments.runs.outputs import plain
+
+if TYPE_CHECKING:
+    import polars as pl
 
 #: In the run's folder: the metrics that were logged so far.
 METRICS = "metrics.jsonl"
@@ -244,6 +247,17 @@ class WandbMirror:
 
             rows = [list(row) for row in table.rows]
             run.log({f"tables/{name}": wandb.Table(columns=list(table.columns), data=rows)})
+
+        self._with_run(send)
+
+    def records(self, frame: pl.DataFrame) -> None:
+        """Log the study's records as one table."""
+
+        def send(run: Any) -> None:
+            import wandb
+
+            rows = [list(row) for row in frame.iter_rows()]
+            run.log({"tables/records": wandb.Table(columns=[*frame.columns], data=rows)})
 
         self._with_run(send)
 

@@ -43,6 +43,7 @@ class GridSweeper(BaseSweeper):
         runner.begin()
         runner.run(list(dict.fromkeys(jobs)))
         runner.finish()
+        runner.take_together(swept)
 
 
 def values_of(override: Override) -> Sequence[str]:

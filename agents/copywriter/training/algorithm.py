@@ -1,4 +1,4 @@
-"""The one interface of everything that trains a copywriter on a reward, and its names."""
+"""The one interface of everything that trains a copywriter, and its names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from copygym.agents.copywriter.training.budget import Spent
+from copygym.agents.copywriter.training.feedback import REWARD, Feedback, Tasks
 from copygym.core.errors import UserError, unknown_name
 from copygym.envs.tasks import CopyReward, CopyRows
 
 if TYPE_CHECKING:
     from copygym.agents.copywriter.writer import Copywriter
 
-#: Called after an update with the samples scored so far and that update's line of the history.
+#: Called after an update with the part of the budget that is used up, in texts, and that update's
+#: line of the history.
 OnProgress = Callable[[int, dict[str, float]], None]
 
 
@@ -42,7 +44,7 @@ class Trained:
 
     Attributes:
         writer: the trained writer. With a judge it is the one of its last look that was no fall
-            (see `training_run.Watch`).
+            (see `copygym.agents.copywriter.training.run.Watch`).
         spent: the bill of training.
         history: one line per update. Every line has ``samples``, ``generated``, ``trained``,
             ``cpu_seconds`` (so far) and, unless the reward was never asked, ``reward``: its mean
@@ -64,16 +66,23 @@ class Trained:
 
 
 class CopyAlgorithm(ABC):
-    """Improves a copywriter by a reward, within a budget of scored samples."""
+    """Improves a copywriter by feedback on texts, within a budget of texts.
+
+    Attributes:
+        name: in the registry and in reports.
+        learns_from: kinds of feedback that it can use (`copygym.agents.copywriter.training.
+            feedback`), the one that suits it best first.
+    """
 
     name: ClassVar[str]
+    learns_from: ClassVar[tuple[str, ...]] = (REWARD,)
 
     @abstractmethod
     def train(
         self,
         writer: Copywriter,
-        rows: CopyRows,
-        reward: CopyReward,
+        tasks: Tasks,
+        feedback: Feedback | None = None,
         *,
         samples: int,
         seed: int,
@@ -86,9 +95,12 @@ class CopyAlgorithm(ABC):
 
         Args:
             writer: where to start, and what KL is measured from.
-            rows: N writing tasks to train on.
-            reward: the training reward, called only through `score_copy`.
-            samples: texts that the reward may score; never more are.
+            tasks: N writing tasks to train on; or a ``Copywriting-v0``, single or vector, which
+                draws them and pays for the texts, and which training resets.
+            feedback: on answers to these tasks: a reward, called only through `score_copy`;
+                `Demonstrations`; or `Preferences`. None with an environment.
+            samples: the budget: texts that the reward may score; never more are. Without a reward,
+                texts to learn from, where a text counts each time that it is gone through.
             seed: fixes every draw; on a CPU the same seed gives the same writer.
             folder: where checkpoints go; the same call resumes from them. None: no checkpoints.
             judge: held-out reward that decides when to stop and which state to keep.
@@ -96,14 +108,16 @@ class CopyAlgorithm(ABC):
             on_progress: called after every update.
 
         Raises:
-            UserError: the reward is not finite or of the wrong length, no rows, a budget too
-                small for one update, a checkpoint of other settings.
+            UserError: feedback that the algorithm cannot use, a reward that is not finite or of
+                the wrong length, no tasks, a budget too small for one update, a checkpoint of
+                other settings.
         """
 
 
 _ROOM = "copygym.agents.copywriter.algorithms"
 #: Algorithm name -> its module in that room and its class there.
 ALGORITHMS: dict[str, tuple[str, str]] = {
+    "sft": ("sft.algorithm", "SFT"),
     "ppo": ("ppo.algorithm", "PPO"),
     "rloo": ("online", "RLOO"),
     "grpo": ("online", "GRPO"),

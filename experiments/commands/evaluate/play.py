@@ -17,12 +17,13 @@ import polars as pl
 
 from copygym.core.errors import UserError
 from copygym.core.files.storage import read_json, understood
+from copygym.core.seeds import derived_seed
 from copygym.evaluation.metrics import Episodes, policy_metrics
 from copygym.experiments.commands.evaluate.runs import Group, Source, baseline_of
 from copygym.experiments.report.evidence import cautions
 from copygym.experiments.runs.folder import RunFolder
+from copygym.experiments.runs.identity import code_of
 from copygym.experiments.runs.outputs import plain
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.data import describe, load_log, seen
 from copygym.experiments.studies.delivery.delivery import evaluation_setting
 from copygym.experiments.studies.people import Judge, make_judge, split_users
@@ -119,7 +120,7 @@ def play_group(
         "gap": gap,
         "support": support,
         "support_missing": reason,
-        "other_code": any(source.code != folder.code for source in group.sources),
+        "other_code": any(s.code != code_of(s.config).id for s in group.sources),
         "assumptions": [
             *fitted.users.assumptions,
             *(f"the judge: {text}" for text in judge.users.assumptions),
@@ -224,7 +225,7 @@ def _support(
     from copygym.agents.delivery.bandits import LoggingAgent
     from copygym.evaluation.ope.agents import agent_target
     from copygym.evaluation.ope.decisions import decisions
-    from copygym.evaluation.ope.estimates import support
+    from copygym.evaluation.ope.support import support
 
     if not test.has("propensity"):
         return {}, "the log has no propensities"

@@ -13,6 +13,7 @@ from typing import Any
 
 from copygym.core.errors import UserError
 from copygym.core.files.storage import read_json
+from copygym.core.seeds import derived_seed
 from copygym.evaluation.metrics import METRICS
 from copygym.experiments.commands.evaluate.runs import (
     Source,
@@ -23,7 +24,6 @@ from copygym.experiments.commands.evaluate.runs import (
 )
 from copygym.experiments.report import aggregates as aggregate_report
 from copygym.experiments.report.evidence import cautions
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import learned_name
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError
+from copygym.core.seeds import derived_seed
 from copygym.envs.people.creatives import chosen, with_copy
 from copygym.evaluation.over_seeds import estimates
 from copygym.experiments.runs.folder import RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import Policy, given, learned_name
 from copygym.experiments.studies.campaign.ablation_report import main_table, sections, summary
 from copygym.experiments.studies.campaign.campaign import best_creatives, logged_creatives

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from copygym.core.errors import UserError
+from copygym.core.seeds import derived_seed
 from copygym.envs.people.creatives import NewCopy, chosen, with_copy
 from copygym.envs.tasks import score_copy
 from copygym.evaluation.metrics import policy_metrics, segment_metrics
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import learned_name, policies
 from copygym.experiments.studies.campaign.campaign_report import main_table, sections
 from copygym.experiments.studies.copy import copywriting

@@ -17,9 +17,9 @@ import numpy as np
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.estimates import mean_estimate
+from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import CopyReward, CopyRows, score_copy
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.copy import copywriting
 from copygym.experiments.studies.copy.overoptimisation_fit import (
     BestOfCurve,

@@ -13,6 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from copygym.agents.copywriter.training.feedback import (
+    DEMONSTRATIONS,
+    PREFERENCES,
+    Demonstrations,
+    Feedback,
+    Preferences,
+)
 from copygym.core.errors import UserError
 from copygym.envs.tasks import CopyReward, CopyRows, copy_rows
 from copygym.experiments.runs.folder import Record, RunFolder
@@ -82,6 +89,20 @@ class CopySetting:
     gold_text: str
     fitted: FittedUsers | None = None
     gold_users: UserModel | None = None
+
+    def feedback(self, learns_from: Sequence[str]) -> tuple[CopyRows, Feedback]:
+        """Return tasks and feedback on them, of the kind that suits an algorithm best.
+
+        Args:
+            learns_from: kinds of feedback, the best first; see `CopyAlgorithm.learns_from`.
+        """
+        if learns_from[0] == DEMONSTRATIONS:
+            texts, rows = self.demonstrations
+            return rows, Demonstrations(texts)
+        if learns_from[0] == PREFERENCES:
+            rows, better, worse = self.preferences
+            return rows, Preferences(better, worse)
+        return self.train, self.reward
 
 
 def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from copygym.core.seeds import derived_seed
 from copygym.envs.people.model import UserModel
 from copygym.envs.simulator.population import aligned, simulate
 from copygym.envs.tasks import CopyRows
 from copygym.experiments.runs.folder import RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.copy.setting import (
     WORLD,
     ClickLogit,

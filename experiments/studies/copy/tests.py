@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 
 from copygym.core.errors import UserError
+from copygym.core.seeds import derived_seed
 from copygym.envs.logs.catalogue import Catalogue
 from copygym.envs.logs.from_log import catalogue_from_log
 from copygym.envs.people.model import UserModel
 from copygym.envs.profiles.builder import Profiles
 from copygym.envs.tasks import CopyRows
 from copygym.experiments.runs.folder import RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.copy.setting import (
     MODEL,
     ClickLogit,

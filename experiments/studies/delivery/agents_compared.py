@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from copygym.core.errors import UserError, unknown_name
+from copygym.core.seeds import derived_seed
 from copygym.evaluation.metrics import METRICS
 from copygym.evaluation.over_seeds import estimates
 from copygym.experiments.report import aggregates as aggregate_report
 from copygym.experiments.runs.folder import RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import Policy, given, instantiated
 from copygym.experiments.studies.delivery import uplift
 from copygym.experiments.studies.delivery.agents_compared_report import (

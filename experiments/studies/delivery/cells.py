@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from copygym.core.seeds import derived_seed
 from copygym.evaluation.metrics import Episodes, policy_metrics
 from copygym.experiments.runs.folder import RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import Policy
 from copygym.experiments.studies.delivery.delivery import Prepared, learning_env
 from copygym.experiments.studies.learning import learn, play

@@ -1,19 +1,22 @@
-"""Tables, figures and sections of E6, from its saved result alone."""
+"""What E6 says: tables, figure and words from its records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from copygym.evaluation.metrics import METRICS
+from copygym.evaluation.records import Records, filtered, number
+from copygym.experiments.report.blocks import Shown, by_seed, estimates_table, label_of, shown
 from copygym.experiments.report.figures import PALETTE, Picture, draw, scaled
-from copygym.experiments.report.page import Section
-from copygym.experiments.report.tables import Table, interval
+from copygym.experiments.report.page import Report, Section
+from copygym.experiments.report.tables import interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SHOWN = (
+_MAIN = (
     "clicks_per_user",
     "profit_per_user",
     "unsubscribe_rate",
@@ -21,93 +24,104 @@ _SHOWN = (
     "effective_creatives",
     "sends_per_user",
 )
+_CELL = ("agent", "shape")
+_ON_FRONT = {"on_front": Shown("on the front %", "%")}
 
 
-def main_table(result: Mapping[str, Any]) -> Table:
-    """Return what every agent got with every shape, and how often that is worth choosing."""
-    front, values = result["front"], result["estimates"]
-    rows = tuple(
-        (
-            name,
-            *(interval(values[name][key], METRICS[key].unit) for key in _SHOWN),
-            interval(front[name]["on_front"], "%") if name in front else "-",
-        )
-        for name in result["policies"]
-    )
+def report(records: Records) -> Report:
+    """Return what every agent got with every shape, and which shapes are worth choosing."""
+    about, frame = records.first, records.estimates
+    count = len(records.seeds)
+    worlds = f"{count} worlds" if count > 1 else "one world"
     caption = (
-        f"Interquartile means over {len(result['seeds'])} worlds with 95% bootstrap intervals over "
-        f"worlds; agents learned for {result['steps']:,} decisions and met {result['users']:,} "
-        f"held-out people, {result['horizon']} slots each. On the front: share of worlds in which "
+        f"Interquartile means over {worlds} with 95% bootstrap intervals over "
+        f"worlds; agents learned for {about['steps']:,} decisions and met {about['users']:,} "
+        f"held-out people, {about['horizon']} slots each. On the front: share of worlds in which "
         "no other agent and shape is as good in clicks, profit, people kept and variety, and "
-        f"better in one. {result['judge']}"
+        f"better in one. {about['judge']}"
     )
-    columns = ("agent, shape", *(METRICS[key].label for key in _SHOWN), "on the front %")
-    return Table(columns, rows, caption)
+    # The planner, which knows the truth, stands last.
+    order = frame.filter(pl.col("metric") != "hypervolume").sort(
+        pl.col("agent") == "upper", maintain_order=True
+    )
+    table = estimates_table(
+        order, _CELL, {**shown(_MAIN), **_ON_FRONT}, caption, heading="agent, shape"
+    )
+    return Report(
+        f"Which reward shape? {worlds} of storefront",
+        _summary(records, worlds),
+        table,
+        [_section(frame), _by_world(records)],
+    )
 
 
-def summary(result: Mapping[str, Any]) -> str:
-    """Return the report's first paragraph."""
-    volumes = ", ".join(
-        f"{agent} {interval(entry['hypervolume'])}" for agent, entry in result["agents"].items()
-    )
-    lost = {n: float(e["contribution"]["value"]) for n, e in result["front"].items()}
-    most = max(lost, key=lambda name: lost[name])
+def _summary(records: Records, worlds: str) -> str:
+    about, frame = records.first, records.estimates
+    volumes = filtered(frame, metric="hypervolume")
+    agents = volumes["agent"].to_list()
+    said = ", ".join(f"{a} {interval(number(frame, 'hypervolume', agent=a))}" for a in agents)
+    most = filtered(frame, metric="contribution").sort("value", descending=True).row(0, named=True)
     return (
-        f"{len(result['agents'])} agents learned with each of {len(result['shapes'])} reward "
-        f"shapes for {result['steps']:,} decisions in each of {len(result['seeds'])} worlds. "
-        f"{result['judge']} Share of what could be had in all four aims at once that an agent's "
-        f"shapes cover together (hypervolume): {volumes}. Most would be lost without {most}, "
-        f"{interval(result['front'][most]['contribution'])}."
+        f"{len(agents)} agents learned with each of {len(records.values('shape'))} reward "
+        f"shapes for {about['steps']:,} decisions in each of {worlds}. "
+        f"{about['judge']} Share of what could be had in all four aims at once that an agent's "
+        f"shapes cover together (hypervolume): {said}. Most would be lost without "
+        f"{most['agent']}, {most['shape']}, {interval(most)}."
     )
 
 
-def sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return the report's sections."""
-    volume = Table(
-        ("agent", "hypervolume"),
-        tuple((a, interval(e["hypervolume"])) for a, e in result["agents"].items()),
+def _section(frame: pl.DataFrame) -> Section:
+    volume = estimates_table(
+        frame,
+        "agent",
+        {"hypervolume": Shown("hypervolume")},
         "Share of the box of all four aims that an agent's shapes cover together. In clicks and "
         "profit 1 is what the planner earned in the same world, in the others that nobody leaves "
         "and that no two sends to a person are alike; 0 is nothing. Interquartile means over "
         "worlds.",
     )
-    lost = Table(
-        ("agent, shape", "on the front %", "lost without it"),
-        tuple(
-            (name, interval(entry["on_front"], "%"), interval(entry["contribution"]))
-            for name, entry in sorted(
-                result["front"].items(), key=lambda item: -float(item[1]["contribution"]["value"])
-            )
-        ),
+    front = filtered(frame, metric=["on_front", "contribution"])
+    # By what would be lost, the most first.
+    lost = front.filter(pl.col("metric") == "contribution").sort("value", descending=True)
+    front = pl.concat([lost, front.filter(pl.col("metric") == "on_front")])
+    table = estimates_table(
+        front,
+        _CELL,
+        {**_ON_FRONT, "contribution": Shown("lost without it")},
         "What the agent's hypervolume would lose without this shape; means over worlds.",
     )
     text = (
         "A shape is worth choosing if nothing else is as good in all aims. It is worth having "
         "where the others leave a gap without it.",
     )
-    return [
-        Section("What the shapes buy", text, (volume, lost), (_picture(result),)),
-        _by_world(result),
-    ]
+    return Section("What the shapes buy", text, (volume, table), (_picture(frame),))
 
 
-def _picture(result: Mapping[str, Any]) -> Picture:
+def _by_world(records: Records) -> Section:
+    label = pl.concat_str(list(_CELL), separator=", ", ignore_nulls=True)
+    labelled = Records(records.frame.with_columns(policy=label), records.about)
+    return by_seed(labelled, "policy", _MAIN[:4], unit="world")
+
+
+def _picture(frame: pl.DataFrame) -> Picture:
     """Draw clicks against people who left, and profit against variety."""
     panels = (
         ("unsubscribe_rate", "clicks_per_user"),
         ("intra_list_diversity", "profit_per_user"),
     )
+    cells = frame.filter(pl.col("shape").is_not_null() | (pl.col("agent") != "upper"))
+    agents = cells.filter(pl.col("shape").is_not_null())["agent"].unique(maintain_order=True)
 
     def plot(figure: Figure) -> None:
         axes = figure.subplots(1, len(panels))
         for place, (across, up) in zip(axes, panels, strict=True):
-            for index, agent in enumerate([*result["agents"], "references"]):
-                names = (
-                    result["references"]
-                    if agent == "references"
-                    else [f"{agent}, {shape}" for shape in result["shapes"]]
+            for index, agent in enumerate([*agents, None]):
+                own = (
+                    filtered(cells, shape=None).filter(~pl.col("agent").is_in(agents.to_list()))
+                    if agent is None
+                    else filtered(cells, agent=agent).filter(pl.col("shape").is_not_null())
                 )
-                _points(place, result, names, across, up, PALETTE[index], agent)
+                _points(place, own, across, up, PALETTE[index], agent or "references")
             place.set_xlabel(METRICS[across].label)
             place.set_ylabel(METRICS[up].label)
             place.grid(alpha=0.25)
@@ -121,46 +135,25 @@ def _picture(result: Mapping[str, Any]) -> Picture:
     return draw("aims", caption, (9.6, 4.6), plot)
 
 
-def _points(
-    place: Any,
-    result: Mapping[str, Any],
-    names: list[str],
-    across: str,
-    up: str,
-    colour: str,
-    label: str,
-) -> None:
-    for name in names:
-        x, y = (scaled(result["estimates"][name][key], METRICS[key].unit) for key in (across, up))
+def _points(place: Any, frame: pl.DataFrame, across: str, up: str, colour: str, label: str) -> None:
+    for cell in frame.select(_CELL).unique(maintain_order=True).iter_rows(named=True):
+        x, y = (
+            scaled(number(frame, metric, **cell), METRICS[metric].unit) for metric in (across, up)
+        )
         if x["value"] is None or y["value"] is None:
             continue
-        place.plot([x["low"], x["high"]], [y["value"]] * 2, color=colour, lw=0.8, alpha=0.6)
-        place.plot([x["value"]] * 2, [y["low"], y["high"]], color=colour, lw=0.8, alpha=0.6)
+        for pair_x, pair_y in (
+            ([x["low"], x["high"]], [y["value"]] * 2),
+            ([x["value"]] * 2, [y["low"], y["high"]]),
+        ):
+            if None not in (*pair_x, *pair_y):
+                place.plot(pair_x, pair_y, color=colour, lw=0.8, alpha=0.6)
         place.plot([x["value"]], [y["value"]], "o", color=colour, ms=4.5, label=label)
         label = "_"
         place.annotate(
-            name.rpartition(", ")[2],
+            cell["shape"] or label_of(cell),
             (x["value"], y["value"]),
             xytext=(4, 3),
             textcoords="offset points",
             fontsize=7.5,
         )
-
-
-def _by_world(result: Mapping[str, Any]) -> Section:
-    tables = tuple(
-        Table(
-            ("world", *result["policies"]),
-            tuple(
-                (seed, *(_shown(run[name][key]) for name in result["policies"]))
-                for seed, run in sorted(result["seeds"].items(), key=lambda item: int(item[0]))
-            ),
-            METRICS[key].label,
-        )
-        for key in _SHOWN[:4]
-    )
-    return Section("By world", (), tables, folded=True)
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -7,23 +7,27 @@ at random with known propensities: no simulator stands between the policies and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from copygym.core.errors import UserError
+from copygym.core.seeds import derived_seed
 from copygym.envs.logs.catalogue import HOLD, Catalogue
 from copygym.envs.simulator.population import simulate
-from copygym.evaluation.ope import estimates as ope
+from copygym.evaluation.ope.decisions import Decisions, decisions
+from copygym.evaluation.ope.estimators import ESTIMATORS
+from copygym.evaluation.ope.intervals import Bootstrap, difference, value_terms
 from copygym.evaluation.ope.judge import evidence, verdict_of
-from copygym.evaluation.ope.propensities import check_propensities
+from copygym.evaluation.ope.support import Support, effective_events, support
+from copygym.evaluation.ope.terms import Terms, check_log, importance_weights, terms_of
 from copygym.experiments.report.figures import interval_figure
 from copygym.experiments.report.page import Section
 from copygym.experiments.report.tables import Table, interval, number
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import Policy, instantiated
 from copygym.experiments.studies.data import load_log, same_data, seen, split_shares
 from copygym.experiments.studies.delivery.delivery_report import (
@@ -36,6 +40,7 @@ from copygym.experiments.studies.people import fit
 from copygym.experiments.tracking.base import Trackers
 
 if TYPE_CHECKING:
+    from copygym.envs.logs.clicklog import ClickLog
     from copygym.envs.people.model import UserModel
     from copygym.envs.simulator.fitted import FittedUsers
 
@@ -60,7 +65,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     fitted = fit(folder, "proxy", parts["train"], parts["test"], config)
     curves = _teach(folder, trackers, fitted.users, config)
     record = folder.stage(
-        "off_policy", lambda: Record(_off_policy(config, folder, fitted, parts["test"].collect()))
+        "off_policy", lambda: Record(_off_policy(config, folder, fitted, parts["test"]))
     )
     estimates = record.values
     learners = list(config["learners"])
@@ -94,10 +99,9 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
 
 def _check(config: Mapping[str, Any]) -> None:
     estimator = config["evaluation"]["estimator"]
-    if estimator not in ope.ESTIMATORS:
+    if estimator not in ESTIMATORS:
         raise UserError(
-            f"evaluation.estimator={estimator} is unknown: choose one of "
-            f"{', '.join(ope.ESTIMATORS)}."
+            f"evaluation.estimator={estimator} is unknown: choose one of {', '.join(ESTIMATORS)}."
         )
     for name, column in config["outcomes"].items():
         if column not in _OUTCOMES:
@@ -132,73 +136,97 @@ def _teach(
 
 
 def _off_policy(
-    config: Mapping[str, Any], folder: RunFolder, fitted: FittedUsers, test: pl.DataFrame
+    config: Mapping[str, Any], folder: RunFolder, fitted: FittedUsers, held_out: ClickLog
 ) -> dict[str, Any]:
     """Return off-policy estimates of all policies on the held-out customers."""
+    test = held_out.collect()
     limit = config["evaluation"]["users"]
     if limit is not None:
         test = test.sample(min(limit, test.height), seed=derived_seed(config["seed"], "customers"))
     users = _customers(fitted, test)
     catalogue = users.catalogue
-    actions = logged_actions(test, catalogue)
-    models = response_models(users)
-    log = ope.OffPolicyLog(
-        actions=actions,
-        propensities=test["propensity"].to_numpy(),
-        outcomes={n: test[c].to_numpy().astype(float) for n, c in config["outcomes"].items()},
-        models={name: models[column] for name, column in config["outcomes"].items()},
-    )
     arms = fixed_arms(catalogue)
+    logs = {
+        outcome: catalogue_decisions(held_out.with_frame(test.lazy()), column, catalogue)
+        for outcome, column in config["outcomes"].items()
+    }
+    models = response_models(users)
+    learned = _learned(config, folder, users)
     policies = {
         name: np.eye(catalogue.n_actions)[np.full(len(test), a)] for name, a in arms.items()
+    } | learned
+    terms: dict[Hashable, Terms] = {}
+    supports: dict[str, Support] = {}
+    for policy, chances_NA in policies.items():
+        for outcome, log in logs.items():
+            check_log(log.actions, log.propensities, chances_NA)
+            model = models[config["outcomes"][outcome]]
+            row = (log.actions, log.propensities, log.rewards, chances_NA, model, log.trials)
+            terms[policy, outcome] = terms_of(*row)
+            supports[policy] = support(terms[policy, outcome].weights)
+    resamples, seed = int(config["evaluation"]["resamples"]), config["seed"]
+    bootstrap = Bootstrap(None, resamples, derived_seed(seed, "bootstrap"))
+    valued = value_terms(terms, bootstrap)
+
+    def by_outcome(policy: str, baseline: str | None = None) -> dict[str, dict[str, Any]]:
+        return {
+            outcome: {
+                name: (
+                    one.bootstrap
+                    if baseline is None
+                    else difference(one, valued[baseline, outcome][name])
+                ).to_dict()
+                for name, one in valued[policy, outcome].items()
+            }
+            for outcome in logs
+        }
+
+    return {
+        "values": {policy: by_outcome(policy) for policy in policies},
+        "differences": {
+            f"{policy} - {arm}": by_outcome(policy, arm)
+            for arm in arms
+            for policy in policies
+            if policy != arm
+        },
+        "support": {policy: asdict(one) for policy, one in supports.items()},
+        "verdicts": verdicts(logs, policies),
+        "arms": list(arms),
+        "customers": len(test),
+        "shares": _shares(learned, users.profiles.segments, arms),
     }
-    learned = _learned(config, folder, users)
-    table = ope.evaluate_off_policy(
-        log,
-        {**policies, **learned},
-        tuple(arms),
-        int(config["evaluation"]["resamples"]),
-        derived_seed(config["seed"], "bootstrap"),
-    )
-    result = table.to_dict()
-    result["verdicts"] = verdicts(log, {**policies, **learned}, table.support, test, catalogue)
-    result["arms"] = list(arms)
-    result["customers"] = len(test)
-    result["shares"] = _shares(learned, users.profiles.segments, arms)
-    return result
+
+
+def catalogue_decisions(log: ClickLog, column: str, catalogue: Catalogue) -> Decisions:
+    """Return the log's decisions with the catalogue's actions as arms, logged or not.
+
+    Args:
+        log: N held-out decisions, with propensities.
+        column: of the outcome.
+        catalogue: has one channel.
+    """
+    found = decisions(log, column)
+    arms = (HOLD, *catalogue.creative_ids)
+    return replace(found, arms=arms, actions=logged_actions(found.frame, catalogue))
 
 
 def verdicts(
-    log: ope.OffPolicyLog,
-    policies: Mapping[str, np.ndarray],
-    held: Mapping[str, ope.Support],
-    test: pl.DataFrame,
-    catalogue: Catalogue,
+    logs: Mapping[str, Decisions], policies: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, Any]]:
     """Return by policy and outcome whether the log supports the value, and what to know of it.
 
     Args:
-        log: N held-out decisions.
+        logs: outcome -> the N held-out decisions with this outcome.
         policies: name -> (N, A) float64 probabilities.
-        held: name -> the policy's weights.
-        test: the log's rows, for what was known before a choice.
-        catalogue: names the actions.
     """
-    arms = [HOLD, *catalogue.creative_ids]
-    groups = {
-        name: test[name].cast(pl.String).fill_null("unknown").to_numpy()
-        for name in test.columns
-        if name.startswith(("user_", "context_")) and 1 < test[name].n_unique() <= 12
-    }
-    check = check_propensities(arms, log.actions, log.propensities, groups=groups)
     found: dict[str, dict[str, Any]] = {}
-    for name, target_NA in policies.items():
-        weights = ope.importance_weights(log.actions, log.propensities, target_NA)
+    for name, chances_NA in policies.items():
         found[name] = {}
-        for outcome, rewards in log.outcomes.items():
-            events = ope.effective_events(ope.Terms(rewards, weights))
-            bad, weak = evidence(held[name], events, outcome)
-            bad = [*check.contradictions, *bad]
+        for outcome, log in logs.items():
+            weights = importance_weights(log.actions, log.propensities, chances_NA)
+            events = effective_events(Terms(log.rewards, weights, trials=log.trials))
+            bad, weak = evidence(support(weights), events, outcome)
+            bad = [*log.propensity_check.contradictions, *bad]
             found[name][outcome] = {"verdict": verdict_of(bad, weak), "warnings": [*bad, *weak]}
     return found
 
@@ -394,10 +422,10 @@ def _estimators(result: Mapping[str, Any]) -> Section:
     tables = []
     for outcome in result["outcomes"]:
         rows = tuple(
-            (name, *(interval(result["values"][name][outcome][e]) for e in ope.ESTIMATORS))
+            (name, *(interval(result["values"][name][outcome][e]) for e in ESTIMATORS))
             for name in _policies(result)
         )
-        columns = ("policy", *(e.upper() for e in ope.ESTIMATORS))
+        columns = ("policy", *(e.upper() for e in ESTIMATORS))
         tables.append(Table(columns, rows, f"{outcome.capitalize()} per customer by estimator."))
     support = Table(
         ("policy", "effective customers", "largest weight", "mean weight"),

@@ -16,6 +16,7 @@ import numpy as np
 
 from copygym.agents.delivery.base import load_agent
 from copygym.core.errors import UserError, unknown_name
+from copygym.core.seeds import derived_seed
 from copygym.envs.logs.catalogue import HOLD
 from copygym.envs.simulator.population import aligned
 from copygym.evaluation.fidelity.agreement import (
@@ -47,7 +48,6 @@ from copygym.evaluation.ope.judge import LEAST_ESS, LEAST_EVENTS
 from copygym.evaluation.rollout import Setting, rows_of
 from copygym.experiments.report.evidence import contradictions
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import Policy, given, instantiated
 from copygym.experiments.studies.data import PARTS, load_log, same_data, seen, split_shares
 from copygym.experiments.studies.fidelity.simulator_fidelity_report import (

@@ -16,6 +16,7 @@ import numpy as np
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.estimates import ratio, resample_sums, with_interval
+from copygym.core.seeds import derived_seed
 from copygym.evaluation.headlines.replay import (
     POLICIES,
     TUNED,
@@ -30,7 +31,6 @@ from copygym.evaluation.headlines.replay import (
     within_test_strength,
 )
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import instantiated
 from copygym.experiments.studies.data import load_log, same_data
 from copygym.experiments.studies.headlines import bandits_report as headline_report

@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.estimates import ratio, resample_sums, with_interval
+from copygym.core.seeds import derived_seed
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import instantiated
 from copygym.experiments.studies.data import same_data
 from copygym.experiments.studies.headlines.drift_report import main_table, sections, summary

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from copygym.core.errors import UserError
+from copygym.core.scores import calibration_curve, expected_calibration_error
+from copygym.core.seeds import derived_seed
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import instantiated
 from copygym.experiments.studies.data import describe, load_log, same_data
 from copygym.experiments.studies.headlines import reward_model_report as reward_report
 from copygym.experiments.studies.learning import ONE_SPLIT, file_name
 from copygym.experiments.tracking.base import Trackers
-from copygym.rewards.ctr.calibration import calibration_curve, expected_calibration_error
 from copygym.rewards.ctr.data import (
     CopyCounts,
     counted,
@@ -44,6 +45,8 @@ sections = reward_report.sections
 PARTS = ("train", "validation", "test")
 #: Folder of the main model in the run's folder, where `copygym score` looks for it.
 MODEL = "reward_model"
+#: Groups of the calibration curve.
+_BINS = 10
 #: Above this share of right pairs a model must have seen what it is judged on.
 LEAKAGE = 0.83
 MAIN, RANDOM = "model", "random"
@@ -220,9 +223,10 @@ def judged(
     if calibrated:
         from scipy.special import expit
 
-        chance = expit(score)
-        result["calibration"] = calibration_curve(chance, counts)
-        result["calibration_error"] = expected_calibration_error(chance, counts)
+        row = (expit(score), counts.impressions, counts.clicks)
+        curve = calibration_curve(*row, unit=np.arange(len(score)), bins=_BINS)
+        result["calibration"] = [asdict(entry) for entry in curve]
+        result["calibration_error"] = expected_calibration_error(*row, bins=_BINS)
     return result
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from copygym.core.errors import UserError, unknown_name
+from copygym.core.seeds import derived_seed
 from copygym.envs.logs.catalogue import Catalogue
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.profiles.builder import Profiles
@@ -21,7 +22,6 @@ from copygym.envs.simulator.fit import fit_users
 from copygym.envs.simulator.fitted import FittedUsers
 from copygym.envs.simulator.population import simulate
 from copygym.experiments.runs.folder import RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.data import describe, seen
 from copygym.experiments.studies.newcomers.known_log import (
     demographics,

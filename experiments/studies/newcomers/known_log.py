@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from copygym.core.scores import auc_counts, log_losses
+from copygym.core.seeds import derived_seed
 from copygym.envs.datasets.storefront import make_world
 from copygym.envs.datasets.storefront_log import simulate_log
 from copygym.envs.logs.catalogue import Catalogue
@@ -18,7 +19,6 @@ from copygym.envs.people.model import UserModel
 from copygym.envs.simulator.fitted import FittedUsers
 from copygym.envs.simulator.response.encode import encode, with_state
 from copygym.envs.storefront.world import ASSUMPTION, StorefrontWorld
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.build import known_options
 
 _TRUTH = "click_probability"

@@ -15,11 +15,11 @@ import polars as pl
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.scores import log_losses
+from copygym.core.seeds import derived_seed
 from copygym.envs.people.model import UserModel
 from copygym.envs.simulator.fit import fit_users
 from copygym.envs.simulator.population import simulate
 from copygym.experiments.runs.folder import RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.data import describe, seen
 from copygym.experiments.studies.newcomers.known_log import (
     Sends,

@@ -14,10 +14,10 @@ from types import ModuleType
 from typing import Any
 
 from copygym.core.errors import UserError
+from copygym.core.seeds import derived_seed
 from copygym.envs.storefront.world import ASSUMPTION
 from copygym.evaluation.over_seeds import estimates
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.newcomers import cold_start, drift, long_tail
 from copygym.experiments.studies.newcomers.new_rare_changing_report import (
     main_table,

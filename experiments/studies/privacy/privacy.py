@@ -20,12 +20,12 @@ from tqdm import tqdm
 
 from copygym.core.errors import UserError
 from copygym.core.scores import auc_counts, expected_calibration_error, log_loss_counts, log_losses
+from copygym.core.seeds import derived_seed
 from copygym.envs.simulator.population import aligned
 from copygym.envs.simulator.response.design import Counts
 from copygym.envs.simulator.response.model import make_response
 from copygym.evaluation.over_seeds import estimates
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.data import load_log, same_data, seen, split_shares
 from copygym.experiments.studies.learning import file_name
 from copygym.experiments.studies.people import storefront_world, whole_catalogue

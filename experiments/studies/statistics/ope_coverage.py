@@ -19,23 +19,18 @@ from typing import Any
 import numpy as np
 
 from copygym.core.errors import UserError, unknown_name
+from copygym.core.estimates import wilson
+from copygym.core.seeds import derived_seed
 from copygym.evaluation.ope.decisions import FOLDS, fit_arms
-from copygym.evaluation.ope.estimates import (
-    Bootstrap,
-    Grouped,
-    Terms,
-    effective_events,
-    support,
-    terms_of,
-    value_terms,
-)
 from copygym.evaluation.ope.estimators import ESTIMATORS
+from copygym.evaluation.ope.intervals import Bootstrap, value_terms
 from copygym.evaluation.ope.judge import LEAST_ESS, WEAK_EVENTS
+from copygym.evaluation.ope.support import effective_events, support
+from copygym.evaluation.ope.terms import Grouped, Terms, terms_of
 from copygym.experiments.report.figures import interval_figure, scaled
 from copygym.experiments.report.page import Section
 from copygym.experiments.report.tables import Table
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.data import load_log, same_data
 from copygym.experiments.studies.statistics.ope_worlds import (
     World,
@@ -202,10 +197,7 @@ def _summary(world: World, found: Mapping[str, np.ndarray]) -> list[dict[str, An
 
 def share(hits: np.ndarray) -> dict[str, float]:
     """Return a share of (R,) bool with its 95% Wilson interval."""
-    from scipy.stats import binomtest
-
-    found = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
-    return {"value": float(hits.mean()), "low": float(found.low), "high": float(found.high)}
+    return wilson(int(hits.sum()), len(hits)).to_dict()
 
 
 def _verdict(rows: list[dict[str, Any]], config: Mapping[str, Any]) -> str:

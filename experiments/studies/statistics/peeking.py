@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from copygym.core.errors import UserError
-from copygym.core.estimates import Estimate, mean_estimate
+from copygym.core.estimates import Estimate, mean_estimate, wilson
+from copygym.core.seeds import derived_seed
 from copygym.evaluation.abtest.planning import Plan, power, sample_size
 from copygym.evaluation.abtest.sequential import peeking_error
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.data import load_log, same_data, seen
 from copygym.experiments.studies.statistics import peeking_simulation as simulate
 from copygym.experiments.studies.statistics.peeking_report import main_table, sections
@@ -138,9 +137,7 @@ def _peeking_result(record: Record, looks: list[int]) -> list[dict[str, Any]]:
 
 def share(values_R: np.ndarray) -> Estimate:
     """Return the share of true values with Wilson's 95% interval."""
-    hits, total = int(np.sum(values_R)), len(values_R)
-    found = binomtest(hits, total).proportion_ci(0.95, "wilson")
-    return Estimate(hits / total, float(found.low), float(found.high))
+    return wilson(int(np.sum(values_R)), len(values_R))
 
 
 # ------------------------------------------------------------------ power

@@ -134,6 +134,7 @@ def test_a_schedule_keeps_its_rhythm_under_another_horizon(tmp_path):
 
 def test_the_gap_is_the_simulators_value_less_the_judges(sweep, capsys):
     result = evaluated(capsys, sweep / "a")
+    assert set(result["groups"][0]["gap"]) == set(result["policies"])
     for name, gap in result["groups"][0]["gap"].items():
         simulator, judge = (
             judged(result, judge=key)["metrics"][name]["clicks_per_user"]["value"]

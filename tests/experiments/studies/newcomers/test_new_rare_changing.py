@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from copygym.core.errors import UserError
+from copygym.core.seeds import derived_seed
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.profiles.builder import ProfileBuilder
-from copygym.experiments.runs.seeds import derived_seed
 from copygym.experiments.studies.newcomers import cold_start, drift, new_rare_changing
 from copygym.experiments.studies.newcomers.cold_start import after, revealed, value
 from copygym.experiments.studies.newcomers.drift import Fits, Updated, between, edges

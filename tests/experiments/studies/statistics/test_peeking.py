@@ -51,6 +51,14 @@ def test_the_audit_of_the_real_archive(tmp_path, data_folder):
     assert "66.4%" in " ".join(cells(result)) + result["summary"]
 
 
+def test_the_audit_finds_the_weeks_that_lost_an_arms_traffic(tmp_path, made_folder):
+    path = made_folder / "upworthy" / "exploratory.parquet"
+    result = run(tmp_path / "run", f"data.path={path}", "peeking.replications=50")
+    inside, outside = (result["audit"]["parts"][part] for part in ("inside", "outside"))
+    assert (inside["flagged"]["value"], outside["flagged"]["value"]) == (1, 0)
+    assert result["rows_seen"]["audit"]["rows"] == 1200
+
+
 def test_wrong_configs_are_one_sentence(tmp_path):
     with pytest.raises(UserError, match="7 looks cannot be spaced evenly among 10"):
         run(tmp_path / "a", "peeking.looks=[1,7,10]")
