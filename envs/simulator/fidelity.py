@@ -109,6 +109,12 @@ class FidelityCard:
     effects: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return (
+            f"FidelityCard({self.name!r}, {self.family}, {self.held_out_users} held-out users, "
+            f"log loss skill {self.log_loss_skill.value:.3f}, AUC {self.auc.value:.3f})"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain types for JSON."""
         return asdict(self)

@@ -41,7 +41,7 @@ _NO_NUMBERS = (
 _NUMBERS = (
     "copygym.experiments.report.aggregates",
     "copygym.experiments.report.evidence",
-    "copygym.experiments.runs.seeds",
+    "copygym.core.seeds",
 )
 _STUDIES = "copygym.experiments.studies."
 #: Config keys that `app` reads for every job.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from copygym.agents.copywriter.training.budget import Spent
 from copygym.agents.copywriter.training.feedback import REWARD, Feedback, Tasks
 from copygym.core.errors import UserError, unknown_name
+from copygym.core.plugins import find
 from copygym.envs.tasks import CopyReward, CopyRows
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ class Trained:
     stopped: str
     info: dict[str, float | str] = field(default_factory=dict)
     examples: list[dict[str, float | str]] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"Trained({self.writer!r}, {len(self.history)} updates, {self.stopped!r})"
 
 
 class CopyAlgorithm(ABC):
@@ -115,28 +118,29 @@ class CopyAlgorithm(ABC):
 
 
 _ROOM = "copygym.agents.copywriter.algorithms"
-#: Algorithm name -> its module in that room and its class there.
-ALGORITHMS: dict[str, tuple[str, str]] = {
-    "sft": ("sft.algorithm", "SFT"),
-    "ppo": ("ppo.algorithm", "PPO"),
-    "rloo": ("online", "RLOO"),
-    "grpo": ("online", "GRPO"),
-    "dpo": ("dpo", "DPO"),
-    "rejection": ("rejection", "Rejection"),
-    "best_of_n": ("best_of_n", "BestOfN"),
+#: Algorithm name -> where its class is.
+ALGORITHMS: dict[str, str] = {
+    "sft": f"{_ROOM}.sft.algorithm:SFT",
+    "ppo": f"{_ROOM}.ppo.algorithm:PPO",
+    "rloo": f"{_ROOM}.online:RLOO",
+    "grpo": f"{_ROOM}.online:GRPO",
+    "dpo": f"{_ROOM}.dpo:DPO",
+    "rejection": f"{_ROOM}.rejection:Rejection",
+    "best_of_n": f"{_ROOM}.best_of_n:BestOfN",
 }
 
 
 def make_algorithm(name: str, **options: Any) -> CopyAlgorithm:
     """Return the algorithm of this name; ``options`` go to its constructor.
 
+    Args:
+        name: one of `ALGORITHMS`, or of a plug-in (`copygym.core.plugins`).
+        options: of the algorithm.
+
     Raises:
         UserError: no such algorithm, or no such option.
     """
-    if name not in ALGORITHMS:
-        raise unknown_name("algorithm", name, list(ALGORITHMS))
-    module, attribute = ALGORITHMS[name]
-    kind = getattr(importlib.import_module(f"{_ROOM}.{module}"), attribute)
+    kind = find("algorithm", name, ALGORITHMS, needs=("train",))
     known = list(inspect.signature(kind).parameters)
     for option in options:
         if option not in known:

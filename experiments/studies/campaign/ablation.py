@@ -28,7 +28,7 @@ from copygym.experiments.studies.delivery.delivery import (
     learning_env,
 )
 from copygym.experiments.studies.learning import learn, play
-from copygym.experiments.studies.people import GOLD
+from copygym.experiments.studies.people import GOLD, has_truth
 from copygym.experiments.studies.seeds import check_seeds, origins, values_by_seed
 from copygym.experiments.tracking.base import Trackers
 
@@ -90,7 +90,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     runs = [world["policies"] for world in found]
     effects = estimates([{"effects": _effects(run)} for run in runs], resamples, boot)["effects"]
     result: dict[str, Any] = {
-        "title": f"Copy, delivery or both? {len(found)} worlds of storefront",
+        "title": f"Copy, delivery or both? {len(found)} worlds of {config['data']['name']}",
         "synthetic": True,
         "arms": {name: vars(arm) for name, arm in arms(config).items()},
         "policies": list(arms(config)),
@@ -104,7 +104,13 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         "users": int(found[0]["users"]),
         "horizon": int(config["env"]["horizon"]),
         "judge": GOLD,
-        **origins(config["seeds"], found, _BUDGET, _SEEDS.format(count=len(found))),
+        **origins(
+            config["seeds"],
+            found,
+            _BUDGET,
+            _SEEDS.format(count=len(found)),
+            name=config["data"]["name"],
+        ),
     }
     result["summary"] = summary(result)
     result["summary_numbers"] = {
@@ -116,10 +122,10 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake in the config that would else be found after minutes."""
-    if config["data"]["name"] != "storefront":
+    if not has_truth(config):
         raise UserError(
             f"dataset={config['data']['name']}: new copy must be judged by people, "
-            "which only storefront's truth can."
+            "which only the truth of a synthetic world can, such as storefront's."
         )
     check_seeds(config)
     copywriting.check_writers(config)

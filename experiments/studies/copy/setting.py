@@ -1,8 +1,8 @@
 """What copywriters learn from and who judges them, built from a log in separate parts.
 
-The proxy, the judge that stops training and the gold reward see disjoint parts of the log. In
-storefront gold is the world's own truth for people of the test part; elsewhere it is a CTR model
-of another family fitted on tests that neither of the other two saw.
+The proxy, the judge that stops training and the gold reward see disjoint parts of the log. In a
+synthetic world gold is its own truth for people of the test part; elsewhere it is a CTR model of
+another family fitted on tests that neither of the other two saw.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from copygym.envs.tasks import CopyReward, CopyRows, copy_rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import instantiated
 from copygym.experiments.studies.data import load_log, same_data, seen
+from copygym.experiments.studies.people import has_truth
 
 if TYPE_CHECKING:
     from copygym.envs.logs.clicklog import ClickLog
@@ -114,7 +115,7 @@ def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     """
     log = load_log(config["data"])
     data = same_data(folder, log)
-    if config["data"]["name"] == "storefront":
+    if has_truth(config):
         from copygym.experiments.studies.copy.storefront import storefront_setting
 
         return storefront_setting(log, data, config, folder)

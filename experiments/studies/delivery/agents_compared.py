@@ -28,7 +28,7 @@ from copygym.experiments.studies.delivery.agents_compared_report import (
 )
 from copygym.experiments.studies.delivery.cells import Cell, played_cells
 from copygym.experiments.studies.delivery.delivery import prepare
-from copygym.experiments.studies.people import GOLD
+from copygym.experiments.studies.people import GOLD, has_truth
 from copygym.experiments.studies.seeds import check_seeds, origins, values_by_seed
 from copygym.experiments.tracking.base import Trackers
 
@@ -51,10 +51,10 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     Config keys: ``seeds``, ``agents`` (name -> agent), ``references`` (name -> agent; they learn
     once a seed), ``learn.steps``, ``learn.shares`` (of the steps; the last is 1), ``evaluation``
     (``best``: reference from which regret is taken; ``metric``: what agents are ranked by), and
-    those of `delivery.compare` (storefront) or `uplift.run` (a randomised log).
+    those of `delivery.compare` (a synthetic world) or `uplift.run` (a randomised log).
     """
     check(config)
-    in_world = config["data"]["name"] == "storefront"
+    in_world = has_truth(config)
     one = _in_world if in_world else _on_log
     found = values_by_seed(config, folder, trackers, one, unit="seed")
     metric, resamples = str(config["evaluation"]["metric"]), int(config["evaluation"]["resamples"])
@@ -90,7 +90,11 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         ),
         "curves": _curves(config, found, metric, best, resamples, boot),
         **origins(
-            config["seeds"], found, _SEEDS.format(count=len(found), unit=unit), unit=unit[:-1]
+            config["seeds"],
+            found,
+            _SEEDS.format(count=len(found), unit=unit),
+            unit=unit[:-1],
+            name=config["data"]["name"],
         ),
     }
     if not in_world:
@@ -121,7 +125,7 @@ def check(config: Mapping[str, Any]) -> None:
         raise unknown_name("evaluation.baseline", str(options["baseline"]), list(references))
     known = list(references)
     keys = list(METRICS)
-    if config["data"]["name"] != "storefront":
+    if not has_truth(config):
         keys = list(_OUTCOMES)
     elif options["best"] not in known:
         raise unknown_name("evaluation.best", str(options["best"]), known)

@@ -34,6 +34,7 @@ from copygym.experiments.studies.delivery.delivery_report import (
     plain,
     policy_table,
 )
+from copygym.experiments.studies.people import has_truth
 from copygym.experiments.tracking.base import Trackers
 
 __all__ = ["check", "report", "seed_records"]
@@ -47,8 +48,11 @@ _OVER_SEEDS = (
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake in the config that would else be found after minutes."""
-    if config["data"]["name"] != "storefront":
-        raise UserError(f"dataset={config['data']['name']}: headroom is measured in storefront.")
+    if not has_truth(config):
+        raise UserError(
+            f"dataset={config['data']['name']}: headroom is measured in a synthetic world, such as "
+            "storefront, whose truth is known."
+        )
     delivery.check(config)
     _pairs(config)
 

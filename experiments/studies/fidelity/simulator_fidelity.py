@@ -56,7 +56,7 @@ from copygym.experiments.studies.fidelity.simulator_fidelity_report import (
     summary,
 )
 from copygym.experiments.studies.learning import ONE_SEED, file_name, learn
-from copygym.experiments.studies.people import fit, storefront_world, whole_catalogue
+from copygym.experiments.studies.people import fit, has_truth, true_world, whole_catalogue
 from copygym.experiments.tracking.base import Trackers
 
 if TYPE_CHECKING:
@@ -208,9 +208,9 @@ def _fits(
 
 def _truth(home: Simulator, config: Mapping[str, Any]) -> UserModel | None:
     """Return the held-out people as they are; None where nobody knows."""
-    if config["data"]["name"] != "storefront":
+    if not has_truth(config):
         return None
-    world = storefront_world(config).user_model(profiles=home.people.profiles)
+    world = true_world(config).user_model(profiles=home.people.profiles)
     return aligned(world, home.people.catalogue)
 
 

@@ -80,7 +80,7 @@ def test_a_change_that_no_number_can_depend_on_lets_a_run_go_on(module, change, 
         f"{STUDIES}.statistics.peeking",
         "copygym.evaluation.abtest.compare",
         "copygym.envs.datasets.upworthy",  # imported by a name that is put together
-        "copygym.experiments.runs.seeds",
+        "copygym.core.seeds",
         "copygym.core.estimates",
     ],
 )
