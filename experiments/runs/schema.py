@@ -153,7 +153,7 @@ class Sft:
     free: ClassVar[bool] = True
     steps: Count
     batch_size: Count
-    lr: Positive
+    learning_rate: Positive
 
 
 @dataclass
@@ -266,7 +266,7 @@ class Training:
 
     sample_rate: Share
     rounds: Count
-    lr: Positive
+    learning_rate: Positive
     server: str
     start_rate: Inside
 
@@ -284,7 +284,7 @@ class Federated:
 
     clip: Positive
     local_steps: Count
-    local_lr: Positive
+    local_learning_rate: Positive
 
 
 @dataclass

@@ -20,7 +20,6 @@ OPTIONS = sorted(
     if path.parent.name not in ("experiment", "base", "paper")
 )
 SB3 = {"a2c": A2C, "dqn": DQN, "ppo": PPO, "maskable_ppo": MaskablePPO}
-ROOM = "copygym.agents.copywriter.algorithms"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
@@ -77,8 +76,8 @@ def signature(part):
     build = get_object(part["_target_"])
     settings = dict(inspect.signature(build).parameters)
     if build.__name__ == "make_algorithm":
-        module, name = ALGORITHMS[part["name"]]
-        settings |= inspect.signature(get_object(f"{ROOM}.{module}.{name}")).parameters
+        algorithm = get_object(ALGORITHMS[part["name"]].replace(":", "."))
+        settings |= inspect.signature(algorithm).parameters
     return [key for key in settings if key not in GIVEN.get(build.__name__, ())]
 
 
