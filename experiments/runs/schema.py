@@ -316,6 +316,21 @@ class Features:
 
 
 @dataclass
+class Tracker:
+    """Where metrics go besides the run's folder."""
+
+    mode: str
+    project: str
+    entity: str | None
+    group: str | None
+    job_type: str | None
+    name: str | None
+    probe_seconds: NotNegative
+    init_seconds: NotNegative
+    finish_seconds: NotNegative
+
+
+@dataclass
 class Config:
     """The whole config: what every run has, then the sections of bases and experiments."""
 
@@ -327,6 +342,7 @@ class Config:
     resume: bool
     overwrite: bool
     publish: Path | None
+    tracker: Tracker
     data: Data
     split: Split
     users: Users

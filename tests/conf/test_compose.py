@@ -89,6 +89,9 @@ def test_every_setting_of_a_part_is_a_key(option):
     part = plain["algorithms"]["other"] if group == "algorithm" else plain.get(group)
     if group == "copywriter":
         part = part["model"]
+    if group == "dataset":
+        load = get_object(f"copygym.envs.datasets.{plain['data']['name']}.load")
+        assert set(plain["data"]) == {"name", *inspect.signature(load).parameters}
     if group == "users":
         given = {"log", "holdout", "catalogue", "name", "seed"}
         assert set(part) == set(inspect.signature(fit_users).parameters) - given
