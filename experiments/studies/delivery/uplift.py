@@ -1,14 +1,18 @@
-"""Experiment: whom to send what, learned from a randomised one-decision log (Hillstrom).
+"""Study: whom to send what, learned from a randomised one-decision log (Hillstrom).
 
 One part of the customers fits simulated users, on whom policies learn with one decision each.
 What the policies are worth is estimated off-policy on the other part, where the arms were drawn
 at random with known propensities: no simulator stands between the policies and the evidence.
+
+Records: an outcome (visit, spend, ...) as ``metric`` by ``policy`` and ``estimator``, ``versus`` a
+fixed arm on paired differences; how much of the log speaks for a policy (``ess``, ``max_weight``,
+``mean_weight``); the ``share`` of each ``arm`` in a ``segment``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,19 +28,15 @@ from copygym.evaluation.ope.intervals import Bootstrap, difference, value_terms
 from copygym.evaluation.ope.judge import evidence, verdict_of
 from copygym.evaluation.ope.support import Support, effective_events, support
 from copygym.evaluation.ope.terms import Terms, check_log, importance_weights, terms_of
-from copygym.experiments.report.figures import interval_figure
-from copygym.experiments.report.page import Section
-from copygym.experiments.report.tables import Table, interval, number
+from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import Policy, instantiated
 from copygym.experiments.studies.data import load_log, same_data, seen, split_shares
-from copygym.experiments.studies.delivery.delivery_report import (
-    fidelity_section,
-    learning_section,
-    segment_remark,
-)
+from copygym.experiments.studies.delivery.delivery import add_curves
+from copygym.experiments.studies.delivery.uplift_report import report
 from copygym.experiments.studies.learning import ONE_SEED, file_name, learn
 from copygym.experiments.studies.people import fit
+from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
 if TYPE_CHECKING:
@@ -44,18 +44,86 @@ if TYPE_CHECKING:
     from copygym.envs.people.model import UserModel
     from copygym.envs.simulator.fitted import FittedUsers
 
+__all__ = ["check", "report", "seed_records"]
+
+_OVER_SEEDS = (
+    "intervals are over {count} splits of the same log, each with one seed of its fit and learning."
+)
 #: Columns of the log that can be outcomes; models predict these.
 _OUTCOMES = ("clicks", "revenue")
 
 
-def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Run the whole experiment; return the result (JSON types).
+def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
+    """Return the records of one split of the customers.
 
     Config keys: ``split`` (train, test), ``users``, ``env``, ``learn.steps``, ``learners`` (name
     -> ``agent``, ``reward`` and optionally ``steps``), ``outcomes`` (name -> log column: clicks or
     revenue), ``evaluation`` (``estimator``, ``resamples``, ``users``).
     """
-    _check(config)
+    done = judged(config, folder, trackers)
+    found = done.found
+    rows = Rows(int(config["seed"]))
+    for policy, by_outcome in found["values"].items():
+        for outcome, by_estimator in by_outcome.items():
+            for estimator, entry in by_estimator.items():
+                rows.add(outcome, entry, policy=policy, estimator=estimator)
+    for versus, by_policy in found["differences"].items():
+        for policy, by_outcome in by_policy.items():
+            for outcome, by_estimator in by_outcome.items():
+                for estimator, entry in by_estimator.items():
+                    rows.add(outcome, entry, policy=policy, versus=versus, estimator=estimator)
+    for policy, entry in found["support"].items():
+        rows.add_all(entry, policy=policy)
+    for policy, by_segment in found["shares"].items():
+        for segment, entry in by_segment.items():
+            rows.add("users", entry["customers"], policy=policy, segment=segment)
+            for arm in found["arms"]:
+                rows.add("share", entry[arm], policy=policy, segment=segment, arm=arm)
+    add_curves(rows, done.curves)
+    told = about(
+        config,
+        done.origin,
+        synthetic=done.log.synthetic,
+        one_seed=ONE_SEED,
+        over_seeds=_OVER_SEEDS,
+        within_seed=("segment", "step"),
+        log=done.log.name,
+        learners=list(config["learners"]),
+        outcomes=list(config["outcomes"]),
+        estimator=config["evaluation"]["estimator"],
+        arms=found["arms"],
+        users=found["customers"],
+        steps=int(config["learn"]["steps"]),
+        verdicts=found["verdicts"],
+        fidelity=done.fitted.fidelity.to_dict(),
+        segment_by=list(done.fitted.profile_builder.demographics.segment_columns),
+    )
+    return Records(rows.frame, {rows.seed: told})
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Policies that learned on one part of the customers, judged by the others.
+
+    Attributes:
+        log: the randomised log.
+        fitted: simulated customers of the first part.
+        curves: learning curve by learner.
+        found: ``values`` (policy -> outcome -> estimator -> estimate), ``differences`` (arm ->
+            policy -> ...), ``support``, ``verdicts``, ``shares`` (learner -> segment -> arm),
+            ``arms`` and ``customers``.
+        origin: what the numbers rest on, for `about`.
+    """
+
+    log: ClickLog
+    fitted: FittedUsers
+    curves: dict[str, list[dict[str, float]]]
+    found: dict[str, Any]
+    origin: dict[str, Any]
+
+
+def judged(config: Mapping[str, Any], folder: RunFolder, trackers: Trackers) -> Judged:
+    """Let the learners learn on one part of the customers and judge them off-policy by the rest."""
     log = load_log(config["data"])
     log.require("user_id", "creative_id", "propensity")
     data = same_data(folder, log)
@@ -67,19 +135,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     record = folder.stage(
         "off_policy", lambda: Record(_off_policy(config, folder, fitted, parts["test"]))
     )
-    estimates = record.values
-    learners = list(config["learners"])
-    return {
-        "title": f"Whom to send what: {log.name}",
-        "synthetic": log.synthetic,
-        "summary": _summary(config, log.name, rows_seen, learners, estimates["customers"]),
-        **estimates,
-        "learners": learners,
-        "outcomes": list(config["outcomes"]),
-        "estimator": config["evaluation"]["estimator"],
-        "curves": curves,
-        "fidelity": fitted.fidelity.to_dict(),
-        "segment_by": list(fitted.profile_builder.demographics.segment_columns),
+    origin = {
         "data": {log.name: data},
         "rows_seen": rows_seen,
         "notes": list(log.notes),
@@ -87,17 +143,13 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
             "the randomisation and its propensities are taken as the log gives them.",
             "a policy's decision for one customer does not change another's response.",
             "costs of a send are not part of the outcomes.",
-            ONE_SEED,
         ],
-        "summary_numbers": {
-            f"{policy}/{outcome}": tree[config["evaluation"]["estimator"]]["value"]
-            for policy, by_outcome in estimates["values"].items()
-            for outcome, tree in by_outcome.items()
-        },
     }
+    return Judged(log, fitted, curves, record.values, origin)
 
 
-def _check(config: Mapping[str, Any]) -> None:
+def check(config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a mistake in the config that would else be found after minutes."""
     estimator = config["evaluation"]["estimator"]
     if estimator not in ESTIMATORS:
         raise UserError(
@@ -184,10 +236,8 @@ def _off_policy(
     return {
         "values": {policy: by_outcome(policy) for policy in policies},
         "differences": {
-            f"{policy} - {arm}": by_outcome(policy, arm)
+            arm: {policy: by_outcome(policy, arm) for policy in policies if policy != arm}
             for arm in arms
-            for policy in policies
-            if policy != arm
         },
         "support": {policy: asdict(one) for policy, one in supports.items()},
         "verdicts": verdicts(logs, policies),
@@ -309,161 +359,3 @@ def _shares(
         }
         for policy, probabilities in learned.items()
     }
-
-
-def _summary(
-    config: Mapping[str, Any],
-    name: str,
-    rows_seen: Mapping[str, Any],
-    learners: list[str],
-    judged: int,
-) -> str:
-    train = rows_seen["train"]["users"]
-    return (
-        f"On {train:,} customers of the randomised {name} log, responses were fitted and "
-        f"{len(learners)} policies learned whom to send which message, or none "
-        f"({int(config['learn']['steps']):,} simulated decisions each). They were judged "
-        f"off-policy on {judged:,} customers that nothing had seen, beside the policies that treat "
-        f"everybody alike. Estimator: {config['evaluation']['estimator'].upper()}; intervals "
-        "(95%) by bootstrap over customers."
-    )
-
-
-def main_table(result: Mapping[str, Any]) -> Table:
-    """Return expected outcomes per customer of every policy."""
-    estimator = result["estimator"]
-    rows = tuple(
-        (
-            name,
-            *(interval(result["values"][name][o][estimator]) for o in result["outcomes"]),
-            f"{result['support'][name]['ess']:,.0f}",
-            _verdict(result, name),
-        )
-        for name in _policies(result)
-    )
-    caption = (
-        f"Expected outcomes per customer by {estimator.upper()} on {result['customers']:,} "
-        "held-out customers, 95% intervals by bootstrap over customers."
-    )
-    columns = (
-        "policy",
-        *(f"{o} per customer" for o in result["outcomes"]),
-        "effective customers",
-        "log",
-    )
-    return Table(columns, rows, caption)
-
-
-def _verdict(result: Mapping[str, Any], policy: str) -> str:
-    """Return a policy's verdicts in a cell: one word where they are the same."""
-    found = result["verdicts"][policy]
-    verdicts = {outcome: found[outcome]["verdict"] for outcome in result["outcomes"]}
-    if len(set(verdicts.values())) == 1:
-        return str(next(iter(verdicts.values())))
-    return ", ".join(f"{outcome} {verdict}" for outcome, verdict in verdicts.items())
-
-
-def _warnings(result: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what the log cannot tell, each sentence once with the policies that it is about."""
-    about: dict[str, list[str]] = {}
-    for name in _policies(result):
-        for entry in result["verdicts"][name].values():
-            for text in entry["warnings"]:
-                if name not in about.setdefault(text, []):
-                    about[text].append(name)
-    return tuple(f"{', '.join(names)}: {text}" for text, names in about.items())
-
-
-def _policies(result: Mapping[str, Any]) -> list[str]:
-    """Return the policies in the order of tables: fixed arms first."""
-    return [*result["arms"], *result["learners"]]
-
-
-def sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return the report's sections."""
-    estimator, outcomes = result["estimator"], result["outcomes"]
-    panels = {
-        f"{outcome} per customer": {
-            name: result["values"][name][outcome][estimator] for name in _policies(result)
-        }
-        for outcome in outcomes
-    }
-    picture = interval_figure(
-        "policies", f"Value by {estimator.upper()} with 95% intervals.", panels
-    )
-    rows = tuple(
-        (
-            f"{learner} - {arm}",
-            *(
-                interval(result["differences"][f"{learner} - {arm}"][outcome][estimator])
-                for outcome in outcomes
-            ),
-        )
-        for learner in result["learners"]
-        for arm in result["arms"]
-    )
-    differences = Table(
-        ("difference", *(f"{o} per customer" for o in outcomes)),
-        rows,
-        "Paired: both policies are estimated on the same resampled customers.",
-    )
-    found = [
-        Section("Policies compared", (), (differences,), (picture,)),
-        _estimators(result),
-        _who_gets_what(result),
-    ]
-    for section in (learning_section(result), fidelity_section(result)):
-        if section is not None:
-            found.append(section)
-    return found
-
-
-def _estimators(result: Mapping[str, Any]) -> Section:
-    tables = []
-    for outcome in result["outcomes"]:
-        rows = tuple(
-            (name, *(interval(result["values"][name][outcome][e]) for e in ESTIMATORS))
-            for name in _policies(result)
-        )
-        columns = ("policy", *(e.upper() for e in ESTIMATORS))
-        tables.append(Table(columns, rows, f"{outcome.capitalize()} per customer by estimator."))
-    support = Table(
-        ("policy", "effective customers", "largest weight", "mean weight"),
-        tuple(
-            (
-                name,
-                f"{result['support'][name]['ess']:,.0f}",
-                number(result["support"][name]["max_weight"]),
-                f"{result['support'][name]['mean_weight']:.3f}",
-            )
-            for name in _policies(result)
-        ),
-        "How much of the log speaks for each policy; the mean weight should be near 1.",
-    )
-    warnings = _warnings(result)
-    text = (
-        "IPS and SNIPS weight the customers who happened to get what the policy would have sent; "
-        "DM asks the response model alone; DR corrects the model by the weighted residuals and is "
-        "unbiased where the propensities are right.",
-    )
-    return Section("Estimators", text, (*tables, support), points=warnings)
-
-
-def _who_gets_what(result: Mapping[str, Any]) -> Section:
-    arms = result["arms"]
-    tables = tuple(
-        Table(
-            ("segment", "customers", *(f"{arm} %" for arm in arms)),
-            tuple(
-                (
-                    segment,
-                    f"{entry['customers']:,}",
-                    *(f"{100 * entry[arm]:.0f}" for arm in arms),
-                )
-                for segment, entry in by_segment.items()
-            ),
-            f"Who gets what under {policy}.{segment_remark(result)}",
-        )
-        for policy, by_segment in ((name, result["shares"][name]) for name in result["learners"])
-    )
-    return Section("Who gets what", (), tables)
