@@ -15,6 +15,7 @@ from copygym.evaluation.ope.policies import built_in, policy_file
 from copygym.experiments.commands.main import main as copygym
 from copygym.experiments.commands.ope import FILES, main
 from copygym.experiments.commands.ope_report import warning_lines
+from copygym.experiments.report.tables import interval
 
 #: Click rates of hold, mail_a and mail_b for people without and with the trait.
 RATES = np.array([[0.02, 0.30, 0.10], [0.02, 0.10, 0.30]])
@@ -104,6 +105,31 @@ def test_policies_of_every_form_find_their_truth(log_file, tmp_path, capsys):
     assert "<svg" in page and "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.S).lower()
     # The folder is its own: the same command may write it again.
     assert run(log_file, f"--output={out}") == 0
+
+
+def test_every_form_of_the_result_shows_the_same_numbers(log_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(log_file, "--policy=arms", f"--output={out}") == 0
+    printed = capsys.readouterr().out
+    policies = json.loads((out / "result.json").read_text())["policies"]
+    table = (out / "table.md").read_text()
+    for name, policy in policies.items():
+        best = policy["estimates"][policy["headline"]]
+        value = interval({"value": best["value"], **best["bootstrap"]}, "%")
+        cells = [name, policy["headline"], value]
+        cells.append(interval(best["lift"], "%") if "lift" in best else "-")
+        cells.append(f"{policy['support']['ess']:,.0f}")
+        assert f"| {' | '.join(cells)} |" in table
+        assert re.search(r" +".join(map(re.escape, cells)) + " ", printed), cells
+    rows = pl.read_csv(out / "estimates.csv").to_dicts()
+    assert len(rows) == sum(len(policy["estimates"]) for policy in policies.values())
+    for row in rows:
+        entry = policies[row["policy"]]["estimates"][row["estimator"]]
+        assert row["value"] == pytest.approx(entry["value"])
+        for kind in ("bootstrap", "normal"):
+            for end in ("low", "high"):
+                assert row[f"{kind}_{end}"] == pytest.approx(entry[kind][end])
+        assert row["gain"] == pytest.approx(entry.get("lift", {}).get("value"))
 
 
 def test_the_same_command_gives_the_same_bytes(log_file, tmp_path):
