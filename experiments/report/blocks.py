@@ -29,10 +29,12 @@ class Shown:
     Attributes:
         label: heading, with its unit.
         unit: "%" for a share, which is shown times 100; "" for a plain number.
+        alone: whether its interval is left out, as of a cost or of what was set.
     """
 
     label: str
     unit: str = ""
+    alone: bool = False
 
 
 Metrics = Mapping[str, Any]
@@ -101,7 +103,7 @@ def estimates_table(
             (
                 labels[-1],
                 *(
-                    NONE if entry is None else interval(entry, metric.unit)
+                    NONE if entry is None else _cell_text(entry, metric)
                     for entry, metric in zip(entries, known.values(), strict=True)
                 ),
             )
@@ -109,6 +111,12 @@ def estimates_table(
     headings = (heading or ", ".join(columns), *(metric.label for metric in known.values()))
     place = labels.index(strong) if strong in labels else None
     return Table(headings, tuple(lines), caption, place)
+
+
+def _cell_text(entry: Mapping[str, float | None], metric: Any) -> str:
+    if getattr(metric, "alone", False):
+        return number(scaled(entry, metric.unit)["value"])
+    return interval(entry, metric.unit)
 
 
 def pivot_table(
