@@ -71,6 +71,7 @@ _INSIDE = _number("a number between 0 and 1, neither of them", lambda value: 0 <
 #: Config key -> what it may hold; ``*`` stands for any part. Absent keys are not checked.
 RULES: dict[str, Rule] = {
     "seed": _whole(0),
+    "setting_seed": _whole(0),
     "tiny": _FLAG,
     "resume": _FLAG,
     "overwrite": _FLAG,

@@ -23,7 +23,7 @@ from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import check_part, instantiated, known_options
 from copygym.experiments.studies.copy.copywriting_report import main_table, sections
 from copygym.experiments.studies.copy.judging import judged, summarise
-from copygym.experiments.studies.copy.setting import CopySetting, make_setting
+from copygym.experiments.studies.copy.setting import CopySetting, make_setting, setting_seed
 from copygym.experiments.studies.learning import file_name
 from copygym.experiments.tracking.base import Trackers
 
@@ -178,7 +178,7 @@ def with_base(
             writer = train_tiny(
                 texts,
                 rows,
-                seed=derived_seed(config["seed"], "tiny"),
+                seed=derived_seed(setting_seed(config), "tiny"),
                 corpus=setting.training_texts,
                 config=TinyConfig(**dict(spec.get("tiny") or {})),
             )
