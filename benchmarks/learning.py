@@ -37,7 +37,9 @@ def ppo_rows(tiny: bool = False) -> list[Row]:
         work()  # the first rollout compiles the kernel and warms torch up
         return work
 
-    native = learner(SB3VecEnv(DeliveryVectorEnv(NATIVE_ENVS)), n_steps)
+    # As SB3 does with single environments, so that both do the same work.
+    native_env = SB3VecEnv(DeliveryVectorEnv(NATIVE_ENVS), bootstrap_at_horizon=True)
+    native = learner(native_env, n_steps)
     copies = learner(make_vec_env(DeliveryEnv, n_envs=DUMMY_ENVS), rollout // DUMMY_ENVS)
     ours, theirs = interleaved(native, copies, repeats)
     return [

@@ -105,14 +105,15 @@ def write_rounds(path: Path, n: int) -> None:
 
 def our_bootstrap(path: Path, repeats: int) -> dict[str, list[float]]:
     """Return intervals a CPU second."""
-    from copygym.evaluation.ope import estimates as ope
+    from copygym.evaluation.ope.intervals import Bootstrap, value_terms
+    from copygym.evaluation.ope.terms import Grouped, terms_of
 
     stored = dict(np.load(path))
 
     def work() -> int:
-        policy = ope.Grouped(stored["table_LA"], stored["position"])
-        terms = ope.terms_of(stored["action"], stored["pscore"], stored["reward"], policy)
-        ope.value_terms({"policy": terms}, ope.Bootstrap(None, 1000, 0), ("ips",))
+        policy = Grouped(stored["table_LA"], stored["position"])
+        terms = terms_of(stored["action"], stored["pscore"], stored["reward"], policy)
+        value_terms({"policy": terms}, Bootstrap(None, 1000, 0), ("ips",))
         return 1
 
     work()
@@ -121,8 +122,8 @@ def our_bootstrap(path: Path, repeats: int) -> dict[str, list[float]]:
 
 def our_points(path: Path, repeats: int) -> dict[str, object]:
     """Return estimates a CPU second."""
-    from copygym.evaluation.ope.estimates import PerRow
     from copygym.evaluation.ope.stream import ips_point, points
+    from copygym.evaluation.ope.terms import PerRow
 
     stored = np.load(path)
     policy, model = PerRow(stored["policy_NA"]), PerRow(stored["model_NA"])

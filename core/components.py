@@ -41,7 +41,12 @@ def registered_jobs() -> frozenset[str]:
 
 def trust(names: Iterable[str]) -> None:
     """Let files of this process's runs name these as well: the user has named them."""
-    _trusted.update(names)
+    _trusted.update(name.replace(":", ".") for name in names)
+
+
+def is_trusted(name: object) -> bool:
+    """Return whether the user of this process has named this, dotted or as ``module:attribute``."""
+    return isinstance(name, str) and name.replace(":", ".") in _trusted
 
 
 def may_be_named(name: object, group: str | None = None) -> bool:
@@ -52,12 +57,12 @@ def may_be_named(name: object, group: str | None = None) -> bool:
         group: of config files that must hold it; None or a group without any: all files.
     """
     own = (registered(group) if group else frozenset()) or registered()
-    return isinstance(name, str) and (name in own or name in _trusted)
+    return isinstance(name, str) and (name in own or is_trusted(name))
 
 
 def may_be_run(name: object) -> bool:
     """Return whether a file from elsewhere may name a module as its experiment."""
-    return isinstance(name, str) and (name in registered_jobs() or name in _trusted)
+    return isinstance(name, str) and (name in registered_jobs() or is_trusted(name))
 
 
 def _texts(folder: Traversable) -> list[str]:
@@ -70,4 +75,4 @@ def _texts(folder: Traversable) -> list[str]:
     return found
 
 
-__all__ = ["may_be_named", "may_be_run", "registered", "registered_jobs", "trust"]
+__all__ = ["is_trusted", "may_be_named", "may_be_run", "registered", "registered_jobs", "trust"]

@@ -1,14 +1,15 @@
-"""Scores of predicted rates on counts, and intervals of rates: pure functions of arrays.
+"""Scores of predicted rates on counts, and how well they are calibrated: functions of arrays.
 
 A row is n impressions with k clicks and one prediction p; arguments are (N,) throughout.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-#: Normal quantile of a 95% interval.
-_Z = 1.959964
+from copygym.core.estimates import Estimate, clustered_rate
 
 
 def log_loss_counts(p: np.ndarray, n: np.ndarray, k: np.ndarray) -> float:
@@ -66,6 +67,43 @@ def equal_mass_bins(p: np.ndarray, n: np.ndarray, bins: int) -> np.ndarray:
     return np.minimum((middle * bins).astype(np.int64), bins - 1)[level]
 
 
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Predicted and real rate of one bin of a calibration curve.
+
+    Attributes:
+        impressions: in the bin.
+        predicted: mean prediction, weighted by impressions.
+        real: click rate with its 95% interval (Wilson, units as clusters).
+    """
+
+    impressions: int
+    predicted: float
+    real: Estimate
+
+
+def calibration_curve(
+    p: np.ndarray, n: np.ndarray, k: np.ndarray, unit: np.ndarray, bins: int = 15
+) -> tuple[CalibrationBin, ...]:
+    """Return predicted and real rates over equal-mass bins, ascending in ``p``; none is empty.
+
+    Args:
+        p: (N,) predictions.
+        n: (N,) impressions.
+        k: (N,) clicks.
+        unit: (N,) what is independent of each other.
+        bins: at most so many.
+    """
+    code = equal_mass_bins(p, n, bins)
+    found = []
+    for b in np.unique(code):
+        rows = code == b
+        predicted = float((n[rows] * p[rows]).sum() / n[rows].sum())
+        real = clustered_rate(n[rows], k[rows], unit[rows])
+        found.append(CalibrationBin(int(n[rows].sum()), predicted, real))
+    return tuple(found)
+
+
 def expected_calibration_error(
     p: np.ndarray, n: np.ndarray, k: np.ndarray, bins: int = 15
 ) -> float:
@@ -97,31 +135,21 @@ def ece_of_bins(n_B: np.ndarray, k_B: np.ndarray, np_B: np.ndarray) -> float:
     return float(np.abs(np_B - k_B).sum() / n_B.sum())
 
 
-def wilson_interval(k: float, n: float, design_effect: float = 1.0) -> tuple[float, float]:
-    """Return the 95% Wilson score interval of a rate (Wilson 1927).
+def isotonic_steps(
+    x: np.ndarray, rate: np.ndarray, weight: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the knots of the isotonic regression of rates on ``x``, (M,) float64 each.
+
+    The non-decreasing function of weighted least squares (Zadrozny and Elkan 2002, "Transforming
+    classifier scores into accurate multiclass probability estimates"), to be interpolated.
 
     Args:
-        k: clicks.
-        n: impressions, > 0.
-        design_effect: by how much clustering inflates the variance (Kish): the counts are divided
-            by it.
+        x: (N,) scores.
+        rate: (N,) observed rates.
+        weight: (N,) their weights.
+        least: rates are cut to [least, 1 - least]: a step at 0 or 1 would claim certainty.
     """
-    n_effective = n / max(design_effect, 1.0)
-    rate = k / n
-    centre = rate + _Z**2 / (2 * n_effective)
-    half = _Z * np.sqrt(rate * (1 - rate) / n_effective + _Z**2 / (4 * n_effective**2))
-    scale = 1 + _Z**2 / n_effective
-    return max(0.0, float((centre - half) / scale)), min(1.0, float((centre + half) / scale))
+    from sklearn.isotonic import IsotonicRegression
 
-
-def design_effect(n: np.ndarray, k: np.ndarray, unit: np.ndarray) -> float:
-    """Return variance of the rate with units as clusters over its binomial variance, at least 1.
-
-    The numerator is the linearised variance of a ratio estimate, ``sum_u (k_u - rate n_u)^2 /
-    n^2``. All arguments (N,).
-    """
-    code = np.unique(unit, return_inverse=True)[1]
-    n_U, k_U = np.bincount(code, n), np.bincount(code, k)
-    rate = k_U.sum() / n_U.sum()
-    binomial = n_U.sum() * rate * (1 - rate)
-    return max(1.0, float(((k_U - rate * n_U) ** 2).sum() / binomial)) if binomial > 0 else 1.0
+    curve = IsotonicRegression(out_of_bounds="clip").fit(x, rate, sample_weight=weight)
+    return curve.X_thresholds_, np.clip(curve.y_thresholds_, least, 1 - least)

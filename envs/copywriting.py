@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -336,6 +339,48 @@ def replay(
     if not rewards:
         return np.zeros(0), {}
     return np.concatenate(rewards), {name: np.concatenate(parts) for name, parts in terms.items()}
+
+
+@dataclass(frozen=True)
+class EnvReward:
+    """What ``Copywriting-v0`` pays for texts, as a `CopyReward`: what a writer trains on.
+
+    The simulated readers' luck is a function of the texts and tasks of a batch, so that the same
+    batch earns the same in a run that is taken up again. Every call resets the environment.
+
+    Attributes:
+        env: single or vector environment; rows are shown ``num_envs`` at a time (`replay`).
+    """
+
+    env: CopywritingEnv | CopywritingVectorEnv
+
+    @classmethod
+    def of(cls, env: Any) -> EnvReward:
+        """Return the reward of an environment, whose wrappers are looked through.
+
+        Raises:
+            UserError: it is no ``Copywriting-v0``.
+        """
+        bare = getattr(env, "unwrapped", env)
+        if not isinstance(bare, CopywritingEnv | CopywritingVectorEnv):
+            raise UserError(
+                f"a {type(bare).__name__} gives no writing tasks: train a copywriter on a "
+                "Copywriting-v0, or on rows of tasks and a reward."
+            )
+        return cls(bare)
+
+    @property
+    def users(self) -> UserModel:
+        """The population that reads."""
+        return self.env.users
+
+    def __call__(
+        self, texts: Sequence[str], rows: CopyRows
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return rewards and named terms, (N,) float64 each."""
+        content = json.dumps([list(texts), *(part.tolist() for part in rows.options().values())])
+        digest = hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()
+        return replay(self.env, rows, texts, seed=int.from_bytes(digest[:4], "big"))
 
 
 def _show(

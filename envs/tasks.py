@@ -37,6 +37,9 @@ class CopyRows:
     channel: np.ndarray
     slot: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"CopyRows({len(self)} tasks, {len(set(self.products))} products)"
+
     def __len__(self) -> int:
         """N."""
         return len(self.prompts)

@@ -75,6 +75,9 @@ class Episodes:
     totals: np.ndarray
     creatives: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"Episodes({len(self.users)} users, {int(self.total('clicks').sum())} clicks)"
+
     def total(self, name: str) -> np.ndarray:
         """Return one total, (U,) float64."""
         return self.totals[:, TOTALS.index(name)]

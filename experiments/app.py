@@ -13,14 +13,17 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     ConfigCompositionException,
@@ -30,7 +33,7 @@ from hydra.errors import (
 )
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.locks import locked
@@ -39,9 +42,10 @@ from copygym.evaluation.records import Records
 from copygym.experiments.report.evidence import cautioned
 from copygym.experiments.report.page import load_job, write_report
 from copygym.experiments.report.tables import Table
-from copygym.experiments.runs.folder import RunFolder, check_publish, open_run
+from copygym.experiments.runs.folder import RunFolder, open_run
 from copygym.experiments.runs.manifest import write_manifest
 from copygym.experiments.runs.outputs import write_result
+from copygym.experiments.runs.publish import check_publish
 from copygym.experiments.runs.trust import trust_config
 from copygym.experiments.runs.validate import validate
 from copygym.experiments.studies.data import check_data
@@ -67,6 +71,21 @@ _FOLDER_FAULTS = {
     errno.EROFS,
 }
 
+#: Keys of earlier versions, and what the same is called now.
+_RENAMED = {
+    "parts": "split",
+    "worlds": "seeds",
+    "budget": "learn.steps, or env.budget for currency",
+    "baseline": "evaluation.baseline",
+    "resamples": "evaluation.resamples",
+    "replay.resamples": "evaluation.resamples",
+    "overopt.resamples": "evaluation.resamples",
+    "evaluation.customers": "evaluation.users",
+}
+
+#: Folders of config files that are no groups to choose from.
+_INNER = ("hydra", "paper")
+
 #: What the user can mend.
 _MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 
@@ -74,12 +93,9 @@ _MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 def register_resolvers() -> None:
     """Register what the config tree uses; idempotent.
 
-    ``${tiny:SMALL,FULL}`` is SMALL when ``tiny=true``, else FULL; ``${fresh:NAME,TIME}`` is the
-    default folder of a run or a sweep.
+    ``${fresh:NAME,TIME}`` is the default folder of a run or a sweep, ``${groups:}`` the list of
+    config groups in the help text.
     """
-
-    def pick(small: Any, full: Any, *, _root_: DictConfig) -> Any:
-        return small if _root_.tiny else full
 
     def fresh(name: str, time: str, *, _root_: DictConfig) -> str:
         hydra_config = _root_.get("hydra") or (
@@ -89,9 +105,22 @@ def register_resolvers() -> None:
             return f"multirun/{name}"
         return _reserved(f"outputs/{name}/{time}")
 
-    OmegaConf.register_new_resolver("tiny", pick, replace=True)
+    OmegaConf.register_new_resolver("groups", _listed_groups, replace=True)
     # A sweep goes on in the folder of the same call before; a run without out= begins anew.
     OmegaConf.register_new_resolver("fresh", fresh, replace=True)
+
+
+def _listed_groups() -> str:
+    """Return a line for each group that can be chosen from, the user's own included."""
+    if not GlobalHydra.instance().is_initialized():
+        return ""
+    loader = GlobalHydra.instance().config_loader()
+    lines = []
+    for group in sorted(loader.list_groups("")):
+        options = loader.get_group_options(group)
+        if group not in _INNER and options:
+            lines.append(f"{group}: {', '.join(options)}")
+    return "\n".join(lines)
 
 
 register_resolvers()
@@ -189,6 +218,12 @@ def _options(group: str) -> list[str]:
     return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith("yaml"))
 
 
+def _groups() -> list[str]:
+    """Return the config groups that come with copygym, without `_INNER`."""
+    found = (entry.name for entry in files("copygym.conf").iterdir() if entry.is_dir())
+    return sorted(name for name in found if name not in _INNER and _options(name))
+
+
 def _in_the_way(error: OSError, arguments: list[str]) -> bool:
     """Return whether an error is the given folder's: elsewhere a missing file is a fault of ours.
 
@@ -218,7 +253,7 @@ def app(config: DictConfig) -> dict[str, str] | None:
     choices = hydra_config.runtime.choices
     names = {
         "group": Path(hydra_config.sweep.dir).name if multirun else str(config.name),
-        "job_type": f"{config.name}-{choices.get('agent')}",
+        "job_type": f"{config.name}-{choices['agent']}" if "agent" in choices else config.name,
         "name": f"{target.name}" if multirun else f"{config.name}-{config.seed}",
     }
     argv = ["run", *_overrides(hydra_config)]
@@ -262,6 +297,23 @@ def _overrides(hydra_config: Any) -> list[str]:
 
 class _Refused(BaseException):
     """Carries a `UserError` past Hydra, which would print a line of its own for an exception."""
+
+
+def composed(overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the config with which ``copygym run OVERRIDES`` would run, resolved.
+
+    Args:
+        overrides: ``KEY=VALUE`` as on a command line.
+
+    Raises:
+        UserError: there is no such key or option, or a value is missing.
+    """
+    register_resolvers()
+    try:
+        with initialize_config_module("copygym.conf", version_base="1.3"):
+            return resolved(compose("config", overrides=as_spelt(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise config_error(error) from error
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -407,6 +459,34 @@ def _present(job: Any, folder: RunFolder) -> Path:
     return report
 
 
+#: Of a base without an experiment.
+_NO_JOB = "job has no value: choose an experiment=NAME, or name a job=MODULE."
+
+
+def _no_key(override: str, cause: BaseException | None) -> UserError:
+    """Return the error for a key that the config lacks: those beside it, the likeliest first."""
+    parent = getattr(cause, "parent_node", None)
+    key = str(getattr(cause, "full_key", None) or override)
+    name = key.rpartition(".")[2]
+    keys = parent if isinstance(parent, DictConfig) else ()
+    beside = [str(k) for k in keys if not str(k).startswith("_")]
+    if key in _groups():
+        return UserError(
+            f"this experiment has no {key} that could be chosen: its parts are {', '.join(beside)}."
+        )
+    if "." not in key:
+        beside += [group for group in _groups() if group not in beside]
+    likely = get_close_matches(name, beside, n=len(beside) or 1, cutoff=0.6)
+    if key in _RENAMED:
+        return UserError(f"there is no config key {key!r} any more: it is called {_RENAMED[key]}.")
+    ordered = [*likely, *(name for name in beside if name not in likely)]
+    choices = f"choose one of {', '.join(ordered)}" if ordered else "it is no group of keys"
+    return UserError(
+        f"there is no config key or group {key!r}: {choices}; `copygym run --cfg job` prints all, "
+        "and a + in front adds a key."
+    )
+
+
 def config_error(error: Exception) -> UserError:
     """Return Hydra's or OmegaConf's error as one sentence that says what to do."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
@@ -427,12 +507,17 @@ def config_error(error: Exception) -> UserError:
             f"{match[1]} has several values: quote it if it is one, as in "
             f"{shlex.quote(f'{key}={quoted(value)}')}, or run several with `copygym run -m`."
         )
+    match = re.search(r"Could not append to config. An item is already at '([^']+)'", text)
+    if match:
+        return UserError(f"there is a config key {match[1]!r} already: leave out the + before it.")
     match = re.search(r"Could not override '([^']+)'", text)
     if match:
-        key = getattr(error.__cause__, "full_key", None) or match[1]
+        return _no_key(match[1], error.__cause__)
+    if isinstance(error, MissingMandatoryValue):
         return UserError(
-            f"there is no config key or group {key!r}: `copygym run --cfg job` prints the keys, "
-            "`copygym run --help` the groups, and a + in front adds a key."
+            _NO_JOB
+            if error.full_key == "job"
+            else f"{error.full_key} has no value: give one by {error.full_key}=VALUE."
         )
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         text = f"{text} ({' '.join(str(error.__cause__).split())})"

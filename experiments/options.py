@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError, unknown_name
+from copygym.core.plugins import is_path
 
 if TYPE_CHECKING:
     from copygym.envs.logs.clicklog import ClickLog
@@ -24,6 +25,19 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         "--encoding",
         default="utf-8",
         help="of a CSV without a byte order mark, such as latin-1 (default: utf-8)",
+    )
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust NAME``: what a folder or file may name beside parts of copygym."""
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="code of your own that the folder names, such as my_package.MyReward, "
+        "my_package:my_dataset or a plug-in's name, may be imported and run; without it a folder "
+        "makes parts of copygym alone",
     )
 
 
@@ -112,7 +126,8 @@ def named_log(text: str, options: argparse.Namespace, argument: str = "--log") -
     """Return the log that a user names.
 
     Args:
-        text: a file, ``table=FILE``, or ``NAME`` or ``NAME=PATH`` of a dataset.
+        text: a file, ``table=FILE``, or ``NAME`` or ``NAME=PATH`` of a dataset, which may be
+            ``package.module:attribute``.
         options: of `add_log_options`.
         argument: where ``text`` was given, for messages.
 
@@ -124,7 +139,8 @@ def named_log(text: str, options: argparse.Namespace, argument: str = "--log") -
     from copygym.envs.logs.clicklog import ClickLog
 
     name, _, path = text.partition("=")
-    if name in datasets.available() and name != "table" and not Path(text).is_file():
+    dataset = name in datasets.available() or is_path(name)
+    if dataset and name != "table" and not Path(text).is_file():
         told = {
             "--map": options.map,
             "--separator": options.separator,

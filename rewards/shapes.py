@@ -1,7 +1,8 @@
 """Reward shapes: weighted sums of small pure functions of an `Outcome`.
 
 A term maps the outcome of N decisions to N float64 numbers. A new shape is one function here,
-one entry in `TERMS` and, if it deserves a name, one YAML file in ``conf/reward``. The functions
+one entry in `TERMS` and, if it deserves a name, one YAML file in ``conf/reward``. A term of another
+package is named as `copygym.core.plugins` says. The functions
 run inside every environment step, so each is a few array operations.
 """
 
@@ -14,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from copygym.core.errors import UserError, unknown_name
+from copygym.core.errors import UserError
+from copygym.core.plugins import find, term_name
 from copygym.envs.people.outcome import Outcome
 
 Term = Callable[..., np.ndarray]
@@ -172,7 +174,8 @@ class RewardShape:
         Args:
             terms: term name -> weight, or -> ``{"weight": w, **parameters of the term}``. The
                 weight defaults to 1 in the second form. A name may carry a suffix after a colon
-                (``"potential:slow"``) to use one term twice with other parameters.
+                (``"potential:slow"``) to use one term twice with other parameters. A name that is
+                none of `TERMS` is that of a plug-in.
 
         Raises:
             UserError: no term, an unknown term or parameter, or a weight that is no finite number.
@@ -206,14 +209,12 @@ class RewardShape:
 
 def _bind(name: str, spec: Any) -> tuple[float, Term]:
     """Return the weight and the function, parameters bound, of one entry of ``terms``."""
-    base = name.split(":", 1)[0]
-    if base not in TERMS:
-        raise unknown_name("reward term", base, list(TERMS))
+    function: Term = find("reward_term", term_name(name, TERMS), TERMS, needs=("__call__",))
     parameters = dict(spec) if isinstance(spec, Mapping) else {"weight": spec}
     weight = parameters.pop("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not np.isfinite(weight):
         raise UserError(f"reward term {name!r} has weight {weight!r}; give a finite number.")
-    known = list(inspect.signature(TERMS[base]).parameters)[1:]
+    known = list(inspect.signature(function).parameters)[1:]
     for parameter, value in parameters.items():
         if parameter not in known:
             choices = ", ".join(["weight", *known])
@@ -221,7 +222,7 @@ def _bind(name: str, spec: Any) -> tuple[float, Term]:
                 f"reward term {name!r} has no parameter {parameter!r}: choose one of {choices}."
             )
         _check_parameter(name, parameter, value)
-    term = partial(TERMS[base], **parameters) if parameters else TERMS[base]
+    term = partial(function, **parameters) if parameters else function
     return float(weight), term
 
 

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import public_columns
 import pytest
 
 from copygym.envs import Catalogue, Dynamics, Profiles, UserModel
@@ -96,6 +97,20 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("real logs are not here: set COPYGYM_DATA to the folder that holds them")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def made_folder(tmp_path_factory) -> Path:
+    """A folder like that of real logs, of made-up rows with the same columns."""
+    return public_columns.write_all(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="session")
+def log_folder(request) -> Path:
+    """The folder of real logs where it is given, else that of made-up ones."""
+    return request.getfixturevalue(
+        "data_folder" if os.environ.get("COPYGYM_DATA") else "made_folder"
+    )
 
 
 @pytest.fixture

@@ -83,6 +83,10 @@ class Copywriter:
     fixed_vocabulary: bool = False
     quantisation: Mapping[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        parameters = sum(weight.numel() for weight in self.model.parameters()) / 1e6
+        return f"Copywriter({self.name!r}, {parameters:.1f}M parameters, {self.device})"
+
     @property
     def max_prompt_tokens(self) -> int:
         """L, longest prompt."""

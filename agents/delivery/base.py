@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -53,6 +54,9 @@ class Agent(ABC):
 
     name: str = "agent"
     privileged: ClassVar[bool] = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
 
     def bind(self, users: UserModel) -> None:  # noqa: B027 - most agents have nothing to bind
         """Hear which users are simulated from now on; `learn` and evaluation both call it."""
@@ -221,26 +225,49 @@ def rebuilt(folder: str | Path, cls: type[_A]) -> _A:
 def load_agent(folder: str | Path) -> Agent:
     """Load any saved agent.
 
-    The class is taken from ``agent.json`` and must be one that copygym's config files name, or the
-    user has named, so that a folder from elsewhere cannot make us import and call something else.
+    The class is taken from ``agent.json``. It must be one that copygym's config files name, that
+    the user has named, or that this process has loaded already: a folder from elsewhere cannot
+    make us import and call something else.
 
     Raises:
         UserError: it is no such class, or its files are damaged or no files.
     """
     check_ends(Path(folder))
     path = str(_read_agent(folder)["class"])
-    module, _, name = path.rpartition(".")
-    kind: Any = None
     if may_be_named(path, "agent"):
-        kind = getattr(importlib.import_module(module), name, None)
-    if not (isinstance(kind, type) and issubclass(kind, Agent)):
+        _import_class(path)
+    kind = _loaded_class(path)
+    if kind is None:
         raise UserError(
             f"{Path(folder) / AGENT_FILE} names the class {path!r}, which is no agent of "
-            f"{_PACKAGE}; load it with its own class."
+            f"{_PACKAGE} and is not loaded: a folder may be anybody's, so it is not imported; if "
+            f"it is code of your own, import its module first, or say so by --trust {path}."
         )
     with understood(Path(folder)):
         agent: Agent = kind.load(folder)
     return agent
+
+
+def _import_class(path: str) -> None:
+    """Import the module that defines a class whose dotted path may be named."""
+    module, _, name = path.rpartition(".")
+    try:
+        getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"the agent class {path!r} cannot be imported ({error}).") from None
+
+
+def _loaded_class(path: str) -> type[Agent] | None:
+    """Return the class of this path among the agents that this process has loaded."""
+    found: type[Agent] | None = None
+    waiting: list[type[Agent]] = [Agent]
+    while waiting:
+        for kind in waiting.pop(0).__subclasses__():
+            waiting.append(kind)
+            if f"{kind.__module__}.{kind.__qualname__}" == path and not inspect.isabstract(kind):
+                # A notebook's cell defines its class anew each time that it is run.
+                found = kind
+    return found
 
 
 def _read_agent(folder: str | Path) -> dict[str, Any]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
-import torch
-from sb3_contrib import MaskablePPO
-from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -31,6 +29,15 @@ from copygym.agents.delivery.base import (
     write_agent_file,
 )
 from copygym.agents.delivery.sb3_env import SB3VecEnv
+from copygym.agents.delivery.sb3_policy import (
+    ACTIVATIONS,
+    ALGORITHMS,
+    activation_of,
+    algorithm_of,
+    n_actions,
+    same_network,
+    scores,
+)
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.storage import atomic
 from copygym.core.models.weights import check_safetensors, load_weights
@@ -64,16 +71,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 
-_ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
-    "ppo": PPO,
-    "maskable_ppo": MaskablePPO,
-    "a2c": A2C,
-    "dqn": DQN,
-}
-
 
 class SB3Agent(Agent):
-    """One of Stable-Baselines3's algorithms, by name.
+    """One of Stable-Baselines3's algorithms, by name; or a model of yours (`from_model`).
 
     What is learned is a policy over all actions. PPO, A2C and DQN do not know the mask: the
     environment executes a masked action as hold, and so `propensities` gives the probability of
@@ -85,7 +85,8 @@ class SB3Agent(Agent):
     Args:
         algorithm: ppo, a2c, dqn or maskable_ppo.
         hyperparameters: constructor arguments of the algorithm that replace `DEFAULTS`.
-        net_arch: widths of the hidden layers of policy and value network.
+        net_arch: widths of the hidden layers of policy and value network; ``{"pi": [...], "vf":
+            [...]}`` where the two differ.
         normalize_reward: scale rewards by the running deviation of returns while learning, so
             that one set of hyper-parameters serves clicks and currency alike.
         bootstrap_at_horizon: see `SB3VecEnv`.
@@ -94,31 +95,79 @@ class SB3Agent(Agent):
         deploy_epsilon: share of uniform choices when acting; 0 adds none.
         device: torch device; "auto" takes a GPU where there is one.
         name: for reports; the algorithm's name if None.
+        activation: of the hidden layers, a key of `sb3_policy.ACTIVATIONS`; None is the
+            algorithm's own (tanh, DQN's ReLU).
     """
 
     def __init__(
         self,
         algorithm: str = "ppo",
         hyperparameters: Mapping[str, Any] | None = None,
-        net_arch: tuple[int, ...] | list[int] = (64, 64),
+        net_arch: Sequence[int] | Mapping[str, Sequence[int]] = (64, 64),
         normalize_reward: bool = True,
         bootstrap_at_horizon: bool = False,
         deterministic: bool = True,
         deploy_epsilon: float = 0.0,
         device: str = "auto",
         name: str | None = None,
+        activation: str | None = None,
     ) -> None:
-        if algorithm not in _ALGORITHMS:
-            raise unknown_name("SB3 algorithm", algorithm, list(_ALGORITHMS))
+        if algorithm not in ALGORITHMS:
+            raise unknown_name("SB3 algorithm", algorithm, list(ALGORITHMS))
+        if activation is not None and activation not in ACTIVATIONS:
+            raise unknown_name("activation", activation, list(ACTIVATIONS))
         self.algorithm, self.name = algorithm, name or algorithm
         self.hyperparameters = dict(hyperparameters or {})
-        self.net_arch = [int(width) for width in net_arch]
+        self.net_arch = _widths(net_arch)
+        self.activation = activation
         self.normalize_reward = bool(normalize_reward)
         self.bootstrap_at_horizon = bool(bootstrap_at_horizon)
         self.deterministic = bool(deterministic)
         self.deploy_epsilon = check_fraction("agent.deploy_epsilon", deploy_epsilon)
         self.device = device
         self.policy: BasePolicy | None = None
+        self._plain = True
+
+    @classmethod
+    def from_model(
+        cls,
+        model: BaseAlgorithm,
+        *,
+        name: str | None = None,
+        deterministic: bool = True,
+        deploy_epsilon: float = 0.0,
+    ) -> SB3Agent:
+        """Return a trained model of Stable-Baselines3 or sb3-contrib as an agent.
+
+        The agent has a copy of the policy: training the model further does not change it. `learn`
+        would go on from its weights with this class's settings, not with the model's.
+
+        Args:
+            model: PPO, A2C, DQN or MaskablePPO, trained on an `SB3VecEnv` (``VecNormalize`` around
+                it may scale rewards, not observations).
+            name: for reports; the algorithm's name if None.
+            deterministic: as in the class.
+            deploy_epsilon: as in the class.
+
+        Raises:
+            UserError: another algorithm, observations that are no vectors or were normalised, or
+                actions that are no numbers of a list.
+        """
+        algorithm = algorithm_of(model)
+        policy: Any = model.policy
+        agent = cls(
+            algorithm,
+            net_arch=policy.net_arch,
+            deterministic=deterministic,
+            deploy_epsilon=deploy_epsilon,
+            name=name,
+            activation=activation_of(policy, algorithm),
+        )
+        plain = agent._built(policy.observation_space.shape[0], n_actions(policy))
+        agent._plain = same_network(algorithm, policy, plain)
+        agent.policy = plain if agent._plain else copy.deepcopy(policy)
+        agent.policy.set_training_mode(False)
+        return agent
 
     def learn(
         self,
@@ -132,17 +181,25 @@ class SB3Agent(Agent):
 
         A second call starts from the weights of the first, with fresh optimiser state.
         """
-        env: VecEnv = SB3VecEnv(venv, bootstrap=self.bootstrap_at_horizon)
-        settings = self._resolve(venv)
-        if self.normalize_reward:
-            env = VecNormalize(env, norm_obs=False, gamma=settings["gamma"])
-        model = self._make(env, settings, seed)
-        if self.policy is not None:
-            self._check_shapes(venv)
-            model.policy.load_state_dict(self.policy.state_dict())
-        env.seed(seed)
-        with Progress(self.name, steps, on_progress) as progress:
-            model.learn(steps, callback=_Report(progress), log_interval=None)  # type: ignore[arg-type]
+        if not self._plain:
+            raise UserError(
+                f"agent {self.name!r} has a network of your own making, which it cannot rebuild: "
+                "train the model and wrap it again."
+            )
+        env: VecEnv = SB3VecEnv(venv, bootstrap_at_horizon=self.bootstrap_at_horizon)
+        try:
+            settings = self._resolve(venv)
+            if self.normalize_reward:
+                env = VecNormalize(env, norm_obs=False, gamma=settings["gamma"])
+            model = self._make(env, settings, seed)
+            if self.policy is not None:
+                self._check_shapes(venv)
+                model.policy.load_state_dict(self.policy.state_dict())
+            env.seed(seed)
+            with Progress(self.name, steps, on_progress) as progress:
+                model.learn(steps, callback=_Report(progress), log_interval=None)  # type: ignore[arg-type]
+        finally:
+            env.close()
         self.policy = model.policy
         self.policy.set_training_mode(False)
 
@@ -161,14 +218,14 @@ class SB3Agent(Agent):
         return settings
 
     def _make(self, env: VecEnv, settings: dict[str, Any], seed: int) -> BaseAlgorithm:
-        kind: Any = _ALGORITHMS[self.algorithm]
+        kind: Any = ALGORITHMS[self.algorithm]
         try:
             model: BaseAlgorithm = kind(
                 "MlpPolicy",
                 env,
                 seed=seed,
                 device=self.device,
-                policy_kwargs={"net_arch": self.net_arch},
+                policy_kwargs=self._network(),
                 **settings,
             )
         except TypeError as error:
@@ -180,9 +237,25 @@ class SB3Agent(Agent):
         model.set_logger(Logger(folder=None, output_formats=[]))
         return model
 
+    def _network(self) -> dict[str, Any]:
+        """Return the arguments of the policy that say what network it is."""
+        kind = None if self.activation is None else ACTIVATIONS[self.activation]
+        return {"net_arch": self.net_arch} | ({} if kind is None else {"activation_fn": kind})
+
+    def _built(self, observation_size: int, number: int) -> BasePolicy:
+        """Return a policy of this agent's network, with weights that nobody trained."""
+        kind: Any = ALGORITHMS[self.algorithm]
+        policy: BasePolicy = kind.policy_aliases["MlpPolicy"](
+            gym.spaces.Box(-np.inf, np.inf, (observation_size,), np.float32),
+            gym.spaces.Discrete(number),
+            lambda _: 0.0,  # the learning rate schedule of an optimiser that never steps
+            **self._network(),
+        )
+        return policy
+
     def _check_shapes(self, venv: DeliveryVectorEnv) -> None:
         assert self.policy is not None
-        ours = (self.policy.observation_space.shape, _n_actions(self.policy))
+        ours = (self.policy.observation_space.shape, n_actions(self.policy))
         theirs = (venv.single_observation_space.shape, venv.users.catalogue.n_actions)
         if ours != theirs:
             raise UserError(
@@ -193,8 +266,20 @@ class SB3Agent(Agent):
     def propensities(
         self, obs: np.ndarray, mask: np.ndarray, state: State | None = None
     ) -> np.ndarray:
-        """Return (N, A) float64."""
+        """Return (N, A) float64.
+
+        Raises:
+            UserError: the agent has not learned, or for other observations or actions.
+        """
         require_learned(self, self.policy)
+        assert self.policy is not None
+        ours = (*(self.policy.observation_space.shape or ()), n_actions(self.policy))
+        if ours != (obs.shape[1], mask.shape[1]):
+            raise UserError(
+                f"agent {self.name!r} knows observations of {ours[0]} numbers and {ours[-1]} "
+                f"actions and was shown {obs.shape[1]} and {mask.shape[1]}: learn a new agent for "
+                "these users and this horizon."
+            )
         parts = [
             self._probabilities(obs[start : start + _CHUNK], mask[start : start + _CHUNK])
             for start in range(0, len(obs), _CHUNK)
@@ -203,17 +288,10 @@ class SB3Agent(Agent):
 
     def _probabilities(self, obs: np.ndarray, mask: np.ndarray) -> np.ndarray:
         assert self.policy is not None
-        policy: Any = self.policy
-        with torch.no_grad():
-            inputs = torch.as_tensor(obs, device=policy.device)
-            if self.algorithm == "dqn":
-                return greedy_over(policy.q_net(inputs).cpu().numpy(), mask)
-            if self.algorithm == "maskable_ppo":
-                # A copy: torch warns of arrays that it must not write to.
-                distribution = policy.get_distribution(inputs, action_masks=np.array(mask))
-            else:
-                distribution = policy.get_distribution(inputs)
-            probs = distribution.distribution.probs.cpu().numpy().astype(np.float64)
+        answers = scores(self.algorithm, self.policy, obs, mask)
+        if self.algorithm == "dqn":
+            return greedy_over(answers, mask)
+        probs = answers.astype(np.float64)
         allowed = np.where(mask, probs, 0.0)
         if self.deterministic:
             return greedy_over(allowed, mask)
@@ -222,16 +300,25 @@ class SB3Agent(Agent):
         return allowed / allowed.sum(axis=1, keepdims=True)
 
     def save(self, folder: str | Path) -> None:
-        """Write ``policy.safetensors`` and ``agent.json``."""
+        """Write ``policy.safetensors`` and ``agent.json``.
+
+        Raises:
+            UserError: it has not learned, or is a model's whose network no settings describe.
+        """
         from safetensors.torch import save_file
 
         require_learned(self, self.policy)
+        if not self._plain:
+            raise UserError(
+                f"agent {self.name!r} has a network of your own making, which no settings "
+                "describe: save the model with Stable-Baselines3 and wrap it again."
+            )
         assert self.policy is not None
         folder = Path(folder)
         weights = {k: v.contiguous().cpu() for k, v in self.policy.state_dict().items()}
         shape = self.policy.observation_space.shape
         assert shape is not None
-        shapes = {"observation_size": str(shape[0]), "n_actions": str(_n_actions(self.policy))}
+        shapes = {"observation_size": str(shape[0]), "n_actions": str(n_actions(self.policy))}
         check_agent_folder(folder, _WEIGHTS_FILE)
         with atomic(folder / _WEIGHTS_FILE) as path:
             save_file(weights, path, metadata=shapes)
@@ -242,6 +329,7 @@ class SB3Agent(Agent):
         names = (
             "algorithm", "hyperparameters", "net_arch", "normalize_reward",
             "bootstrap_at_horizon", "deterministic", "deploy_epsilon", "device", "name",
+            "activation",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
@@ -260,24 +348,19 @@ class SB3Agent(Agent):
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if not shapes.keys() >= {"observation_size", "n_actions"}:
             raise UserError(f"{path} does not say its sizes: it is damaged; learn the agent again.")
-        kind: Any = _ALGORITHMS[agent.algorithm]
-        box = gym.spaces.Box(-np.inf, np.inf, (int(shapes["observation_size"]),), np.float32)
-        policy: BasePolicy = kind.policy_aliases["MlpPolicy"](
-            box,
-            gym.spaces.Discrete(int(shapes["n_actions"])),
-            lambda _: 0.0,  # the learning rate schedule of an optimiser that never steps
-            net_arch=agent.net_arch,
-        )
+        policy = agent._built(int(shapes["observation_size"]), int(shapes["n_actions"]))
         load_weights(policy, weights, path)
         policy.set_training_mode(False)
         agent.policy = policy
         return agent
 
 
-def _n_actions(policy: BasePolicy) -> int:
-    space = policy.action_space
-    assert isinstance(space, gym.spaces.Discrete)
-    return int(space.n)
+def _widths(
+    net_arch: Sequence[int] | Mapping[str, Sequence[int]],
+) -> list[int] | dict[str, list[int]]:
+    if isinstance(net_arch, Mapping):
+        return {str(part): [int(width) for width in ws] for part, ws in net_arch.items()}
+    return [int(width) for width in net_arch]
 
 
 class _Report(BaseCallback):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from stable_baselines3.common.vec_env import VecEnv
+
+from copygym.core.errors import UserError
 
 if TYPE_CHECKING:
     from copygym.envs.delivery import DeliveryVectorEnv
@@ -21,16 +25,32 @@ class SB3VecEnv(VecEnv):
     ``TimeLimit.truncated`` and ``episode`` (return ``r``, length ``l``); all others share one
     empty dict, which nobody may write to. `sb3_contrib` finds ``action_masks``.
 
+    torch works on one thread while the environment is open, and on as many as before after
+    `close`: policies and batches of this size are so small that threads wait for each other more
+    than they help (on two busy cores, learning took ten times the CPU time), and results depend on
+    the number of threads.
+
     Args:
         venv: the environment; resets itself in the same step (SAME_STEP).
-        bootstrap: report the horizon as a time limit, so that SB3 adds the value of the state
-            beyond it. False reports the horizon as the end that it is: the observation holds the
-            time left, so the value beyond is 0 by definition and never trained (Pardo et al.
-            2018, "Time limits in reinforcement learning").
+        bootstrap_at_horizon: report the horizon as a time limit, so that SB3 adds the value of the
+            state beyond it. False, as for `SB3Agent`, reports the horizon as the end that it is:
+            the observation holds the time left, so the value beyond is 0 by definition and never
+            trained (Pardo et al. 2018, "Time limits in reinforcement learning").
+        threads: how many threads torch uses in this process until `close`; 0 leaves the number as
+            it is. None is 1, unless the variable ``OMP_NUM_THREADS`` already says how many.
+
+    Raises:
+        UserError: a negative number of threads.
     """
 
-    def __init__(self, venv: DeliveryVectorEnv, bootstrap: bool = True) -> None:
-        self.venv, self.bootstrap = venv, bootstrap
+    def __init__(
+        self,
+        venv: DeliveryVectorEnv,
+        bootstrap_at_horizon: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self.venv, self.bootstrap_at_horizon = venv, bool(bootstrap_at_horizon)
+        self._threads = _TorchThreads(_sensible() if threads is None else threads)
         observation_space = venv.single_observation_space
         super().__init__(venv.num_envs, observation_space, venv.single_action_space)
         self._actions = np.zeros(venv.num_envs, dtype=np.int64)
@@ -67,7 +87,7 @@ class SB3VecEnv(VecEnv):
             for i in rows.tolist():
                 infos[i] = {
                     "terminal_observation": final[i],
-                    "TimeLimit.truncated": self.bootstrap and bool(truncated[i]),
+                    "TimeLimit.truncated": self.bootstrap_at_horizon and bool(truncated[i]),
                     "episode": {"r": float(self._returns[i]), "l": int(self._lengths[i])},
                 }
             self._returns[rows] = 0.0
@@ -79,7 +99,8 @@ class SB3VecEnv(VecEnv):
         return self.venv.action_masks()
 
     def close(self) -> None:
-        """Leave the environment open: whoever made it closes it."""
+        """Give torch its threads back; the environment stays open for whoever made it."""
+        self._threads.restore()
 
     def _rows(self, indices: int | Sequence[int] | np.ndarray | None) -> list[int]:
         return list(self._get_indices(indices))
@@ -108,3 +129,26 @@ class SB3VecEnv(VecEnv):
         SB3 asks whether a Monitor is there; the infos above already carry what a Monitor adds.
         """
         return [False] * len(self._rows(indices))
+
+
+def _sensible() -> int:
+    """Return how many threads torch is to use where nobody says; 0 leaves them as they are."""
+    return 0 if os.environ.get("OMP_NUM_THREADS") else 1
+
+
+class _TorchThreads:
+    """Sets torch's threads, and gives back what it changed, once and in any order of several."""
+
+    def __init__(self, number: int) -> None:
+        if number < 0:
+            raise UserError(f"threads is {number}; give 1 or more, or 0 to leave torch's as it is.")
+        self._before: int | None = None
+        if number and number != torch.get_num_threads():
+            self._before = torch.get_num_threads()
+            torch.set_num_threads(number)
+
+    def restore(self) -> None:
+        """Set the earlier number, if this changed it and did not give it back yet."""
+        if self._before is not None:
+            torch.set_num_threads(self._before)
+            self._before = None

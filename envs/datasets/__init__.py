@@ -1,18 +1,34 @@
-"""Datasets: one module each, with a ``CARD`` and ``load(path=None, **options) -> ClickLog``."""
+"""Datasets: one module each, with a ``CARD`` and ``load(path=None, **options) -> ClickLog``.
+
+A dataset of another package is such a module, or an object with these two, and is named as
+`copygym.core.plugins` says.
+
+A dataset of made-up people also has ``make_world(**options)``, the `World` whose truth is known.
+"""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from copygym.core.errors import UserError, unknown_name
+from copygym.core.errors import UserError
+from copygym.core.plugins import choices, find
 from copygym.envs.datasets.card import Card, RemoteFile
 from copygym.envs.logs.clicklog import ClickLog
+from copygym.envs.people.world import World
 
-__all__ = ["Card", "RemoteFile", "available", "card", "load"]
+__all__ = [
+    "Card",
+    "RemoteFile",
+    "World",
+    "available",
+    "card",
+    "has_world",
+    "load",
+    "loader_options",
+    "make_world",
+]
 
 _NAMES = (
     "storefront",
@@ -24,17 +40,17 @@ _NAMES = (
     "criteo_uplift",
     "table",
 )
+#: Our own: name -> module.
+OWN = {name: f"copygym.envs.datasets.{name}" for name in _NAMES}
 
 
 def available() -> list[str]:
-    """Return the names of all datasets."""
-    return list(_NAMES)
+    """Return the names of all datasets: ours, then those of installed packages."""
+    return choices("dataset", OWN)
 
 
-def _module(name: str) -> ModuleType:
-    if name not in _NAMES:
-        raise unknown_name("dataset", name, available())
-    return importlib.import_module(f"copygym.envs.datasets.{name}")
+def _module(name: str) -> Any:
+    return find("dataset", name, OWN, needs=("CARD", "load"))
 
 
 def card(name: str) -> Card:
@@ -43,11 +59,39 @@ def card(name: str) -> Card:
     return found
 
 
+def loader_options(name: str) -> list[str]:
+    """Return the names of the options that a dataset's loader takes."""
+    return [p for p in inspect.signature(_module(name).load).parameters if p != "path"]
+
+
+def has_world(name: str) -> bool:
+    """Return whether a dataset's people are made up, so that their true response is known."""
+    return hasattr(_module(name), "make_world")
+
+
+def make_world(name: str, **options: Any) -> World | None:
+    """Return the world that writes a dataset's log; None where its people are real.
+
+    Args:
+        name: one of `available`.
+        options: of the dataset's loader; those that say nothing of the people are left out.
+
+    Raises:
+        UserError: unknown name, or a bad value of an option.
+    """
+    if not has_world(name):
+        return None
+    make = _module(name).make_world
+    known = inspect.signature(make).parameters
+    world: World = make(**{key: value for key, value in options.items() if key in known})
+    return world
+
+
 def load(name: str, path: str | Path | None = None, **options: Any) -> ClickLog:
     """Load a dataset.
 
     Args:
-        name: one of `available`.
+        name: one of `available`, or ``package.module:attribute``.
         path: its file, or the folder that holds it; None looks where ``copygym data get`` puts
             it.
         options: of the dataset's loader.
@@ -55,11 +99,10 @@ def load(name: str, path: str | Path | None = None, **options: Any) -> ClickLog:
     Raises:
         UserError: unknown name or option, a dataset that isn't there, or a bad file.
     """
-    module = _module(name)
-    known = [p for p in inspect.signature(module.load).parameters if p != "path"]
+    known = loader_options(name)
     for option in options:
         if option not in known:
             listed = ", ".join(known) if known else "none"
             raise UserError(f"dataset {name} has no option {option!r}; its options are: {listed}.")
-    log: ClickLog = module.load(path, **options)
+    log: ClickLog = _module(name).load(path, **options)
     return log

@@ -71,6 +71,12 @@ class Catalogue:
                 f"catalogue: cost_per_send has {len(self.cost_per_send)} entries for {h} channels."
             )
 
+    def __repr__(self) -> str:
+        return (
+            f"Catalogue({self.n_creatives} creatives x {self.n_channels} channels, "
+            f"{self.n_slots} slots, {len(set(self.product_ids))} products)"
+        )
+
     @property
     def n_creatives(self) -> int:
         """K."""

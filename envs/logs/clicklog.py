@@ -21,6 +21,7 @@ from copygym.core.tables.files import open_table, readable, resolve_log_path, wr
 from copygym.core.tables.prepared import prepared_parts
 from copygym.envs.logs import splits as logsplits
 from copygym.envs.logs.catalogue import HOLD
+from copygym.envs.logs.frames import as_lazy
 from copygym.envs.logs.maps import arrange
 from copygym.envs.logs.schema import SCHEMA, Source, is_feature, require_columns, validate
 
@@ -60,21 +61,25 @@ class ClickLog:
     @classmethod
     def from_frame(
         cls,
-        frame: pl.LazyFrame | pl.DataFrame,
+        frame: Any,
         *,
-        name: str,
+        name: str = "frame",
+        columns: Mapping[str, str] | None = None,
+        constants: Mapping[str, Any] | None = None,
         synthetic: bool = False,
         notes: tuple[str, ...] = (),
         source: str | Source | None = None,
         infer_features: bool = False,
         time_zone: str | None = None,
     ) -> ClickLog:
-        """Validate a frame under canonical column names.
+        """Validate a data frame.
 
         Args:
-            frame: canonical columns (text is cast) and features; other columns are dropped with
-                a note.
+            frame: of polars (lazy or not), pandas or pyarrow, or a dict of columns: canonical
+                columns (text is cast) and features; other columns are dropped with a note.
             name: of the log.
+            columns: as in `read`.
+            constants: as in `read`.
             synthetic: see the class.
             notes: see the class.
             source: names the data in error messages; a `Source` also tells the file's own column
@@ -86,11 +91,14 @@ class ClickLog:
             UserError: the first rule that is broken, with file, row, column and value.
         """
         where = source if isinstance(source, Source) else Source(source or name)
+        lazy = as_lazy(frame, where.label)
+        mapped: list[str] = []
         with readable(where.label):
-            typed, found = validate(
-                frame.lazy(), where, infer_features=infer_features, time_zone=time_zone
-            )
-        return cls(typed, name, synthetic, (*notes, *found), where.label)
+            if columns or constants:
+                where = Source(where.label, where.first_row, dict(columns or {}))
+                lazy, mapped = arrange(lazy, where, constants or {}, {}, ())
+            typed, found = validate(lazy, where, infer_features=infer_features, time_zone=time_zone)
+        return cls(typed, name, synthetic, (*notes, *mapped, *found), where.label)
 
     @classmethod
     def read(
@@ -144,6 +152,11 @@ class ClickLog:
         told = [*notes, *table.notes, *mapped, *found, *before]
         name = name or file.name.split(".")[0]
         return cls(typed, name, False, tuple(dict.fromkeys(told)), str(file))
+
+    def __repr__(self) -> str:
+        # The rows are not counted here: a log of a billion may lie behind it.
+        synthetic = ", synthetic" if self.synthetic else ""
+        return f"ClickLog({self.name!r}{synthetic}, {len(self.columns)} columns)"
 
     @cached_property
     def columns(self) -> list[str]:

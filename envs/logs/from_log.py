@@ -91,6 +91,13 @@ def creatives_with_several_texts(log: ClickLog) -> list[str]:
     return sorted(table.filter("several").collect(engine="streaming")["creative_id"])
 
 
+def places(values: pl.Series, names: Sequence[str]) -> np.ndarray:
+    """Return (N,) int64 where the values stand among the names; -1 for another, or none."""
+    table = dict(zip(names, range(len(names)), strict=True))
+    found = values.replace_strict(table, default=-1, return_dtype=pl.Int64)
+    return found.fill_null(-1).to_numpy()
+
+
 def _creative_table(log: ClickLog) -> pl.DataFrame:
     """Return creative, text, product, topic, brief and sends, one row per creative."""
     name = creative_key(log)

@@ -164,6 +164,13 @@ class UserModel:
                     f"{self.name}: the logging policy's probabilities miss 1 by up to {worst:.3g}."
                 )
 
+    def __repr__(self) -> str:
+        synthetic = ", synthetic" if self.synthetic else ""
+        return (
+            f"UserModel({self.name!r}{synthetic}, {len(self)} users, "
+            f"{self.catalogue.n_actions} actions, {self.catalogue.n_slots} slots)"
+        )
+
     def __len__(self) -> int:
         """U."""
         return len(self.profiles)

@@ -65,6 +65,10 @@ class Profiles:
                 f"{self.features[row, column]}; profiles must be finite."
             )
 
+    def __repr__(self) -> str:
+        segments = len(np.unique(self.segments))
+        return f"Profiles({len(self)} users, {len(self.names)} features, {segments} segments)"
+
     def __len__(self) -> int:
         """U."""
         return len(self.user_ids)

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from copygym.core.estimates import Estimate, clustered_rate, resampled_units, with_interval
 from copygym.core.files.storage import read_json, write_json, write_text
 from copygym.core.scores import (
+    CalibrationBin,
     auc_counts,
     auc_of_levels,
     brier_counts,
-    design_effect,
+    calibration_curve,
     ece_floor,
     ece_of_bins,
     equal_mass_bins,
     expected_calibration_error,
     log_loss_counts,
     log_losses,
-    wilson_interval,
 )
 from copygym.core.text.plain import inert, inert_cell
 from copygym.envs.logs.catalogue import HOLD
@@ -31,14 +33,6 @@ ORGANIC_TOO = (
     "Decisions at which nothing was sent ('hold') count as impressions, and their clicks are "
     "organic: these are no click-through rates of sends."
 )
-
-
-class Interval(NamedTuple):
-    """A number with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +51,7 @@ class GroupRate:
     name: str
     impressions: int
     simulated: float
-    real: Interval
+    real: Estimate
 
     @property
     def inside(self) -> bool:
@@ -66,17 +60,8 @@ class GroupRate:
 
 
 @dataclass(frozen=True)
-class CalibrationBin:
-    """One bin of the calibration curve: predicted and real click rate, the latter's interval."""
-
-    impressions: int
-    predicted: float
-    real: Interval
-
-
-@dataclass(frozen=True)
 class FidelityCard:
-    """What a held-out log says of a fitted simulator. Intervals are 95%, users as clusters.
+    """What a held-out log says of a fitted simulator. Estimates are 95%, users as clusters.
 
     Attributes:
         name: of the simulator.
@@ -113,16 +98,22 @@ class FidelityCard:
     base_rate: float
     log_loss: float
     log_loss_base: float
-    log_loss_skill: Interval
+    log_loss_skill: Estimate
     brier: float
-    brier_skill: Interval
-    auc: Interval
-    ece: Interval
+    brier_skill: Estimate
+    auc: Estimate
+    ece: Estimate
     ece_floor: float
     curve: tuple[CalibrationBin, ...]
     groups: tuple[GroupRate, ...]
     effects: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"FidelityCard({self.name!r}, {self.family}, {self.held_out_users} held-out users, "
+            f"log loss skill {self.log_loss_skill.value:.3f}, AUC {self.auc.value:.3f})"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types for JSON."""
@@ -133,9 +124,9 @@ class FidelityCard:
         """Undo `to_dict`, also after a round trip through JSON."""
         values = dict(state)
         for name in ("log_loss_skill", "brier_skill", "auc", "ece"):
-            values[name] = Interval(*values[name])
+            values[name] = Estimate(*values[name])
         for name, kind in (("curve", CalibrationBin), ("groups", GroupRate)):
-            values[name] = tuple(kind(**x | {"real": Interval(*x["real"])}) for x in values[name])
+            values[name] = tuple(kind(**x | {"real": Estimate(*x["real"])}) for x in values[name])
         for name in ("effects", "assumptions"):
             values[name] = tuple(values[name])
         return cls(**values)
@@ -163,11 +154,11 @@ class FidelityCard:
             "|---|---|",
             f"| log loss (base rate {self.base_rate:.4f}: {self.log_loss_base:.5f}) | "
             f"{self.log_loss:.5f} |",
-            f"| log loss skill | {_shown(self.log_loss_skill)} |",
+            f"| log loss skill | {self.log_loss_skill:.4f} |",
             f"| Brier score | {self.brier:.6f} |",
-            f"| Brier skill | {_shown(self.brier_skill)} |",
-            f"| AUC | {_shown(self.auc)} |",
-            f"| ECE (a perfect model: {self.ece_floor:.5f}) | {_shown(self.ece, 5)} |",
+            f"| Brier skill | {self.brier_skill:.4f} |",
+            f"| AUC | {self.auc:.4f} |",
+            f"| ECE (a perfect model: {self.ece_floor:.5f}) | {self.ece:.5f} |",
             "",
             *self._curve_lines(),
             *self._group_lines(largest_groups),
@@ -180,7 +171,7 @@ class FidelityCard:
         return "\n".join(lines)
 
     def _curve_lines(self) -> list[str]:
-        rows = [f"| {b.predicted:.4f} | {_shown(b.real)} | {b.impressions:,} |" for b in self.curve]
+        rows = [f"| {b.predicted:.4f} | {b.real:.4f} | {b.impressions:,} |" for b in self.curve]
         return [
             "| predicted click rate | real click rate | impressions |",
             "|---|---|---|",
@@ -201,17 +192,13 @@ class FidelityCard:
                 f"| {kind} | simulated click rate | real click rate | impressions |",
                 "|---|---|---|---|",
                 *(
-                    f"| {inert_cell(g.name)} | {g.simulated:.4f} | {_shown(g.real)} | "
+                    f"| {inert_cell(g.name)} | {g.simulated:.4f} | {g.real:.4f} | "
                     f"{g.impressions:,} |"
                     for g in shown
                 ),
                 "",
             ]
         return lines
-
-
-def _shown(x: Interval, digits: int = 4) -> str:
-    return f"{x.value:.{digits}f} [{x.low:.{digits}f}, {x.high:.{digits}f}]"
 
 
 def make_card(
@@ -253,7 +240,7 @@ def make_card(
     """
     n, k, p = n.astype(np.float64), k.astype(np.float64), p.astype(np.float64)
     base = np.full(len(p), base_rate)
-    low_high = _bootstrap(p, n, k, unit, base_rate, bins, resamples, seed)
+    drawn = _bootstrap(p, n, k, unit, base_rate, bins, resamples, seed)
     log_loss, brier = log_loss_counts(p, n, k), brier_counts(p, n, k)
     base_loss, base_brier = log_loss_counts(base, n, k), brier_counts(base, n, k)
     return FidelityCard(
@@ -267,13 +254,13 @@ def make_card(
         base_rate=base_rate,
         log_loss=log_loss,
         log_loss_base=base_loss,
-        log_loss_skill=Interval(1 - log_loss / base_loss, *low_high["log_loss_skill"]),
+        log_loss_skill=with_interval(1 - log_loss / base_loss, drawn["log_loss_skill"]),
         brier=brier,
-        brier_skill=Interval(1 - brier / base_brier, *low_high["brier_skill"]),
-        auc=Interval(auc_counts(p, n, k), *low_high["auc"]),
-        ece=Interval(expected_calibration_error(p, n, k, bins), *low_high["ece"]),
+        brier_skill=with_interval(1 - brier / base_brier, drawn["brier_skill"]),
+        auc=with_interval(auc_counts(p, n, k), drawn["auc"]),
+        ece=with_interval(expected_calibration_error(p, n, k, bins), drawn["ece"]),
         ece_floor=ece_floor(p, n, bins, seed=seed),
-        curve=_curve(p, n, k, unit, bins),
+        curve=calibration_curve(p, n, k, unit, bins),
         groups=tuple(
             rate for kind, (code, names) in groups.items()
             for rate in _group_rates(kind, code, names, p, n, k, unit)
@@ -281,25 +268,6 @@ def make_card(
         effects=effects,
         assumptions=assumptions,
     )  # fmt: skip
-
-
-def _real(n: np.ndarray, k: np.ndarray, unit: np.ndarray) -> Interval:
-    total, clicks = float(n.sum()), float(k.sum())
-    low, high = wilson_interval(clicks, total, design_effect(n, k, unit))
-    return Interval(clicks / total, low, high)
-
-
-def _curve(
-    p: np.ndarray, n: np.ndarray, k: np.ndarray, unit: np.ndarray, bins: int
-) -> tuple[CalibrationBin, ...]:
-    code = equal_mass_bins(p, n, bins)
-    out = []
-    for b in np.unique(code):
-        rows = code == b
-        predicted = float((n[rows] * p[rows]).sum() / n[rows].sum())
-        real = _real(n[rows], k[rows], unit[rows])
-        out.append(CalibrationBin(int(n[rows].sum()), predicted, real))
-    return tuple(out)
 
 
 def _group_rates(
@@ -319,7 +287,7 @@ def _group_rates(
         if c < 0:
             continue
         simulated = float((n[rows] * p[rows]).sum() / n[rows].sum())
-        real = _real(n[rows], k[rows], unit[rows])
+        real = clustered_rate(n[rows], k[rows], unit[rows])
         out.append(GroupRate(kind, str(names[c]), int(n[rows].sum()), simulated, real))
     return out
 
@@ -333,13 +301,12 @@ def _bootstrap(
     bins: int,
     resamples: int,
     seed: int,
-) -> dict[str, tuple[float, float]]:
-    """Return 95% percentile intervals over Poisson bootstrap resamples of the units.
+) -> dict[str, np.ndarray]:
+    """Return the scores of Poisson bootstrap resamples of the units, by name.
 
     Rows enter as sums per (unit, score level), with 512 levels for the AUC, so that a resample
     costs one pass over those sums.
     """
-    rng = np.random.default_rng(seed)
     u = np.unique(unit, return_inverse=True)[1]
     n_units = int(u.max()) + 1
     base = np.full(len(p), base_rate)
@@ -355,9 +322,9 @@ def _bootstrap(
         ]
     ).T
     level, b = equal_mass_bins(p, n, 512), equal_mass_bins(p, n, bins)
-    drawn: dict[str, list[float]] = {x: [] for x in ("log_loss_skill", "brier_skill", "auc", "ece")}
-    for _ in range(resamples):
-        weight_U = rng.poisson(1.0, n_units).astype(np.float64)
+    names = ("log_loss_skill", "brier_skill", "auc", "ece")
+    drawn: dict[str, list[float]] = {name: [] for name in names}
+    for weight_U in chain.from_iterable(resampled_units(n_units, resamples, seed)):
         if not (weight_U * np.bincount(u, n, n_units)).sum():
             continue
         w = weight_U[u]
@@ -368,15 +335,7 @@ def _bootstrap(
         drawn["auc"].append(auc_of_levels(clicked, missed))
         sums = (np.bincount(b, w * x, bins) for x in (n, k, n * p))
         drawn["ece"].append(ece_of_bins(*sums))
-    return {name: _percentiles(np.array(values)) for name, values in drawn.items()}
-
-
-def _percentiles(values: np.ndarray) -> tuple[float, float]:
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return float("nan"), float("nan")
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    return {name: np.array(values) for name, values in drawn.items()}
 
 
 def write_fidelity_page(cards: Sequence[FidelityCard], path: str | Path, command: str) -> None:
@@ -408,7 +367,7 @@ def write_fidelity_page(cards: Sequence[FidelityCard], path: str | Path, command
         head.append(
             f"| {inert_cell(card.name)} ({card.family}) | "
             f"{'synthetic' if card.synthetic else 'real'} | "
-            f"{_shown(card.log_loss_skill)} | {_shown(card.auc)} | {_shown(card.ece, 5)} | "
+            f"{card.log_loss_skill:.4f} | {card.auc:.4f} | {card.ece:.5f} | "
             f"{' | '.join(counts)} |"
         )
     page = "\n".join([*head, "", *(card.to_markdown() for card in cards)])

@@ -61,6 +61,9 @@ class FittedResponse:
     unsubscribe_K: np.ndarray
     features_UP: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"FittedResponse({type(self.click_model).__name__}, {len(self.features_UP)} users)"
+
     def __call__(
         self,
         texts: list[str],
@@ -99,6 +102,9 @@ class FittedUsers:
     response: FittedResponse
     settings: dict[str, Any]
     cut: int | None = None
+
+    def __repr__(self) -> str:
+        return f"FittedUsers({self.users!r}, {type(self.click_model).__name__})"
 
     def profiles_of(
         self, log: ClickLog, users: Sequence[str] | np.ndarray | None = None

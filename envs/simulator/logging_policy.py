@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from copygym.envs.logs.catalogue import Catalogue
+from copygym.envs.logs.replay import slots_in_window
 from copygym.envs.profiles.builder import Profiles
 from copygym.envs.simulator.data import FitData
 from copygym.envs.simulator.response.encode import Rows
@@ -13,7 +14,6 @@ from copygym.envs.simulator.response.outcomes import (
     send_rate_table,
     with_holds,
 )
-from copygym.envs.simulator.response.timeline import slots_in_window
 
 
 def estimate_logging_policy(

@@ -8,6 +8,7 @@ import numpy as np
 
 from copygym.core.errors import UserError
 from copygym.envs.logs.catalogue import Catalogue
+from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.people.model import CopyResponse, Response, UserModel
 from copygym.envs.profiles.builder import Profiles
 from copygym.envs.simulator.fitted import FittedResponse, FittedUsers
@@ -57,6 +58,32 @@ def simulate(fitted: FittedUsers, profiles: Profiles) -> UserModel:
         logging_policy=_logging_policy(users, profiles),
         copy_response=_copy_response(response, profiles),
     )
+
+
+def held_out_users(
+    fitted: FittedUsers, log: ClickLog, judge: FittedUsers | None = None
+) -> UserModel:
+    """Return the people of a log that a fit never saw, to judge agents that learned in that fit.
+
+    Agents observe the profiles that ``fitted`` makes of these people, from before its cut.
+
+    Args:
+        fitted: the simulator in which the agents learned.
+        log: of the held-out people.
+        judge: another fit, on rows that ``fitted`` never saw, by which the people respond. None:
+            they respond by ``fitted`` itself, so that an agent is judged on other people, and not
+            on other answers.
+
+    Raises:
+        UserError: the two fits have other creatives, channels or slots; fit both with the
+            ``catalogue`` of the whole log.
+    """
+    profiles = fitted.profiles_of(log)
+    if judge is None:
+        return simulate(fitted, profiles)
+    own = judge.profiles_of(log, users=profiles.user_ids)
+    users = aligned(simulate(judge, own), fitted.users.catalogue)
+    return replace(users, profiles=profiles)
 
 
 def _copy_response(response: FittedResponse, profiles: Profiles) -> FittedResponse:

@@ -21,27 +21,17 @@ from copygym.core.errors import UserError
 from copygym.core.estimates import resample_sums
 from copygym.envs.logs.catalogue import HOLD, Catalogue
 from copygym.envs.logs.clicklog import ClickLog
+from copygym.envs.logs.from_log import places
+from copygym.envs.logs.replay import states_before
 from copygym.envs.people.model import UserModel
 from copygym.envs.profiles.builder import Profiles
 from copygym.envs.simulator.fitted import FittedUsers
 from copygym.envs.simulator.population import aligned, simulate
-from copygym.envs.simulator.response.timeline import (
-    fatigue_before,
-    steps_between,
-    usual_gap_seconds,
-)
 from copygym.evaluation.fidelity.agreement import Values
 from copygym.evaluation.ope.decisions import Decisions, decisions, fit_arms
-from copygym.evaluation.ope.estimates import (
-    Actions,
-    Bootstrap,
-    PerRow,
-    Terms,
-    effective_events,
-    model_terms,
-    support,
-    value_terms,
-)
+from copygym.evaluation.ope.intervals import Bootstrap, value_terms
+from copygym.evaluation.ope.support import effective_events, support
+from copygym.evaluation.ope.terms import Actions, PerRow, Terms, model_terms
 from copygym.evaluation.rollout import Setting, evaluate
 
 if TYPE_CHECKING:
@@ -140,11 +130,11 @@ def logged(
         keep = (frame["timestamp"].cast(pl.Int64) >= cut).to_numpy()
     found = decisions(rows, seed=seed)
     person = profiles.index_of(frame["user_id"].to_numpy().astype(np.str_))
-    creative = _indices(frame["creative_id"], catalogue.creative_ids)
-    slot = _indices(frame["slot"], catalogue.slots) if held_out.has("slot") else 0 * person
+    creative = places(frame["creative_id"], catalogue.creative_ids)
+    slot = places(frame["slot"], catalogue.slots) if held_out.has("slot") else 0 * person
     channel = 0 * person
     if held_out.has("channel"):
-        channel = np.maximum(_indices(frame["channel"], catalogue.channels), 0)
+        channel = np.maximum(places(frame["channel"], catalogue.channels), 0)
     sent = (frame["creative_id"] != HOLD).to_numpy()
     action = np.where(sent, 1 + creative * catalogue.n_channels + channel, 0)
     if (sent & (creative < 0)).any():
@@ -156,16 +146,19 @@ def logged(
     fatigue = np.zeros(len(frame))
     seen_NK = np.zeros((len(frame), catalogue.n_creatives), dtype=np.float32)
     if held_out.has("timestamp"):
-        time = frame["timestamp"].cast(pl.Int64).to_numpy()
-        order = np.lexsort((time, person))
-        p, s = person[order], sent[order]
-        usual = None if sent.all() else usual_gap_seconds(p, time[order])
-        seconds = slot_hours * 3600 if slot_hours else usual or 86_400 / catalogue.n_slots
-        steps = steps_between(p, time[order], slot[order], seconds, catalogue.n_slots)
-        fatigue[order] = fatigue_before(p, steps, s, people.dynamics.fatigue_decay)
-        for k in range(catalogue.n_creatives):
-            shown = s & (creative[order] == k)
-            seen_NK[order, k] = np.log1p(_earlier(shown, p))
+        before = states_before(
+            person,
+            creative,
+            sent,
+            frame["clicks"].to_numpy().astype(np.float64),
+            slot,
+            frame["timestamp"].cast(pl.Int64).to_numpy(),
+            catalogue,
+            people.dynamics.fatigue_decay,
+            slot_hours=slot_hours,
+        )
+        fatigue = before.fatigue
+        seen_NK = np.log1p(before.repetitions_NK).astype(np.float32)
     return Logged(
         found,
         action[keep].astype(np.int64),
@@ -175,20 +168,6 @@ def logged(
         seen_NK[keep],
         catalogue.n_actions,
     )
-
-
-def _indices(values: pl.Series, names: tuple[str, ...]) -> np.ndarray:
-    """Return (N,) int64 places of the values among the names, -1 for another or none."""
-    table = dict(zip(names, range(len(names)), strict=True))
-    found = values.replace_strict(table, default=-1, return_dtype=pl.Int64)
-    return found.fill_null(-1).to_numpy()
-
-
-def _earlier(hits: np.ndarray, user: np.ndarray) -> np.ndarray:
-    """Return (N,) how many earlier rows of the same user are True; rows are sorted by user."""
-    total = np.cumsum(hits) - hits
-    first = np.flatnonzero(np.diff(user, prepend=-1))
-    return total - np.repeat(total[first], np.diff([*first, len(user)]))
 
 
 @dataclass(frozen=True)

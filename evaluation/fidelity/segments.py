@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from copygym.core.errors import unknown_name
-from copygym.core.scores import design_effect, wilson_interval
+from copygym.core.estimates import design_effect, wilson
 from copygym.envs.logs.clicklog import ClickLog
 
 #: Features of more levels than this make no segments.
@@ -89,8 +89,8 @@ def _rate(
     total, hits = float(n.sum()), float(k.sum())
     p = float((n * predicted[rows]).sum()) / total
     effect = design_effect(n, k, unit[rows])
-    low, high = wilson_interval(hits, total, effect)
-    observed = {"value": hits / total, "low": low, "high": high}
+    real = wilson(hits, total, effect)
+    observed = real.to_dict()
     error = float(np.sqrt(effect * p * (1 - p) / total))
     return {
         "kind": kind,
@@ -100,7 +100,7 @@ def _rate(
         "observed": observed,
         "ratio": {key: value / p for key, value in observed.items()} if p > 0 else None,
         "z": (hits / total - p) / error if error > 0 else 0.0,
-        "inside": bool(low <= p <= high),
+        "inside": bool(real.low <= p <= real.high),
     }
 
 

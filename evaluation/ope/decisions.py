@@ -14,12 +14,12 @@ import polars as pl
 from copygym.core.errors import UserError, unknown_name
 from copygym.envs.logs.catalogue import HOLD
 from copygym.envs.logs.clicklog import ClickLog
-from copygym.evaluation.ope.estimates import Grouped, check_log
 from copygym.evaluation.ope.propensities import (
     PropensityCheck,
     check_propensities,
     known_groups,
 )
+from copygym.evaluation.ope.terms import Grouped, check_log
 
 #: Columns of a log that can be the outcome.
 OUTCOMES = ("clicks", "conversions", "revenue", "unsubscribes")

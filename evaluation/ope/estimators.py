@@ -19,12 +19,12 @@ evaluation with shrinkage"), eq. 7; the choice of their constants, Su, Srinath a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from copygym.core.estimates import ratio
+from copygym.evaluation.ope.terms import Terms
 
 #: Estimators by the name that results carry, with how a table's legend explains them.
 ESTIMATORS: dict[str, str] = {
@@ -45,36 +45,11 @@ TUNED = {"clipped_ips": "cap", "switch_dr": "tau", "dr_os": "lambda"}
 _CANDIDATES = 12
 
 
-@dataclass(frozen=True)
-class Terms:
-    """N logged decisions as one target policy sees them; every array is (N,) float64.
-
-    Attributes:
-        rewards: r_i; of a row of several impressions, their mean.
-        weights: w_i = pi(a_i | x_i) / e_i.
-        logged_model: q(x_i, a_i), the model's expectation of what was done; None without a model.
-        policy_model: sum_a pi(a | x_i) q(x_i, a), that of what the policy would do.
-        trials: impressions of each row; None is one each.
-    """
-
-    rewards: np.ndarray
-    weights: np.ndarray
-    logged_model: np.ndarray | None = None
-    policy_model: np.ndarray | None = None
-    trials: np.ndarray | None = None
-
-    def model(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return ``(logged_model, policy_model)``, which must be there."""
-        if self.logged_model is None or self.policy_model is None:
-            raise ValueError("this estimator needs a response model")
-        return self.logged_model, self.policy_model
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The estimators that these terms allow."""
-        if self.logged_model is None or self.policy_model is None:
-            return tuple(name for name in ESTIMATORS if name not in MODEL_BASED)
-        return tuple(ESTIMATORS)
+def allowed(terms: Terms) -> tuple[str, ...]:
+    """Return the estimators that terms allow: without a model, those that need none."""
+    if terms.logged_model is None or terms.policy_model is None:
+        return tuple(name for name in ESTIMATORS if name not in MODEL_BASED)
+    return tuple(ESTIMATORS)
 
 
 def ips(rewards: np.ndarray, weights: np.ndarray) -> float:
@@ -282,7 +257,7 @@ def tuned(terms: Terms) -> dict[str, float]:
     """Return the constant of each estimator in `TUNED` that these terms allow, by SLOPE."""
     found = {}
     for name in TUNED:
-        if name not in terms.names:
+        if name not in allowed(terms):
             continue
         grid = candidates(name, terms.weights)
         values, errors = np.empty(len(grid)), np.empty(len(grid))

@@ -10,6 +10,7 @@ import numpy as np
 from copygym.core.estimates import (
     RESAMPLES,
     Estimate,
+    normal_quantile,
     ratio,
     resample_sums,
     with_interval,
@@ -17,19 +18,19 @@ from copygym.core.estimates import (
 from copygym.evaluation.ope.estimators import (
     ESTIMATORS,
     TUNED,
-    Terms,
+    allowed,
     influence,
     parts,
     point,
     standard_error,
     tuned,
 )
+from copygym.evaluation.ope.terms import Terms
 
 #: Independent units beyond which the bootstrap takes blocks of units instead.
 _UNITS = 50_000
 #: Rows looked at to tell whether many rows are equal; below it nothing is won.
 _PROBE = 2_000
-_NORMAL_975 = 1.959963984540054
 
 
 class Valued(NamedTuple):
@@ -149,7 +150,7 @@ def value_terms(
         constants = tuned(entry) if any(name in TUNED for name in names) else {}
         shared: dict[bytes, np.ndarray] = {}
         for name in names:
-            if name not in entry.names:
+            if name not in allowed(entry):
                 continue
             pieces = parts(name, entry, constants.get(name))
             effects = bootstrap.by_unit(influence(pieces, entry.trials))
@@ -167,7 +168,7 @@ def value_terms(
     for (key, name), pairs in places.items():
         value, error, constant = known[key, name]
         draws = np.sum([ratio(sums[:, top], sums[:, bottom]) for top, bottom in pairs], axis=0)
-        half = _quantile(level) * error
+        half = normal_quantile(level) * error
         normal = Estimate(value, value - half, value + half)
         found[key][name] = Valued(with_interval(value, draws, level), normal, draws, constant)
     return found
@@ -179,14 +180,6 @@ def _same(shared: dict[bytes, np.ndarray], column: np.ndarray) -> np.ndarray:
 
     digest = hashlib.blake2b(np.ascontiguousarray(column).data, digest_size=16).digest()
     return shared.setdefault(digest, column)
-
-
-def _quantile(level: float) -> float:
-    if level == 0.95:
-        return _NORMAL_975
-    from scipy.stats import norm
-
-    return float(norm.ppf(0.5 + level / 2))
 
 
 def difference(one: Valued, other: Valued, level: float = 0.95) -> Estimate:

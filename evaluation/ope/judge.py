@@ -10,21 +10,11 @@ import numpy as np
 
 from copygym.core.estimates import Estimate
 from copygym.evaluation.ope.decisions import Decisions
-from copygym.evaluation.ope.estimates import (
-    ESTIMATORS,
-    Actions,
-    Bootstrap,
-    Support,
-    Terms,
-    Valued,
-    difference,
-    effective_events,
-    model_terms,
-    support,
-    value_terms,
-)
-from copygym.evaluation.ope.estimators import MODEL_BASED
+from copygym.evaluation.ope.estimators import ESTIMATORS, MODEL_BASED, allowed
+from copygym.evaluation.ope.intervals import Bootstrap, Valued, difference, value_terms
 from copygym.evaluation.ope.policies import Target
+from copygym.evaluation.ope.support import Support, effective_events, support
+from copygym.evaluation.ope.terms import Actions, Terms, model_terms
 
 #: Where less speaks for a policy than this, its estimates are called unsupported or weak.
 LEAST_ESS, LEAST_EVENTS, MOST_OUTSIDE = 100, 10, 0.05
@@ -134,7 +124,7 @@ def headline(found: Mapping[str, Any]) -> str | None:
 
 def _reason(name: str, target: Target, terms: Terms, held: Support, has_model: bool) -> str | None:
     """Return why an estimator has no meaning here, or None."""
-    if name in MODEL_BASED and name not in terms.names:
+    if name in MODEL_BASED and name not in allowed(terms):
         if not has_model:
             return "no response model was asked for"
         return "the policy's probabilities are known for the logged arms only"

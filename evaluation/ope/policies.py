@@ -19,7 +19,7 @@ from copygym.envs.logs.columns import Source, is_text, refuse_types
 from copygym.envs.logs.numbers import real, whole
 from copygym.evaluation.abtest.file.arms import is_total
 from copygym.evaluation.ope.decisions import Decisions, best_fixed
-from copygym.evaluation.ope.estimates import Actions, Grouped, PerRow
+from copygym.evaluation.ope.terms import Actions, Grouped, PerRow
 
 #: Policies that need no file; ``arms`` stands for one policy per arm.
 BUILT_IN = ("logging", "uniform", "best_fixed", "arms")

@@ -14,7 +14,7 @@ from numba import njit
 
 from copygym.core.errors import UserError
 from copygym.core.estimates import ratio
-from copygym.evaluation.ope.estimates import Actions
+from copygym.evaluation.ope.terms import Actions
 
 #: Entries of a decisions x actions block: two of them fit a processor's second cache.
 _BLOCK = 1 << 16

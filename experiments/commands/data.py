@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from copygym.core import plugins
 from copygym.core.errors import UserError, unknown_name
 from copygym.experiments.options import add_log_options, command_parser, log_arguments
 
@@ -145,6 +146,11 @@ def _list(args: argparse.Namespace) -> None:
     from copygym.envs import datasets
 
     for name in datasets.available():
+        if name not in datasets.OWN:
+            # Its package is imported when it is used, not to be listed.
+            packages = " and ".join(plugins.packages("dataset", name))
+            print(f"{name:<14} {'plug-in':<20} of {packages}")
+            continue
         card = datasets.card(name)
         if card.synthetic:
             state = "embedded, synthetic"
@@ -160,7 +166,7 @@ def _card(args: argparse.Namespace) -> None:
 
     if args.all == (args.name is not None):
         raise UserError("copygym data card: give the name of one dataset, or --all.")
-    names = datasets.available() if args.all else [args.name]
+    names = list(datasets.OWN) if args.all else [args.name]
     sections = [datasets.card(name).to_markdown() for name in names]
     if args.markdown and args.all:
         sections.insert(0, _PAGE)

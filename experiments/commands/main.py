@@ -150,19 +150,13 @@ def _reproduce(arguments: list[str]) -> int:
 def _report(arguments: list[str]) -> int:
     from pathlib import Path
 
-    from copygym.experiments.options import command_parser
+    from copygym.experiments.options import add_trust, command_parser
 
     parser = command_parser(
         "copygym report", "Rebuilds report.html from a run's saved results.", ""
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a finished run")
-    parser.add_argument(
-        "--trust",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="an experiment of your own that the run names as its job may be imported",
-    )
+    add_trust(parser)
     options = parser.parse_args(arguments)
     from copygym.core.components import trust
     from copygym.experiments.report.page import write_report

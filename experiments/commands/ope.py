@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from copygym.core.components import trust
 from copygym.core.errors import UserError
 from copygym.evaluation.ope.decisions import OUTCOMES, decisions
 from copygym.evaluation.ope.policies import BUILT_IN, Target, built_in, policy_file
 from copygym.experiments.options import (
     Parser,
     add_log_options,
+    add_trust,
     command_parser,
     file_arguments,
     named_log,
@@ -54,6 +56,7 @@ def main(arguments: list[str]) -> int:
         UserError: wrong arguments, a log or a policy that cannot be judged.
     """
     options = _parser().parse_args(arguments)
+    trust(options.trust)
     if options.resamples < 2:
         raise UserError(f"--resamples={options.resamples}: give a whole number of 2 or more.")
     if options.output is not None:
@@ -122,6 +125,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--no-model", action="store_true", help="only estimators that need no response model"
     )
+    add_trust(parser)
     parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap (1000)")
     parser.add_argument("--seed", type=int, default=0, help="of folds and resamples")
     parser.add_argument("--brief", action="store_true", help="print the first table only")

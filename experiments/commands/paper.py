@@ -1,20 +1,19 @@
-"""The paper's experiments: what each asks, costs and expects, as its config file says.
+"""The paper's experiments: what each asks, costs and expects.
 
-The ``paper`` block of a file in ``conf/experiment`` makes it a part of a paper experiment:
+``conf/paper/NAME.yaml`` makes ``conf/experiment/NAME.yaml`` a part of a paper experiment:
 
-    paper:
-      id: E5
-      question: which agent delivers best?
-      minutes: 35          # CPU minutes of one run; null where nobody has measured them
-      data: hillstrom      # a dataset that must be there; absent for synthetic worlds
-      with: {KEY: VALUE}   # further overrides, where the file must not have them itself
-      expected:
-        - name: what should hold
-          value: {metric: ctr, agent: ppo}   # one number of the records over all seeds
-          above: 0         # or below, or within: [LOW, HIGH]; a number, or a place like value
-          source: who says so
+    id: E5
+    question: which agent delivers best?
+    minutes: 35          # CPU minutes of one run; null where nobody has measured them
+    data: hillstrom      # a dataset that must be there; absent for synthetic worlds
+    with: {KEY: VALUE}   # further overrides, where the experiment must not have them itself
+    expected:
+      - name: what should hold
+        value: {metric: ctr, agent: ppo}   # one number of the records over all seeds
+        above: 0         # or below, or within: [LOW, HIGH]; a number, or a place like value
+        source: who says so
 
-A run computes the same with and without it.
+No run reads these files.
 """
 
 from __future__ import annotations
@@ -85,22 +84,22 @@ def jobs() -> list[Job]:
     """Return all jobs, E1 first.
 
     Raises:
-        UserError: a ``paper`` block is wrong.
+        UserError: a file is wrong.
     """
     from omegaconf import OmegaConf
 
     found = []
-    for path in files("copygym.conf").joinpath("experiment").iterdir():
+    for path in files("copygym.conf").joinpath("paper").iterdir():
         if not path.name.endswith(".yaml"):
             continue
-        config = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")))
-        if isinstance(config, dict) and "paper" in config:
-            found.append(_job(path.name.removesuffix(".yaml"), config["paper"]))
+        block = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")))
+        assert isinstance(block, dict)
+        found.append(_job(path.name.removesuffix(".yaml"), block))
     return sorted(found, key=lambda job: (int(job.id[1:]), job.experiment))
 
 
-def _job(experiment: str, block: Mapping[str, Any]) -> Job:
-    place = f"conf/experiment/{experiment}.yaml, paper"
+def _job(experiment: str, block: Mapping[Any, Any]) -> Job:
+    place = f"conf/paper/{experiment}.yaml"
     known = ("id", "question", "minutes", "data", "with", "expected")
     for key in block:
         if key not in known:

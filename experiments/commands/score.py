@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from copygym.core.components import trust
 from copygym.core.errors import UserError
 from copygym.core.files.storage import cache_home
 from copygym.core.tables.files import is_csv, open_table, readable
 from copygym.core.text.plain import as_written
-from copygym.experiments.options import add_file_options, command_parser, file_arguments
+from copygym.experiments.options import add_file_options, add_trust, command_parser, file_arguments
 from copygym.experiments.runs.outputs import FORMULAS, check_kinds, check_output, write_table
 
 if TYPE_CHECKING:
@@ -54,8 +55,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--no-cache", action="store_true", help="compute scores that an earlier call has computed"
     )
+    add_trust(parser)
     add_file_options(parser)
     options = parser.parse_args(arguments)
+    trust(options.trust)
     _check_suffix(options.output, "--output")
     check_output(options.output, reads=options.input, columns=(SCORE, PROBABILITY))
     # The table is checked before the model is read, which takes longer.

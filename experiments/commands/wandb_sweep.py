@@ -134,14 +134,9 @@ def _plain(text: str) -> int | float | str:
 
 def _checked(fixed: Sequence[str], parameters: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the resolved config of the sweep's first run; each value is tried once."""
-    from hydra import compose, initialize_config_module
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from copygym.experiments.app import config_error, register_resolvers, resolved
+    from copygym.experiments.app import composed
     from copygym.experiments.runs.validate import validate
 
-    register_resolvers()
     first = {
         key: one["values"][0] if "values" in one else one["min"] for key, one in parameters.items()
     }
@@ -149,16 +144,12 @@ def _checked(fixed: Sequence[str], parameters: dict[str, dict[str, Any]]) -> dic
     for key, one in parameters.items():
         points += [first | {key: value} for value in one.get("values", [one.get("max")])[1:]]
     configs = []
-    try:
-        with initialize_config_module("copygym.conf", version_base="1.3"):
-            for point in points:
-                own = as_spelt([f"{key}={value}" for key, value in point.items()])
-                # The folder's name holds the time, which only a running job has.
-                config = resolved(compose("config", overrides=["out=unused", *fixed, *own]))
-                validate(config)
-                configs.append(config)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise config_error(error) from error
+    for point in points:
+        own = [f"{key}={value}" for key, value in point.items()]
+        # The folder's name holds the time, which only a running job has.
+        config = composed(["out=unused", *fixed, *own])
+        validate(config)
+        configs.append(config)
     return configs[0]
 
 

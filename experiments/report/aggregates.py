@@ -15,6 +15,7 @@ import numpy as np
 
 from copygym.core.errors import UserError
 from copygym.core.estimates import RESAMPLES
+from copygym.core.seeds import derived_seed
 from copygym.evaluation.aggregate import (
     aggregate,
     bootstrap,
@@ -25,6 +26,8 @@ from copygym.evaluation.aggregate import (
     same_tasks,
     score_matrix,
 )
+from copygym.evaluation.metrics import METRICS
+from copygym.evaluation.records import Records
 from copygym.experiments.report.figures import Picture, lines_figure
 from copygym.experiments.report.page import Section
 from copygym.experiments.report.tables import Table, interval
@@ -43,6 +46,41 @@ _HEADINGS = {
     "median": "median of tasks",
     "optimality_gap": "optimality gap",
 }
+
+
+def of_records(
+    records: Records,
+    column: str,
+    metric: str,
+    baseline: str,
+    upper: str | None,
+    unit: str = "seeds",
+) -> dict[str, Any]:
+    """Return `over_runs` of the seeds of records.
+
+    Args:
+        records: one number a seed for each value of ``column``.
+        column: that names policies.
+        metric: what is compared; more is better.
+        baseline: that counts as 0 in its own seed.
+        upper: that counts as 1; None: values are taken as they are.
+        unit: what a seed is.
+    """
+    names = records.values(column)
+    values = {name: records.by_seed(metric, **{column: name}) for name in names}
+    runs = [{n: float(values[n][i]) for n in names} for i in range(len(records.seeds))]
+    about = records.first
+    label = METRICS[metric].label if metric in METRICS else metric
+    return over_runs(
+        runs,
+        [""] * len(runs),
+        baseline,
+        upper,
+        what=label,
+        unit=unit,
+        resamples=int(about.get("resamples") or RESAMPLES),
+        seed=int(about.get("boot", derived_seed(0, "bootstrap"))),
+    )
 
 
 def over_runs(

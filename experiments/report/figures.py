@@ -221,24 +221,21 @@ def lines_figure(
     return draw(name, caption, (7.2, 3.4), plot)
 
 
-def calibration_figure(
-    name: str, caption: str, curve: Mapping[str, Sequence[float | None]]
-) -> Picture:
+def calibration_figure(name: str, caption: str, curve: Sequence[Mapping[str, Any]]) -> Picture:
     """Draw observed against predicted click rate by bin.
 
     Args:
         name: file name.
         caption: text below.
-        curve: ``predicted``, ``observed`` and, if known, ``low``, ``high`` per bin.
+        curve: the bins of `copygym.core.scores.calibration_curve`, as JSON types.
     """
 
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
-        predicted, observed = _floats(curve["predicted"]), _floats(curve["observed"])
+        predicted = _floats([entry["predicted"] for entry in curve])
+        observed, low, high = (_floats([entry["real"][i] for entry in curve]) for i in range(3))
         axes.plot(predicted, observed, "o-", color=PALETTE[0], ms=5, lw=1.2)
-        if "low" in curve:
-            low, high = _floats(curve["low"]), _floats(curve["high"])
-            axes.vlines(predicted, low, high, color=PALETTE[0], alpha=0.5)
+        axes.vlines(predicted, low, high, color=PALETTE[0], alpha=0.5)
         top = float(np.nanmax(np.concatenate([predicted, observed]))) * 1.05
         axes.plot([0, top], [0, top], color=PALETTE[6], lw=1, ls="--")
         axes.set_xlabel("predicted click rate")

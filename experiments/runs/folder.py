@@ -8,10 +8,8 @@ what earlier ones wrote, in a fresh run too: there is no second code path for re
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,9 +25,10 @@ from copygym.core.files.storage import (
     understood,
     whole_folder,
     write_arrays,
-    write_bytes,
 )
-from copygym.experiments.runs.outputs import plain, write_result
+from copygym.experiments.runs.code import Code
+from copygym.experiments.runs.identity import code_of, difference
+from copygym.experiments.runs.outputs import write_result
 from copygym.experiments.runs.replacement import (
     check_replaceable,
     drafts_of,
@@ -44,8 +43,6 @@ _STATE = "run.json"
 _SWEEP = "multirun.yaml"
 #: Stages whose loss costs little: without them a refused run is not worth keeping.
 _CHEAP = ("data", "split", "fit")
-#: Config keys that say where and how a run is shown or what is expected, not what it computes.
-_UNHASHED = ("out", "tracker", "resume", "overwrite", "publish", "paper")
 
 
 class OtherRun(UserError):
@@ -58,12 +55,6 @@ class Record:
 
     values: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of the part of a resolved config that decides the result."""
-    relevant = {key: value for key, value in config.items() if key not in _UNHASHED}
-    return hashlib.sha256(json.dumps(plain(relevant), sort_keys=True).encode()).hexdigest()
 
 
 #: Wall and CPU seconds of the stages inside each stage that is being computed, outermost first.
@@ -95,7 +86,7 @@ class RunFolder:
         target: where the result belongs; differs from ``path`` while an old run is replaced.
         finished: True where the same run has already ended here.
         started: True where this process began the run.
-        code: hash of the sources that run.
+        code: the sources that its numbers rest on.
     """
 
     def __init__(
@@ -104,7 +95,7 @@ class RunFolder:
         target: Path,
         config: Mapping[str, Any],
         finished: bool,
-        code: str | None = None,
+        code: Code | None = None,
     ) -> None:
         self.path = path
         self.target = target
@@ -112,7 +103,7 @@ class RunFolder:
         self.finished = finished
         self.started = False
         # Taken now: sources that change while the run goes on are not what it runs.
-        self.code = code_id() if code is None else code
+        self.code = code_of(config) if code is None else code
 
     def file(self, *parts: str) -> Path:
         """Return a path inside the folder, its parent made.
@@ -154,8 +145,25 @@ class RunFolder:
             if outcome.arrays:
                 write_arrays(arrays, outcome.arrays)
             # The JSON file marks the stage as finished, so it is written last.
-            kept = {"values": outcome.values, "arrays": bool(outcome.arrays)}
-            write_result(record, kept | own)
+            content = {"values": outcome.values, "arrays": bool(outcome.arrays)}
+            write_result(record, content | own)
+        return self.read(name)
+
+    def read(self, name: str) -> Record:
+        """Return the record of a stage that has finished.
+
+        Args:
+            name: of the stage, as given to `stage`.
+
+        Raises:
+            UserError: the stage has not finished in this folder, or its files are damaged.
+        """
+        record = self._record(name)
+        if not record.exists():
+            raise UserError(
+                f"the stage {name!r} is missing in {self.path}, where later ones need it; repeat "
+                "the run with overwrite=true or in another folder."
+            )
         with understood(record):
             stored = read_json(record)
             values: dict[str, Any] = {**stored["values"]}
@@ -225,8 +233,8 @@ class RunFolder:
     def _write_state(self, state: str) -> None:
         content = {
             "state": state,
-            "config_sha256": config_hash(self.config),
-            "code": self.code,
+            "code": self.code.id,
+            "modules": self.code.modules,
             "config": self.config,
         }
         write_result(self.path / _STATE, content)
@@ -276,10 +284,10 @@ def open_run(
             f"{target / _STATE} is damaged, so that nobody can tell whose run this is: remove "
             f"{target} and run it again."
         ) from None
-    difference = _difference(state, config)
-    if difference is not None:
+    other = difference(state, config)
+    if other is not None:
         raise OtherRun(
-            f"out={target} holds a run with {difference}; choose another out=, or add "
+            f"out={target} holds a run with {other}; choose another out=, or add "
             "overwrite=true to replace it."
         )
     if not resume:
@@ -329,84 +337,6 @@ def _others(target: Path) -> list[str]:
 def _same(draft: Path, config: Mapping[str, Any]) -> bool:
     """Return whether a draft is of a run with this config and code."""
     try:
-        return _difference(read_json(draft / _STATE), config) is None
-    except (UserError, KeyError):
-        return False
-
-
-def _difference(state: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    """Return what tells a stored run from this one, in words; None where nothing does."""
-    if state.get("config_sha256") != config_hash(config):
-        old, new = _flat(plain(state["config"])), _flat(plain(config))
-        for key in sorted(old.keys() | new.keys()):
-            if key.split(".")[0] not in _UNHASHED and old.get(key) != new.get(key):
-                return f"another config ({key} was {old.get(key)}, now {new.get(key)})"
-        return "another config"
-    if state["code"] != code_id():
-        return "the same config but made by another version of the code"
-    return None
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        flat: dict[str, Any] = {}
-        for key, entry in value.items():
-            flat.update(_flat(entry, f"{prefix}.{key}" if prefix else str(key)))
-        return flat
-    return {prefix: value}
-
-
-def code_id() -> str:
-    """Return a hash of copygym's own sources: what must be equal for two runs to be the same."""
-    from importlib.resources import files
-
-    digest = hashlib.sha256()
-    for part in ("core", "envs", "rewards", "agents", "evaluation", "experiments"):
-        root = Path(str(files(f"copygym.{part}")))
-        for path in sorted(root.rglob("*")):
-            if path.suffix in {".py", ".j2"} and "__pycache__" not in path.parts:
-                digest.update(path.relative_to(root).as_posix().encode())
-                digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def check_publish(target: Path, names: Iterable[str]) -> None:
-    """Check that publishing to ``target`` writes over nothing but an earlier publication.
-
-    Args:
-        target: the folder to publish to.
-        names: of the files that are going to be written there.
-
-    Raises:
-        UserError: a file of another origin would be lost.
-    """
-    if target.exists() and not target.is_dir():
-        raise UserError(f"publish={target} is a file; name a folder.")
-    taken = sorted(name for name in names if (target / name).exists())
-    if taken and not _published(target):
-        raise UserError(
-            f"publish={target} holds {taken[0]!r}, which copygym did not publish and would write "
-            "over: move it elsewhere, or name another folder."
-        )
-
-
-def _published(target: Path) -> bool:
-    """Return whether a folder holds a run's manifest, as every publication does."""
-    try:
-        manifest = read_json(target / "manifest.json")
+        return difference(read_state(draft), config) is None
     except UserError:
         return False
-    code = manifest.get("code")
-    return "config_sha256" in manifest and isinstance(code, dict) and "sources_sha256" in code
-
-
-def publish(folder: Path, target: Path, names: Mapping[str, str]) -> None:
-    """Copy result files to ``target`` (each atomically): ``names`` maps run file to new name.
-
-    Raises:
-        UserError: a file of another origin would be lost; nothing is written then.
-    """
-    check_publish(target, names.values())
-    # The manifest goes first: what a kill leaves is known for ours by it.
-    for source, name in sorted(names.items(), key=lambda item: item[1] != "manifest.json"):
-        write_bytes(target / name, (folder / source).read_bytes())

@@ -6,38 +6,17 @@ It names no host, no user and no home folder: a manifest is made to be published
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from copygym.core.files.storage import write_text
-from copygym.experiments.runs.folder import RunFolder, config_hash
+from copygym.experiments.runs.folder import RunFolder
+from copygym.experiments.runs.identity import config_hash
+from copygym.experiments.runs.machine import machine, output_of, packages
 from copygym.experiments.runs.outputs import write_result
-
-_PACKAGES = (
-    "copygym",
-    "gymnasium",
-    "hydra-core",
-    "numba",
-    "numpy",
-    "omegaconf",
-    "polars",
-    "pyarrow",
-    "sb3-contrib",
-    "scikit-learn",
-    "scipy",
-    "stable-baselines3",
-    "torch",
-    "transformers",
-    "wandb",
-)
 
 
 def write_manifest(folder: RunFolder, argv: list[str], stages: Mapping[str, Any]) -> None:
@@ -49,14 +28,15 @@ def write_manifest(folder: RunFolder, argv: list[str], stages: Mapping[str, Any]
         stages: what the stages saw: data checksums, rows and users by split.
     """
     times = folder.stage_times()
-    code = _code(folder)
+    versions = packages(folder.config)
+    code = _code(folder, versions["copygym"])
     manifest = {
         "command": public_text(shlex.join(["copygym", *argv])),
         "config": _public(folder.config),
         "config_sha256": config_hash(folder.config),
         "seed": folder.config.get("seed"),
         "code": code,
-        "packages": packages(),
+        "packages": versions,
         "data": stages.get("data"),
         "rows_seen": stages.get("rows_seen"),
         "machine": machine(),
@@ -109,31 +89,6 @@ def write_joint_manifest(
     return manifest
 
 
-def packages() -> dict[str, str]:
-    """Return the installed versions of the packages that results depend on."""
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "absent"
-    return versions
-
-
-def machine() -> dict[str, Any]:
-    """Return a summary of the machine without its name or its user's."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return {
-        "system": platform.system(),
-        "architecture": platform.machine(),
-        "processor": _processor(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
-        "memory_gib": _memory_gib(),
-        "threads": os.environ.get("OMP_NUM_THREADS", "not set"),
-        "gpu": "not used",
-    }
-
-
 #: What can change a result: all but results that were published before, which nothing reads.
 _CODE = (".", ":(exclude)docs/results")
 
@@ -156,9 +111,9 @@ def _public(value: Any) -> Any:
     return public_text(value) if isinstance(value, str) else value
 
 
-def _code(folder: RunFolder) -> dict[str, Any]:
+def _code(folder: RunFolder, version: str) -> dict[str, Any]:
     """Return version, source hash and, in a checkout, commit and the diff against it."""
-    code: dict[str, Any] = {"version": packages()["copygym"], "sources_sha256": folder.code}
+    code: dict[str, Any] = {"version": version, "sources_sha256": folder.code.id}
     checkout = Path(__file__).resolve().parents[2]
     commit = _git(checkout, "rev-parse", "HEAD")
     if commit is None or not (checkout / "pyproject.toml").exists():
@@ -176,31 +131,4 @@ def _code(folder: RunFolder) -> dict[str, Any]:
 
 def _git(checkout: Path, *arguments: str) -> str | None:
     """Return git's output, or None where git or the repository is missing."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(checkout), *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=20,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if sys.platform == "linux" and info.exists():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown"
-
-
-def _memory_gib() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, ValueError, OSError):
-        return None
+    return output_of(["git", "-C", str(checkout), *arguments])

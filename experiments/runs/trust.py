@@ -10,13 +10,15 @@ from __future__ import annotations
 import importlib
 import reprlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from copygym.core.components import may_be_named, may_be_run, trust
+from copygym.core.components import is_trusted, may_be_named, may_be_run, trust
 from copygym.core.errors import UserError
 from copygym.core.files.storage import check_ends, read_json
+from copygym.core.plugins import find, installed, is_installed, is_path, stored_names
 
 #: What a module must offer to be named by the config's ``job``.
 JOB_FUNCTIONS = ("check", "seed_records", "report")
@@ -57,6 +59,16 @@ def holds_stored(value: Any) -> bool:
     return any(isinstance(part, Stored) for _, part in _parts(value))
 
 
+@contextmanager
+def reading(config: Any) -> Iterator[None]:
+    """Look names up in this block as a folder's, where the config was read from one."""
+    if not holds_stored(config):
+        yield
+        return
+    with stored_names("the run's folder"):
+        yield
+
+
 def check_names(config: Any, place: object, key: str = "") -> None:
     """Check that a config from a folder names nothing but parts of copygym.
 
@@ -73,6 +85,10 @@ def check_names(config: Any, place: object, key: str = "") -> None:
             _check_part(name, part, place)
         elif strange := _hydra_words(part):
             raise _refused(place, f"{name}.{strange[0]}", part[strange[0]])
+    for name, text in _words(config, key):
+        # A term of a reward is ``NAME:SUFFIX`` where it is used twice.
+        if is_path(text) and not is_trusted(text) and name.rpartition(".")[2] != "terms":
+            raise _refused(place, name, text)
 
 
 def _check_part(name: str, part: Mapping[str, Any], place: object) -> None:
@@ -137,19 +153,27 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def load_job(name: str, key: str = "job") -> ModuleType:
-    """Return the experiment module that a user's config names as ``job``, or under another key.
+    """Return the experiment that a user's config names as ``job``, or under another key.
+
+    Args:
+        name: a module, ``package.module:attribute``, or an entry point in ``copygym.experiment``.
+        key: of the config, for messages.
 
     Raises:
         UserError: there is no such module, or it isn't an experiment.
     """
+    if is_path(name) or name in installed("experiment"):
+        found: ModuleType = find("experiment", name, {}, needs=JOB_FUNCTIONS)
+        return found
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and not name.startswith(error.name):
             raise
+        ours = "copygym.experiments.studies.delivery.delivery"
         raise UserError(
             f"{key}={name} is no module; an experiment's job is one like "
-            "copygym.experiments.studies.delivery.delivery."
+            f"{', '.join([ours, *installed('experiment')])}."
         ) from None
     missing = [function for function in JOB_FUNCTIONS if not hasattr(module, function)]
     if missing and not all(hasattr(module, name) for name in _BEFORE):
@@ -177,7 +201,15 @@ def trust_config(config: Mapping[str, Any]) -> None:
     repeat = config.get("repeat")
     inner = repeat.get("job") if isinstance(repeat, Mapping) else None
     targets = [part.get("_target_") for _, part in _parts(config)]
-    trust(str(name) for name in (config.get("job"), inner, *targets) if name)
+    texts = [text for _, text in _words(config, "")]
+    outside = [name for text in texts for name in _outside(text)]
+    trust(str(name) for name in (config.get("job"), inner, *targets, *outside) if name)
+
+
+def _outside(text: str) -> list[str]:
+    """Return what in a text may name a plug-in: all of it, or all before the suffix of a term."""
+    forms = {text, text.partition(":")[0], text.rpartition(":")[0]}
+    return [form for form in forms if is_path(form) or is_installed(form)]
 
 
 __all__ = [
@@ -187,6 +219,7 @@ __all__ = [
     "holds_stored",
     "load_job",
     "read_state",
+    "reading",
     "stored",
     "stored_job",
     "trust",

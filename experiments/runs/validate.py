@@ -1,225 +1,127 @@
-"""What the values of a config may be: one table for all jobs, read before any log is loaded."""
+"""Checks a resolved config against `schema`, before any log is loaded."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+import types
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from difflib import get_close_matches
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from copygym.core.errors import UserError
+from copygym.experiments.runs.schema import Config, Range
 
-
-@dataclass(frozen=True)
-class Rule:
-    """What a config key may hold.
-
-    Attributes:
-        words: says what is allowed, to follow "give ".
-        allows: whether a value is; None is settled by ``null``.
-        null: None is allowed as well.
-        each: the value is a non-empty list, whose every entry must be allowed.
-    """
-
-    words: str
-    allows: Callable[[Any], bool]
-    null: bool = False
-    each: bool = False
-
-
-def _whole(least: int, null: bool = False, each: bool = False) -> Rule:
-    def allows(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-    words = f"a whole number of {least} or more"
-    if each:
-        words = f"a list of whole numbers of {least} or more"
-    elif null:
-        words = f"null or {words}"
-    return Rule(words, allows, null, each)
-
-
-def _number(words: str, inside: Callable[[float], bool], null: bool = False) -> Rule:
-    def allows(value: Any) -> bool:
-        return (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and not math.isnan(value)
-            and inside(value)
-        )
-
-    return Rule(words, allows, null)
-
-
-_ABOVE_0 = _number("a number above 0", lambda value: 0 < value < math.inf)
-_FROM_0 = _number("a number of 0 or more", lambda value: 0 <= value < math.inf)
+#: What a type is called, one and several.
+_NOUNS = {int: "whole number", float: "number", str: "name"}
 #: Brackets and commas outside of quotes make a list of what was meant as one name.
-_PATH = Rule(
-    """null or one path, which needs quotes where it has brackets or commas ('KEY="my [2].csv"')""",
-    lambda value: isinstance(value, str) and value.strip() != "",
-    null=True,
-)
-_NAMES = Rule("a list of names", lambda value: isinstance(value, str), each=True)
-_LIFTS = Rule(
-    "a list of numbers above -1",
-    lambda value: isinstance(value, int | float) and -1 < value < math.inf,
-    each=True,
-)
-_FLAG = Rule("true or false", lambda value: isinstance(value, bool))
-_INSIDE = _number("a number between 0 and 1, neither of them", lambda value: 0 < value < 1)
-
-#: Config key -> what it may hold; ``*`` stands for any part. Absent keys are not checked.
-RULES: dict[str, Rule] = {
-    "seed": _whole(0),
-    "setting_seed": _whole(0),
-    "tiny": _FLAG,
-    "resume": _FLAG,
-    "overwrite": _FLAG,
-    "publish": _PATH,
-    "data.path": _PATH,
-    "data.seed": _whole(0),
-    "data.n_users": _whole(1),
-    "data.n_slots": _whole(1),
-    "data.n_variants": _whole(0),
-    "split.train": _ABOVE_0,
-    "split.test": _ABOVE_0,
-    # 0 where nobody has to judge; `delivery.check` wants more where somebody has.
-    "split.judge": _FROM_0,
-    "users.n_users": _whole(1),
-    "users.ensemble": _whole(1),
-    "users.text_dims": _whole(1),
-    "users.dynamics.*": _number("a number", lambda value: True),
-    "env.horizon": _whole(1),
-    "env.num_envs": _whole(1),
-    "env.budget": _number("null or a number of 0 or more", lambda value: value >= 0, null=True),
-    "learn.steps": _whole(1),
-    "evaluation.users": _whole(1, null=True),
-    "evaluation.customers": _whole(1, null=True),
-    "evaluation.episodes": _whole(1),
-    "evaluation.num_envs": _whole(1),
-    "evaluation.resamples": _whole(2),
-    "evaluation.timelines": _whole(0),
-    "evaluation.temperature": _ABOVE_0,
-    "evaluation.top_p": _number("a number above 0, 1 at most", lambda value: 0 < value <= 1),
-    "evaluation.examples": _whole(0),
-    "parts.*": _ABOVE_0,
-    "tasks.*": _whole(1),
-    "samples": _whole(1),
-    "seeds": _whole(0, each=True),
-    "creatives.*": _whole(1),
-    "copywriter.threads": _whole(1),
-    "copywriter.sft.steps": _whole(1),
-    "copywriter.sft.batch_size": _whole(1),
-    "copywriter.sft.lr": _ABOVE_0,
-    "worlds": _whole(0, each=True),
-    "tests": _whole(3, null=True),
-    "resamples": _whole(2),
-    "replications": _whole(1),
-    "rows.*": _whole(100),
-    "storefront.seed": _whole(0),
-    "storefront.n_users": _whole(1),
-    "learners.*.steps": _whole(1, null=True),
-    "overopt.heads": _NAMES,
-    "overopt.sizes": Rule(
-        "a list of shares above 0, 1 at most",
-        lambda value: isinstance(value, int | float) and 0 < value <= 1,
-        each=True,
-    ),
-    "overopt.beta": _FROM_0,
-    "overopt.n": _whole(8),
-    "overopt.temperature": _ABOVE_0,
-    "overopt.resamples": _whole(2),
-    "overopt.ppo.heads": _NAMES,
-    "overopt.ppo.kl_coefs": Rule(
-        "a list of numbers of 0 or more",
-        lambda value: isinstance(value, int | float) and 0 <= value < math.inf,
-        each=True,
-    ),
-    "overopt.ppo.samples": _whole(1),
-    "overopt.ppo.window": _whole(1),
-    "truths": _NAMES,
-    "cells": Rule("a list of features", lambda value: isinstance(value, str), each=True),
-    "replay.horizons": _whole(1, each=True),
-    "replay.policies": _NAMES,
-    "replay.z": _FROM_0,
-    "replay.n_aux": _FROM_0,
-    "replay.n_aux_thompson": _FROM_0,
-    "replay.tuning": _whole(0, each=True),
-    "replay.epsilon": _number("a number from 0 to 1", lambda value: 0 <= value <= 1),
-    "replay.explore": _INSIDE,
-    "replay.resamples": _whole(2),
-    "peeking.replications": _whole(2),
-    "peeking.looks": _whole(1, each=True),
-    "peeking.ctr": _INSIDE,
-    "peeking.users": _whole(2),
-    "power.replications": _whole(2),
-    "power.planned_power": _INSIDE,
-    "power.looks": _whole(1),
-    "cuped.replications": _whole(2),
-    "cuped.users": _whole(2),
-    "cuped.correlations": Rule(
-        "a list of numbers between -1 and 1",
-        lambda value: isinstance(value, int | float) and -1 < value < 1,
-        each=True,
-    ),
-    "power.planned_lift": _ABOVE_0,
-    "power.lifts": _LIFTS,
-    "bandit.lifts": _LIFTS,
-    "bandit.replications": _whole(2),
-    "bandit.batches": _whole(1),
-    "bandit.size": _whole(1),
-    "training.sample_rate": _number("a number above 0, 1 at most", lambda value: 0 < value <= 1),
-    "training.rounds": _whole(1),
-    "training.lr": _ABOVE_0,
-    "training.start_rate": _INSIDE,
-    "central.clip": _ABOVE_0,
-    "federated.clip": _ABOVE_0,
-    "federated.local_steps": _whole(1),
-    "federated.local_lr": _ABOVE_0,
-    "privacy.epsilons": Rule(
-        "a list of numbers above 0",
-        lambda value: isinstance(value, int | float) and 0 < value < math.inf,
-        each=True,
-    ),
-    "privacy.delta": _INSIDE,
-    "few.epsilon": _ABOVE_0,
-    "features.text_dims": _whole(1),
-    "features.max_rows": _whole(1),
-    "evaluation.every": _whole(1),
-    "bandit.floor": _number("a number above 0, 0.5 at most", lambda value: 0 < value <= 0.5),
-}
+_PATH = """one path, which needs quotes where it has brackets or commas ('KEY="my [2].csv"')"""
 
 
 def validate(config: Mapping[str, Any]) -> None:
-    """Check the values of a resolved config against `RULES`.
+    """Check the values of a resolved config.
+
+    Args:
+        config: of a run, or some keys of one. Unknown keys in a section are refused only where
+            ``job`` is one of copygym's: other jobs may have keys of their own.
 
     Raises:
         UserError: names the first wrong key, its value and what is allowed.
     """
-    for pattern, rule in RULES.items():
-        for key, value in found(config, pattern):
-            if not _allowed(rule, value):
-                shown = "null" if value is None else value
-                raise UserError(f"{key}={shown}: give {rule.words}.")
+    ours = str(config.get("job", "")).startswith("copygym.")
+    _check_section(config, Config, "", strict=ours)
 
 
-def _allowed(rule: Rule, value: Any) -> bool:
-    if value is None:
-        return rule.null
-    if not rule.each:
-        return rule.allows(value)
-    return isinstance(value, list) and bool(value) and all(rule.allows(entry) for entry in value)
+def _check_section(section: Mapping[str, Any], kind: type, prefix: str, *, strict: bool) -> None:
+    hints = _hints(kind)
+    if strict and not getattr(kind, "free", False):
+        for name in section:
+            if name not in hints:
+                raise unknown_key(f"{prefix}{name}", hints)
+    for name, hint in hints.items():
+        if name in section:
+            _check(section[name], hint, f"{prefix}{name}", strict)
 
 
-def found(config: Mapping[str, Any], pattern: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the keys of a config that a pattern names, with their values."""
-    first, _, rest = pattern.partition(".")
-    if not isinstance(config, Mapping):
-        return
-    for name in config if first == "*" else [first]:
-        if name not in config:
-            continue
-        if rest:
-            yield from found(config[name], rest, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", config[name]
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    found = get_type_hints(kind, include_extras=True)
+    return {name: hint for name, hint in found.items() if name != "free"}
+
+
+def unknown_key(key: str, known: Any) -> UserError:
+    """Return the error for a key that is not ``known``, which lists the likeliest ones first."""
+    names = [str(name) for name in known]
+    likely = get_close_matches(key.rpartition(".")[2], names, n=len(names) or 1)
+    ordered = [*likely, *(name for name in names if name not in likely)]
+    return UserError(f"there is no config key {key!r}: choose one of {', '.join(ordered)}.")
+
+
+def _check(value: Any, hint: Any, key: str, strict: bool) -> None:
+    """Raise `UserError` unless a value is what the type of its key says."""
+    section = _section_of(hint)
+    if section is not None and isinstance(value, Mapping):
+        _check_section(value, section, f"{key}.", strict=strict)
+    elif get_origin(hint) is dict and isinstance(value, Mapping):
+        for name, entry in value.items():
+            _check(entry, get_args(hint)[1], f"{key}.{name}", strict)
+    elif not _allowed(value, hint):
+        shown = "null" if value is None else value
+        raise UserError(f"{key}={shown}: give {_words(hint)}.")
+
+
+def _section_of(hint: Any) -> type | None:
+    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)
+
+
+def _parts(hint: Any) -> tuple[Any, Range | str | None, bool]:
+    """Return the type without its extras, what limits it, and whether null is allowed."""
+    null = False
+    if get_origin(hint) in (types.UnionType, Union):
+        options = [part for part in get_args(hint) if part is not types.NoneType]
+        null = len(options) < len(get_args(hint))
+        (hint,) = options
+    if get_origin(hint) is Annotated:
+        hint, limit = get_args(hint)
+        return hint, limit, null
+    return hint, None, null
+
+
+def _allowed(value: Any, hint: Any) -> bool:
+    kind, limit, null = _parts(hint)
+    if value is None or kind is Any:
+        return null or kind is Any
+    if _section_of(kind) or get_origin(kind) is dict:
+        return False
+    if get_origin(kind) is list:
+        return (
+            isinstance(value, list)
+            and bool(value)
+            and all(_allowed(entry, get_args(kind)[0]) for entry in value)
+        )
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    if kind is str:
+        return isinstance(value, str) and (limit != "path" or value.strip() != "")
+    if not isinstance(value, int if kind is int else int | float) or math.isnan(value):
+        return False
+    return not isinstance(limit, Range) or value in limit
+
+
+def _words(hint: Any) -> str:
+    """Return what a key may hold, to follow "give "."""
+    kind, limit, null = _parts(hint)
+    if get_origin(kind) is list:
+        inner, limit, _ = _parts(get_args(kind)[0])
+        words = f"a list of {_NOUNS[inner]}s" + (f" {limit}" if limit else "")
+    elif _section_of(kind) or get_origin(kind) is dict:
+        words = "no value of its own, but keys below it"
+    elif kind is bool:
+        words = "true or false"
+    else:
+        words = _PATH if limit == "path" else f"a {_NOUNS[kind]}" + (f" {limit}" if limit else "")
+    return f"null or {words}" if null else words
+
+
+__all__ = ["unknown_key", "validate"]

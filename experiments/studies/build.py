@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from copygym.core import plugins
 from copygym.core.errors import UserError, unknown_name
-from copygym.experiments.runs.trust import check_names, holds_stored
+from copygym.experiments.runs.trust import check_names, holds_stored, reading
 
 if TYPE_CHECKING:
     from copygym.agents.delivery.base import Agent
@@ -49,7 +50,8 @@ def instantiated(config: Mapping[str, Any], what: str) -> Any:
     """Return the object that a config part with ``_target_`` describes.
 
     Args:
-        config: the part. A user's own may name any code; of one that was read from a folder
+        config: the part. Its ``_target_`` is dotted, or as `copygym.core.plugins` says. A user's
+            own may name any code; of one that was read from a folder
             (`copygym.experiments.runs.trust`) nothing is made but what copygym's config files name.
         what: names it in messages.
 
@@ -57,12 +59,21 @@ def instantiated(config: Mapping[str, Any], what: str) -> Any:
         UserError: it is no such part, its constructor refuses the arguments, or a folder's part
             names other code.
     """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
     check_part(config, what)
     if holds_stored(config):
         check_names(config, "the run's folder", what)
+    with reading(config):
+        return _made(config, what)
+
+
+def _made(config: Mapping[str, Any], what: str) -> Any:
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    target = config["_target_"]
+    if isinstance(target, str) and (plugins.is_path(target) or "." not in target):
+        # Hydra takes the part itself in the place of its name.
+        config = {**config, "_target_": plugins.target(target)}
     try:
         return instantiate(dict(config), _convert_="all")
     except InstantiationException as error:

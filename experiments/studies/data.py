@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.experiments.runs.folder import Record, RunFolder
+from copygym.experiments.runs.trust import reading
 
 if TYPE_CHECKING:
     from copygym.envs.logs.clicklog import ClickLog
@@ -39,8 +40,10 @@ def _as_told(data: Mapping[str, Any]) -> ClickLog:
     """Return the log, whatever it can teach."""
     from copygym.envs.datasets import card, load
 
+    with reading(data):
+        synthetic = card(str(data["name"])).synthetic
     path = data.get("path")
-    if path is not None and card(str(data["name"])).synthetic and not Path(path).exists():
+    if path is not None and synthetic and not Path(path).exists():
         raise UserError(
             f"data.path={path} does not exist: {data['name']} makes its log itself and keeps it in "
             "that folder, so make it first; for a log of your own add dataset=table."

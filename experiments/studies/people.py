@@ -6,19 +6,21 @@ A fit on some of them is the proxy in which agents learn; others, whom it never 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
-from copygym.envs.simulator.population import aligned, simulate
+from copygym.envs.simulator.population import aligned, held_out_users
 from copygym.experiments.runs.folder import Record, RunFolder
+from copygym.experiments.runs.trust import reading
 from copygym.experiments.studies.data import split_shares
 
 if TYPE_CHECKING:
     from copygym.envs.logs.catalogue import Catalogue
     from copygym.envs.logs.clicklog import ClickLog
     from copygym.envs.people.model import UserModel
+    from copygym.envs.people.world import World
     from copygym.envs.simulator.fitted import FittedUsers
 
 GOLD = "Judged in the synthetic world itself, whose response is known."
@@ -44,7 +46,7 @@ class Judge:
 def split_users(log: ClickLog, config: Mapping[str, Any]) -> dict[str, ClickLog]:
     """Return the parts of the log by user: train, test and, where there is no truth, judge."""
     shares = split_shares(config)
-    if _has_truth(config):
+    if has_truth(config):
         # The world judges, so that nobody has to be kept for a second simulator.
         shares["test"] += shares.pop("judge")
     total = sum(shares.values())
@@ -52,8 +54,12 @@ def split_users(log: ClickLog, config: Mapping[str, Any]) -> dict[str, ClickLog]
     return log.split_by_user(fractions, derived_seed(config["seed"], "split"))
 
 
-def _has_truth(config: Mapping[str, Any]) -> bool:
-    return bool(config["data"]["name"] == "storefront")
+def has_truth(config: Mapping[str, Any]) -> bool:
+    """Return whether the people of the config's dataset are made up, so that their world judges."""
+    from copygym.envs.datasets import has_world
+
+    with reading(config):
+        return has_world(str(config["data"]["name"]))
 
 
 def whole_catalogue(log: ClickLog, config: Mapping[str, Any]) -> Catalogue:
@@ -67,8 +73,8 @@ def whole_catalogue(log: ClickLog, config: Mapping[str, Any]) -> Catalogue:
 def _fit_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of `fit_users` in a config."""
     options = {key: value for key, value in config["users"].items() if key != "_target_"}
-    if _has_truth(config) and options.get("costs") is None:
-        options["costs"] = _storefront_costs()
+    if has_truth(config) and options.get("costs") is None:
+        options["costs"] = _costs(true_world(config).catalogue)
     return options
 
 
@@ -114,10 +120,8 @@ def fit(
     return FittedUsers.load(folder.file("users", name))
 
 
-def _storefront_costs() -> dict[str, float]:
-    from copygym.envs.storefront.world import CHANNELS, COST_PER_SEND
-
-    return dict(zip(CHANNELS, COST_PER_SEND.tolist(), strict=True))
+def _costs(catalogue: Catalogue) -> dict[str, float]:
+    return dict(zip(catalogue.channels, catalogue.cost_per_send.tolist(), strict=True))
 
 
 def make_judge(
@@ -131,22 +135,30 @@ def make_judge(
     What agents observe of them are the proxy's profiles, made from their own past. Like the
     profiles of the fit, they know the log up to its cut only.
     """
-    profiles = proxy.profiles_of(parts["test"])
     catalogue = proxy.users.catalogue
-    if _has_truth(config):
-        world = storefront_world(config)
+    if has_truth(config):
+        world = true_world(config)
+        profiles = proxy.profiles_of(parts["test"])
         return Judge(aligned(world.user_model(profiles=profiles), catalogue), GOLD)
     second = fit(folder, "judge", parts["judge"], parts["test"], config, catalogue)
-    own = second.profiles_of(parts["test"], users=profiles.user_ids)
-    users = aligned(simulate(second, own), catalogue)
-    return Judge(replace(users, profiles=profiles), FITTED)
+    return Judge(held_out_users(proxy, parts["test"], judge=second), FITTED)
 
 
-def storefront_world(config: Mapping[str, Any]) -> Any:
-    """Return the world that wrote the storefront log of a config."""
-    from inspect import signature
+def true_world(config: Mapping[str, Any]) -> World:
+    """Return the world that wrote the log of a config.
 
-    from copygym.envs.datasets.storefront import make_world
+    Raises:
+        UserError: the people of the config's dataset are real, and so nobody knows the truth.
+    """
+    from copygym.envs.datasets import make_world
 
-    known = signature(make_world).parameters
-    return make_world(**{key: value for key, value in config["data"].items() if key in known})
+    data = dict(config["data"])
+    name = str(data.pop("name"))
+    with reading(config):
+        world = make_world(name, **data)
+    if world is None:
+        raise UserError(
+            f"dataset={name}: its people are real, so nobody knows their true response; choose "
+            "one with a world of its own, such as storefront."
+        )
+    return world

@@ -20,6 +20,7 @@ from copygym.experiments.report.page import load_job
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.data import load_log, same_data
 from copygym.experiments.studies.learning import ONE_SEED, ONE_SPLIT
+from copygym.experiments.studies.people import has_truth
 from copygym.experiments.studies.repeated_report import main_table, place_of, sections, summary
 from copygym.experiments.studies.seeds import check_seeds, values_by_seed
 from copygym.experiments.tracking.base import Trackers
@@ -50,9 +51,9 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     """
     job = _job(config)
     check_seeds(config)
-    unit = "world" if config["data"]["name"] == "storefront" else "split"
+    unit = "world" if has_truth(config) else "split"
     if unit == "split":
-        # Of storefront every seed has a log of its own, and its folder knows it.
+        # Of a synthetic world every seed has a log of its own, and its folder knows it.
         same_data(folder, load_log(config["data"]))
     found = values_by_seed(config, folder, trackers, partial(_of_one, job), unit)
     first = found[int(np.argmin(config["seeds"]))]

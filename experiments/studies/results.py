@@ -16,8 +16,8 @@ from copygym.evaluation.records import ABOUT, TABLE, Records
 from copygym.experiments.report.evidence import cautioned
 from copygym.experiments.report.page import Report, write_page
 from copygym.experiments.report.tables import Table
-from copygym.experiments.runs.folder import publish
 from copygym.experiments.runs.outputs import write_result
+from copygym.experiments.runs.publish import publish
 from copygym.experiments.studies.study import Study
 
 #: Files that `published` copies, under the same names.

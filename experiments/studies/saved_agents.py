@@ -8,6 +8,7 @@ import polars as pl
 
 from copygym.agents.delivery.base import load_agent
 from copygym.core.errors import UserError
+from copygym.core.plugins import stored_names
 from copygym.core.seeds import derived_seed
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.simulator.fitted import FittedUsers
@@ -46,7 +47,8 @@ def held_out(log: ClickLog, run: Path) -> tuple[ClickLog, ClickLog, str]:
         shares = {name: share for name, share in shares.items() if share}
         parts = log.split_by_user(shares, derived_seed(config["seed"], "split"))
     else:
-        parts = split_users(log, config)
+        with stored_names(run):
+            parts = split_users(log, config)
     test = parts["test"]
     cut = FittedUsers.load(run / "users" / "proxy").cut
     rows = test if cut is None else test.filter(pl.col("timestamp").cast(pl.Int64) >= cut)

@@ -1,6 +1,7 @@
 """What an experiment over seeds does for each: its config, its values, and what they rest on.
 
-A seed is all of it anew: the split, the fit, the learning, the luck, and in storefront the world.
+A seed is all of it anew: the split, the fit, the learning, the luck, and in a synthetic world its
+people.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ def check_seeds(config: Mapping[str, Any]) -> None:
 
 
 def of_seed(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Return the config of one seed; in storefront it is the world's, too."""
+    """Return the config of one seed, which is also that of a synthetic world."""
+    from copygym.envs.datasets import has_world, loader_options
+
     data = config["data"]
-    if data["name"] == "storefront":
+    if has_world(str(data["name"])) and "seed" in loader_options(str(data["name"])):
         data = {**data, "seed": seed}
     return {**config, "seed": seed, "data": data}
 
@@ -59,7 +62,7 @@ def values_by_seed(
         if not child.has_stage("values"):
             values = find(of_seed(config, seed), child, trackers.within(place))
             child.stage("values", partial(Record, values))
-        found.append(child.stage("values", Record).values)
+        found.append(child.read("values").values)
     return found
 
 
@@ -68,8 +71,9 @@ def origins(
     found: Sequence[Mapping[str, Any]],
     *assumptions: str,
     unit: str = "world",
+    name: str = "storefront",
 ) -> dict[str, Any]:
-    """Return what a result says of where the values of several storefront worlds come from.
+    """Return what a result says of where the values of several worlds come from.
 
     Args:
         seeds: one a world.
@@ -77,10 +81,11 @@ def origins(
             ``assumptions``; the last two are the first world's.
         assumptions: of the comparison, which come last.
         unit: what a seed is, for the names of rows seen.
+        name: of the dataset.
     """
     worlds = list(zip(seeds, found, strict=True))
     return {
-        "data": {f"storefront, seed {seed}": world["data"] for seed, world in worlds},
+        "data": {f"{name}, seed {seed}": world["data"] for seed, world in worlds},
         "rows_seen": {
             f"{unit} {seed}: {part}": entry
             for seed, world in worlds

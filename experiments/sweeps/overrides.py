@@ -14,7 +14,7 @@ from copygym.experiments.sweeps.job import quoted
 
 #: Keys whose values are names; those below ``data.columns`` are as well.
 _NAMES = frozenset(
-    ["out", "publish", "name"]
+    ["out", "publish", "name", "tiny"]
     + [f"data.{key}" for key in ("path", "label", "separator", "encoding", "time_zone")]
     + [f"tracker.{key}" for key in ("project", "entity", "group", "job_type", "name")]
 )
@@ -42,6 +42,8 @@ def holds_a_name(key: str) -> bool:
 def _as_spelt(argument: str) -> str:
     key, sign, value = argument.partition("=")
     name = key.lstrip("+")
+    if name == "tiny":
+        value = value.lower()  # the files tiny/true.yaml and tiny/false.yaml
     # Whoever quotes, escapes or interpolates knows what they do.
     if not sign or re.search(r"['\"\\$]", value):
         return argument

@@ -33,6 +33,7 @@ from copygym.experiments.sweeps.job import (
     quoted,
     told,
 )
+from copygym.experiments.sweeps.overrides import as_spelt
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -80,7 +81,7 @@ class SweepRunner:
                     f"{key}: 0,1,2."
                 )
         lines = [f"{key}={value}" for key, value in (params or {}).items()]
-        overrides = self._parser().parse_overrides([*lines, *arguments])
+        overrides = self._parser().parse_overrides([*as_spelt(lines), *arguments])
         found = {o.get_key_element(): o for o in overrides}
         if "out" in found and found["out"].is_sweep_override():
             raise UserError("out has several values, but a sweep has one folder: name one.")

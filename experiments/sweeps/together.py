@@ -16,8 +16,8 @@ from copygym.evaluation.metrics import METRICS
 from copygym.evaluation.records import FIXED, Records, filtered, joined
 from copygym.experiments.report.blocks import estimates_table, forest
 from copygym.experiments.report.page import Report, Section
-from copygym.experiments.runs.folder import check_publish
 from copygym.experiments.runs.manifest import write_joint_manifest
+from copygym.experiments.runs.publish import check_publish
 from copygym.experiments.studies.results import (
     PUBLISHED,
     publish_results,

@@ -2,7 +2,8 @@
 
 A term is made once, with its options and the models it needs, and then maps (texts, rows) to N
 float64 numbers. Terms that describe a fault are 0 for a faultless text and grow with the fault:
-give them a negative weight. A new term is one maker here and one entry in `TERMS`.
+give them a negative weight. A new term is one maker here and one entry in `TERMS`; one of
+another package is named as `copygym.core.plugins` says.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from copygym.core.errors import UserError, unknown_name
+from copygym.core.errors import UserError
+from copygym.core.plugins import find, term_name
 from copygym.envs.people.model import UserModel
 from copygym.envs.tasks import CopyRows
 from copygym.rewards.copy.text_terms import (
@@ -63,13 +65,22 @@ def ctr(resources: Resources, probability: bool = False, profiles: bool = False)
         resources: ``model``; also ``users`` where ``profiles`` is true.
         probability: the probability in (0, 1) instead of the logit.
         profiles: hand the reader's profile features to the model, which must have learned so.
+
+    Raises:
+        UserError: something that it needs is missing, or ``profiles`` and a model of texts alone.
     """
     model = needed(resources.model, "ctr", "model", "a trained CTR reward model")
     return _Ctr(model, probability, _features(resources, "ctr") if profiles else None)
 
 
 def _features(resources: Resources, term: str) -> np.ndarray:
+    """Return the readers' profile features (U, P) for a model that has learned with them."""
     users = needed(resources.users, term, "users", "the readers' profiles")
+    if getattr(resources.model, "profile_dims", None) == 0:
+        raise UserError(
+            f"copy term {term!r} has profiles: true, but its CTR model learned from texts alone "
+            "and answers for all readers alike: leave profiles out, or train it with profiles."
+        )
     features: np.ndarray = users.profiles.features
     return features
 
@@ -206,7 +217,8 @@ class CopyRewardShape:
         Args:
             terms: term name -> weight, or -> ``{"weight": w, **options of the term}``. The weight
                 defaults to 1 in the second form. A name may carry a suffix after a colon
-                (``"length:hard"``) to use one term twice with other options.
+                (``"length:hard"``) to use one term twice with other options. A name that is none
+                of `TERMS` is that of a plug-in.
             model: CTR model or ensemble, for `ctr` and `uncertainty`.
             users: simulated users, for `expected_click` (and `ctr` with profiles).
             reference_texts: for `near_duplicate`.
@@ -248,21 +260,21 @@ def check_terms(terms: Mapping[str, Any] | None) -> None:
 
 def _parsed(name: str, spec: Any) -> tuple[float, Callable[..., Term], dict[str, Any]]:
     """Return weight, maker and options of one entry of ``terms``."""
-    base = name.split(":", 1)[0]
-    if base not in TERMS:
-        raise unknown_name("copy term", base, list(TERMS))
+    maker: Callable[..., Term] = find(
+        "copy_term", term_name(name, TERMS), TERMS, needs=("__call__",)
+    )
     options = dict(spec) if isinstance(spec, Mapping) else {"weight": spec}
     weight = options.pop("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not np.isfinite(weight):
         raise UserError(f"copy term {name!r} has weight {weight!r}; give a finite number.")
-    known = list(inspect.signature(TERMS[base]).parameters)[1:]
+    known = list(inspect.signature(maker).parameters)[1:]
     for option in options:
         if option not in known:
             choices = ", ".join(["weight", *known])
             raise UserError(
                 f"copy term {name!r} has no option {option!r}: choose one of {choices}."
             )
-    return float(weight), TERMS[base], options
+    return float(weight), maker, options
 
 
 def _bind(name: str, spec: Any, resources: Resources) -> tuple[float, Term]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from copygym.core.errors import unknown_name
+from copygym.core.scores import isotonic_steps
 from copygym.rewards.ctr.data import CopyCounts
 
 METHODS = ("temperature", "isotonic", "none")
@@ -122,42 +123,6 @@ def _platt(raw: np.ndarray, counts: CopyCounts) -> tuple[float, float]:
 
 def _isotonic(raw: np.ndarray, clicks: np.ndarray, impressions: np.ndarray) -> np.ndarray:
     """Return (2, M) knots: raw score and logit."""
-    from sklearn.isotonic import IsotonicRegression
-
     rate = (clicks + 0.5) / (impressions + 1.0)
-    model = IsotonicRegression(out_of_bounds="clip").fit(raw, rate, sample_weight=impressions)
-    chance = np.clip(model.y_thresholds_, 1e-9, 1 - 1e-9)
-    return np.stack([model.X_thresholds_, np.log(chance / (1 - chance))])
-
-
-def calibration_curve(
-    probability: np.ndarray, counts: CopyCounts, bins: int = 10
-) -> dict[str, list[float]]:
-    """Return predicted and observed CTR of ``bins`` groups of equal impressions.
-
-    Returns:
-        ``predicted``, ``observed``, and ``low`` and ``high``: the observed rate's 95 % interval
-        with the spread between arms of a group in it (normal, arms as units).
-    """
-    order = np.argsort(probability, kind="stable")
-    share = np.cumsum(counts.impressions[order]) / counts.impressions.sum()
-    group = np.minimum((share * bins - 1e-9).astype(int), bins - 1)
-    curve: dict[str, list[float]] = {"predicted": [], "observed": [], "low": [], "high": []}
-    for index in np.unique(group):
-        rows = order[group == index]
-        n, k = counts.impressions[rows], counts.clicks[rows]
-        rate = k.sum() / n.sum()
-        error = np.sqrt(((k - rate * n) ** 2).sum()) / n.sum()
-        curve["predicted"].append(float((probability[rows] * n).sum() / n.sum()))
-        curve["observed"].append(float(rate))
-        curve["low"].append(float(max(0.0, rate - 1.96 * error)))
-        curve["high"].append(float(rate + 1.96 * error))
-    return curve
-
-
-def expected_calibration_error(
-    probability: np.ndarray, counts: CopyCounts, bins: int = 10
-) -> float:
-    """Return the mean gap of observed and predicted CTR over `calibration_curve`'s groups."""
-    curve = calibration_curve(probability, counts, bins)
-    return float(np.mean(np.abs(np.subtract(curve["predicted"], curve["observed"]))))
+    at, chance = isotonic_steps(raw, rate, impressions, 1e-9)
+    return np.stack([at, np.log(chance / (1 - chance))])

@@ -44,6 +44,12 @@ class CopyCounts:
         if any(len(a) != len(self.texts) for a in arrays):
             raise ValueError("texts, test, impressions, clicks and experiment differ in length")
 
+    def __repr__(self) -> str:
+        clicks, shown = self.clicks.sum(), self.impressions.sum()
+        return (
+            f"CopyCounts({len(self)} arms, {self.n_tests} tests, {clicks:g} of {shown:g} clicked)"
+        )
+
     def __len__(self) -> int:
         """N."""
         return len(self.texts)

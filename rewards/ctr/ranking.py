@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from copygym.core.estimates import ratio, resample_sums, with_interval
 from copygym.rewards.ctr.data import CopyCounts
 
 #: Two-sided 5 % of the normal distribution: what makes a pair significant.
@@ -194,20 +195,16 @@ def ratios(sums: np.ndarray) -> dict[str, np.ndarray]:
     """Map sums of `table_by_test` (..., columns) to metrics (...); NaN where nothing divides."""
     column = {name: sums[..., i] for i, name in enumerate(_COLUMNS)}
 
-    def share(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(bottom > 0, top / bottom, np.nan)
-
     return {
-        "pairwise": share(column["right"], column["pairs"]),
-        "pairwise_significant": share(column["significant_right"], column["significant_pairs"]),
-        "best_of_k": share(column["best_right"], column["tests"]),
-        "best_of_k_random": share(column["best_random"], column["tests"]),
-        "best_of_3": share(column["best_of_three"], column["threes"]),
-        "best_of_3_random": share(column["three_random"], column["threes"]),
-        "lift": share(column["pick_ctr"], column["random_ctr"]) - 1,
-        "lift_oracle": share(column["oracle_ctr"], column["random_ctr"]) - 1,
-        "noise_ceiling": share(column["ceiling"], column["pairs"]),
+        "pairwise": ratio(column["right"], column["pairs"]),
+        "pairwise_significant": ratio(column["significant_right"], column["significant_pairs"]),
+        "best_of_k": ratio(column["best_right"], column["tests"]),
+        "best_of_k_random": ratio(column["best_random"], column["tests"]),
+        "best_of_3": ratio(column["best_of_three"], column["threes"]),
+        "best_of_3_random": ratio(column["three_random"], column["threes"]),
+        "lift": ratio(column["pick_ctr"], column["random_ctr"]) - 1,
+        "lift_oracle": ratio(column["oracle_ctr"], column["random_ctr"]) - 1,
+        "noise_ceiling": ratio(column["ceiling"], column["pairs"]),
     }
 
 
@@ -241,18 +238,11 @@ def ranking_metrics(
     values = ratios(table.sum(axis=0))
     drawn: dict[str, np.ndarray] = {}
     if resamples > 1 and len(table):
-        rng = np.random.default_rng(seed)
-        chunks = [
-            rng.poisson(1.0, size=(min(100, resamples - start), len(table))) @ table
-            for start in range(0, resamples, 100)
-        ]
-        drawn = ratios(np.concatenate(chunks))
-    tail = (1 - level) / 2
-    metrics: dict[str, dict[str, float]] = {}
-    for name, value in values.items():
-        finite = drawn[name][np.isfinite(drawn[name])] if drawn else np.zeros(0)
-        low, high = np.quantile(finite, [tail, 1 - tail]) if len(finite) else (np.nan, np.nan)
-        metrics[name] = {"value": float(value), "low": float(low), "high": float(high)}
+        drawn = ratios(resample_sums(table, resamples, seed))
+    metrics = {
+        name: with_interval(float(value), drawn.get(name, np.zeros(0)), level).to_dict()
+        for name, value in values.items()
+    }
     for name in ("pairs", "significant_pairs", "tests"):
         metrics[name] = {"value": float(table[:, _COLUMNS.index(name)].sum())}
     return metrics

@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +17,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 import copygym.envs
 from copygym.envs import DeliveryEnv, DeliveryVectorEnv, Dynamics, UserError
 from copygym.envs.people.kernel import STATE_NAMES
+from copygym.envs.people.model import Response
 from copygym.envs.registration import ENVIRONMENTS, register_environments
 
 IDS = [f"copygym.envs:{name}" for name in ENVIRONMENTS]
@@ -526,6 +528,12 @@ def same_parts(a, b):
     return a == b if isinstance(a, str | tuple) else np.array_equal(a, b)
 
 
+def one_word_better(texts, users, creatives, channels, slots):
+    """Answer a text by its number of words."""
+    words = np.array([len(text.split()) for text in texts], dtype=float)
+    return Response(-words, np.full(len(words), -1.0), np.full(len(words), 10.0), words - 1)
+
+
 class TestCampaign:
     def test_what_is_left_of_the_budget_is_shown_to_whose_turn_it_is(self, make_user_model):
         users = make_user_model(dynamics=Dynamics(unsubscribe_logit=-np.inf))
@@ -535,6 +543,72 @@ class TestCampaign:
             env.reset(seed=0, options={"user": [0, 1, 2]})
             left = [self.left(env, env.step({"deliver": 1, "copy": ""})) for _ in range(4)]
             assert left == pytest.approx(shown), version
+
+    @pytest.mark.parametrize("n", [1, 3])
+    def test_what_is_left_follows_a_hand_calculation_in_every_row(self, make_user_model, n):
+        """Sends of 0.02 and 0.04 and holds; what cannot be afforded is executed as hold."""
+        users = make_user_model(dynamics=Dynamics(unsubscribe_logit=-np.inf))
+        catalogue = replace(users.catalogue, cost_per_send=np.array([0.02, 0.04]))
+        env = gym.make_vec(
+            CAMPAIGN, n, vectorization_mode="vector_entry_point",
+            users=replace(users, catalogue=catalogue), audience=3, horizon=4, budget=0.1,
+        )  # fmt: skip
+        always = [1] * 4 + [0] * 8, [0.8, 0.6, 0.4, *[0.2] * 8]
+        mixed = [0, 2, 1, 0, 1, *[2] * 7], [1.0, 0.6, 0.4, 0.4, *[0.2] * 7]
+        dear = [2, 2, 2, 2, 0, 2, *[0] * 6], [0.6, *[0.2] * 10]
+        plans = [always, mixed, dear][:n]
+        column = env.unwrapped._room.batch.layout()["state"].start
+        column += STATE_NAMES.index("budget_left")
+        observation, _ = env.reset(seed=0)
+        assert observation["delivery"][:, column].tolist() == [1.0] * n
+        for step in range(11):
+            deliver = np.array([actions[step] for actions, _ in plans])
+            observation, *_, info = env.step({"deliver": deliver, "copy": ("",) * n})
+            left = np.array([shares[step] for _, shares in plans])
+            np.testing.assert_allclose(observation["delivery"][:, column], left, atol=1e-6)
+            np.testing.assert_allclose(info["budget_left"], 0.1 * left, atol=1e-12)
+        # The twelfth decision ends the campaign: the next one has its whole budget.
+        deliver = np.array([actions[11] for actions, _ in plans])
+        observation, _, _, truncated, info = env.step({"deliver": deliver, "copy": ("",) * n})
+        assert truncated.all()
+        np.testing.assert_allclose(info["final_obs"][:, column], 0.2, atol=1e-6)
+        assert observation["delivery"][:, column].tolist() == [1.0] * n
+
+    def test_vector_equals_single_seed_for_seed(self, make_user_model):
+        """Written and catalogue's copy, holds, unsubscribes and three campaigns in a row."""
+        users = make_user_model(
+            dynamics=Dynamics(unsubscribe_logit=-2.0), copy_response=one_word_better
+        )
+        options = {"users": users, "audience": 3, "horizon": 5, "budget": 0.2}
+        vector = gym.make_vec(CAMPAIGN, 4, vectorization_mode="vector_entry_point", **options)
+        singles = [gym.make(CAMPAIGN, **options).unwrapped for _ in range(4)]
+        observation, info = vector.reset(seed=11)
+        for i, env in enumerate(singles):
+            alone, there = env.reset(seed=11 + i)
+            assert same(row(observation, i), alone)
+            assert np.array_equal(info["action_mask"][i], there["action_mask"])
+        rng, ended, left_early = np.random.default_rng(0), np.zeros(4, int), 0
+        for _ in range(45):
+            deliver = rng.integers(0, users.catalogue.n_actions, 4)
+            copies = tuple(rng.choice(["", "one", "one two"], 4).tolist())
+            observation, rewards, terminated, truncated, info = vector.step(
+                {"deliver": deliver, "copy": copies}
+            )
+            for i, env in enumerate(singles):
+                step = env.step({"deliver": int(deliver[i]), "copy": copies[i]})
+                alone, reward, stopped, late, there = step
+                assert (reward, stopped, late) == (rewards[i], terminated[i], truncated[i])
+                assert there["budget_left"] == info["budget_left"][i]
+                assert there["click_probability"] == info["click_probability"][i]
+                left_early += int(there["outcome"].unsubscribe[0])
+                if stopped or late:
+                    assert np.array_equal(info["final_obs"][i], alone["delivery"])
+                    alone, there = env.reset()
+                    ended[i] += 1
+                assert same(row(observation, i), alone)
+                assert np.array_equal(info["action_mask"][i], there["action_mask"])
+        assert ended.min() >= 3
+        assert left_early > 0
 
     def test_a_campaign_begins_with_its_whole_budget_again(self, users):
         env = gym.make(CAMPAIGN, users=users, audience=2, budget=0.05).unwrapped

@@ -3,7 +3,6 @@
 from functools import partial
 
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.experiments import app as run
 
@@ -13,9 +12,7 @@ def composed():
     """The maker of configs: takes overrides and returns the config as a run resolves it."""
 
     def make(*overrides):
-        run.register_resolvers()
-        with initialize_config_module("copygym.conf", version_base="1.3"):
-            return run.resolved(compose("config", overrides=list(overrides)))
+        return run.composed(overrides)
 
     return make
 

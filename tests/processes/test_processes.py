@@ -55,8 +55,7 @@ def test_sums_words_and_lists_reach_everyone():
         told = own.tell({"from": own.rank})
         return numbers.tolist(), float(scalar), told, own.gather("a" * own.rank)
 
-    for found in each(3, work):
-        assert found == ([0, 6, 12], 4.5, {"from": 0}, ["", "a", "aa"])
+    assert each(3, work) == [([0, 6, 12], 4.5, {"from": 0}, ["", "a", "aa"])] * 3
 
 
 def test_a_weight_without_use_has_a_gradient_of_zero():

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from copygym.agents.copywriter.algorithms.ppo.algorithm import PPO
+from copygym.agents.copywriter.algorithms.sft.algorithm import SFT
 from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice, finetune
+from copygym.agents.copywriter.training.feedback import Demonstrations
 from copygym.core.errors import UserError
 from copygym.core.processes import join, peers, serve
 from copygym.envs.tasks import copy_rows
@@ -42,12 +44,12 @@ def tasks():
 
 
 def sft(make, rows, folder, **options):
-    writer, steps = make(seed=1), []
-    spent = finetune(
-        writer, TEXTS, rows, steps=4, batch_size=6, lr=1e-2, seed=3, folder=folder, save_every=2,
-        on_progress=lambda step, m: steps.append([step, m["loss"], m["lr"]]), **options,
+    steps = []
+    done = SFT(batch=6, learning_rate=1e-2, save_every=2, **options).train(
+        make(seed=1), rows, Demonstrations(TEXTS), samples=24, seed=3, folder=folder,
+        on_progress=lambda texts, m: steps.append([texts // 6, m["loss"], m["lr"]]),
     )  # fmt: skip
-    return {"steps": steps, "trained": spent.trained, "norms": norms(writer)}
+    return {"steps": steps, "trained": done.spent.trained, "norms": norms(done.writer)}
 
 
 def ppo(make, rows, folder, **options):

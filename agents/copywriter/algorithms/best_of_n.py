@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from copygym.agents.copywriter.training.algorithm import (
     check_training,
 )
 from copygym.agents.copywriter.training.budget import Meter, Spent
+from copygym.agents.copywriter.training.feedback import Feedback, Tasks, rows_and_feedback
 from copygym.agents.copywriter.training.run import task_order
 from copygym.agents.copywriter.writer import Copywriter
 from copygym.core.errors import UserError
@@ -151,8 +153,8 @@ class BestOfN(CopyAlgorithm):
     def train(
         self,
         writer: Copywriter,
-        rows: CopyRows,
-        reward: CopyReward,
+        tasks: Tasks,
+        feedback: Feedback | None = None,
         *,
         samples: int,
         seed: int,
@@ -162,6 +164,10 @@ class BestOfN(CopyAlgorithm):
         on_progress: OnProgress | None = None,
     ) -> Trained:
         """Choose n; ``folder`` stays empty, as there is nothing worth resuming."""
+        rows, feedback = rows_and_feedback(
+            self.name, self.learns_from, tasks, feedback, samples=samples, seed=seed
+        )
+        reward = cast(CopyReward, feedback)
         check_training(writer, rows, samples, judge, judge_rows)
         if samples < self.n:
             raise UserError(
@@ -169,11 +175,11 @@ class BestOfN(CopyAlgorithm):
                 "lower n."
             )
         pool = rows if judge_rows is None else judge_rows
-        tasks = pool.take(task_order(len(pool), min(self.probe, samples // self.n), seed))
+        probes = pool.take(task_order(len(pool), min(self.probe, samples // self.n), seed))
         with Meter(samples) as meter:
             texts, scores = draw_and_score(
                 writer,
-                tasks,
+                probes,
                 reward,
                 meter,
                 n=self.n,
@@ -182,7 +188,7 @@ class BestOfN(CopyAlgorithm):
             )
             judged = None
             if judge is not None:
-                repeated = tasks.take(np.repeat(np.arange(len(tasks)), self.n))
+                repeated = probes.take(np.repeat(np.arange(len(probes)), self.n))
                 judged = score_copy(judge, texts, repeated)[0].reshape(scores.shape)
             history = [
                 {key: float(value) for key, value in meter.spent.to_dict().items()} | line
@@ -199,7 +205,7 @@ class BestOfN(CopyAlgorithm):
             history=history,
             stopped="n is given" if judged is None else f"the judge likes the best of {n} most",
             info={key: value for key, value in best.items() if key in ("n", "kl", "judge")},
-            examples=_examples(texts, scores, tasks, meter.spent.samples),
+            examples=_examples(texts, scores, probes, meter.spent.samples),
         )
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from trl import DPOConfig, DPOTrainer
 from copygym.agents.copywriter.drawing import draw, reference_kl
 from copygym.agents.copywriter.training.algorithm import Trained
 from copygym.agents.copywriter.training.budget import Spent
+from copygym.agents.copywriter.training.feedback import PREFERENCES, REWARD, Preferences
 from copygym.agents.copywriter.training.run import (
     RunAlgorithm,
     TrainingRun,
@@ -39,9 +37,6 @@ from copygym.core.errors import UserError, unknown_name
 from copygym.envs.tasks import CopyRows
 
 _LOSSES = ["hinge", "ipo", "sigmoid"]
-
-#: Tasks, better texts and worse texts of N pairs.
-Pairs = tuple[CopyRows, Sequence[str], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -65,14 +60,13 @@ class _DPOTrainer(QuietTrainer, DPOTrainer):
 class DPO(RunAlgorithm):
     """Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290, equation 7).
 
-    With ``pairs`` it learns from the log alone and never asks the reward; its budget of samples is
-    then one of texts, two a pair, and pairs are used again if they run out. Without, each round
-    draws ``group`` texts for each of ``tasks`` tasks from the writer as it is by then, and pairs
-    the reward's best with its worst, where they differ. The reference is always the starting
-    writer. ``info["pairs"]`` of the result says which it was.
+    From `Preferences` it learns without a reward; its budget is then one of texts, two a pair, and
+    pairs are used again if they run out. With a reward, each round draws ``group`` texts for each
+    of ``tasks`` tasks from the writer as it is by then, and pairs the reward's best with its worst,
+    where they differ. The reference is always the starting writer. ``info["pairs"]`` of the result
+    says which it was.
 
     Attributes:
-        pairs: tasks, better texts and worse texts, as `demonstrations.preference_pairs` makes.
         tasks: pairs per round, which is one update of the history.
         group: texts drawn per task where the reward makes the pairs; at least 2.
         epochs: times that a round's pairs are gone through.
@@ -85,7 +79,6 @@ class DPO(RunAlgorithm):
         max_grad_norm: gradients beyond this norm are scaled down; 0: never.
     """
 
-    pairs: Pairs | None = None
     tasks: int = 16
     group: int = 4
     epochs: int = 1
@@ -98,6 +91,7 @@ class DPO(RunAlgorithm):
     max_grad_norm: float = 1.0
 
     name = "dpo"
+    learns_from = (PREFERENCES, REWARD)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,18 +104,16 @@ class DPO(RunAlgorithm):
             raise UserError(f"beta is {self.beta}; DPO needs a positive one.")
         if self.loss_type not in _LOSSES:
             raise unknown_name("loss_type", self.loss_type, _LOSSES)
-        if self.pairs is not None:
-            check_pairs(self.pairs)
-            if self.max_kl:
-                raise UserError(
-                    f"max_kl is {self.max_kl:g}, but DPO writes no texts to see its KL by when it "
-                    "learns from a log's pairs; give max_kl=0, or raise beta."
-                )
 
     def train_in(self, run: TrainingRun, writer: Copywriter) -> Trained:
         """Train on pairs; see `RunAlgorithm.train_in`."""
-        samples, seed = run.samples, run.seed
-        rounds = self._rounds(samples)
+        seed, given = run.seed, _given(run)
+        if given is not None and self.max_kl:
+            raise UserError(
+                f"max_kl is {self.max_kl:g}, but DPO writes no texts to see its KL by when it "
+                "learns from preferences; give max_kl=0, or raise beta."
+            )
+        rounds = self._rounds(run)
         twin = adapted(writer, rank=self.rank, layers=self.layers, seed=seed)
         with run, isolated_rng(seed), cheap_collections():
             state = run.start(twin, twin.model)
@@ -142,45 +134,36 @@ class DPO(RunAlgorithm):
                     twin.model,
                     state=optimizer.tensors,
                     last=run.updates + 1 >= rounds,
+                    texts=0 if given is None else 2 * len(pairs.rows),
                     **numbers,
                 )
-            source = "drawn from the writer" if self.pairs is None else "given, from a log"
+            source = "drawn from the writer" if given is None else "given, from a log"
             return run.finish(twin, twin.model, pairs=source)
 
-    def settings(self) -> dict[str, Any]:
-        """Return the settings as JSON types, the pairs by their content's hash."""
-        settings = {part.name: getattr(self, part.name) for part in fields(self)}
-        if self.pairs is not None:
-            rows, better, worse = self.pairs
-            content = json.dumps([rows.prompts, list(better), list(worse)])
-            settings["pairs"] = hashlib.sha256(content.encode()).hexdigest()[:16]
-        return settings
-
-    def _rounds(self, samples: int) -> int:
-        if self.pairs is not None:
-            return math.ceil(_pairs_for(samples) / self.tasks)
-        if samples < self.group:
+    def _rounds(self, run: TrainingRun) -> int:
+        if _given(run) is not None:
+            return math.ceil(_pairs_for(run.samples) / self.tasks)
+        if run.samples < self.group:
             raise UserError(
-                f"the budget of {samples} samples is smaller than one group of {self.group}; "
+                f"the budget of {run.samples} samples is smaller than one group of {self.group}; "
                 "raise samples or lower group."
             )
-        return max(1, samples // (self.tasks * self.group))
+        return max(1, run.samples // (self.tasks * self.group))
 
     def _round(self, run: TrainingRun, writer: Copywriter, seed: int) -> _Round:
         """Return the pairs of this round."""
-        first = run.updates * self.tasks
-        if self.pairs is None:
+        first, given = run.updates * self.tasks, _given(run)
+        if given is None:
             size = min(self.tasks, int(run.meter.left) // self.group)
             index = task_order(len(run.rows), first + size, seed)[first:]
             return self._draw(run, writer, run.rows.take(index), seed * 100_003 + run.updates)
-        rows, better, worse = self.pairs
         total = min(first + self.tasks, _pairs_for(run.samples))
-        index = task_order(len(rows), total, seed)[first:]
+        index = task_order(len(run.rows), total, seed)[first:]
         better_ids, worse_ids = (
             [writer.style.response_ids(texts[i], writer.max_new_tokens) for i in index]
-            for texts in (better, worse)
+            for texts in (given.better, given.worse)
         )
-        return _Round(rows.take(index), better_ids, worse_ids, {})
+        return _Round(run.rows.take(index), better_ids, worse_ids, {})
 
     def _draw(self, run: TrainingRun, writer: Copywriter, tasks: CopyRows, seed: int) -> _Round:
         """Draw texts and pair the reward's favourites with what it likes least."""
@@ -266,20 +249,9 @@ def _pairs_for(samples: int) -> int:
     return max(1, samples // 2)
 
 
-def check_pairs(pairs: Pairs) -> None:
-    """Raise unless there is a better and a worse text for every task.
-
-    Raises:
-        UserError: no pairs, or lists of different lengths.
-    """
-    rows, better, worse = pairs
-    if len(rows) == 0:
-        raise UserError("there are no preference pairs; give at least one, or none to draw them.")
-    if not len(rows) == len(better) == len(worse):
-        raise UserError(
-            f"pairs hold {len(rows)} tasks, {len(better)} better and {len(worse)} worse texts; "
-            "give one of each per pair."
-        )
+def _given(run: TrainingRun) -> Preferences | None:
+    """Return the pairs that the run was given; None where the reward makes them."""
+    return run.feedback if isinstance(run.feedback, Preferences) else None
 
 
-__all__ = ["DPO", "Pairs", "check_pairs"]
+__all__ = ["DPO"]

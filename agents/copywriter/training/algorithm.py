@@ -1,8 +1,7 @@
-"""The one interface of everything that trains a copywriter on a reward, and its names."""
+"""The one interface of everything that trains a copywriter, and its names."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from copygym.agents.copywriter.training.budget import Spent
+from copygym.agents.copywriter.training.feedback import REWARD, Feedback, Tasks
 from copygym.core.errors import UserError, unknown_name
+from copygym.core.plugins import find
 from copygym.envs.tasks import CopyReward, CopyRows
 
 if TYPE_CHECKING:
     from copygym.agents.copywriter.writer import Copywriter
 
-#: Called after an update with the samples scored so far and that update's line of the history.
+#: Called after an update with the part of the budget that is used up, in texts, and that update's
+#: line of the history.
 OnProgress = Callable[[int, dict[str, float]], None]
 
 
@@ -42,7 +44,7 @@ class Trained:
 
     Attributes:
         writer: the trained writer. With a judge it is the one of its last look that was no fall
-            (see `training_run.Watch`).
+            (see `copygym.agents.copywriter.training.run.Watch`).
         spent: the bill of training.
         history: one line per update. Every line has ``samples``, ``generated``, ``trained``,
             ``cpu_seconds`` (so far) and, unless the reward was never asked, ``reward``: its mean
@@ -62,18 +64,28 @@ class Trained:
     info: dict[str, float | str] = field(default_factory=dict)
     examples: list[dict[str, float | str]] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return f"Trained({self.writer!r}, {len(self.history)} updates, {self.stopped!r})"
+
 
 class CopyAlgorithm(ABC):
-    """Improves a copywriter by a reward, within a budget of scored samples."""
+    """Improves a copywriter by feedback on texts, within a budget of texts.
+
+    Attributes:
+        name: in the registry and in reports.
+        learns_from: kinds of feedback that it can use (`copygym.agents.copywriter.training.
+            feedback`), the one that suits it best first.
+    """
 
     name: ClassVar[str]
+    learns_from: ClassVar[tuple[str, ...]] = (REWARD,)
 
     @abstractmethod
     def train(
         self,
         writer: Copywriter,
-        rows: CopyRows,
-        reward: CopyReward,
+        tasks: Tasks,
+        feedback: Feedback | None = None,
         *,
         samples: int,
         seed: int,
@@ -86,9 +98,12 @@ class CopyAlgorithm(ABC):
 
         Args:
             writer: where to start, and what KL is measured from.
-            rows: N writing tasks to train on.
-            reward: the training reward, called only through `score_copy`.
-            samples: texts that the reward may score; never more are.
+            tasks: N writing tasks to train on; or a ``Copywriting-v0``, single or vector, which
+                draws them and pays for the texts, and which training resets.
+            feedback: on answers to these tasks: a reward, called only through `score_copy`;
+                `Demonstrations`; or `Preferences`. None with an environment.
+            samples: the budget: texts that the reward may score; never more are. Without a reward,
+                texts to learn from, where a text counts each time that it is gone through.
             seed: fixes every draw; on a CPU the same seed gives the same writer.
             folder: where checkpoints go; the same call resumes from them. None: no checkpoints.
             judge: held-out reward that decides when to stop and which state to keep.
@@ -96,33 +111,36 @@ class CopyAlgorithm(ABC):
             on_progress: called after every update.
 
         Raises:
-            UserError: the reward is not finite or of the wrong length, no rows, a budget too
-                small for one update, a checkpoint of other settings.
+            UserError: feedback that the algorithm cannot use, a reward that is not finite or of
+                the wrong length, no tasks, a budget too small for one update, a checkpoint of
+                other settings.
         """
 
 
 _ROOM = "copygym.agents.copywriter.algorithms"
-#: Algorithm name -> its module in that room and its class there.
-ALGORITHMS: dict[str, tuple[str, str]] = {
-    "ppo": ("ppo.algorithm", "PPO"),
-    "rloo": ("online", "RLOO"),
-    "grpo": ("online", "GRPO"),
-    "dpo": ("dpo", "DPO"),
-    "rejection": ("rejection", "Rejection"),
-    "best_of_n": ("best_of_n", "BestOfN"),
+#: Algorithm name -> where its class is.
+ALGORITHMS: dict[str, str] = {
+    "sft": f"{_ROOM}.sft.algorithm:SFT",
+    "ppo": f"{_ROOM}.ppo.algorithm:PPO",
+    "rloo": f"{_ROOM}.online:RLOO",
+    "grpo": f"{_ROOM}.online:GRPO",
+    "dpo": f"{_ROOM}.dpo:DPO",
+    "rejection": f"{_ROOM}.rejection:Rejection",
+    "best_of_n": f"{_ROOM}.best_of_n:BestOfN",
 }
 
 
 def make_algorithm(name: str, **options: Any) -> CopyAlgorithm:
     """Return the algorithm of this name; ``options`` go to its constructor.
 
+    Args:
+        name: one of `ALGORITHMS`, or of a plug-in (`copygym.core.plugins`).
+        options: of the algorithm.
+
     Raises:
         UserError: no such algorithm, or no such option.
     """
-    if name not in ALGORITHMS:
-        raise unknown_name("algorithm", name, list(ALGORITHMS))
-    module, attribute = ALGORITHMS[name]
-    kind = getattr(importlib.import_module(f"{_ROOM}.{module}"), attribute)
+    kind = find("algorithm", name, ALGORITHMS, needs=("train",))
     known = list(inspect.signature(kind).parameters)
     for option in options:
         if option not in known:

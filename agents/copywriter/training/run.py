@@ -29,6 +29,14 @@ from copygym.agents.copywriter.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from copygym.agents.copywriter.training.feedback import (
+    Demonstrations,
+    Feedback,
+    Preferences,
+    Tasks,
+    digest_of,
+    rows_and_feedback,
+)
 from copygym.core.errors import UserError
 from copygym.envs.tasks import CopyReward, CopyRows, score_copy
 
@@ -89,6 +97,8 @@ class TrainingRun:
         algorithm: its name.
         settings: its settings, JSON types; a checkpoint of others is refused.
         writer: the starting writer.
+        rows: N tasks.
+        feedback: on them.
         watch: when to look, save and stop.
     """
 
@@ -98,7 +108,7 @@ class TrainingRun:
         settings: Mapping[str, Any],
         writer: Writer,
         rows: CopyRows,
-        reward: CopyReward,
+        feedback: Feedback,
         *,
         samples: int,
         seed: int,
@@ -110,15 +120,17 @@ class TrainingRun:
     ) -> None:
         check_training(writer, rows, samples, judge, judge_rows)
         self.algorithm, self.seed, self.watch = algorithm, seed, watch
-        self.rows, self._reward = rows, reward
+        self.rows, self.feedback = rows, feedback
         self._judge, self._judge_rows = judge, judge_rows
         self._on_progress = on_progress
         self._folder = None if folder is None else Path(folder)
         self._print = fingerprint(algorithm, settings, rows, judge_rows, samples, seed, writer)
+        self._print["feedback"] = digest_of(feedback)
         self.samples, self.meter = samples, Meter(samples)
         self.history: list[dict[str, float]] = []
         self.examples: list[dict[str, float | str]] = []
         self.updates = 0
+        self.texts = 0
         self.stopped = ""
         self._kept: dict[str, torch.Tensor] = {}
         self._kept_judge, self._bad_looks = -math.inf, 0
@@ -174,7 +186,8 @@ class TrainingRun:
 
     def score(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
         """Return the reward of N texts (N,) float64, charged to the budget."""
-        scores, terms = self.meter.score(self._reward, texts, rows)
+        assert not isinstance(self.feedback, Demonstrations | Preferences)
+        scores, terms = self.meter.score(self.feedback, texts, rows)
         self._batch.append((scores, terms))
         self._shown = [
             (rows.prompts[i], texts[i], float(scores[i])) for i in range(min(_EXAMPLES, len(texts)))
@@ -188,6 +201,7 @@ class TrainingRun:
         *,
         state: Callable[[], Mapping[str, torch.Tensor]] = dict,
         last: bool = False,
+        texts: int = 0,
         **metrics: float,
     ) -> bool:
         """End an update: history, guards, judge, checkpoint, progress.
@@ -197,12 +211,14 @@ class TrainingRun:
             model: its model, whose trainable weights are kept.
             state: makes what a checkpoint needs besides the weights, such as the optimiser's.
             last: True after the last update that the budget allows.
+            texts: texts that the update learned from without asking a reward.
             metrics: the algorithm's own numbers; one that is not finite stops training.
 
         Returns:
             True to go on.
         """
         self.updates += 1
+        self.texts += texts
         line = self._line(metrics)
         for key in [key for key, value in line.items() if not math.isfinite(value)]:
             self.stop(f"{key} became {line.pop(key)}")
@@ -277,6 +293,7 @@ class TrainingRun:
             "history": self.history,
             "examples": self.examples,
             "updates": self.updates,
+            "texts": self.texts,
             "stopped": self.stopped,
             "kept_judge": None if math.isinf(kept) else kept,
             "best_scores": self._best_scores.tolist(),
@@ -290,17 +307,21 @@ class TrainingRun:
     def _take_up(self, run: Mapping[str, Any]) -> None:
         self.meter.add(Spent.from_dict(run["spent"]))
         self.history, self.examples = run["history"], run["examples"]
-        self.updates, self.stopped = run["updates"], run["stopped"]
+        self.updates, self.texts, self.stopped = run["updates"], run["texts"], run["stopped"]
         self._kept_judge = -math.inf if run["kept_judge"] is None else run["kept_judge"]
         self._best_scores = np.array(run["best_scores"])
         self._bad_looks = run["bad_looks"]
-        self._bar.update(self.meter.spent.samples)
+        self._bar.update(self._used)
+
+    @property
+    def _used(self) -> int:
+        """Texts of the budget that are used up."""
+        return self.meter.spent.samples + self.texts
 
     def _report(self) -> None:
-        spent = self.meter.spent.samples
-        self._bar.update(spent - self._bar.n)
+        self._bar.update(self._used - self._bar.n)
         if self._on_progress is not None:
-            self._on_progress(spent, dict(self.history[-1]))
+            self._on_progress(self._used, dict(self.history[-1]))
 
     def _line(self, metrics: Mapping[str, float]) -> dict[str, float]:
         spent = self.meter.spent
@@ -392,8 +413,8 @@ class RunAlgorithm(Watch, CopyAlgorithm):
     def train(
         self,
         writer: Copywriter,
-        rows: CopyRows,
-        reward: CopyReward,
+        tasks: Tasks,
+        feedback: Feedback | None = None,
         *,
         samples: int,
         seed: int,
@@ -403,12 +424,15 @@ class RunAlgorithm(Watch, CopyAlgorithm):
         on_progress: OnProgress | None = None,
     ) -> Trained:
         """Return a better writer; see `CopyAlgorithm.train`."""
+        rows, feedback = rows_and_feedback(
+            self.name, self.learns_from, tasks, feedback, samples=samples, seed=seed
+        )
         run = TrainingRun(
             self.name,
             self.settings(),
             writer,
             rows,
-            reward,
+            feedback,
             samples=samples,
             seed=seed,
             folder=folder,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from copygym.core.errors import unknown_name
+from copygym.core.scores import isotonic_steps
 from copygym.envs.people.model import Dynamics
 from copygym.envs.simulator.response.bilinear import log_likelihood_terms
 
@@ -215,14 +216,10 @@ def small_logistic(
 def _isotonic(
     base: np.ndarray, trials: np.ndarray, successes: np.ndarray
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    from sklearn.isotonic import IsotonicRegression
-
-    curve = IsotonicRegression(out_of_bounds="clip")
-    curve.fit(_sigmoid(base), successes / trials, sample_weight=trials)
-    # A step at 0 or 1 would claim certainty: half a click is the least that the rows can say.
+    # Half a click is the least that the rows can say.
     least = 0.5 / (float(trials.sum()) + 1.0)
-    out = np.clip(curve.y_thresholds_, least, 1 - least)
-    return tuple(map(float, curve.X_thresholds_)), tuple(map(float, out))
+    knots, rates = isotonic_steps(_sigmoid(base), successes / trials, trials, least)
+    return tuple(map(float, knots)), tuple(map(float, rates))
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -14,14 +14,14 @@ import polars as pl
 from copygym.core.errors import UserError
 from copygym.envs.logs.catalogue import HOLD, Catalogue
 from copygym.envs.logs.clicklog import ClickLog, creative_key
-from copygym.envs.profiles.builder import user_key
-from copygym.envs.simulator.response.design import Counts
-from copygym.envs.simulator.response.timeline import (
+from copygym.envs.logs.replay import (
     fatigue_before,
+    length_of_slot,
     repetitions_before,
     steps_between,
-    usual_gap_seconds,
 )
+from copygym.envs.profiles.builder import user_key
+from copygym.envs.simulator.response.design import Counts
 
 
 @dataclass(frozen=True)
@@ -178,14 +178,12 @@ def with_state(
 ) -> tuple[Rows, float]:
     """Return rows with fatigue and repetitions, and the length of a slot in hours.
 
-    The length is ``slot_hours`` where given; the usual gap between a user's rows where the log
-    records decisions to hold; else the day divided by the number of slots.
+    The length is ``slot_hours`` where given, else as `length_of_slot` finds it.
     """
     assert rows.time is not None
     hours = slot_hours
     if hours is None:
-        usual = None if rows.sent.all() else usual_gap_seconds(rows.user, rows.time)
-        hours = usual / 3600 if usual else 24.0 / catalogue.n_slots
+        hours = length_of_slot(rows.user, rows.time, rows.sent, catalogue.n_slots)
     steps = steps_between(rows.user, rows.time, rows.slot, hours * 3600, catalogue.n_slots)
     creative = catalogue.creative_of_action[rows.action]  # on any channel
     repetitions = repetitions_before(rows.user, creative, rows.sent)

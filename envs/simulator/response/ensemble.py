@@ -10,6 +10,7 @@ import numpy as np
 
 from copygym.core.errors import UserError
 from copygym.core.files.storage import check_saves_over, read_json, write_json
+from copygym.core.plugins import stored_names
 from copygym.envs.simulator.response.design import Actions, Counts, Sizes
 from copygym.envs.simulator.response.model import ResponseModel, load_response, make_response
 
@@ -87,6 +88,7 @@ class Ensemble:
         """Read what `save` wrote."""
         folder = Path(folder)
         state = read_json(folder / "model.json")
-        ensemble = cls(state["member_family"], state["members"], state["options"])
+        with stored_names(folder / "model.json"):
+            ensemble = cls(state["member_family"], state["members"], state["options"])
         ensemble.members = [load_response(folder / f"member-{i}") for i in range(state["members"])]
         return ensemble

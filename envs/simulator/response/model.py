@@ -8,12 +8,20 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from copygym.core.errors import UserError, unknown_name
+from copygym.core.errors import UserError
 from copygym.core.files.storage import read_json
+from copygym.core.plugins import find
 from copygym.envs.simulator.response.design import Actions, Counts, Sizes
 
-#: Families of response models by their name in a config.
-FAMILIES = ("boosting", "logistic", "two_tower")
+_ROOM = "copygym.envs.simulator.response"
+#: Family of response models, as a config names it -> where its class is. torch and sklearn are
+#: imported only by the family that needs them.
+FAMILIES = {
+    "boosting": f"{_ROOM}.boosting:BoostingResponse",
+    "logistic": f"{_ROOM}.logistic:LogisticResponse",
+    "two_tower": f"{_ROOM}.two_tower:TwoTowerResponse",
+}
+_NEEDS = ("fit", "logit", "table", "save", "load")
 
 
 class ResponseModel(Protocol):
@@ -49,7 +57,11 @@ class ResponseModel(Protocol):
         ...
 
     def save(self, folder: str | Path) -> None:
-        """Write the model without pickle."""
+        """Write the model without pickle.
+
+        ``model.json`` is one of its files, and has the family's name, by which `load_response`
+        finds the class again, as ``family``. The class reads the folder by ``load``.
+        """
         ...
 
 
@@ -57,13 +69,13 @@ def make_response(family: str, options: Mapping[str, Any] | None = None) -> Resp
     """Return an unfitted model of ``family``.
 
     Args:
-        family: one of `FAMILIES`.
+        family: one of `FAMILIES`, or of a plug-in (`copygym.core.plugins`).
         options: keyword arguments of the family's class.
 
     Raises:
         UserError: unknown family or option.
     """
-    cls = _family_class(family)
+    cls = find("response", family, FAMILIES, needs=_NEEDS)
     try:
         model: ResponseModel = cls(**(options or {}))
     except TypeError as error:
@@ -75,28 +87,18 @@ def make_response(family: str, options: Mapping[str, Any] | None = None) -> Resp
 
 
 def load_response(folder: str | Path) -> ResponseModel:
-    """Read a model of any family, or an ensemble of one, from ``folder``."""
-    kind = read_json(Path(folder) / "model.json").get("family")
+    """Read a model of any family, or an ensemble of one, from ``folder``.
+
+    Raises:
+        UserError: there is none, it is damaged, or its family is neither copygym's nor one that
+            the user knows.
+    """
+    path = Path(folder) / "model.json"
+    kind = read_json(path).get("family")
     if kind == "ensemble":
         from copygym.envs.simulator.response.ensemble import Ensemble
 
         return Ensemble.load(folder)
-    loaded: ResponseModel = _family_class(str(kind)).load(folder)
+    cls = find("response", str(kind), FAMILIES, needs=_NEEDS, stored=path)
+    loaded: ResponseModel = cls.load(folder)
     return loaded
-
-
-def _family_class(family: str) -> Any:
-    # torch and sklearn are imported only by the family that needs them.
-    if family == "logistic":
-        from copygym.envs.simulator.response.logistic import LogisticResponse
-
-        return LogisticResponse
-    if family == "boosting":
-        from copygym.envs.simulator.response.boosting import BoostingResponse
-
-        return BoostingResponse
-    if family == "two_tower":
-        from copygym.envs.simulator.response.two_tower import TwoTowerResponse
-
-        return TwoTowerResponse
-    raise unknown_name("response family", family, list(FAMILIES))

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 from scipy.stats import t as student
 
 from copygym.core.errors import UserError
-from copygym.core.estimates import Estimate
+from copygym.core.estimates import Estimate, wilson
 from copygym.evaluation.abtest.bandit import Running, contrast, decisions, share_of_propensities
 from copygym.evaluation.abtest.compare import PLANNED, Arms, Comparison, check_level, compare
 from copygym.evaluation.abtest.file.reader import TestFile, rare_units
@@ -158,8 +157,7 @@ def _arm_rows(arms: Arms, question: Question) -> list[dict[str, Any]]:
         if arms.rare_A is not None and arms.rare_A[index] < FIRST_LOOK:
             # The normal interval of a rare event is far too short, and of none it is a point.
             if question.method == "fixed" and arms.binary:
-                found = binomtest(round(mean * n), n).proportion_ci(question.level, "wilson")
-                low, high = float(found.low), float(found.high)
+                _, low, high = wilson(round(mean * n), n, level=question.level)
             elif half == 0:
                 low = high = None
         rows.append({"arm": name, "units": n, "mean": {"value": mean, "low": low, "high": high}})

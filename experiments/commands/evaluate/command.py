@@ -12,8 +12,9 @@ from copygym.core.components import trust
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.estimates import RESAMPLES
 from copygym.core.files.storage import understood
+from copygym.core.plugins import stored_names
 from copygym.core.text.plain import printable
-from copygym.experiments.options import Parser, command_parser
+from copygym.experiments.options import Parser, add_trust, command_parser
 from copygym.experiments.runs.outputs import check_output_folder
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ FILES = ("result.json", "table.md", "report.html")
 
 _DESCRIPTION = (
     "Plays the saved agents of finished runs again, on the people that the runs held out: with "
-    "other luck, more users or another horizon, before the run's judge (in storefront the "
+    "other luck, more users or another horizon, before the run's judge (in a synthetic world the "
     "world's own truth) and in the simulator where the agents learned. All policies meet the same "
     "people with the same luck. Without options it gives the run's own numbers again. Several "
     "runs, such as a multirun's, give one table over seeds, with interquartile means, "
@@ -53,15 +54,23 @@ def main(arguments: list[str]) -> int:
     """
     options = _parser().parse_args(arguments)
     _check(options)
-    from copygym.experiments.commands.evaluate.play import Options
-    from copygym.experiments.commands.evaluate.report import SCORES, combined
-    from copygym.experiments.commands.evaluate.runs import chosen, groups_of, sources_of
+    from copygym.experiments.commands.evaluate.report import SCORES
 
     if options.metric not in SCORES:
         raise unknown_name("metric", options.metric, list(SCORES))
     if options.saved:
         return _saved(options)
     trust(options.trust)
+    with stored_names(options.run[0]):
+        return _played_again(options)
+
+
+def _played_again(options: argparse.Namespace) -> int:
+    """Play the agents and print, write and track what comes of it."""
+    from copygym.experiments.commands.evaluate.play import Options
+    from copygym.experiments.commands.evaluate.report import combined
+    from copygym.experiments.commands.evaluate.runs import chosen, groups_of, sources_of
+
     sources = {source.path.resolve(): source for run in options.run for source in sources_of(run)}
     with understood(options.run[0]):
         groups = chosen(groups_of(list(sources.values())), options.agents, options.baseline)
@@ -144,14 +153,7 @@ def _parser() -> Parser:
         action="store_true",
         help="play nothing: aggregates over the results that the runs have saved, in seconds",
     )
-    parser.add_argument(
-        "--trust",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="code of your own that the runs name, such as my_package.MyReward, may be run; "
-        "without it a folder's config makes parts of copygym alone",
-    )
+    add_trust(parser)
     parser.add_argument("--resamples", type=int, help="of the bootstrap (default: as the run)")
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
     parser.add_argument(

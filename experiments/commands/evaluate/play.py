@@ -1,8 +1,8 @@
 """Saved agents of a group of runs, played again: other luck, more users, another horizon.
 
-All policies meet the same held-out people with the same luck, before the run's judge (in storefront
-the world's truth) and in the simulator where the agents learned: what an agent loses from the one
-to the other is what it believed of users who are not so.
+All policies meet the same held-out people with the same luck, before the run's judge (in a
+synthetic world its truth) and in the simulator where the agents learned: what an agent loses from
+the one to the other is what it believed of users who are not so.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from copygym.evaluation.metrics import Episodes, policy_metrics
 from copygym.experiments.commands.evaluate.runs import Group, Source, baseline_of
 from copygym.experiments.report.evidence import cautions
 from copygym.experiments.runs.folder import RunFolder
+from copygym.experiments.runs.identity import code_of
 from copygym.experiments.runs.outputs import plain
 from copygym.experiments.studies.data import describe, load_log, seen
 from copygym.experiments.studies.delivery.delivery import evaluation_setting
-from copygym.experiments.studies.people import Judge, make_judge, split_users
+from copygym.experiments.studies.people import Judge, has_truth, make_judge, split_users
 
 if TYPE_CHECKING:
     from copygym.agents.delivery.base import Agent
@@ -119,7 +120,7 @@ def play_group(
         "gap": gap,
         "support": support,
         "support_missing": reason,
-        "other_code": any(source.code != folder.code for source in group.sources),
+        "other_code": any(s.code != code_of(s.config).id for s in group.sources),
         "assumptions": [
             *fitted.users.assumptions,
             *(f"the judge: {text}" for text in judge.users.assumptions),
@@ -156,7 +157,7 @@ def _same_log(source: Source) -> ClickLog:
     if card(str(data["name"])).synthetic:
         # It is the same wherever it is kept, and a run's folder may be anybody's: it does not say
         # where a file is made.
-        data = {**data, "path": None}
+        data = type(data)({**data, "path": None})
     log = load_log(data)
     with understood(path := source.path / "stages" / "data.json"):
         stored = {"sha256": str(read_json(path)["values"]["sha256"])}
@@ -171,7 +172,7 @@ def _same_log(source: Source) -> ClickLog:
 def _fitted(source: Source) -> FittedUsers:
     from copygym.envs.simulator.fitted import FittedUsers
 
-    truth = source.config["data"]["name"] == "storefront"
+    truth = has_truth(source.config)
     for name in ("proxy",) if truth else ("proxy", "judge"):
         if not (source.path / "users" / name).is_dir():
             raise UserError(
@@ -224,7 +225,7 @@ def _support(
     from copygym.agents.delivery.bandits import LoggingAgent
     from copygym.evaluation.ope.agents import agent_target
     from copygym.evaluation.ope.decisions import decisions
-    from copygym.evaluation.ope.estimates import support
+    from copygym.evaluation.ope.support import support
 
     if not test.has("propensity"):
         return {}, "the log has no propensities"

@@ -149,7 +149,7 @@ def _sources(folder: Path) -> list[Source]:
             code,
             order,
         )
-        for seed in config["worlds"]
+        for seed in config["seeds"]
     ]
 
 

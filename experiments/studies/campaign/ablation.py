@@ -28,7 +28,7 @@ from copygym.experiments.studies.delivery.delivery import (
     learning_env,
 )
 from copygym.experiments.studies.learning import ONE_SEED, learn, play
-from copygym.experiments.studies.people import GOLD
+from copygym.experiments.studies.people import GOLD, has_truth
 from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
@@ -65,7 +65,7 @@ class Arm:
 
 def arms(config: Mapping[str, Any]) -> dict[str, Arm]:
     """Return the cells: alone with the whole budget, both with half each, both with all of it."""
-    steps = int(config["budget"])
+    steps = int(config["learn"]["steps"])
     samples = int(steps / float(config["sample_cost"]))
     return {
         NEITHER: Arm(0, 0),
@@ -78,10 +78,10 @@ def arms(config: Mapping[str, Any]) -> dict[str, Arm]:
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake in the config that would else be found after minutes."""
-    if config["data"]["name"] != "storefront":
+    if not has_truth(config):
         raise UserError(
             f"dataset={config['data']['name']}: new copy must be judged by people, "
-            "which only storefront's truth can."
+            "which only the truth of a synthetic world can, such as storefront's."
         )
     copywriting.check_writers(config)
     if len(copywriting.algorithms(config)) != 1:
@@ -94,7 +94,7 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError("references.logging is null: it delivers where no agent has learned.")
     if arms(config)[BOTH].samples < 1:
         raise UserError(
-            f"budget={config['budget']} is less than two samples of sample_cost="
+            f"learn.steps={config['learn']['steps']} is less than two samples of sample_cost="
             f"{config['sample_cost']}: raise it."
         )
 
@@ -102,9 +102,9 @@ def check(config: Mapping[str, Any]) -> None:
 def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
     """Return one world's records; every fit, every writer and every cell is a stage.
 
-    Config keys: ``budget`` (decisions), ``sample_cost`` (decisions for one scored sample), and
-    those of the campaign study, with the agent that learns as ``agent`` and what delivers otherwise
-    as ``references.logging``.
+    Config keys: ``learn.steps`` (the budget in decisions), ``sample_cost`` (decisions for one
+    scored sample), and those of the campaign study, with the agent that learns as ``agent`` and
+    what delivers otherwise as ``references.logging``.
     """
     setting = make_setting(config, folder)
     assert setting.fitted is not None and setting.gold_users is not None
@@ -137,8 +137,9 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
         synthetic=True,
         one_seed=ONE_SEED,
         over_seeds=_OVER_SEEDS,
+        log=str(config["data"]["name"]),
         agent=learned_name(config).removesuffix(" (learned)"),
-        budget=int(config["budget"]),
+        budget=int(config["learn"]["steps"]),
         sample_cost=float(config["sample_cost"]),
         users=users,
         horizon=int(config["env"]["horizon"]),

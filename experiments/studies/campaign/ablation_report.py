@@ -28,7 +28,7 @@ def report(records: Records) -> Report:
     count = len(records.seeds)
     worlds = f"{count} worlds" if count > 1 else "one world"
     return Report(
-        f"Copy, delivery or both? {worlds} of storefront",
+        f"Copy, delivery or both? {worlds} of {records.first['log']}",
         _summary(records, worlds),
         _main_table(records, worlds),
         [
@@ -65,7 +65,7 @@ def _summary(records: Records, worlds: str) -> str:
         return interval(number(frame, "clicks_per_user", policy=policy, versus="neither"))
 
     return (
-        f"In {worlds} of storefront a copywriter and a delivery agent "
+        f"In {worlds} of {about['log']} a copywriter and a delivery agent "
         f"({about['agent']}) learned alone and together with a budget of {about['budget']:,} "
         f"decisions. {about['judge']} Clicks per user over what the log did: copy alone "
         f"{gain('copy')}, delivery alone {gain('delivery')}, both {gain('both')}; with twice the "
@@ -91,7 +91,7 @@ def _effects(frame: pl.DataFrame) -> Section:
         "policy",
         _PANELS,
         "ablation",
-        "Copy, delivery, both or neither in storefront (synthetic), with 95% intervals over "
+        "Copy, delivery, both or neither in synthetic worlds, with 95% intervals over "
         "worlds; both under the same budget in orange.",
         strong="both",
     )

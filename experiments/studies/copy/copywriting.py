@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from copygym.agents.copywriter.training.feedback import Demonstrations
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import score_copy
@@ -73,6 +74,7 @@ def check_writers(config: Mapping[str, Any]) -> None:
     known_options(finetune, options, "key of copywriter.sft")
     known_options(PeftChoice, peft, "key of copywriter.sft.peft")
     PeftChoice(**peft)
+    fine_tuning(spec["sft"])
     tiny = dict(spec.get("tiny") or {})
     known_options(TinyConfig, tiny, "key of copywriter.tiny")
     TinyConfig(**tiny)
@@ -190,6 +192,19 @@ def with_base(
     return {**config, "copywriter": {**spec, "model": model}}
 
 
+def fine_tuning(options: Mapping[str, Any]) -> tuple[CopyAlgorithm, int]:
+    """Return the config's fine-tuning and its budget of texts."""
+    from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice
+    from copygym.agents.copywriter.training.algorithm import make_algorithm
+
+    options = dict(options)
+    peft = PeftChoice(**(options.pop("peft", None) or {}))
+    batch, steps = int(options.pop("batch_size", 16)), int(options.pop("steps", 40))
+    rate = float(options.pop("lr", 1e-3))
+    sft = make_algorithm("sft", peft=peft, batch=batch, learning_rate=rate, **options)
+    return sft, steps * batch
+
+
 def base_writer(config: Mapping[str, Any]) -> Copywriter:
     """Return the untuned copywriter."""
     writer: Copywriter = instantiated(config["copywriter"]["model"], "copywriter.model")
@@ -204,26 +219,22 @@ def sft_writer(
     seed: int,
 ) -> Copywriter:
     """Return the copywriter tuned on the log's better copy."""
-    from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice, finetune
 
     def compute() -> Record:
-        options = dict(config["copywriter"]["sft"])
-        peft = PeftChoice(**(options.pop("peft", None) or {}))
-        writer = base_writer(config)
+        algorithm, samples = fine_tuning(config["copywriter"]["sft"])
         texts, rows = setting.demonstrations
         trackers.begin("learn/sft")
-        spent = finetune(
-            writer,
-            texts,
+        trained = algorithm.train(
+            base_writer(config),
             rows,
-            peft=peft,
+            Demonstrations(texts),
+            samples=samples,
             seed=derived_seed(seed, "sft"),
             folder=folder.file("checkpoints", "sft"),
             on_progress=lambda step, metrics: trackers.log("learn/sft", metrics, step),
-            **options,
         )
-        _keep(writer, folder, SFT)
-        return Record({"spent": spent.to_dict()})
+        _keep(cast("Copywriter", trained.writer), folder, SFT)
+        return Record({"spent": trained.spent.to_dict()})
 
     folder.stage("learn/sft", compute)
     _release_memory()
@@ -249,14 +260,13 @@ def improved_writer(
 
     def train(folder_of_checkpoints: Path | None) -> Any:
         algorithm: Any = algorithms(config)[name]
-        if hasattr(algorithm, "pairs"):
-            algorithm = replace(algorithm, pairs=setting.preferences)
+        rows, feedback = setting.feedback(algorithm.learns_from)
         if getattr(algorithm, "vocabulary", "full") == "copy":
             algorithm = replace(algorithm, copy_texts=setting.training_texts)
         return algorithm.train(
             sft_writer(config, folder, trackers, setting, seed),
-            setting.train,
-            setting.reward,
+            rows,
+            feedback,
             samples=int(config["samples"]),
             seed=derived_seed(seed, "learn", name),
             folder=folder_of_checkpoints,
@@ -345,7 +355,7 @@ def _write_sft(
         return Record({"texts": writer.write(setting.test, **_how(config, seed))})
 
     texts = folder.stage("write/sft", compute).values["texts"]
-    spent = folder.stage("learn/sft", lambda: Record({})).values
+    spent = folder.read("learn/sft").values
     return Written(texts, {"kl": 0.0, "spent": spent["spent"]})
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from copygym.core.estimates import with_interval
+from copygym.core.estimates import resampled_units, with_interval
 from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import score_copy
 from copygym.experiments.runs.folder import Record, RunFolder
@@ -134,7 +134,8 @@ def draw_weights(
     """Return weights of seeds (R, S) and of tasks (R, N) in R resamples; with one seed, ones."""
     rng = np.random.default_rng(seed)
     of_seed = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=resamples)
-    return of_seed.astype(np.float64), rng.poisson(1.0, (resamples, n_tasks)).astype(np.float64)
+    of_task = np.concatenate(list(resampled_units(n_tasks, resamples, rng)))
+    return of_seed.astype(np.float64), of_task
 
 
 def mean_with_interval(

@@ -37,6 +37,7 @@ from copygym.experiments.studies.copy.overoptimisation_fit import (
 from copygym.experiments.studies.copy.overoptimisation_report import report
 from copygym.experiments.studies.copy.setting import CopySetting, make_setting
 from copygym.experiments.studies.learning import ONE_SEED, file_name
+from copygym.experiments.studies.people import has_truth
 from copygym.experiments.studies.reward_models import fit_ctr_model
 from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
@@ -81,7 +82,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
 
     Config keys: those of `make_setting` (``reward_model.members`` > 1), ``copywriter``, and
     ``overopt``: ``heads``, ``sizes`` (shares of the proxy's part of the log), ``beta`` (of UWO),
-    ``n`` (draws per task), ``temperature``, ``resamples`` and ``ppo`` (``kl_coefs``, ``heads``,
+    ``n`` (draws per task), ``temperature`` and ``ppo`` (``kl_coefs``, ``heads``,
     ``samples``, ``window`` and settings of PPO).
     """
     options = config["overopt"]
@@ -98,7 +99,9 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
         for size in proxies:
             for head in options["heads"]:
                 curve = best_of_curve(drawn.proxy(size, head, float(options["beta"])), drawn.gold)
-                add_curve(rows, curve, int(options["resamples"]), head, f"{100 * size:g}%")
+                add_curve(
+                    rows, curve, int(config["evaluation"]["resamples"]), head, f"{100 * size:g}%"
+                )
         for head in options["ppo"]["heads"]:
             for price in map(float, options["ppo"]["kl_coefs"]):
                 lines = _learn(
@@ -380,7 +383,7 @@ def _about(config: Mapping[str, Any], setting: CopySetting) -> dict[str, Any]:
         "notes": setting.log.notes,
         "assumptions": dict.fromkeys([*setting.readers.assumptions, "every text is judged once."]),
     }
-    of_worlds = config["data"]["name"] == "storefront"
+    of_worlds = has_truth(config)
     return about(
         config,
         origin,

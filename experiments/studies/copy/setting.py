@@ -1,8 +1,8 @@
 """What copywriters learn from and who judges them, built from a log in separate parts.
 
-The proxy, the judge that stops training and the gold reward see disjoint parts of the log. In
-storefront gold is the world's own truth for people of the test part; elsewhere it is a CTR model
-of another family fitted on tests that neither of the other two saw.
+The proxy, the judge that stops training and the gold reward see disjoint parts of the log. In a
+synthetic world gold is its own truth for people of the test part; elsewhere it is a CTR model of
+another family fitted on tests that neither of the other two saw.
 """
 
 from __future__ import annotations
@@ -13,11 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from copygym.agents.copywriter.training.feedback import (
+    DEMONSTRATIONS,
+    PREFERENCES,
+    Demonstrations,
+    Feedback,
+    Preferences,
+)
 from copygym.core.errors import UserError
 from copygym.envs.tasks import CopyReward, CopyRows, copy_rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import instantiated
 from copygym.experiments.studies.data import load_log, same_data, seen
+from copygym.experiments.studies.people import has_truth
 
 if TYPE_CHECKING:
     from copygym.envs.logs.clicklog import ClickLog
@@ -83,11 +91,25 @@ class CopySetting:
     fitted: FittedUsers | None = None
     gold_users: UserModel | None = None
 
+    def feedback(self, learns_from: Sequence[str]) -> tuple[CopyRows, Feedback]:
+        """Return tasks and feedback on them, of the kind that suits an algorithm best.
+
+        Args:
+            learns_from: kinds of feedback, the best first; see `CopyAlgorithm.learns_from`.
+        """
+        if learns_from[0] == DEMONSTRATIONS:
+            texts, rows = self.demonstrations
+            return rows, Demonstrations(texts)
+        if learns_from[0] == PREFERENCES:
+            rows, better, worse = self.preferences
+            return rows, Preferences(better, worse)
+        return self.train, self.reward
+
 
 def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     """Return the setting of a config; its models are fitted in stages of ``folder``.
 
-    Config keys: ``setting_seed`` (see `setting_seed`), ``data``, ``parts`` (shares of `PARTS`),
+    Config keys: ``setting_seed`` (see `setting_seed`), ``data``, ``split`` (shares of `PARTS`),
     ``reward_model``, ``judge_model``, ``gold_model`` (not used where the world is known),
     ``copy_reward``, ``tasks`` (numbers of ``train``, ``validation`` and ``test`` tasks), ``users``
     and ``env`` for logs with users.
@@ -95,7 +117,7 @@ def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     config = {**config, "seed": setting_seed(config)}
     log = load_log(config["data"])
     data = same_data(folder, log)
-    if config["data"]["name"] == "storefront":
+    if has_truth(config):
         from copygym.experiments.studies.copy.storefront import storefront_setting
 
         return storefront_setting(log, data, config, folder)
@@ -119,10 +141,10 @@ def shares(config: Mapping[str, Any], names: Sequence[str] = PARTS) -> dict[str,
     Raises:
         UserError: a part is missing or has no share.
     """
-    given = config["parts"]
+    given = config["split"]
     for name in names:
         if not given.get(name):
-            raise UserError(f"parts.{name}={given.get(name)}: give a share above 0.")
+            raise UserError(f"split.{name}={given.get(name)}: give a share above 0.")
     total = sum(float(given[name]) for name in names)
     return {name: float(given[name]) / total for name in names}
 

@@ -41,7 +41,7 @@ def storefront_setting(
     """
     from copygym.agents.copywriter.demonstrations import better_copy, preference_pairs
     from copygym.envs.copywriting import draw_tasks
-    from copygym.experiments.studies.people import fit, storefront_world, whole_catalogue
+    from copygym.experiments.studies.people import fit, true_world, whole_catalogue
     from copygym.rewards.ctr.response import texts_answered_by
 
     seed = int(config["seed"])
@@ -54,7 +54,7 @@ def storefront_setting(
     readers = texts_answered_by(fitted.users, model)
     people = fitted.profiles_of(parts["test"])
     held_out = texts_answered_by(simulate(fitted, people), model)
-    gold_users = aligned(storefront_world(config).user_model(profiles=people), catalogue)
+    gold_users = aligned(true_world(config).user_model(profiles=people), catalogue)
     number = {name: int(n) for name, n in config["tasks"].items()}
     train, validation = (
         draw_tasks(readers, number[name], derived_seed(seed, "tasks", name))

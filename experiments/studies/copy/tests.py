@@ -61,7 +61,7 @@ def headline_setting(
         if not (stories["part"] == name).any():
             raise UserError(
                 f"{log.source or log.name}: part {name} has no test with a brief; give it a larger "
-                f"share (parts.{name})."
+                f"share (split.{name})."
             )
     model = fit_ctr_model(folder, "proxy", parts["proxy"], config, "reward_model")
     judge = fit_ctr_model(folder, "judge", parts["judge"], config, "judge_model")

@@ -1,8 +1,12 @@
-"""Experiment: learn a delivery policy on simulated users and judge it on people it never saw.
+"""Study: learn a delivery policy on simulated users and judge it on people it never saw.
 
 The log's users are split. On the training users a simulator is fitted (the proxy), in which the
 agents learn. Held-out users judge: in storefront by the world's own truth, elsewhere by a second
 simulator fitted on a third part of the users. All policies meet the same users with the same luck.
+
+Records: ``policy`` and the delivery metrics; ``versus`` on paired differences from the baseline
+and from the upper reference; ``segment`` on metrics of the largest segments; ``step`` on learning
+curves (``learning_reward``: reward per decision while learning).
 """
 
 from __future__ import annotations
@@ -14,13 +18,15 @@ from typing import TYPE_CHECKING, Any
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
 from copygym.evaluation.metrics import policy_metrics, segment_metrics
+from copygym.evaluation.records import Records, Rows
 from copygym.evaluation.rollout import Setting, rows_of
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import instantiated, learned_name, policies
 from copygym.experiments.studies.data import PARTS, load_log, same_data, seen, split_shares
-from copygym.experiments.studies.delivery.delivery_report import main_table, sections
+from copygym.experiments.studies.delivery.delivery_report import report
 from copygym.experiments.studies.learning import ONE_SEED, learn, play
 from copygym.experiments.studies.people import Judge, fit, make_judge, split_users, whole_catalogue
+from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
 if TYPE_CHECKING:
@@ -30,33 +36,119 @@ if TYPE_CHECKING:
     from copygym.envs.simulator.fitted import FittedUsers
     from copygym.evaluation.metrics import Episodes
 
-__all__ = ["main_table", "run", "sections"]
+__all__ = ["check", "report", "seed_records"]
+
+_OVER_SEEDS = (
+    "intervals are over {count} seeds, each with its own split, fit, learning and luck; they do "
+    "not cover other settings."
+)
+#: Metrics that are shown by segment.
+_BY_SEGMENT = ("clicks_per_user", "profit_per_user")
 
 
-def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Run the whole experiment; return the result (JSON types).
+def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
+    """Return the records of the whole experiment with one seed.
 
     Config keys: ``split`` (shares of users), ``users`` (options of `fit_users`), ``env``,
     ``reward``, ``agent``, ``references``, ``learn.steps``, ``evaluation`` (``users``,
     ``episodes``, ``num_envs``, ``resamples``, ``timelines``, ``baseline``).
     """
     done = compare(config, folder, trackers)
-    log, judge, setting = done.log, done.judge, done.setting
-    result = summarise(config, done.played, judge, setting)
-    result.update(
-        title=f"Delivery on {log.name}: {result['learned']}",
+    rows = Rows(int(config["seed"]))
+    add_policies(rows, config, done.played)
+    add_segments(rows, config, done)
+    add_curves(rows, done.curves)
+    return Records(rows.frame, {rows.seed: told(config, done)})
+
+
+def told(config: Mapping[str, Any], done: Comparison, **more: Any) -> dict[str, Any]:
+    """Return what the numbers of a comparison rest on, and what its report shows beside them.
+
+    Args:
+        config: of the run.
+        done: the comparison.
+        more: further entries, or others in their place.
+    """
+    log, fitted, judge = done.log, done.fitted, done.judge
+    catalogue = fitted.users.catalogue
+    origin = {
+        "data": {log.name: done.data},
+        "rows_seen": done.rows_seen,
+        "notes": log.notes,
+        "assumptions": _assumptions(fitted, judge, log),
+    }
+    entries: dict[str, Any] = {
+        "log": log.name,
+        "learned": learned_name(config),
+        "baseline": str(config["evaluation"]["baseline"]),
+        "upper": "upper" if "upper" in done.played else None,
+        "users": len(done.setting.rows),
+        "horizon": done.setting.horizon,
+        "steps": int(config["learn"]["steps"]),
+        "judge": judge.text,
+        "simulated": {
+            "rows": log.height,
+            "family": fitted.fidelity.family,
+            "creatives": catalogue.n_creatives,
+            "channels": catalogue.n_channels,
+            "slots": catalogue.n_slots,
+        },
+        "timelines": shown_timelines(judge.users, done.setting, done.timelines),
+        "fidelity": fitted.fidelity.to_dict(),
+        "segment_by": list(fitted.profile_builder.demographics.segment_columns),
+    }
+    return about(
+        config,
+        origin,
         synthetic=log.synthetic,
-        summary=_summary(config, log, done.fitted, result),
-        curves=done.curves,
-        timelines=shown_timelines(judge.users, setting, done.timelines),
-        fidelity=done.fitted.fidelity.to_dict(),
-        segment_by=list(done.fitted.profile_builder.demographics.segment_columns),
-        data={log.name: done.data},
-        rows_seen=done.rows_seen,
-        notes=list(log.notes),
-        assumptions=_assumptions(done.fitted, judge, log),
+        one_seed=ONE_SEED,
+        over_seeds=_OVER_SEEDS,
+        within_seed=("segment", "step"),
+        **(entries | more),
     )
-    return result
+
+
+def add_policies(rows: Rows, config: Mapping[str, Any], played: Mapping[str, Episodes]) -> None:
+    """Add every policy's metrics, and the paired differences from baseline and upper reference."""
+    options = config["evaluation"]
+    baseline, upper = str(options["baseline"]), "upper" if "upper" in played else None
+    seed = derived_seed(config["seed"], "bootstrap")
+    numbers = policy_metrics(played, baseline, upper, int(options["resamples"]), seed)
+    for name, values in numbers["metrics"].items():
+        rows.add_all(values, policy=name)
+    for name, values in numbers["differences"].items():
+        rows.add_all(values, policy=name, versus=baseline)
+    for name, values in (numbers.get("regret") or {}).items():
+        if upper != baseline:
+            rows.add_all(
+                {key: _negated(entry) for key, entry in values.items()}, policy=name, versus=upper
+            )
+
+
+def _negated(entry: Mapping[str, float]) -> dict[str, float]:
+    """Return what a policy earned less than another as a difference from it."""
+    return {"value": -entry["value"], "low": -entry["high"], "high": -entry["low"]}
+
+
+def add_segments(rows: Rows, config: Mapping[str, Any], done: Comparison) -> None:
+    """Add the metrics of the largest segments of users, and how many users each has."""
+    seed = derived_seed(config["seed"], "bootstrap")
+    resamples = int(config["evaluation"]["resamples"])
+    segments = done.judge.users.profiles.segments[done.setting.rows]
+    found = segment_metrics(done.played, segments, _BY_SEGMENT, resamples, seed)
+    for segment, entry in found.items():
+        rows.add("users", entry["users"], segment=segment)
+        for name, values in entry["metrics"].items():
+            rows.add_all(values, policy=name, segment=segment)
+
+
+def add_curves(rows: Rows, curves: Mapping[str, list[dict[str, float]]]) -> None:
+    """Add what the policies reported while they learned."""
+    for name, curve in curves.items():
+        for point in curve:
+            for key, value in point.items():
+                if key != "step":
+                    rows.add(f"learning_{key}", value, policy=name, step=int(point["step"]))
 
 
 @dataclass(frozen=True)
@@ -200,60 +292,6 @@ def evaluation_setting(users: UserModel, config: Mapping[str, Any]) -> Setting:
         episodes=int(options["episodes"]),
         seed=seed,
         num_envs=int(options["num_envs"]),
-    )
-
-
-def summarise(
-    config: Mapping[str, Any], played: Mapping[str, Episodes], judge: Judge, setting: Setting
-) -> dict[str, Any]:
-    """Return the numbers of the result: metrics, differences, regret and segments."""
-    options = config["evaluation"]
-    baseline = str(options["baseline"])
-    seed, resamples = derived_seed(config["seed"], "bootstrap"), int(options["resamples"])
-    upper = "upper" if "upper" in played else None
-    numbers = policy_metrics(played, baseline, upper, resamples, seed)
-    learned = learned_name(config)
-    segments = judge.users.profiles.segments[setting.rows]
-    return {
-        **numbers,
-        "segments": segment_metrics(
-            played, segments, ("clicks_per_user", "profit_per_user"), resamples, seed
-        ),
-        "policies": list(played),
-        "learned": learned,
-        "baseline": baseline,
-        "upper": upper,
-        "users": len(setting.rows),
-        "horizon": setting.horizon,
-        "judge": judge.text,
-        "summary_numbers": {
-            f"{name}/{key}": entry["value"]
-            for name, by_key in numbers["metrics"].items()
-            for key, entry in by_key.items()
-        },
-    }
-
-
-def _summary(
-    config: Mapping[str, Any], log: ClickLog, fitted: FittedUsers, result: Mapping[str, Any]
-) -> str:
-    """Return the report's first paragraph."""
-    kind = "a synthetic log" if log.synthetic else "a real log"
-    catalogue = fitted.users.catalogue
-    gain = result["differences"].get(result["learned"], {}).get("clicks_per_user")
-    words = ""
-    if gain is not None:
-        words = (
-            f" Against {result['baseline']}, it changed the clicks of a user by "
-            f"{gain['value']:+.3g} [{gain['low']:+.3g}, {gain['high']:+.3g}]."
-        )
-    return (
-        f"From {kind} ({log.name}, {log.height:,} rows), users were simulated "
-        f"({fitted.fidelity.family} response, {catalogue.n_creatives} creatives, "
-        f"{catalogue.n_channels} channels, {catalogue.n_slots} slots); {result['learned']} learned "
-        f"on them for {int(config['learn']['steps']):,} decisions and was evaluated on "
-        f"{result['users']:,} held-out users over {result['horizon']} slots. "
-        f"{result['judge']}{words}"
     )
 
 

@@ -1,25 +1,26 @@
-"""Tables, figures and sections of a delivery run, from its saved result alone."""
+"""What a delivery study says: tables, figures and words from its records."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from copygym.envs.logs.catalogue import HOLD, Catalogue
 from copygym.envs.render import Event
 from copygym.envs.simulator.fidelity import ORGANIC_TOO
-from copygym.evaluation.metrics import METRICS
+from copygym.evaluation.records import Records, filtered, number
+from copygym.experiments.report import aggregates
+from copygym.experiments.report.blocks import by_seed, estimates_table, forest
 from copygym.experiments.report.figures import (
     Picture,
     calibration_figure,
-    interval_figure,
     lines_figure,
-    metric_panels,
     timelines_figure,
 )
-from copygym.experiments.report.page import Section
+from copygym.experiments.report.page import Report, Section
 from copygym.experiments.report.tables import Table, interval
 
 MAIN = ("ctr", "clicks_per_user", "profit_per_user", "unsubscribe_rate")
@@ -35,39 +36,82 @@ _OUTCOMES = (
 _VARIETY = ("coverage", "effective_creatives", "gini", "intra_list_diversity", "novelty")
 
 
-def main_table(result: Mapping[str, Any]) -> Table:
-    """Return CTR, clicks, profit and unsubscribes by policy with intervals."""
+def report(records: Records) -> Report:
+    """Return what the learned policy gained beside the references, on held-out people."""
+    about = records.first
     caption = (
-        f"95% intervals over {result['users']:,} held-out users (bootstrap), "
-        f"{result['horizon']} slots each. {result['judge']}"
-        f"{remarks(result['metrics'], result.get('assumptions', ()))}"
+        f"{intervals(records)}, {about['horizon']} slots each. {about['judge']}{remarks(records)}"
     )
-    return policy_table(result, MAIN, "metrics", caption)
-
-
-def sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return the report's sections."""
-    found = [_comparison(result), _more_metrics(result)]
-    for section in (
-        learning_section(result),
-        _timelines(result),
-        _segments(result),
-        fidelity_section(result),
-    ):
+    sections = [comparison(records), more_metrics(records)]
+    if len(records.seeds) > 1:
+        sections.append(over_seeds(records, "clicks_per_user"))
+        sections.append(by_seed(plain(records), "policy", MAIN))
+    one = records.only()
+    for section in (learning_section(one), _timelines(one), _segments(one), fidelity_section(one)):
         if section is not None:
-            found.append(section)
-    return found
+            sections.append(section)
+    title = f"Delivery on {about['log']}: {about['learned']}"
+    return Report(title, _summary(records), policy_table(records, MAIN, caption), sections)
 
 
-def remarks(metrics: Mapping[str, Any], assumptions: Collection[str]) -> str:
-    """Return what a caption says of clicks without a send, and of what the log does not record.
+def intervals(records: Records) -> str:
+    """Return what intervals are over."""
+    count, users = len(records.seeds), records.first["users"]
+    if count > 1:
+        return f"95% intervals over {count} seeds (bootstrap), {users:,} held-out users in each"
+    return f"95% intervals over {users:,} held-out users (bootstrap)"
 
-    Args:
-        metrics: policy -> metric -> estimate.
-        assumptions: of the simulated users.
-    """
-    said = _profit_remark(metrics, assumptions)
-    if _organic(metrics):
+
+def plain(records: Records) -> Records:
+    """Return the records of whole policies: no differences, segments or learning curves."""
+    return records.where(versus=None, segment=None, step=None)
+
+
+def policy_table(
+    records: Records, keys: Sequence[str], caption: str, versus: str | None = None
+) -> Table:
+    """Return metrics of every policy, or their differences from ``versus``; the upper one last."""
+    frame = filtered(records.estimates, versus=versus, segment=None, step=None)
+    return estimates_table(
+        frame.sort(pl.col("policy") == "upper", maintain_order=True),
+        "policy",
+        keys,
+        caption,
+        strong=records.first.get("learned"),
+    )
+
+
+def _summary(records: Records) -> str:
+    about = records.first
+    made, learned, baseline = about["simulated"], about["learned"], about["baseline"]
+    kind = "a synthetic log" if about["synthetic"] else "a real log"
+    words = ""
+    if learned != baseline:
+        cell = {"policy": learned, "versus": baseline, "segment": None}
+        gain = records.number("clicks_per_user", **cell)
+        edges = ""
+        if gain["low"] is not None:
+            edges = f" [{gain['low']:+.3g}, {gain['high']:+.3g}]"
+        words = (
+            f" Against {baseline}, it changed the clicks of a user by {gain['value']:+.3g}{edges}."
+        )
+    count = len(records.seeds)
+    times = f", with each of {count} seeds," if count > 1 else ""
+    return (
+        f"From {kind} ({about['log']}, {made['rows']:,} rows), users were simulated "
+        f"({made['family']} response, {made['creatives']} creatives, "
+        f"{made['channels']} channels, {made['slots']} slots); {learned} learned "
+        f"on them for {about['steps']:,} decisions{times} and was evaluated on "
+        f"{about['users']:,} held-out users over {about['horizon']} slots. "
+        f"{about['judge']}{words}"
+    )
+
+
+def remarks(records: Records) -> str:
+    """Return what a caption says of clicks without a send, and of what the log does not record."""
+    frame = filtered(records.estimates, versus=None, segment=None, step=None)
+    said = _profit_remark(frame, assumptions := records.first["assumptions"])
+    if _any(frame, "organic_per_user"):
         said = (
             " CTR: clicks on sends, over sends. Clicks per user also count organic ones, made in "
             f"slots in which nothing was sent.{said}"
@@ -77,10 +121,9 @@ def remarks(metrics: Mapping[str, Any], assumptions: Collection[str]) -> str:
     return said
 
 
-def _profit_remark(metrics: Mapping[str, Any], assumptions: Collection[str]) -> str:
+def _profit_remark(frame: pl.DataFrame, assumptions: Collection[str]) -> str:
     """Return why all profits are 0, where they are: an interval of zeros is no knowledge."""
-    money = ("revenue_per_user", "cost_per_user")
-    if any(by[key]["value"] for by in metrics.values() for key in money):
+    if _any(frame, "revenue_per_user", "cost_per_user"):
         return ""
     unknown = ("the log records no conversions", "the log records no revenue")
     if any(text.startswith(unknown) for text in assumptions):
@@ -88,59 +131,51 @@ def _profit_remark(metrics: Mapping[str, Any], assumptions: Collection[str]) -> 
     return " Profit is 0 as nobody happened to buy anything; its interval does not tell who would."
 
 
-def _organic(metrics: Mapping[str, Any]) -> bool:
-    return any((by.get("organic_per_user") or {}).get("value") for by in metrics.values())
+def _any(frame: pl.DataFrame, *metrics: str) -> bool:
+    """Return whether any of these metrics is anything but 0."""
+    values = filtered(frame, metric=list(metrics))["value"]
+    return bool((values.fill_null(0.0) != 0.0).any())
 
 
-def policy_table(
-    result: Mapping[str, Any], keys: tuple[str, ...], part: str, caption: str
-) -> Table:
-    """Return metrics ``keys`` of a part of the result ("metrics", "differences", "regret")."""
-    names = [name for name in result["policies"] if name in result[part]]
-    rows = tuple(
-        (name, *(interval(result[part][name][key], METRICS[key].unit) for key in keys))
-        for name in names
-    )
-    strong = names.index(result["learned"]) if result["learned"] in names else None
-    columns = ("policy", *(METRICS[key].label for key in keys))
-    return Table(columns, rows, caption, strong)
-
-
-def _comparison(result: Mapping[str, Any]) -> Section:
-    panels = metric_panels({name: result["metrics"][name] for name in result["policies"]}, MAIN)
-    picture = interval_figure(
+def comparison(records: Records) -> Section:
+    """Return the section with the policies' values, and their differences."""
+    about = records.first
+    picture = forest(
+        filtered(records.estimates, versus=None, segment=None, step=None),
+        "policy",
+        MAIN,
         "policies",
         "Value of each policy with 95% intervals; the learned one in orange.",
-        panels,
-        result["learned"],
+        strong=about["learned"],
     )
     tables = [
         policy_table(
-            result,
+            records,
             MAIN,
-            "differences",
-            f"Difference from {result['baseline']}, paired by user: every policy meets the same "
+            f"Difference from {about['baseline']}, paired by user: every policy meets the same "
             "users with the same luck. Percentages are percentage points.",
+            about["baseline"],
         )
     ]
-    if result.get("regret"):
-        caption = "Shortfall against the upper reference (regret), paired by user."
-        tables.append(
-            policy_table(result, ("clicks_per_user", "reward_per_user"), "regret", caption)
-        )
+    if about["upper"] and about["upper"] != about["baseline"]:
+        caption = "Difference from the upper reference (regret, as a loss), paired by user."
+        keys = ("clicks_per_user", "reward_per_user")
+        tables.append(policy_table(records, keys, caption, about["upper"]))
     return Section("Policies compared", (), tuple(tables), (picture,))
 
 
-def _more_metrics(result: Mapping[str, Any]) -> Section:
-    organic = _organic(result["metrics"])
+def more_metrics(records: Records) -> Section:
+    """Return the section with all other metrics."""
+    frame = filtered(records.estimates, versus=None, segment=None, step=None)
+    organic = _any(frame, "organic_per_user")
     keys = tuple(key for key in _OUTCOMES if key != "organic_per_user" or organic)
-    outcomes = policy_table(
-        result, keys, "metrics", f"Per user over the whole horizon.{_bought(result)}"
-    )
+    bought = ""
+    if any(t.startswith("the log records no conversions") for t in records.first["assumptions"]):
+        bought = " CVR and revenue are 0 as the log records no conversions."
+    outcomes = policy_table(records, keys, f"Per user over the whole horizon.{bought}")
     variety = policy_table(
-        result,
+        records,
         _VARIETY,
-        "metrics",
         "Which creatives were sent. Coverage: share of the catalogue; effective creatives: "
         "exp(entropy); Gini: 0 is even; intra-list diversity: chance that two sends to a user "
         "differ; novelty: self-information under the log's popularity.",
@@ -148,21 +183,23 @@ def _more_metrics(result: Mapping[str, Any]) -> Section:
     return Section("More outcomes, and variety", (), (outcomes, variety))
 
 
-def _bought(result: Mapping[str, Any]) -> str:
-    unknown = "the log records no conversions"
-    if not any(text.startswith(unknown) for text in result.get("assumptions", ())):
-        return ""
-    return " CVR and revenue are 0 as the log records no conversions."
+def over_seeds(records: Records, metric: str, unit: str = "seeds") -> Section:
+    """Return who beats whom over seeds, by the share of what there was to win in each."""
+    about = records.first
+    found = aggregates.of_records(
+        plain(records), "policy", metric, about["baseline"], about.get("upper"), unit
+    )
+    return aggregates.section(found)
 
 
-def learning_section(result: Mapping[str, Any]) -> Section | None:
-    """Return the learning curves, or None where no policy has one."""
+def learning_section(records: Records) -> Section | None:
+    """Return the learning curves of one seed, or None where no policy has one."""
     lines = {}
-    for name, curve in result["curves"].items():
-        points = [point for point in curve if point.get("reward") is not None]
-        if len(points) > 2:
-            x = [point["step"] for point in points]
-            lines[name] = {"x": x, "y": _smoothed([point["reward"] for point in points])}
+    if "step" in records.frame.columns:
+        found = filtered(records.frame, metric="learning_reward").drop_nulls("value")
+        for (name,), part in found.group_by("policy", maintain_order=True):
+            if part.height > 2:
+                lines[str(name)] = {"x": part["step"].to_list(), "y": _smoothed(part["value"])}
     if not lines:
         return None
     picture = lines_figure(
@@ -176,17 +213,18 @@ def learning_section(result: Mapping[str, Any]) -> Section | None:
     return Section("Learning curve", (), (), (picture,))
 
 
-def _smoothed(values: list[float]) -> list[float]:
+def _smoothed(values: pl.Series) -> list[float]:
     window = max(1, len(values) // 10)
-    padded = np.cumsum(np.concatenate([[0.0], np.asarray(values, dtype=float)]))
+    padded = np.cumsum(np.concatenate([[0.0], values.to_numpy()]))
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - window, 0)
     smooth: list[float] = ((padded[ends] - padded[starts]) / (ends - starts)).tolist()
     return smooth
 
 
-def _timelines(result: Mapping[str, Any]) -> Section | None:
-    stored = result.get("timelines")
+def _timelines(records: Records) -> Section | None:
+    about = records.first
+    stored = about.get("timelines")
     if not stored or not stored["users"]:
         return None
     catalogue = _catalogue(stored["catalogue"])
@@ -196,10 +234,10 @@ def _timelines(result: Mapping[str, Any]) -> Section | None:
     }
     picture = timelines_figure(
         "timelines",
-        f"What {result['learned']} sent to some users, by channel and slot, and what came of it.",
+        f"What {about['learned']} sent to some users, by channel and slot, and what came of it.",
         timelines,
         catalogue,
-        result["horizon"],
+        about["horizon"],
     )
     return Section("Timelines", (), (), (picture,))
 
@@ -219,35 +257,44 @@ def _catalogue(names: Mapping[str, Any]) -> Catalogue:
     )
 
 
-def _segments(result: Mapping[str, Any]) -> Section | None:
-    if not result.get("segments"):
+def _segments(records: Records) -> Section | None:
+    if "segment" not in records.frame.columns:
         return None
-    names = result["policies"]
+    found = records.frame.filter(pl.col("segment").is_not_null())
+    names = plain(records).values("policy")
+    users = {
+        row["segment"]: row["value"]
+        for row in filtered(found, metric="users").iter_rows(named=True)
+    }
+    clicks = filtered(found, metric="clicks_per_user")
     rows = tuple(
         (
             segment,
-            f"{entry['users']:,}",
-            *(interval(entry["metrics"][name]["clicks_per_user"]) for name in names),
+            f"{count:,.0f}",
+            *(
+                interval(number(clicks, "clicks_per_user", policy=name, segment=segment))
+                for name in names
+            ),
         )
-        for segment, entry in result["segments"].items()
+        for segment, count in users.items()
     )
     caption = (
         "Clicks per user by segment, 95% intervals over its users; the largest segments."
-        f"{segment_remark(result)}"
+        f"{segment_remark(records.first)}"
     )
     table = Table(("segment", "users", *names), rows, caption)
     return Section("By segment", (), (table,))
 
 
-def segment_remark(result: Mapping[str, Any]) -> str:
+def segment_remark(about: Mapping[str, Any]) -> str:
     """Return what a caption says of the columns whose values name the segments."""
-    columns = result.get("segment_by")
+    columns = about.get("segment_by")
     return f" Segments are by {' | '.join(columns)}." if columns else ""
 
 
-def fidelity_section(result: Mapping[str, Any]) -> Section | None:
-    """Return the fidelity card, or None where nothing was fitted."""
-    card = result.get("fidelity")
+def fidelity_section(records: Records) -> Section | None:
+    """Return the fidelity card of one seed, or None where nothing was fitted."""
+    card = records.first.get("fidelity")
     if not card:
         return None
     text = (
@@ -274,7 +321,7 @@ def fidelity_section(result: Mapping[str, Any]) -> Section | None:
         "That of the ECE leans upwards, as resamples carry the noise twice; compare the value "
         "itself with what noise alone makes of a perfect model.",
     )
-    by = segment_remark(result)
+    by = segment_remark(records.first)
     groups = [
         _group_table(card, kind, by) for kind in dict.fromkeys(g["kind"] for g in card["groups"])
     ]
@@ -284,17 +331,10 @@ def fidelity_section(result: Mapping[str, Any]) -> Section | None:
 
 
 def _calibration(card: Mapping[str, Any]) -> Picture:
-    bins = card["curve"]
-    curve = {
-        "predicted": [b["predicted"] for b in bins],
-        "observed": [b["real"][0] for b in bins],
-        "low": [b["real"][1] for b in bins],
-        "high": [b["real"][2] for b in bins],
-    }
     caption = (
         "Predicted and observed click rate of held-out users in bins of equal size, 95% intervals."
     )
-    return calibration_figure("calibration", caption, curve)
+    return calibration_figure("calibration", caption, card["curve"])
 
 
 def _group_table(card: Mapping[str, Any], kind: str, by: str, largest: int = 8) -> Table:

@@ -1,132 +1,90 @@
-"""Experiment: how much is there to gain in storefront, and does each kind of policy gain it?
+"""Study: how much is there to gain in storefront, and does each kind of policy gain it?
 
-A benchmark is useful only where better methods score better. For several worlds (each with its
-own people, log and seeds) the delivery experiment is run, and the ladder is checked: uniform <
-logging < best fixed < learned < upper reference, with sending always clearly below the best
-schedule. Synthetic throughout.
+A benchmark is useful only where better methods score better. In several worlds (each with its own
+people, log and luck) the delivery study is run, and a ladder is checked: uniform < logging < best
+fixed < learned < upper reference, with sending always clearly below the best schedule. Synthetic
+throughout.
+
+Records: those of the delivery study without segments, and ``gain`` in clicks per user of each step
+of the ladder, ``policy`` less ``versus``, paired by user.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
+import polars as pl
 
 from copygym.core.errors import UserError
-from copygym.core.estimates import RESAMPLES
 from copygym.core.seeds import derived_seed
-from copygym.evaluation.metrics import METRICS, Episodes, policy_metrics
-from copygym.experiments.report import aggregates as aggregate_report
-from copygym.experiments.report.figures import interval_figure, metric_panels
-from copygym.experiments.report.page import Section
+from copygym.evaluation.metrics import policy_metrics
+from copygym.evaluation.records import Records, Rows, number
+from copygym.experiments.report.blocks import by_seed, forest
+from copygym.experiments.report.page import Report, Section
 from copygym.experiments.report.tables import Table, interval
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.build import learned_name, policies
-from copygym.experiments.studies.delivery.delivery import check, compare
-from copygym.experiments.studies.delivery.delivery_report import MAIN, policy_table
-from copygym.experiments.studies.people import GOLD
-from copygym.experiments.studies.seeds import of_seed, origins
+from copygym.experiments.studies.delivery import delivery
+from copygym.experiments.studies.delivery.delivery_report import (
+    MAIN,
+    intervals,
+    over_seeds,
+    plain,
+    policy_table,
+)
+from copygym.experiments.studies.people import has_truth
 from copygym.experiments.tracking.base import Trackers
 
+__all__ = ["check", "report", "seed_records"]
+
 _KEY = "clicks_per_user"
-_SEEDS = (
-    "intervals cover the luck of the held-out users only, not that of the worlds, of the fit and "
-    "of the learning, of which there is one seed a world."
+_OVER_SEEDS = (
+    "intervals are over {count} worlds, each with one seed of its people, log, split, fit, "
+    "learning and luck."
 )
 
 
-def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Run the delivery experiment in every world; return the result (JSON types).
+def check(config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a mistake in the config that would else be found after minutes."""
+    if not has_truth(config):
+        raise UserError(
+            f"dataset={config['data']['name']}: headroom is measured in a synthetic world, such as "
+            "storefront, whose truth is known."
+        )
+    delivery.check(config)
+    _pairs(config)
 
-    Config keys: those of `delivery.run`, and ``worlds`` (seeds), ``ladder`` (policies from worst
-    to best; "learned" stands for the config's agent) and ``below`` (pairs, worse then better).
+
+def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
+    """Return one world's records.
+
+    Config keys: those of `delivery.seed_records`, ``ladder`` (policies from worst to best;
+    "learned" stands for the config's agent) and ``below`` (pairs, worse then better).
     """
-    if config["data"]["name"] != "storefront":
-        raise UserError(f"dataset={config['data']['name']}: headroom is measured in storefront.")
-    check(config)
-    learned = learned_name(config)
-    pairs = _pairs(config, learned)
-    worlds = [int(seed) for seed in config["worlds"]]
-    runs = []
-    for seed in worlds:
-        runs.append(compare(of_seed(config, seed), folder.child(f"worlds/{seed}"), trackers))
-    names = _table_order(list(runs[0].played), pairs)
-    pooled = {name: _pooled([run.played[name] for run in runs]) for name in names}
-    resamples = int(config["evaluation"]["resamples"])
+    done = delivery.compare(config, folder, trackers)
+    rows = Rows(int(config["seed"]))
+    delivery.add_policies(rows, config, done.played)
     boot = derived_seed(config["seed"], "bootstrap")
-    numbers = policy_metrics(pooled, config["evaluation"]["baseline"], "upper", resamples, boot)
-    steps = [
-        _step(pooled, [run.played for run in runs], worse, better, resamples, boot)
-        for worse, better in pairs
-    ]
-    by_world = {
-        str(seed): policy_metrics(
-            run.played, config["evaluation"]["baseline"], None, resamples, boot
-        )["metrics"]
-        for seed, run in zip(worlds, runs, strict=True)
-    }
-    baseline = str(config["evaluation"]["baseline"])
-    users = len(next(iter(pooled.values())).users)
-    horizon = int(config["env"]["horizon"])
-    return {
-        "title": "Headroom of the storefront world",
-        "synthetic": True,
-        "summary": (
-            f"In {len(worlds)} synthetic storefront worlds, {len(names)} policies learned on users "
-            f"simulated from each world's log and were judged on {users:,} held-out people by the "
-            f"worlds' own truth over {horizon} slots. {_verdict(steps)}"
-        ),
-        **numbers,
-        "policies": names,
-        "learned": learned,
-        "baseline": baseline,
-        "upper": "upper",
-        "users": users,
-        "horizon": horizon,
-        "judge": GOLD,
-        "worlds": by_world,
-        "aggregates": over_worlds(by_world, names, baseline, resamples),
-        "steps": steps,
-        **origins(worlds, [run.origin() for run in runs], _SEEDS),
-        # The log's only note stands among the assumptions.
-        "notes": [],
-        "summary_numbers": {
-            f"{name}/{_KEY}": numbers["metrics"][name][_KEY]["value"] for name in names
-        },
-    }
-
-
-def over_worlds(
-    by_world: Mapping[str, Any], names: Sequence[str], baseline: str, resamples: int = RESAMPLES
-) -> dict[str, Any]:
-    """Return the aggregates of policies over worlds, of which each has its own scale.
-
-    Args:
-        by_world: world -> policy -> metric -> ``{value, low, high}``.
-        names: policies, "upper" among them.
-        baseline: policy that counts as 0 in each world.
-        resamples: of the bootstrap over worlds.
-    """
-    runs = [
-        {name: float(metrics[name][_KEY]["value"]) for name in names}
-        for metrics in by_world.values()
-    ]
-    label = METRICS[_KEY].label
-    return aggregate_report.over_runs(
-        runs, [""] * len(runs), baseline, "upper", what=label, unit="worlds", resamples=resamples
+    resamples = int(config["evaluation"]["resamples"])
+    pairs = _pairs(config)
+    for worse, better in pairs:
+        pair = {name: done.played[name] for name in (worse, better)}
+        differences = policy_metrics(pair, worse, None, resamples, boot)["differences"]
+        rows.add("gain", differences[better][_KEY], policy=better, versus=worse)
+    told = delivery.told(
+        config,
+        done,
+        over_seeds=_OVER_SEEDS,
+        statistics={"default": "mean"},
+        ladder=[list(pair) for pair in pairs],
     )
+    return Records(rows.frame, {rows.seed: told})
 
 
-def _pooled(parts: list[Episodes]) -> Episodes:
-    """Return the users of several worlds as one population."""
-    totals = np.concatenate([part.totals for part in parts])
-    creatives = np.concatenate([part.creatives for part in parts])
-    return Episodes(np.arange(len(totals)), totals, creatives)
-
-
-def _pairs(config: Mapping[str, Any], learned: str) -> list[tuple[str, str]]:
+def _pairs(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    learned = learned_name(config)
     ladder = [learned if name == "learned" else name for name in config["ladder"]]
     below = [tuple(learned if n == "learned" else n for n in pair) for pair in config["below"]]
     known = policies(config)
@@ -138,97 +96,78 @@ def _pairs(config: Mapping[str, Any], learned: str) -> list[tuple[str, str]]:
     return [*pairwise(ladder), *((a, b) for a, b in below)]
 
 
-def _step(
-    pooled: Mapping[str, Episodes],
-    runs: list[dict[str, Episodes]],
-    worse: str,
-    better: str,
-    resamples: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Return one step of the ladder: the paired gain, and whether it is clear."""
-    pair = {name: pooled[name] for name in (worse, better)}
-    numbers = policy_metrics(pair, worse, None, resamples, seed)
-    low, high = (numbers["metrics"][name][_KEY] for name in (worse, better))
-    gains = [run[better].total("clicks").mean() - run[worse].total("clicks").mean() for run in runs]
-    return {
-        "worse": worse,
-        "better": better,
-        "gain": numbers["differences"][better][_KEY],
-        # Clear: neither value lies in the other's interval.
-        "clear": bool(high["value"] > low["high"] and low["value"] < high["low"]),
-        "worlds_better": int(sum(gain > 0 for gain in gains)),
-        "worlds": len(gains),
-    }
+def report(records: Records) -> Report:
+    """Return the ladder, and whether each step of it is clear of the other's interval."""
+    about = records.first
+    count = len(records.seeds)
+    worlds = f"{count} synthetic storefront worlds" if count > 1 else "a synthetic storefront world"
+    ordered = _ordered(records)
+    clear = {pair: _clear(records, *pair) for pair in map(tuple, about["ladder"])}
+    unclear = [f"{worse} < {better}" for (worse, better), holds in clear.items() if not holds]
+    verdict = (
+        f"Not every step is clear of the other's interval: {', '.join(unclear)}."
+        if unclear
+        else "Every step of the ladder lies outside the other's interval."
+    )
+    summary = (
+        f"In {worlds}, {len(ordered.values('policy'))} policies learned on users simulated from "
+        f"each world's log and were judged on {about['users']:,} held-out people of it by the "
+        f"worlds' own truth over {about['horizon']} slots. {verdict}"
+    )
+    caption = f"{intervals(records)}, {about['horizon']} slots. {about['judge']}"
+    picture = forest(
+        plain(ordered).estimates,
+        "policy",
+        (_KEY, "profit_per_user", "unsubscribe_rate"),
+        "headroom",
+        "Value of each policy in storefront (synthetic) with 95% intervals.",
+        strong=about["learned"],
+    )
+    sections = [Section("The ladder", (), (_steps(records, clear),), (picture,))]
+    if count > 1:
+        sections.append(by_seed(plain(ordered), "policy", (_KEY,), unit="world"))
+        sections.append(over_seeds(records, _KEY, "worlds"))
+    table = policy_table(ordered, (*MAIN, "sends_per_user"), caption)
+    return Report("Headroom of the storefront world", summary, table, sections)
 
 
-def _table_order(names: list[str], pairs: list[tuple[str, str]]) -> list[str]:
-    """Return the policies from worst to best; those in no pair (worse, better) come first."""
+def _ordered(records: Records) -> Records:
+    """Return the records with policies from worst to best; those in no step come first."""
     order: list[str] = []
-    for worse, better in pairs:
+    for worse, better in records.first["ladder"]:
         if better not in order:
             order.append(better)
         if worse not in order:
             order.insert(order.index(better), worse)
-    return [*(name for name in names if name not in order), *order]
+    names = [*(n for n in records.values("policy") if n not in order), *order]
+    place = pl.col("policy").replace_strict(names, list(range(len(names))), default=len(names))
+    return Records(records.frame.sort(place, maintain_order=True), records.about)
 
 
-def _verdict(steps: list[dict[str, Any]]) -> str:
-    unclear = [f"{s['worse']} < {s['better']}" for s in steps if not s["clear"]]
-    if not unclear:
-        return "Every step of the ladder lies outside the other's interval."
-    return f"Not every step is clear of the other's interval: {', '.join(unclear)}."
+def _clear(records: Records, worse: str, better: str) -> bool:
+    """Return whether neither value lies in the other's interval."""
+    frame = plain(records).estimates
+    low, high = (number(frame, _KEY, policy=name) for name in (worse, better))
+    if None in (*low.values(), *high.values()):
+        return False
+    return bool(high["value"] > low["high"] and low["value"] < high["low"])
 
 
-def main_table(result: Mapping[str, Any]) -> Table:
-    """Return the ladder with its outcomes."""
-    caption = (
-        f"{len(result['worlds'])} synthetic worlds, {result['users']:,} held-out users pooled, "
-        f"{result['horizon']} slots; 95% intervals by bootstrap over users. {result['judge']}"
-    )
-    return policy_table(result, (*MAIN, "sends_per_user"), "metrics", caption)
-
-
-def sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return the report's sections."""
-    steps = Table(
-        ("step", "gain in clicks per user", "clear", "worlds in which it holds"),
-        tuple(
+def _steps(records: Records, clear: Mapping[tuple[str, ...], bool]) -> Table:
+    rows = []
+    for (worse, better), holds in clear.items():
+        gains = records.by_seed("gain", policy=better, versus=worse)
+        rows.append(
             (
-                f"{step['worse']} < {step['better']}",
-                interval(step["gain"]),
-                "yes" if step["clear"] else "no",
-                f"{step['worlds_better']} of {step['worlds']}",
+                f"{worse} < {better}",
+                interval(records.number("gain", policy=better, versus=worse)),
+                "yes" if holds else "no",
+                f"{(gains > 0).sum()} of {len(gains)}",
             )
-            for step in result["steps"]
-        ),
+        )
+    return Table(
+        ("step", "gain in clicks per user", "clear", "worlds in which it holds"),
+        tuple(rows),
         "Gains are paired by user; a step is clear where neither value lies in the other's 95% "
         "interval.",
     )
-    panels = metric_panels(
-        {name: result["metrics"][name] for name in result["policies"]},
-        (_KEY, "profit_per_user", "unsubscribe_rate"),
-    )
-    picture = interval_figure(
-        "headroom",
-        "Value of each policy in storefront (synthetic) with 95% intervals.",
-        panels,
-        result["learned"],
-    )
-    worlds = Table(
-        ("world", *result["policies"]),
-        tuple(
-            (seed, *(interval(metrics[name][_KEY]) for name in result["policies"]))
-            for seed, metrics in result["worlds"].items()
-        ),
-        "Clicks per user in each world.",
-    )
-    # Results of earlier versions hold the worlds' values, from which aggregates follow.
-    found = result.get("aggregates") or over_worlds(
-        result["worlds"], result["policies"], result["baseline"]
-    )
-    return [
-        Section("The ladder", (), (steps,), (picture,)),
-        Section("World by world", (), (worlds,)),
-        aggregate_report.section(found),
-    ]

@@ -25,7 +25,7 @@ from copygym.experiments.studies.delivery.cells import Cell, played_cells
 from copygym.experiments.studies.delivery.delivery import prepare
 from copygym.experiments.studies.delivery.shapes_compared_report import report
 from copygym.experiments.studies.learning import ONE_SEED
-from copygym.experiments.studies.people import GOLD
+from copygym.experiments.studies.people import GOLD, has_truth
 from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
@@ -39,10 +39,10 @@ _OVER_SEEDS = (
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake in the config that would else be found after minutes."""
-    if config["data"]["name"] != "storefront":
+    if not has_truth(config):
         raise UserError(
-            f"dataset={config['data']['name']}: shapes are compared in storefront, whose truth "
-            "knows every aim."
+            f"dataset={config['data']['name']}: shapes are compared in a synthetic world, such as "
+            "storefront, whose truth knows every aim."
         )
     for part in ("agents", "shapes"):
         if not given(config, part):

@@ -1,13 +1,18 @@
-"""Experiment: whom to send what, learned from a randomised one-decision log (Hillstrom).
+"""Study: whom to send what, learned from a randomised one-decision log (Hillstrom).
 
 One part of the customers fits simulated users, on whom policies learn with one decision each.
 What the policies are worth is estimated off-policy on the other part, where the arms were drawn
 at random with known propensities: no simulator stands between the policies and the evidence.
+
+Records: an outcome (visit, spend, ...) as ``metric`` by ``policy`` and ``estimator``, ``versus`` a
+fixed arm on paired differences; how much of the log speaks for a policy (``ess``, ``max_weight``,
+``mean_weight``); the ``share`` of each ``arm`` in a ``segment``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,40 +22,108 @@ from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
 from copygym.envs.logs.catalogue import HOLD, Catalogue
 from copygym.envs.simulator.population import simulate
-from copygym.evaluation.ope import estimates as ope
+from copygym.evaluation.ope.decisions import Decisions, decisions
+from copygym.evaluation.ope.estimators import ESTIMATORS
+from copygym.evaluation.ope.intervals import Bootstrap, difference, value_terms
 from copygym.evaluation.ope.judge import evidence, verdict_of
-from copygym.evaluation.ope.propensities import check_propensities
-from copygym.experiments.report.figures import interval_figure
-from copygym.experiments.report.page import Section
-from copygym.experiments.report.tables import Table, interval, number
+from copygym.evaluation.ope.support import Support, effective_events, support
+from copygym.evaluation.ope.terms import Terms, check_log, importance_weights, terms_of
+from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import Policy, instantiated
 from copygym.experiments.studies.data import load_log, same_data, seen, split_shares
-from copygym.experiments.studies.delivery.delivery_report import (
-    fidelity_section,
-    learning_section,
-    segment_remark,
-)
+from copygym.experiments.studies.delivery.delivery import add_curves
+from copygym.experiments.studies.delivery.uplift_report import report
 from copygym.experiments.studies.learning import ONE_SEED, file_name, learn
 from copygym.experiments.studies.people import fit
+from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
 if TYPE_CHECKING:
+    from copygym.envs.logs.clicklog import ClickLog
     from copygym.envs.people.model import UserModel
     from copygym.envs.simulator.fitted import FittedUsers
 
+__all__ = ["check", "report", "seed_records"]
+
+_OVER_SEEDS = (
+    "intervals are over {count} splits of the same log, each with one seed of its fit and learning."
+)
 #: Columns of the log that can be outcomes; models predict these.
 _OUTCOMES = ("clicks", "revenue")
 
 
-def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Run the whole experiment; return the result (JSON types).
+def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
+    """Return the records of one split of the customers.
 
     Config keys: ``split`` (train, test), ``users``, ``env``, ``learn.steps``, ``learners`` (name
     -> ``agent``, ``reward`` and optionally ``steps``), ``outcomes`` (name -> log column: clicks or
-    revenue), ``evaluation`` (``estimator``, ``resamples``, ``customers``).
+    revenue), ``evaluation`` (``estimator``, ``resamples``, ``users``).
     """
-    _check(config)
+    done = judged(config, folder, trackers)
+    found = done.found
+    rows = Rows(int(config["seed"]))
+    for policy, by_outcome in found["values"].items():
+        for outcome, by_estimator in by_outcome.items():
+            for estimator, entry in by_estimator.items():
+                rows.add(outcome, entry, policy=policy, estimator=estimator)
+    for versus, by_policy in found["differences"].items():
+        for policy, by_outcome in by_policy.items():
+            for outcome, by_estimator in by_outcome.items():
+                for estimator, entry in by_estimator.items():
+                    rows.add(outcome, entry, policy=policy, versus=versus, estimator=estimator)
+    for policy, entry in found["support"].items():
+        rows.add_all(entry, policy=policy)
+    for policy, by_segment in found["shares"].items():
+        for segment, entry in by_segment.items():
+            rows.add("users", entry["customers"], policy=policy, segment=segment)
+            for arm in found["arms"]:
+                rows.add("share", entry[arm], policy=policy, segment=segment, arm=arm)
+    add_curves(rows, done.curves)
+    told = about(
+        config,
+        done.origin,
+        synthetic=done.log.synthetic,
+        one_seed=ONE_SEED,
+        over_seeds=_OVER_SEEDS,
+        within_seed=("segment", "step"),
+        log=done.log.name,
+        learners=list(config["learners"]),
+        outcomes=list(config["outcomes"]),
+        estimator=config["evaluation"]["estimator"],
+        arms=found["arms"],
+        users=found["customers"],
+        steps=int(config["learn"]["steps"]),
+        verdicts=found["verdicts"],
+        fidelity=done.fitted.fidelity.to_dict(),
+        segment_by=list(done.fitted.profile_builder.demographics.segment_columns),
+    )
+    return Records(rows.frame, {rows.seed: told})
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Policies that learned on one part of the customers, judged by the others.
+
+    Attributes:
+        log: the randomised log.
+        fitted: simulated customers of the first part.
+        curves: learning curve by learner.
+        found: ``values`` (policy -> outcome -> estimator -> estimate), ``differences`` (arm ->
+            policy -> ...), ``support``, ``verdicts``, ``shares`` (learner -> segment -> arm),
+            ``arms`` and ``customers``.
+        origin: what the numbers rest on, for `about`.
+    """
+
+    log: ClickLog
+    fitted: FittedUsers
+    curves: dict[str, list[dict[str, float]]]
+    found: dict[str, Any]
+    origin: dict[str, Any]
+
+
+def judged(config: Mapping[str, Any], folder: RunFolder, trackers: Trackers) -> Judged:
+    """Let the learners learn on one part of the customers and judge them off-policy by the rest."""
     log = load_log(config["data"])
     log.require("user_id", "creative_id", "propensity")
     data = same_data(folder, log)
@@ -60,21 +133,9 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     fitted = fit(folder, "proxy", parts["train"], parts["test"], config)
     curves = _teach(folder, trackers, fitted.users, config)
     record = folder.stage(
-        "off_policy", lambda: Record(_off_policy(config, folder, fitted, parts["test"].collect()))
+        "off_policy", lambda: Record(_off_policy(config, folder, fitted, parts["test"]))
     )
-    estimates = record.values
-    learners = list(config["learners"])
-    return {
-        "title": f"Whom to send what: {log.name}",
-        "synthetic": log.synthetic,
-        "summary": _summary(config, log.name, rows_seen, learners, estimates["customers"]),
-        **estimates,
-        "learners": learners,
-        "outcomes": list(config["outcomes"]),
-        "estimator": config["evaluation"]["estimator"],
-        "curves": curves,
-        "fidelity": fitted.fidelity.to_dict(),
-        "segment_by": list(fitted.profile_builder.demographics.segment_columns),
+    origin = {
         "data": {log.name: data},
         "rows_seen": rows_seen,
         "notes": list(log.notes),
@@ -82,22 +143,17 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
             "the randomisation and its propensities are taken as the log gives them.",
             "a policy's decision for one customer does not change another's response.",
             "costs of a send are not part of the outcomes.",
-            ONE_SEED,
         ],
-        "summary_numbers": {
-            f"{policy}/{outcome}": tree[config["evaluation"]["estimator"]]["value"]
-            for policy, by_outcome in estimates["values"].items()
-            for outcome, tree in by_outcome.items()
-        },
     }
+    return Judged(log, fitted, curves, record.values, origin)
 
 
-def _check(config: Mapping[str, Any]) -> None:
+def check(config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a mistake in the config that would else be found after minutes."""
     estimator = config["evaluation"]["estimator"]
-    if estimator not in ope.ESTIMATORS:
+    if estimator not in ESTIMATORS:
         raise UserError(
-            f"evaluation.estimator={estimator} is unknown: choose one of "
-            f"{', '.join(ope.ESTIMATORS)}."
+            f"evaluation.estimator={estimator} is unknown: choose one of {', '.join(ESTIMATORS)}."
         )
     for name, column in config["outcomes"].items():
         if column not in _OUTCOMES:
@@ -132,73 +188,95 @@ def _teach(
 
 
 def _off_policy(
-    config: Mapping[str, Any], folder: RunFolder, fitted: FittedUsers, test: pl.DataFrame
+    config: Mapping[str, Any], folder: RunFolder, fitted: FittedUsers, held_out: ClickLog
 ) -> dict[str, Any]:
     """Return off-policy estimates of all policies on the held-out customers."""
-    limit = config["evaluation"]["customers"]
+    test = held_out.collect()
+    limit = config["evaluation"]["users"]
     if limit is not None:
         test = test.sample(min(limit, test.height), seed=derived_seed(config["seed"], "customers"))
     users = _customers(fitted, test)
     catalogue = users.catalogue
-    actions = logged_actions(test, catalogue)
-    models = response_models(users)
-    log = ope.OffPolicyLog(
-        actions=actions,
-        propensities=test["propensity"].to_numpy(),
-        outcomes={n: test[c].to_numpy().astype(float) for n, c in config["outcomes"].items()},
-        models={name: models[column] for name, column in config["outcomes"].items()},
-    )
     arms = fixed_arms(catalogue)
+    logs = {
+        outcome: catalogue_decisions(held_out.with_frame(test.lazy()), column, catalogue)
+        for outcome, column in config["outcomes"].items()
+    }
+    models = response_models(users)
+    learned = _learned(config, folder, users)
     policies = {
         name: np.eye(catalogue.n_actions)[np.full(len(test), a)] for name, a in arms.items()
+    } | learned
+    terms: dict[Hashable, Terms] = {}
+    supports: dict[str, Support] = {}
+    for policy, chances_NA in policies.items():
+        for outcome, log in logs.items():
+            check_log(log.actions, log.propensities, chances_NA)
+            model = models[config["outcomes"][outcome]]
+            row = (log.actions, log.propensities, log.rewards, chances_NA, model, log.trials)
+            terms[policy, outcome] = terms_of(*row)
+            supports[policy] = support(terms[policy, outcome].weights)
+    resamples, seed = int(config["evaluation"]["resamples"]), config["seed"]
+    bootstrap = Bootstrap(None, resamples, derived_seed(seed, "bootstrap"))
+    valued = value_terms(terms, bootstrap)
+
+    def by_outcome(policy: str, baseline: str | None = None) -> dict[str, dict[str, Any]]:
+        return {
+            outcome: {
+                name: (
+                    one.bootstrap
+                    if baseline is None
+                    else difference(one, valued[baseline, outcome][name])
+                ).to_dict()
+                for name, one in valued[policy, outcome].items()
+            }
+            for outcome in logs
+        }
+
+    return {
+        "values": {policy: by_outcome(policy) for policy in policies},
+        "differences": {
+            arm: {policy: by_outcome(policy, arm) for policy in policies if policy != arm}
+            for arm in arms
+        },
+        "support": {policy: asdict(one) for policy, one in supports.items()},
+        "verdicts": verdicts(logs, policies),
+        "arms": list(arms),
+        "customers": len(test),
+        "shares": _shares(learned, users.profiles.segments, arms),
     }
-    learned = _learned(config, folder, users)
-    table = ope.evaluate_off_policy(
-        log,
-        {**policies, **learned},
-        tuple(arms),
-        int(config["evaluation"]["resamples"]),
-        derived_seed(config["seed"], "bootstrap"),
-    )
-    result = table.to_dict()
-    result["verdicts"] = verdicts(log, {**policies, **learned}, table.support, test, catalogue)
-    result["arms"] = list(arms)
-    result["customers"] = len(test)
-    result["shares"] = _shares(learned, users.profiles.segments, arms)
-    return result
+
+
+def catalogue_decisions(log: ClickLog, column: str, catalogue: Catalogue) -> Decisions:
+    """Return the log's decisions with the catalogue's actions as arms, logged or not.
+
+    Args:
+        log: N held-out decisions, with propensities.
+        column: of the outcome.
+        catalogue: has one channel.
+    """
+    found = decisions(log, column)
+    arms = (HOLD, *catalogue.creative_ids)
+    return replace(found, arms=arms, actions=logged_actions(found.frame, catalogue))
 
 
 def verdicts(
-    log: ope.OffPolicyLog,
-    policies: Mapping[str, np.ndarray],
-    held: Mapping[str, ope.Support],
-    test: pl.DataFrame,
-    catalogue: Catalogue,
+    logs: Mapping[str, Decisions], policies: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, Any]]:
     """Return by policy and outcome whether the log supports the value, and what to know of it.
 
     Args:
-        log: N held-out decisions.
+        logs: outcome -> the N held-out decisions with this outcome.
         policies: name -> (N, A) float64 probabilities.
-        held: name -> the policy's weights.
-        test: the log's rows, for what was known before a choice.
-        catalogue: names the actions.
     """
-    arms = [HOLD, *catalogue.creative_ids]
-    groups = {
-        name: test[name].cast(pl.String).fill_null("unknown").to_numpy()
-        for name in test.columns
-        if name.startswith(("user_", "context_")) and 1 < test[name].n_unique() <= 12
-    }
-    check = check_propensities(arms, log.actions, log.propensities, groups=groups)
     found: dict[str, dict[str, Any]] = {}
-    for name, target_NA in policies.items():
-        weights = ope.importance_weights(log.actions, log.propensities, target_NA)
+    for name, chances_NA in policies.items():
         found[name] = {}
-        for outcome, rewards in log.outcomes.items():
-            events = ope.effective_events(ope.Terms(rewards, weights))
-            bad, weak = evidence(held[name], events, outcome)
-            bad = [*check.contradictions, *bad]
+        for outcome, log in logs.items():
+            weights = importance_weights(log.actions, log.propensities, chances_NA)
+            events = effective_events(Terms(log.rewards, weights, trials=log.trials))
+            bad, weak = evidence(support(weights), events, outcome)
+            bad = [*log.propensity_check.contradictions, *bad]
             found[name][outcome] = {"verdict": verdict_of(bad, weak), "warnings": [*bad, *weak]}
     return found
 
@@ -281,161 +359,3 @@ def _shares(
         }
         for policy, probabilities in learned.items()
     }
-
-
-def _summary(
-    config: Mapping[str, Any],
-    name: str,
-    rows_seen: Mapping[str, Any],
-    learners: list[str],
-    judged: int,
-) -> str:
-    train = rows_seen["train"]["users"]
-    return (
-        f"On {train:,} customers of the randomised {name} log, responses were fitted and "
-        f"{len(learners)} policies learned whom to send which message, or none "
-        f"({int(config['learn']['steps']):,} simulated decisions each). They were judged "
-        f"off-policy on {judged:,} customers that nothing had seen, beside the policies that treat "
-        f"everybody alike. Estimator: {config['evaluation']['estimator'].upper()}; intervals "
-        "(95%) by bootstrap over customers."
-    )
-
-
-def main_table(result: Mapping[str, Any]) -> Table:
-    """Return expected outcomes per customer of every policy."""
-    estimator = result["estimator"]
-    rows = tuple(
-        (
-            name,
-            *(interval(result["values"][name][o][estimator]) for o in result["outcomes"]),
-            f"{result['support'][name]['ess']:,.0f}",
-            _verdict(result, name),
-        )
-        for name in _policies(result)
-    )
-    caption = (
-        f"Expected outcomes per customer by {estimator.upper()} on {result['customers']:,} "
-        "held-out customers, 95% intervals by bootstrap over customers."
-    )
-    columns = (
-        "policy",
-        *(f"{o} per customer" for o in result["outcomes"]),
-        "effective customers",
-        "log",
-    )
-    return Table(columns, rows, caption)
-
-
-def _verdict(result: Mapping[str, Any], policy: str) -> str:
-    """Return a policy's verdicts in a cell: one word where they are the same."""
-    found = result["verdicts"][policy]
-    verdicts = {outcome: found[outcome]["verdict"] for outcome in result["outcomes"]}
-    if len(set(verdicts.values())) == 1:
-        return str(next(iter(verdicts.values())))
-    return ", ".join(f"{outcome} {verdict}" for outcome, verdict in verdicts.items())
-
-
-def _warnings(result: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what the log cannot tell, each sentence once with the policies that it is about."""
-    about: dict[str, list[str]] = {}
-    for name in _policies(result):
-        for entry in result["verdicts"][name].values():
-            for text in entry["warnings"]:
-                if name not in about.setdefault(text, []):
-                    about[text].append(name)
-    return tuple(f"{', '.join(names)}: {text}" for text, names in about.items())
-
-
-def _policies(result: Mapping[str, Any]) -> list[str]:
-    """Return the policies in the order of tables: fixed arms first."""
-    return [*result["arms"], *result["learners"]]
-
-
-def sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return the report's sections."""
-    estimator, outcomes = result["estimator"], result["outcomes"]
-    panels = {
-        f"{outcome} per customer": {
-            name: result["values"][name][outcome][estimator] for name in _policies(result)
-        }
-        for outcome in outcomes
-    }
-    picture = interval_figure(
-        "policies", f"Value by {estimator.upper()} with 95% intervals.", panels
-    )
-    rows = tuple(
-        (
-            f"{learner} - {arm}",
-            *(
-                interval(result["differences"][f"{learner} - {arm}"][outcome][estimator])
-                for outcome in outcomes
-            ),
-        )
-        for learner in result["learners"]
-        for arm in result["arms"]
-    )
-    differences = Table(
-        ("difference", *(f"{o} per customer" for o in outcomes)),
-        rows,
-        "Paired: both policies are estimated on the same resampled customers.",
-    )
-    found = [
-        Section("Policies compared", (), (differences,), (picture,)),
-        _estimators(result),
-        _who_gets_what(result),
-    ]
-    for section in (learning_section(result), fidelity_section(result)):
-        if section is not None:
-            found.append(section)
-    return found
-
-
-def _estimators(result: Mapping[str, Any]) -> Section:
-    tables = []
-    for outcome in result["outcomes"]:
-        rows = tuple(
-            (name, *(interval(result["values"][name][outcome][e]) for e in ope.ESTIMATORS))
-            for name in _policies(result)
-        )
-        columns = ("policy", *(e.upper() for e in ope.ESTIMATORS))
-        tables.append(Table(columns, rows, f"{outcome.capitalize()} per customer by estimator."))
-    support = Table(
-        ("policy", "effective customers", "largest weight", "mean weight"),
-        tuple(
-            (
-                name,
-                f"{result['support'][name]['ess']:,.0f}",
-                number(result["support"][name]["max_weight"]),
-                f"{result['support'][name]['mean_weight']:.3f}",
-            )
-            for name in _policies(result)
-        ),
-        "How much of the log speaks for each policy; the mean weight should be near 1.",
-    )
-    warnings = _warnings(result)
-    text = (
-        "IPS and SNIPS weight the customers who happened to get what the policy would have sent; "
-        "DM asks the response model alone; DR corrects the model by the weighted residuals and is "
-        "unbiased where the propensities are right.",
-    )
-    return Section("Estimators", text, (*tables, support), points=warnings)
-
-
-def _who_gets_what(result: Mapping[str, Any]) -> Section:
-    arms = result["arms"]
-    tables = tuple(
-        Table(
-            ("segment", "customers", *(f"{arm} %" for arm in arms)),
-            tuple(
-                (
-                    segment,
-                    f"{entry['customers']:,}",
-                    *(f"{100 * entry[arm]:.0f}" for arm in arms),
-                )
-                for segment, entry in by_segment.items()
-            ),
-            f"Who gets what under {policy}.{segment_remark(result)}",
-        )
-        for policy, by_segment in ((name, result["shares"][name]) for name in result["learners"])
-    )
-    return Section("Who gets what", (), tables)

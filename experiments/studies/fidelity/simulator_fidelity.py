@@ -56,7 +56,7 @@ from copygym.experiments.studies.fidelity.simulator_fidelity_report import (
     summary,
 )
 from copygym.experiments.studies.learning import ONE_SEED, file_name, learn
-from copygym.experiments.studies.people import fit, storefront_world, whole_catalogue
+from copygym.experiments.studies.people import fit, has_truth, true_world, whole_catalogue
 from copygym.experiments.tracking.base import Trackers
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     Config keys: ``split`` (train: half A; judge: half B; test: the people who are judged),
     ``simulators`` (name -> options of `fit_users`), ``references`` and ``learners`` (name ->
     ``agent`` and ``steps``, null for ``learn.steps``), ``arms`` (judge every arm for everybody,
-    too), ``baseline`` (policy), ``env``, ``reward``, and of ``evaluation``: ``users``,
-    ``episodes``, ``num_envs``, ``resamples``, ``estimator``, ``segments``.
+    too), ``env``, ``reward``, and of ``evaluation``: ``users``,
+    ``episodes``, ``num_envs``, ``resamples``, ``baseline`` (policy), ``estimator``, ``segments``.
     """
     check(config)
     log = load_log(config["data"])
@@ -132,7 +132,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         "homes": [s.name for s in first],
         "judges": judges,
         "simulators": simulators,
-        "baseline": config["baseline"],
+        "baseline": config["evaluation"]["baseline"],
         "horizon": int(config["env"]["horizon"]),
         "estimator": config["evaluation"]["estimator"],
         "people": len(first[0].people),
@@ -141,7 +141,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
         "log_clicks": float((log_rows.decisions.rewards * log_rows.decisions.sizes).sum()),
         "unit": "clicks per decision" if one_decision else "clicks per person",
         "values": _table(values),
-        "exploit": _exploit(values, homes, judges, str(config["baseline"])),
+        "exploit": _exploit(values, homes, judges, str(config["evaluation"]["baseline"])),
         "decisions": _table(decided),
         "arms": arms,
         "support": {
@@ -179,8 +179,12 @@ def check(config: Mapping[str, Any]) -> None:
     for name, parts in given(config, "learners").items():
         Policy(name, parts["agent"]).make()
     instantiated(config["reward"], "reward")
-    if config["baseline"] not in given(config, "references"):
-        raise unknown_name("baseline", str(config["baseline"]), list(given(config, "references")))
+    if config["evaluation"]["baseline"] not in given(config, "references"):
+        raise unknown_name(
+            "evaluation.baseline",
+            str(config["evaluation"]["baseline"]),
+            list(given(config, "references")),
+        )
 
 
 def _fits(
@@ -204,9 +208,9 @@ def _fits(
 
 def _truth(home: Simulator, config: Mapping[str, Any]) -> UserModel | None:
     """Return the held-out people as they are; None where nobody knows."""
-    if config["data"]["name"] != "storefront":
+    if not has_truth(config):
         return None
-    world = storefront_world(config).user_model(profiles=home.people.profiles)
+    world = true_world(config).user_model(profiles=home.people.profiles)
     return aligned(world, home.people.catalogue)
 
 

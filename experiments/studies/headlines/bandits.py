@@ -83,12 +83,13 @@ class Job:
 def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
     """Train the model, choose n_aux, replay every policy; return the result (JSON types).
 
-    Config keys: ``reward_model``; ``parts`` (shares of tests); ``tests`` (how many to use, or
+    Config keys: ``reward_model``; ``split`` (shares of tests); ``tests`` (how many to use, or
     null); ``replay.horizons`` (impressions per headline), ``replay.policies``, the fields of
-    `Settings`, ``replay.tuning`` (values of n_aux to try) and ``replay.resamples``.
+    `Settings`, ``replay.tuning`` (values of n_aux to try); ``evaluation.resamples``.
     """
     options = config["replay"]
-    resamples, boot = int(options["resamples"]), derived_seed(config["seed"], "boot")
+    resamples = int(config["evaluation"]["resamples"])
+    boot = derived_seed(config["seed"], "boot")
     horizons = sorted(set(options["horizons"]))
     names = check_policies(options["policies"])
     settings = Settings(**{f.name: options[f.name] for f in fields(Settings)})
@@ -157,15 +158,15 @@ def split_parts(counts: CopyCounts, config: Mapping[str, Any]) -> dict[str, Copy
     Raises:
         UserError: a part is unknown or missing, or no test has two headlines and a click.
     """
-    for name in config["parts"]:
+    for name in config["split"]:
         if name not in PARTS:
-            raise unknown_name("part of parts", str(name), list(PARTS))
-    missing = [name for name in PARTS if name not in config["parts"]]
+            raise unknown_name("part of split", str(name), list(PARTS))
+    missing = [name for name in PARTS if name not in config["split"]]
     if missing:
-        raise UserError(f"parts lacks {missing[0]}; give each of {', '.join(PARTS)} a share.")
+        raise UserError(f"split lacks {missing[0]}; give each of {', '.join(PARTS)} a share.")
     _tests(counts, None)  # refuses a log without clicks before anything is learned from it
     counts = some_tests(counts, config.get("tests"), derived_seed(config["seed"], "tests"))
-    shares = {name: float(config["parts"][name]) for name in PARTS}
+    shares = {name: float(config["split"][name]) for name in PARTS}
     return split_counts(counts, shares, derived_seed(config["seed"], "split"))
 
 

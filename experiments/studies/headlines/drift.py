@@ -74,7 +74,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
 
     Config keys: ``reward_model``, ``updates`` (of `UPDATES`), ``periods`` (see `dated`), ``first``
     (share of the tests that the first model may see), ``tests`` (of each release, or null) and
-    ``resamples``.
+    ``evaluation.resamples``.
     """
     check(config)
     logs = load_releases(config["data"])
@@ -303,7 +303,7 @@ def compared(
 
     Args:
         tables: update -> (T, columns) of `table_by_test`, of the same tests.
-        config: ``resamples`` and ``seed``.
+        config: ``evaluation.resamples`` and ``seed``.
         purpose: tells the draws of one period from those of another.
 
     Returns:
@@ -313,7 +313,7 @@ def compared(
     width = next(iter(tables.values())).shape[1]
     columns = np.concatenate([tables[name] for name in names], axis=1)
     seed = derived_seed(config["seed"], "boot", purpose)
-    drawn = resample_sums(columns, int(config["resamples"]), seed)[:, :-1]
+    drawn = resample_sums(columns, int(config["evaluation"]["resamples"]), seed)[:, :-1]
     values, draws = {}, {}
     for i, name in enumerate(names):
         part = slice(i * width, (i + 1) * width)
@@ -362,7 +362,7 @@ def _slopes(
             return ratio(n * xy - x * y, n * xx - x**2)
 
         seed = derived_seed(config["seed"], "slope")
-        drawn = resample_sums(columns, int(config["resamples"]), seed)
+        drawn = resample_sums(columns, int(config["evaluation"]["resamples"]), seed)
         value = float(slope(columns.sum(axis=0)[None])[0])
         found[name] = with_interval(value, slope(drawn)).to_dict()
     return found

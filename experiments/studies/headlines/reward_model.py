@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from copygym.core.errors import UserError
+from copygym.core.scores import calibration_curve, expected_calibration_error
 from copygym.core.seeds import derived_seed
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import instantiated
@@ -22,7 +24,6 @@ from copygym.experiments.studies.data import describe, load_log, same_data
 from copygym.experiments.studies.headlines import reward_model_report as reward_report
 from copygym.experiments.studies.learning import ONE_SPLIT, file_name
 from copygym.experiments.tracking.base import Trackers
-from copygym.rewards.ctr.calibration import calibration_curve, expected_calibration_error
 from copygym.rewards.ctr.data import (
     CopyCounts,
     counted,
@@ -44,6 +45,8 @@ sections = reward_report.sections
 PARTS = ("train", "validation", "test")
 #: Folder of the main model in the run's folder, where `copygym score` looks for it.
 MODEL = "reward_model"
+#: Groups of the calibration curve.
+_BINS = 10
 #: Above this share of right pairs a model must have seen what it is judged on.
 LEAKAGE = 0.83
 MAIN, RANDOM = "model", "random"
@@ -64,7 +67,8 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     """Train the main model and the baselines, judge them, and return the result (JSON types).
 
     Config keys: ``reward_model`` (the main model), ``baselines`` (name -> model or null),
-    ``parts`` (shares of tests), ``tests`` (how many tests to use, or null), ``resamples``.
+    ``split`` (shares of tests), ``tests`` (how many tests to use, or null) and
+    ``evaluation.resamples``.
     """
     logs = load_releases(config["data"])
     data = same_data(folder, load_log(config["data"]))
@@ -156,7 +160,7 @@ def _same_files(folder: RunFolder, logs: Mapping[str, ClickLog]) -> dict[str, An
 def split_parts(counts: CopyCounts, config: Mapping[str, Any]) -> dict[str, CopyCounts]:
     """Return the tests' parts; a headline, even by a chain of tests, is in one part only."""
     counts = some_tests(counts, config.get("tests"), derived_seed(config["seed"], "tests"))
-    shares = {name: float(config["parts"][name]) for name in PARTS}
+    shares = {name: float(config["split"][name]) for name in PARTS}
     parts = split_counts(counts, shares, int(config["seed"]))
     for first, second in (("test", "train"), ("test", "validation"), ("validation", "train")):
         # The split makes this impossible; a figure on shared headlines would be worthless.
@@ -211,7 +215,7 @@ def judged(
     score: np.ndarray, counts: CopyCounts, config: Mapping[str, Any], *, calibrated: bool = True
 ) -> dict[str, Any]:
     """Return ranking metrics with intervals, best of K by K, and calibration."""
-    seed, resamples = derived_seed(config["seed"], "boot"), int(config["resamples"])
+    seed, resamples = derived_seed(config["seed"], "boot"), int(config["evaluation"]["resamples"])
     result: dict[str, Any] = {
         "ranking": ranking_metrics(score, counts, resamples=resamples, seed=seed),
         "by_arms": _by_arms(score, counts, resamples, seed),
@@ -219,9 +223,10 @@ def judged(
     if calibrated:
         from scipy.special import expit
 
-        chance = expit(score)
-        result["calibration"] = calibration_curve(chance, counts)
-        result["calibration_error"] = expected_calibration_error(chance, counts)
+        row = (expit(score), counts.impressions, counts.clicks)
+        curve = calibration_curve(*row, unit=np.arange(len(score)), bins=_BINS)
+        result["calibration"] = [asdict(entry) for entry in curve]
+        result["calibration_error"] = expected_calibration_error(*row, bins=_BINS)
     return result
 
 

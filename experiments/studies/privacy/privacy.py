@@ -28,7 +28,7 @@ from copygym.evaluation.over_seeds import estimates
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.data import load_log, same_data, seen, split_shares
 from copygym.experiments.studies.learning import file_name
-from copygym.experiments.studies.people import storefront_world, whole_catalogue
+from copygym.experiments.studies.people import has_truth, true_world, whole_catalogue
 from copygym.experiments.studies.privacy.privacy_report import main_table, sections, summary
 from copygym.experiments.studies.seeds import check_seeds, origins, values_by_seed
 from copygym.experiments.tracking.base import Trackers
@@ -87,7 +87,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     noise = folder.stage("noise", lambda: Record(_noise(config))).values
     chosen = settings(config, noise)
     found = values_by_seed(config, folder, trackers, partial(_one_seed, chosen), unit="seed")
-    in_world = config["data"]["name"] == "storefront"
+    in_world = has_truth(config)
     unit = "worlds" if in_world else "splits of one log"
     resamples = int(config["evaluation"]["resamples"])
     boot = derived_seed(config["seed"], "bootstrap")
@@ -114,6 +114,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
             _ASSUMPTIONS[0].format(count=len(found), unit=unit),
             *_ASSUMPTIONS[1:],
             unit="world" if in_world else "split",
+            name=config["data"]["name"],
         ),
     }
     if not in_world:
@@ -227,7 +228,7 @@ def _one_seed(
         parts["train"], parts["test"], whole_catalogue(log, config), **config["features"]
     )
     _check_delta(float(config["privacy"]["delta"]), len(data.train))
-    truth = _truth(data, config) if config["data"]["name"] == "storefront" else None
+    truth = _truth(data, config) if has_truth(config) else None
     values, curves = _references(data, truth), {}
     for setting in tqdm(chosen, desc="learn", unit="setting", disable=None):
         if setting.people is not None and setting.people > len(data.train):
@@ -393,7 +394,7 @@ def usual(data: PrivateData) -> Callable[[UserRows], np.ndarray]:
 
 def _truth(data: PrivateData, config: Mapping[str, Any]) -> np.ndarray:
     """Return (N,) true logits of the held-out rows, without the fatigue that nobody can see."""
-    world = storefront_world(config)
+    world = true_world(config)
     users = world.user_model(users=world.rows_of(data.test.ids))
     table = aligned(users, data.catalogue).click_logit
     user, cell, _, _ = data.test.flat()

@@ -19,19 +19,14 @@ from typing import Any
 import numpy as np
 
 from copygym.core.errors import UserError, unknown_name
+from copygym.core.estimates import wilson
 from copygym.core.seeds import derived_seed
 from copygym.evaluation.ope.decisions import FOLDS, fit_arms
-from copygym.evaluation.ope.estimates import (
-    Bootstrap,
-    Grouped,
-    Terms,
-    effective_events,
-    support,
-    terms_of,
-    value_terms,
-)
 from copygym.evaluation.ope.estimators import ESTIMATORS
+from copygym.evaluation.ope.intervals import Bootstrap, value_terms
 from copygym.evaluation.ope.judge import LEAST_ESS, WEAK_EVENTS
+from copygym.evaluation.ope.support import effective_events, support
+from copygym.evaluation.ope.terms import Grouped, Terms, terms_of
 from copygym.experiments.report.figures import interval_figure, scaled
 from copygym.experiments.report.page import Section
 from copygym.experiments.report.tables import Table
@@ -60,8 +55,8 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     """Run the whole experiment; return the result (JSON types).
 
     Config keys: ``truths`` (names in `WORLDS`), ``rows`` (of a log, by world), ``replications``,
-    ``resamples``, ``cells`` (features that make hillstrom's cells), ``storefront`` (``seed``,
-    ``n_users``), and ``data`` for hillstrom's file.
+    ``evaluation.resamples``, ``cells`` (features that make hillstrom's cells), ``storefront``
+    (``seed``, ``n_users``), and ``data`` for hillstrom's file.
     """
     for name in config["truths"]:
         if name not in WORLDS:
@@ -154,7 +149,9 @@ def _measure(world: World, config: Mapping[str, Any], folder: RunFolder) -> dict
                 lists: dict[str, list[list[float]]] = {}
                 for index in indices:
                     seed = derived_seed(config["seed"], world.name, index)
-                    for key, kept in replicate(world, n, int(config["resamples"]), seed).items():
+                    for key, kept in replicate(
+                        world, n, int(config["evaluation"]["resamples"]), seed
+                    ).items():
                         lists.setdefault("/".join(key), []).append(kept)
                     bar.update()
                 return Record({}, {key: np.array(values) for key, values in lists.items()})
@@ -200,10 +197,7 @@ def _summary(world: World, found: Mapping[str, np.ndarray]) -> list[dict[str, An
 
 def share(hits: np.ndarray) -> dict[str, float]:
     """Return a share of (R,) bool with its 95% Wilson interval."""
-    from scipy.stats import binomtest
-
-    found = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
-    return {"value": float(hits.mean()), "low": float(found.low), "high": float(found.high)}
+    return wilson(int(hits.sum()), len(hits)).to_dict()
 
 
 def _verdict(rows: list[dict[str, Any]], config: Mapping[str, Any]) -> str:

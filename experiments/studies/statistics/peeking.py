@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from copygym.core.errors import UserError
-from copygym.core.estimates import Estimate, mean_estimate
+from copygym.core.estimates import Estimate, mean_estimate, wilson
 from copygym.core.seeds import derived_seed
 from copygym.evaluation.abtest.planning import Plan, power, sample_size
 from copygym.evaluation.abtest.sequential import peeking_error
@@ -138,9 +137,7 @@ def _peeking_result(record: Record, looks: list[int]) -> list[dict[str, Any]]:
 
 def share(values_R: np.ndarray) -> Estimate:
     """Return the share of true values with Wilson's 95% interval."""
-    hits, total = int(np.sum(values_R)), len(values_R)
-    found = binomtest(hits, total).proportion_ci(0.95, "wilson")
-    return Estimate(hits / total, float(found.low), float(found.high))
+    return wilson(int(np.sum(values_R)), len(values_R))
 
 
 # ------------------------------------------------------------------ power

@@ -186,3 +186,18 @@ def test_upworthy_gives_headlines_for_ledes(data_folder):
     assert all(prompt.startswith("Brief: ") for prompt in rows.prompts)
     _, chosen, rejected = preference_pairs(log, limit=500)
     assert len(chosen) == len(rejected) == 500
+
+
+def test_demonstrations_open_as_clicked_headlines_do(made_folder):
+    from copygym.envs.datasets import load
+
+    log = load("upworthy", made_folder / "upworthy" / "exploratory.parquet")
+    texts, rows = better_copy(log)
+    assert set(rows.briefs) == set(log.collect()["brief"])
+    # Half of the openings lift clicks; they are more than nine tenths of what is to be imitated.
+    lifted = [text.startswith(("Nobody expected", "See what happened when")) for text in texts]
+    assert sum(lifted) / len(texts) > 0.9
+    _, chosen, rejected = preference_pairs(log, limit=100)
+    assert len(chosen) == len(rejected) == 100
+    worst = sum(text.startswith("Minutes of the meeting where") for text in rejected)
+    assert worst > 0 == sum(text.startswith("Minutes of the meeting where") for text in chosen)

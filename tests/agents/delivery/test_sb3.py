@@ -4,10 +4,13 @@ import tempfile
 import numpy as np
 import pytest
 import torch
+from sb3_contrib import TRPO, MaskablePPO
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from copygym.agents import SB3Agent, SB3VecEnv, UniformAgent
+from copygym.agents import SB3Agent, SB3VecEnv, UniformAgent, load_agent
 from copygym.envs import UserError
 
 
@@ -16,7 +19,8 @@ def pair(make_venv):
     """An adapter and an identical native environment to compare it with."""
 
     def make(**settings):
-        return SB3VecEnv(make_venv(**settings)), make_venv(**settings)
+        adapter = SB3VecEnv(make_venv(**settings), bootstrap_at_horizon=True)
+        return adapter, make_venv(**settings)
 
     return make
 
@@ -51,7 +55,7 @@ def test_the_adapter_steps_like_the_native_environment(pair):
 
 
 def test_without_bootstrap_the_horizon_is_the_end(make_venv):
-    adapter = SB3VecEnv(make_venv(num_envs=4, horizon=2), bootstrap=False)
+    adapter = SB3VecEnv(make_venv(num_envs=4, horizon=2))
     adapter.reset()
     adapter.step(np.zeros(4, dtype=int))
     _, _, dones, infos = adapter.step(np.zeros(4, dtype=int))
@@ -196,3 +200,156 @@ def test_failures_are_one_sentence(make_venv, tmp_path):
     (tmp_path / "policy.safetensors").unlink()
     with pytest.raises(UserError, match="was saved incompletely, learn it again"):
         SB3Agent.load(tmp_path)
+
+
+# ------------------------------------------------------------------ a model of one's own
+
+
+def trained(kind, venv, **options):
+    """Return a model of Stable-Baselines3 after a few updates on an adapter of its own."""
+    adapter = SB3VecEnv(venv)
+    steps = {"n_steps": 8} if kind is not DQN else {"learning_starts": 64, "buffer_size": 1000}
+    model = kind("MlpPolicy", adapter, seed=0, device="cpu", **steps, **options)
+    model.learn(1024)
+    adapter.close()
+    return model
+
+
+@pytest.mark.parametrize("kind", [PPO, A2C, DQN, MaskablePPO])
+@pytest.mark.parametrize("activation", [None, torch.nn.ELU])
+def test_a_wrapped_model_acts_as_the_model_and_is_saved(make_venv, tmp_path, kind, activation):
+    network = {"net_arch": [16, 8]} | ({"activation_fn": activation} if activation else {})
+    venv = make_venv(masked=True)
+    model = trained(kind, venv, policy_kwargs=network)
+    agent = SB3Agent.from_model(model, name="mine")
+    obs, info = venv.reset(seed=0)
+    masks = {"action_masks": info["action_mask"]} if kind is MaskablePPO else {}
+    everything = np.ones((64, 7), dtype=bool)
+    wanted, _ = model.predict(obs, deterministic=True, **masks)
+    mask = info["action_mask"] if masks else everything
+    chances = agent.propensities(obs, mask)
+    np.testing.assert_array_equal(chances.argmax(axis=1), wanted)
+    agent.save(tmp_path / "agent")
+    again = load_agent(tmp_path / "agent")
+    assert again.name == "mine"
+    np.testing.assert_array_equal(again.propensities(obs, mask), chances)
+
+
+def test_a_wrapped_model_samples_with_the_model_s_probabilities(make_venv):
+    venv = make_venv()
+    model = trained(PPO, venv, policy_kwargs={"net_arch": {"pi": [8], "vf": [16]}})
+    agent = SB3Agent.from_model(model, deterministic=False, deploy_epsilon=0.1)
+    obs, info = venv.reset(seed=0)
+    with torch.no_grad():
+        chances = model.policy.get_distribution(torch.as_tensor(obs)).distribution.probs.numpy()
+    got = agent.propensities(obs, info["action_mask"])
+    np.testing.assert_allclose(got, 0.9 * chances + 0.1 / 7, atol=1e-6)
+
+
+def test_training_the_model_further_leaves_the_agent_alone(make_venv):
+    venv = make_venv()
+    model = trained(PPO, venv)
+    agent = SB3Agent.from_model(model, deterministic=False)
+    obs, info = venv.reset(seed=0)
+    before = agent.propensities(obs, info["action_mask"])
+    model.learn(2048)
+    np.testing.assert_array_equal(agent.propensities(obs, info["action_mask"]), before)
+    other = SB3Agent.from_model(model, deterministic=False)
+    assert not np.allclose(other.propensities(obs, info["action_mask"]), before)
+
+
+class Doubled(FlattenExtractor):
+    """An extractor with the same weights as the plain one (none), and other features."""
+
+    def forward(self, observations):
+        return 2 * super().forward(observations)
+
+
+def test_a_network_of_one_s_own_acts_and_is_not_saved_as_another(make_venv, tmp_path):
+    venv = make_venv()
+    model = trained(PPO, venv, policy_kwargs={"features_extractor_class": Doubled})
+    agent = SB3Agent.from_model(model)
+    obs, info = venv.reset(seed=0)
+    wanted, _ = model.predict(obs, deterministic=True)
+    chances = agent.propensities(obs, info["action_mask"])
+    np.testing.assert_array_equal(chances.argmax(axis=1), wanted)
+    with pytest.raises(UserError, match="network of your own making, which no settings describe"):
+        agent.save(tmp_path)
+    with pytest.raises(UserError, match="train the model and wrap it again"):
+        agent.learn(venv, 64, seed=0)
+
+
+def test_models_that_cannot_be_wrapped_are_refused(make_venv):
+    venv = make_venv()
+    trpo = TRPO("MlpPolicy", SB3VecEnv(venv), device="cpu")
+    with pytest.raises(
+        UserError, match="a TRPO cannot be wrapped: give a model of PPO, MaskablePPO"
+    ):
+        SB3Agent.from_model(trpo)
+    normalised = PPO("MlpPolicy", VecNormalize(SB3VecEnv(venv)), device="cpu")
+    with pytest.raises(UserError, match="trained on normalised observations"):
+        SB3Agent.from_model(normalised)
+    scaled = PPO("MlpPolicy", VecNormalize(SB3VecEnv(venv), norm_obs=False), device="cpu")
+    assert SB3Agent.from_model(scaled).name == "ppo"
+    with pytest.raises(UserError, match=r"and 7 actions and was shown 3 and 7: learn a new agent"):
+        SB3Agent.from_model(scaled).propensities(np.zeros((2, 3), "f4"), np.ones((2, 7), bool))
+    with pytest.raises(UserError, match="unknown activation 'step'"):
+        SB3Agent("ppo", activation="step")
+
+
+# ------------------------------------------------------------------ threads
+
+
+@pytest.fixture
+def four_threads(monkeypatch):
+    """Four threads, and no variable that says how many."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_torch_has_one_thread_while_an_adapter_is_open(make_venv, four_threads):
+    first = SB3VecEnv(make_venv(num_envs=2))
+    assert torch.get_num_threads() == 1
+    second = SB3VecEnv(make_venv(num_envs=2))
+    first.close()
+    second.close()  # it had changed nothing, and gives nothing back
+    assert torch.get_num_threads() == 4
+    first.close()
+    assert torch.get_num_threads() == 4
+
+
+def test_threads_are_as_many_as_one_says(make_venv, four_threads, monkeypatch):
+    adapter = SB3VecEnv(make_venv(num_envs=2), threads=2)
+    assert torch.get_num_threads() == 2
+    adapter.close()
+    SB3VecEnv(make_venv(num_envs=2), threads=0)
+    assert torch.get_num_threads() == 4
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    SB3VecEnv(make_venv(num_envs=2))
+    assert torch.get_num_threads() == 4
+    with pytest.raises(UserError, match="threads is -1; give 1 or more"):
+        SB3VecEnv(make_venv(num_envs=2), threads=-1)
+
+
+def test_an_agent_gives_the_threads_back(make_venv, four_threads):
+    seen = []
+    agent = SB3Agent("ppo", net_arch=[8])
+    agent.learn(
+        make_venv(), 512, seed=0, on_progress=lambda *_: seen.append(torch.get_num_threads())
+    )
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == 4
+    with pytest.raises(UserError, match="do not fit"):
+        SB3Agent("ppo", {"speed": 3}).learn(make_venv(), 64, seed=0)
+    assert torch.get_num_threads() == 4
+
+
+def test_adapter_and_agent_agree_on_the_horizon(make_venv):
+    adapter = SB3VecEnv(make_venv(num_envs=4, horizon=1))
+    adapter.reset()
+    _, _, _, infos = adapter.step(np.zeros(4, dtype=int))
+    assert SB3Agent("ppo").bootstrap_at_horizon is adapter.bootstrap_at_horizon is False
+    assert [info["TimeLimit.truncated"] for info in infos] == [False] * 4

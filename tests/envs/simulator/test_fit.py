@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from public_columns import VISITS
 
 from copygym.core.errors import UserError
 from copygym.envs.logs.clicklog import ClickLog
@@ -528,25 +528,35 @@ def test_config_names_only_options_that_exist(family):
 MERCHANDISE = ("mens", "womens")
 
 
-def test_hillstrom_users_prefer_their_own_merchandise():
-    data = os.environ.get("COPYGYM_DATA")
-    if not data:
-        pytest.skip("COPYGYM_DATA is not set: it names the folder with hillstrom/hillstrom.csv")
+def hillstrom_rates(folder):
+    """Return the card, (U, 3) click rates of nothing and both e-mails, and who bought what."""
     from copygym.envs.datasets import load
 
-    log = load("hillstrom", os.path.join(data, "hillstrom"))  # noqa: PTH118
-    fitted = fit_users(log, n_users=500, seed=0)
-    card = fitted.fidelity
+    fitted = fit_users(load("hillstrom", folder / "hillstrom"), n_users=500, seed=0)
+    users = fitted.users
+    assert isinstance(users, UserModel) and not users.synthetic
+    names = users.profiles.names
+    bought = [users.profiles.features[:, names.index(f"user_{x}")] > 0 for x in MERCHANDISE]
+    return fitted.fidelity, click_rates(users)[:, 0], *bought
+
+
+def test_hillstrom_users_prefer_their_own_merchandise(data_folder):
+    card, rate, mens, womens = hillstrom_rates(data_folder)
     assert card.log_loss_skill.low > 0.02 and 0.62 < card.auc.value < 0.68
     assert card.ece.value < 2.5 * card.ece_floor
     arms = {group.name: group for group in card.groups if group.kind == "arm"}
     assert set(arms) == {"hold", "mens_email", "womens_email"}
     assert sum(arm.inside for arm in arms.values()) >= 2
     # README of the data: buyers of men's goods visit more after the men's e-mail.
-    users = fitted.users
-    assert isinstance(users, UserModel) and not users.synthetic
-    names = users.profiles.names
-    mens, womens = (users.profiles.features[:, names.index(f"user_{x}")] > 0 for x in MERCHANDISE)
-    rate = click_rates(users)[:, 0]
     gain = rate[:, 1] - rate[:, 2]  # men's e-mail against women's
     assert gain[mens & ~womens].mean() > 0.03 > abs(gain[womens & ~mens].mean())
+
+
+def test_planted_tastes_are_fitted(made_folder):
+    """The rates that were planted, by arm and by what was bought before."""
+    card, rate, mens, womens = hillstrom_rates(made_folder)
+    assert card.log_loss_skill.low > 0.05 and card.auc.value > 0.68
+    planted = np.array(list(VISITS.values()))
+    arms = [1, 2]  # nobody clicks in the model where nothing was sent
+    for kind, who in ((0, mens & ~womens), (1, womens & ~mens)):
+        np.testing.assert_allclose(rate[who].mean(axis=0)[arms], planted[arms, kind], atol=0.07)

@@ -7,8 +7,10 @@ import polars as pl
 import pytest
 
 from copygym.core.errors import UserError
+from copygym.envs import datasets, fit_users
 from copygym.envs.logs.clicklog import ClickLog
-from copygym.envs.simulator.population import aligned
+from copygym.envs.logs.from_log import catalogue_from_log
+from copygym.envs.simulator.population import aligned, held_out_users, simulate
 from copygym.envs.storefront.world import StorefrontWorld
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies import people
@@ -132,3 +134,35 @@ def test_answers_to_text_follow_the_new_order():
     answer = moved.copy_response(texts, people, creative, channel, slot).click_logit
     actions = 1 + creative * 3 + channel
     np.testing.assert_allclose(answer, moved.click_logit[people, slot, actions], rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def two_fits():
+    """The log's people in three parts, and fits on two of them that count the same actions."""
+    log = datasets.load("storefront", n_users=150, n_slots=20)
+    parts = log.split_by_user({"learn": 0.4, "judge": 0.4, "people": 0.2}, seed=0)
+    options = {"catalogue": catalogue_from_log(log), "text_encoder": None}
+    return parts, *(fit_users(parts[name], **options) for name in ("learn", "judge"))
+
+
+def test_held_out_people_look_as_the_agents_know_them_and_respond_as_the_judge_says(two_fits):
+    parts, fitted, judge = two_fits
+    people = held_out_users(fitted, parts["people"], judge=judge)
+    assert set(people.profiles.user_ids) == set(parts["people"].collect()["user_id"])
+    own = fitted.profiles_of(parts["people"])
+    np.testing.assert_array_equal(people.profiles.features, own.features)
+    assert people.catalogue.action_names == fitted.users.catalogue.action_names
+    ids = own.user_ids
+    wanted = simulate(judge, judge.profiles_of(parts["people"], users=ids))
+    np.testing.assert_array_equal(people.click_logit, wanted.click_logit)
+    without = held_out_users(fitted, parts["people"])
+    np.testing.assert_array_equal(without.click_logit, simulate(fitted, own).click_logit)
+    assert not np.allclose(without.click_logit, people.click_logit)
+
+
+def test_fits_of_other_creatives_judge_nobody(two_fits):
+    parts, fitted, _ = two_fits
+    some = parts["judge"].filter(pl.col("creative_id") != fitted.users.catalogue.creative_ids[0])
+    other = fit_users(some, text_encoder=None)
+    with pytest.raises(UserError, match="is not in both parts of the log"):
+        held_out_users(fitted, parts["people"], judge=other)

@@ -4,8 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from copygym.core.errors import UserError
 from copygym.envs.logs.catalogue import Catalogue
@@ -18,13 +16,6 @@ from copygym.envs.simulator.response.outcomes import (
     shrunk_revenue,
     with_holds,
 )
-from copygym.envs.simulator.response.timeline import (
-    fatigue_before,
-    repetitions_before,
-    slots_in_window,
-    steps_between,
-    usual_gap_seconds,
-)
 
 HOUR = 3_600_000_000
 DECLARED = Dynamics()
@@ -32,60 +23,6 @@ DECLARED = Dynamics()
 
 def clicks(logit, rng, n=1):
     return rng.binomial(n, 1 / (1 + np.exp(-logit))).astype(np.float64)
-
-
-# ---------------------------------------------------------------- timelines
-
-
-def test_fatigue_follows_the_recursion_by_hand():
-    user = np.array([0, 0, 0, 0, 1])
-    steps = np.array([0, 1, 1, 3, 0])
-    sent = np.array([True, True, False, True, True])
-    # z: 0; 1; .5 + 1; (.5 * 1.5) then two idle slots more; a new user starts at 0.
-    expected = [0.0, 1.0, 1.5, 0.75 * 0.25, 0.0]
-    assert fatigue_before(user, steps, sent, 0.5) == pytest.approx(expected)
-
-
-@given(st.lists(st.tuples(st.integers(1, 5), st.booleans()), min_size=2, max_size=12))
-def test_a_gap_is_the_same_as_hold_rows_in_it(rows):
-    """Rows with gaps against the full timeline with every slot written out."""
-    steps = np.array([0, *(s for s, _ in rows[1:])])
-    sent = np.array([s for _, s in rows])
-    place = np.cumsum(steps)
-    dense = np.zeros(place[-1] + 1, dtype=bool)
-    dense[place] = sent
-    z, out = 0.0, []
-    for send in dense:
-        out.append(z)
-        z = 0.7 * z + send
-    user = np.zeros(len(rows), dtype=int)
-    assert fatigue_before(user, steps, sent, 0.7) == pytest.approx(np.array(out)[place])
-
-
-def test_repetitions_count_earlier_sends_of_the_same_creative():
-    user = np.array([0, 0, 0, 0, 0, 1])
-    creative = np.array([2, 1, -1, 2, 2, 2])
-    assert repetitions_before(user, creative, creative >= 0).tolist() == [0, 0, 0, 1, 2, 0]
-
-
-def test_steps_round_the_time_where_slots_tell_nothing():
-    time = np.array([0, 25, 26, 99, 50]) * HOUR
-    user = np.array([0, 0, 0, 0, 1])
-    slot = np.zeros(5, dtype=int)
-    assert steps_between(user, time, slot, 24 * 3600, 1).tolist() == [0, 1, 1, 3, 0]
-
-
-def test_steps_follow_the_slots_where_sends_come_late_in_them():
-    # Slots of six hours; the second decision comes 11.5 hours after the first, one slot later.
-    time = (np.array([0.2, 11.7, 12.1, 42.0]) * HOUR).astype(np.int64)
-    slot = np.array([0, 1, 2, 3])
-    assert steps_between(np.zeros(4, int), time, slot, 6 * 3600, 4).tolist() == [0, 1, 1, 5]
-
-
-def test_usual_gap_is_the_median_within_users():
-    time = np.array([0, 6, 12, 18, 0, 6]) * HOUR
-    assert usual_gap_seconds(np.array([0, 0, 0, 0, 1, 1]), time) == 6 * 3600
-    assert usual_gap_seconds(np.array([0, 1]), time[:2]) is None
 
 
 # ---------------------------------------------------------------- the state layer
@@ -282,9 +219,3 @@ def test_holds_leave_the_shares_of_the_sends_as_they_are():
     np.testing.assert_allclose(held[0, 0], [0.75, 0.1875, 0.0625])
     assert held[0, 1, 0] < 1
     np.testing.assert_allclose(held.sum(axis=2), 1.0)
-
-
-def test_slots_in_a_window_count_the_first_and_the_last():
-    hour = 3_600_000_000
-    assert slots_in_window(np.array([30, 0, 7]) * hour, 6 * 3600) == 6
-    assert slots_in_window(np.array([5 * hour]), 3600) == 1

@@ -6,9 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copygym.core.errors import UserError
-from copygym.evaluation.ope import estimates as ope
 from copygym.evaluation.ope import estimators
+from copygym.evaluation.ope.estimators import ESTIMATORS
+from copygym.evaluation.ope.intervals import Bootstrap, difference, value_terms
 from copygym.evaluation.ope.stream import OnDisk, ips_point, points
+from copygym.evaluation.ope.support import effective_events, support
+from copygym.evaluation.ope.terms import (
+    Grouped,
+    PerRow,
+    Terms,
+    check_log,
+    importance_weights,
+    terms_of,
+)
 
 
 def tiny_log():
@@ -22,7 +32,7 @@ def tiny_log():
 
 def tiny_terms():
     actions, propensities, rewards, target = tiny_log()
-    return ope.terms_of(actions, propensities, rewards, target, np.array([[1.0, 2.0]] * 4))
+    return terms_of(actions, propensities, rewards, target, np.array([[1.0, 2.0]] * 4))
 
 
 def test_known_answers():
@@ -33,41 +43,45 @@ def test_known_answers():
     np.testing.assert_allclose(model[1], [1, 1.5, 2, 1.75])
     direct = (1 + 1.5 + 2 + 1.75) / 4
     residuals = np.array([2 * (1 - 1), 2 * (0 - 2), 4 * (2 - 2), 0.5 * (3 - 1)])
-    assert ope.ips(rewards, weights) == pytest.approx((2 + 0 + 8 + 1.5) / 4)
-    assert ope.clipped_ips(rewards, weights, 3.0) == pytest.approx((2 + 0 + 6 + 1.5) / 4)
-    assert ope.snips(rewards, weights) == pytest.approx(11.5 / 8.5)
-    assert ope.dm(model[1]) == pytest.approx(direct)
-    assert ope.dr(rewards, weights, *model) == pytest.approx(direct + residuals.sum() / 4)
-    assert ope.sndr(rewards, weights, *model) == pytest.approx(direct + residuals.sum() / 8.5)
+    assert estimators.ips(rewards, weights) == pytest.approx((2 + 0 + 8 + 1.5) / 4)
+    assert estimators.clipped_ips(rewards, weights, 3.0) == pytest.approx((2 + 0 + 6 + 1.5) / 4)
+    assert estimators.snips(rewards, weights) == pytest.approx(11.5 / 8.5)
+    assert estimators.dm(model[1]) == pytest.approx(direct)
+    assert estimators.dr(rewards, weights, *model) == pytest.approx(direct + residuals.sum() / 4)
+    assert estimators.sndr(rewards, weights, *model) == pytest.approx(
+        direct + residuals.sum() / 8.5
+    )
     # Weights above 1 fall away, of which the fourth row's is none.
-    assert ope.switch_dr(rewards, weights, *model, 1.0) == pytest.approx(direct + 1.0 / 4)
+    assert estimators.switch_dr(rewards, weights, *model, 1.0) == pytest.approx(direct + 1.0 / 4)
     bent = 2 * weights / (weights**2 + 2)
-    assert ope.dr_os(rewards, weights, *model, 2.0) == pytest.approx(
+    assert estimators.dr_os(rewards, weights, *model, 2.0) == pytest.approx(
         direct + (bent * (rewards - model[0])).sum() / 4
     )
-    assert ope.effective_events(terms) == pytest.approx(11.5**2 / (4 + 64 + 2.25))
+    assert effective_events(terms) == pytest.approx(11.5**2 / (4 + 64 + 2.25))
 
 
 def test_support_by_hand():
-    support = ope.support(tiny_terms().weights)
-    assert support.ess == pytest.approx(8.5**2 / (4 + 4 + 16 + 0.25))
-    assert (support.max_weight, support.mean_weight, support.n) == (4.0, 8.5 / 4, 4)
-    assert support.used == 1.0
-    assert support.top_share == pytest.approx(4 / 8.5)
-    nothing = ope.support(np.zeros(5))
+    found = support(tiny_terms().weights)
+    assert found.ess == pytest.approx(8.5**2 / (4 + 4 + 16 + 0.25))
+    assert (found.max_weight, found.mean_weight, found.n) == (4.0, 8.5 / 4, 4)
+    assert found.used == 1.0
+    assert found.top_share == pytest.approx(4 / 8.5)
+    nothing = support(np.zeros(5))
     assert (nothing.ess, nothing.used, nothing.top_share) == (0.0, 0.0, 0.0)
 
 
 def test_dr_with_a_zero_model_is_ips_and_with_a_perfect_one_is_dm():
     actions, propensities, rewards, target = tiny_log()
-    zero = ope.terms_of(actions, propensities, rewards, target, np.zeros((4, 2)))
-    assert ope.dr(rewards, zero.weights, *zero.model()) == ope.ips(rewards, zero.weights)
+    zero = terms_of(actions, propensities, rewards, target, np.zeros((4, 2)))
+    assert estimators.dr(rewards, zero.weights, *zero.model()) == estimators.ips(
+        rewards, zero.weights
+    )
     model = np.zeros((4, 2))
     model[np.arange(4), actions] = rewards
-    perfect = ope.terms_of(actions, propensities, rewards, target, model)
+    perfect = terms_of(actions, propensities, rewards, target, model)
     for name in ("dr", "sndr"):
-        value = getattr(ope, name)(rewards, perfect.weights, *perfect.model())
-        assert value == pytest.approx(ope.dm(perfect.model()[1]))
+        value = getattr(estimators, name)(rewards, perfect.weights, *perfect.model())
+        assert value == pytest.approx(estimators.dm(perfect.model()[1]))
 
 
 weights_and_rewards = st.lists(
@@ -81,16 +95,20 @@ weights_and_rewards = st.lists(
 @given(weights_and_rewards)
 def test_bent_estimators_lie_between_their_ends(rows):
     weights, rewards, logged, policy = np.array(rows).T
-    whole = ope.dr(rewards, weights, logged, policy)
+    whole = estimators.dr(rewards, weights, logged, policy)
     # The ends of the path: all weights, and none.
-    assert ope.switch_dr(rewards, weights, logged, policy, np.inf) == pytest.approx(whole)
-    assert ope.switch_dr(rewards, weights, logged, policy, 0.0) == pytest.approx(ope.dm(policy))
-    assert ope.dr_os(rewards, weights, logged, policy, np.inf) == pytest.approx(whole)
-    assert ope.dr_os(rewards, weights, logged, policy, 0.0) == pytest.approx(ope.dm(policy))
-    assert ope.clipped_ips(rewards, weights, np.inf) == ope.ips(rewards, weights)
+    assert estimators.switch_dr(rewards, weights, logged, policy, np.inf) == pytest.approx(whole)
+    assert estimators.switch_dr(rewards, weights, logged, policy, 0.0) == pytest.approx(
+        estimators.dm(policy)
+    )
+    assert estimators.dr_os(rewards, weights, logged, policy, np.inf) == pytest.approx(whole)
+    assert estimators.dr_os(rewards, weights, logged, policy, 0.0) == pytest.approx(
+        estimators.dm(policy)
+    )
+    assert estimators.clipped_ips(rewards, weights, np.inf) == estimators.ips(rewards, weights)
     cap = float(np.median(weights))
-    assert ope.clipped_ips(rewards, weights, cap) <= ope.ips(rewards, weights) + 1e-12
-    assert rewards.min() - 1e-12 <= ope.snips(rewards, weights) <= rewards.max() + 1e-12
+    assert estimators.clipped_ips(rewards, weights, cap) <= estimators.ips(rewards, weights) + 1e-12
+    assert rewards.min() - 1e-12 <= estimators.snips(rewards, weights) <= rewards.max() + 1e-12
     assert (estimators.shrunk(weights, 7.0) <= weights).all()
 
 
@@ -98,19 +116,19 @@ def test_bent_estimators_lie_between_their_ends(rows):
 @given(weights_and_rewards, st.integers(0, 3))
 def test_parts_give_the_estimators_and_influences_sum_to_zero(rows, extra):
     weights, rewards, logged, policy = np.array(rows).T
-    terms = ope.Terms(rewards, weights, logged, policy)
+    terms = Terms(rewards, weights, logged, policy)
     constant = 1.0 + extra
     by_hand = {
-        "ips": ope.ips(rewards, weights),
-        "clipped_ips": ope.clipped_ips(rewards, weights, constant),
-        "snips": ope.snips(rewards, weights),
-        "dm": ope.dm(policy),
-        "dr": ope.dr(rewards, weights, logged, policy),
-        "sndr": ope.sndr(rewards, weights, logged, policy),
-        "switch_dr": ope.switch_dr(rewards, weights, logged, policy, constant),
-        "dr_os": ope.dr_os(rewards, weights, logged, policy, constant),
+        "ips": estimators.ips(rewards, weights),
+        "clipped_ips": estimators.clipped_ips(rewards, weights, constant),
+        "snips": estimators.snips(rewards, weights),
+        "dm": estimators.dm(policy),
+        "dr": estimators.dr(rewards, weights, logged, policy),
+        "sndr": estimators.sndr(rewards, weights, logged, policy),
+        "switch_dr": estimators.switch_dr(rewards, weights, logged, policy, constant),
+        "dr_os": estimators.dr_os(rewards, weights, logged, policy, constant),
     }
-    assert tuple(by_hand) == tuple(ope.ESTIMATORS)
+    assert tuple(by_hand) == tuple(ESTIMATORS)
     for name, value in by_hand.items():
         pieces = estimators.parts(name, terms, constant)
         assert estimators.point(pieces, None) == pytest.approx(value)
@@ -123,15 +141,15 @@ def test_rows_of_several_impressions_count_as_so_many_rows():
     trials = rng.integers(1, 5, 40)
     weights, logged, policy = rng.random((3, 40)) + 0.1
     clicks = rng.binomial(trials, 0.4)
-    together = ope.Terms(clicks / trials, weights, logged, policy, trials.astype(float))
+    together = Terms(clicks / trials, weights, logged, policy, trials.astype(float))
     apart_rewards = np.concatenate(
         [np.r_[np.ones(k), np.zeros(n - k)] for k, n in zip(clicks, trials, strict=True)]
     )
-    apart = ope.Terms(apart_rewards, *(np.repeat(x, trials) for x in (weights, logged, policy)))
+    apart = Terms(apart_rewards, *(np.repeat(x, trials) for x in (weights, logged, policy)))
     unit = np.repeat(np.arange(40), trials)
-    one = ope.value_terms({"p": together}, ope.Bootstrap(None, 50, 0))["p"]
-    two = ope.value_terms({"p": apart}, ope.Bootstrap(unit, 50, 0))["p"]
-    for name in ope.ESTIMATORS:
+    one = value_terms({"p": together}, Bootstrap(None, 50, 0))["p"]
+    two = value_terms({"p": apart}, Bootstrap(unit, 50, 0))["p"]
+    for name in ESTIMATORS:
         if one[name].constant == two[name].constant:
             np.testing.assert_allclose(one[name].bootstrap, two[name].bootstrap, rtol=1e-9)
             np.testing.assert_allclose(one[name].normal, two[name].normal, rtol=1e-9)
@@ -144,6 +162,20 @@ def test_slope_stops_where_the_bias_shows():
     assert estimators.slope(values, errors) == 2
     assert estimators.slope(np.ones(4), np.full(4, 0.1)) == 3
     assert estimators.slope(np.array([0.0, 1.0]), np.array([0.1, 0.1])) == 0
+    # Intervals reach two standard errors to each side: up to 0.2 and from 0.15, or from 0.25.
+    assert estimators.slope(np.array([0.0, 0.35]), np.array([0.1, 0.1])) == 1
+    assert estimators.slope(np.array([0.0, 0.45]), np.array([0.1, 0.1])) == 0
+    assert estimators.slope(np.array([0.0, -0.35]), np.array([0.1, 0.1])) == 1
+    assert estimators.slope(np.array([0.0, -0.45]), np.array([0.1, 0.1])) == 0
+
+
+def test_the_standard_error_of_a_mean_is_the_textbooks():
+    values = np.array([1.0, 2.0, 4.0, 9.0])
+    effects = estimators.influence([estimators.Part(values, None)], None)
+    np.testing.assert_allclose(effects, (values - 4) / 4)
+    # sqrt(s^2 / n) with s^2 = (9 + 4 + 0 + 25) / 3.
+    assert estimators.standard_error(effects) == pytest.approx(np.sqrt(38 / 3 / 4))
+    assert np.isnan(estimators.standard_error(effects[:1]))
 
 
 def test_weights_of_a_usual_size_are_not_bent():
@@ -154,6 +186,28 @@ def test_weights_of_a_usual_size_are_not_bent():
     grid = estimators.candidates("clipped_ips", heavy)
     assert grid[0] == 500.0
     assert (np.diff(grid) < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("weights", "least"),
+    [
+        # sum w^2 / sum w = 11,000 / 1,100 = 10 is the usual size; three times that is let be.
+        (np.r_[np.ones(1000), 100.0], 30.0),
+        # 1,400 / 1,020 is small, and weights up to 10 are let be whatever is usual.
+        (np.r_[np.ones(1000), 20.0], 10.0),
+    ],
+)
+def test_constants_are_tried_from_the_largest_weight_down_to_usual_ones(weights, least):
+    for name in ("clipped_ips", "switch_dr"):
+        grid = estimators.candidates(name, weights)
+        assert (len(grid), grid[0], grid[-1]) == (12, weights.max(), pytest.approx(least))
+        np.testing.assert_allclose(grid[1:] / grid[:-1], (least / weights.max()) ** (1 / 11))
+    shrinkage = estimators.candidates("dr_os", weights)
+    assert shrinkage[0] == np.inf
+    # lambda = 10 c^2 takes a weight of c down by one part in eleven.
+    for constant, weight in zip(shrinkage[1:], grid, strict=True):
+        shrunk = estimators.shrunk(np.array([weight]), constant)
+        assert shrunk == pytest.approx(weight * 10 / 11)
 
 
 def synthetic(rng, n):
@@ -173,14 +227,17 @@ def test_ips_and_dr_are_unbiased_and_a_wrong_model_biases_dm_alone():
     estimates = []
     for _ in range(300):
         _, actions, e, rewards, target, _, truth = synthetic(rng, 400)
-        terms = ope.terms_of(actions, e, rewards, target, np.full((400, 2), 0.9))
+        terms = terms_of(actions, e, rewards, target, np.full((400, 2), 0.9))
         w, model = terms.weights, terms.model()
         estimates.append(
             [
-                ope.ips(rewards, w), ope.dr(rewards, w, *model), ope.snips(rewards, w),
-                ope.sndr(rewards, w, *model), ope.dm(model[1]),
+                estimators.ips(rewards, w),
+                estimators.dr(rewards, w, *model),
+                estimators.snips(rewards, w),
+                estimators.sndr(rewards, w, *model),
+                estimators.dm(model[1]),
             ]
-        )  # fmt: skip
+        )
     means, errors = np.mean(estimates, axis=0), np.std(estimates, axis=0) / np.sqrt(300)
     assert (np.abs(means - truth)[:2] < 3.5 * errors[:2]).all()
     assert (np.abs(means - truth)[2:4] < 0.01).all()
@@ -190,35 +247,33 @@ def test_ips_and_dr_are_unbiased_and_a_wrong_model_biases_dm_alone():
 def test_wrong_propensities_bias_ips_but_not_dr_with_the_true_model():
     rng = np.random.default_rng(1)
     _, actions, _, rewards, target, mean, truth = synthetic(rng, 200_000)
-    terms = ope.terms_of(actions, np.full(len(actions), 0.5), rewards, target, mean)
-    assert abs(ope.ips(rewards, terms.weights) - truth) > 0.01
-    assert ope.dr(rewards, terms.weights, *terms.model()) == pytest.approx(truth, abs=0.006)
+    terms = terms_of(actions, np.full(len(actions), 0.5), rewards, target, mean)
+    assert abs(estimators.ips(rewards, terms.weights) - truth) > 0.01
+    assert estimators.dr(rewards, terms.weights, *terms.model()) == pytest.approx(truth, abs=0.006)
 
 
-def test_table_pairs_differences_and_covers_the_truth():
+def test_differences_are_paired_and_values_cover_the_truth():
     rng = np.random.default_rng(2)
     _, actions, e, rewards, target, mean, truth = synthetic(rng, 4000)
-    log = ope.OffPolicyLog(actions, e, {"visit": rewards}, {"visit": mean})
     shifted = 0.9 * target + 0.1 * np.array([0.0, 1.0])
-    table = ope.evaluate_off_policy(
-        log, {"a": target, "b": shifted, "same": target}, ("a",), resamples=500, seed=0
-    )
-    for name in ope.ESTIMATORS:
-        value, low, high = table.values["a"]["visit"][name]
+    policies = {"a": target, "b": shifted, "same": target}
+    terms = {name: terms_of(actions, e, rewards, p, mean) for name, p in policies.items()}
+    valued = value_terms(terms, Bootstrap(None, 500, 0))
+    for name in ESTIMATORS:
+        value, low, high = valued["a"][name].bootstrap
         assert low < value < high
         assert low - 0.02 < truth < high + 0.02
         # A policy minus itself is exactly zero in every resample: the draws are shared.
-        assert table.differences["same", "a"]["visit"][name] == (0.0, 0.0, 0.0)
-        difference = table.differences["b", "a"]["visit"][name]
-        assert difference.high - difference.low < high - low
-    assert table.values["a"]["visit"]["ips"].value == pytest.approx(
-        ope.ips(rewards, ope.importance_weights(actions, e, target))
+        assert difference(valued["same"][name], valued["a"][name]) == (0.0, 0.0, 0.0)
+        gap = difference(valued["b"][name], valued["a"][name])
+        assert gap.high - gap.low < high - low
+    assert valued["a"]["ips"].bootstrap.value == pytest.approx(
+        estimators.ips(rewards, importance_weights(actions, e, target))
     )
-    assert "b - a" in table.to_dict()["differences"]
 
 
 def intervals(terms, **options):
-    return ope.value_terms({"p": terms}, ope.Bootstrap(resamples=2000, **options), ("ips",))["p"]
+    return value_terms({"p": terms}, Bootstrap(resamples=2000, **options), ("ips",))["p"]
 
 
 def test_equal_rows_drawn_together_have_the_intervals_of_rows_drawn_apart():
@@ -226,9 +281,9 @@ def test_equal_rows_drawn_together_have_the_intervals_of_rows_drawn_apart():
     n = 6000
     rewards = (rng.random(n) < 0.02).astype(float)
     weights = rng.choice([0.5, 2.0], n)
-    few = intervals(ope.Terms(rewards, weights))["ips"]
+    few = intervals(Terms(rewards, weights))["ips"]
     # A breath of noise makes every row another one, so that nothing can be put together.
-    apart = intervals(ope.Terms(rewards + 1e-12 * rng.random(n), weights))["ips"]
+    apart = intervals(Terms(rewards + 1e-12 * rng.random(n), weights))["ips"]
     np.testing.assert_allclose(few.normal, apart.normal, rtol=1e-6)
     width = few.normal.high - few.normal.low
     for found in (few, apart):
@@ -238,8 +293,8 @@ def test_equal_rows_drawn_together_have_the_intervals_of_rows_drawn_apart():
 
 def test_many_rows_are_drawn_in_blocks_with_the_same_spread():
     rng = np.random.default_rng(4)
-    terms = ope.Terms(rng.random(120_000), 2 * rng.random(120_000))
-    found = ope.value_terms({"p": terms}, ope.Bootstrap(None, 200, 0), ("ips",))["p"]["ips"]
+    terms = Terms(rng.random(120_000), 2 * rng.random(120_000))
+    found = value_terms({"p": terms}, Bootstrap(None, 200, 0), ("ips",))["p"]["ips"]
     error = (found.normal.high - found.normal.low) / (2 * 1.96)
     assert found.draws.std() == pytest.approx(error, rel=0.2)
 
@@ -248,8 +303,8 @@ def test_users_are_the_unit_where_their_rows_are_alike():
     rng = np.random.default_rng(5)
     rewards = np.repeat(rng.random(200), 25)
     unit = np.repeat(np.arange(200), 25)
-    rows = intervals(ope.Terms(rewards, np.ones(5000)), seed=1)["ips"]
-    users = intervals(ope.Terms(rewards, np.ones(5000)), unit=unit, seed=1)["ips"]
+    rows = intervals(Terms(rewards, np.ones(5000)), seed=1)["ips"]
+    users = intervals(Terms(rewards, np.ones(5000)), unit=unit, seed=1)["ips"]
     for kind in ("normal", "bootstrap"):
         wide, narrow = getattr(users, kind), getattr(rows, kind)
         assert (wide.high - wide.low) / (narrow.high - narrow.low) == pytest.approx(5, rel=0.1)
@@ -257,13 +312,13 @@ def test_users_are_the_unit_where_their_rows_are_alike():
 
 def test_intervals_cover_as_often_as_they_say():
     rng = np.random.default_rng(6)
-    hits = np.zeros((2, len(ope.ESTIMATORS)))
+    hits = np.zeros((2, len(ESTIMATORS)))
     replications = 150
     for i in range(replications):
         _, actions, e, rewards, target, mean, truth = synthetic(rng, 500)
-        terms = ope.terms_of(actions, e, rewards, target, mean)
-        found = ope.value_terms({"p": terms}, ope.Bootstrap(None, 200, i))["p"]
-        for j, name in enumerate(ope.ESTIMATORS):
+        terms = terms_of(actions, e, rewards, target, mean)
+        found = value_terms({"p": terms}, Bootstrap(None, 200, i))["p"]
+        for j, name in enumerate(ESTIMATORS):
             for row, ends in enumerate((found[name].bootstrap, found[name].normal)):
                 hits[row, j] += ends.low <= truth <= ends.high
     # 150 logs: a true 95% lies below 0.89 once in a thousand.
@@ -279,15 +334,15 @@ def test_grouped_per_row_and_stored_numbers_agree(tmp_path):
     np.save(tmp_path / "policy.npy", policy_GA[group])
     np.save(tmp_path / "model.npy", model_NA)
     forms = [
-        ope.Grouped(policy_GA, group), ope.PerRow(policy_GA[group]),
+        Grouped(policy_GA, group), PerRow(policy_GA[group]),
         OnDisk.open(tmp_path / "policy.npy"),
     ]  # fmt: skip
-    models = [ope.PerRow(model_NA), OnDisk.open(tmp_path / "model.npy")]
+    models = [PerRow(model_NA), OnDisk.open(tmp_path / "model.npy")]
     expected = (policy_GA[group] * model_NA).sum(axis=1)
     some = np.array([3, 17, 4999])
     for form in forms:
         for model in models:
-            terms = ope.terms_of(actions, propensities, rewards, form, model)
+            terms = terms_of(actions, propensities, rewards, form, model)
             np.testing.assert_allclose(terms.model()[1], expected)
             quick = points(actions, propensities, rewards, form, model)
             for name, value in quick.items():
@@ -327,11 +382,11 @@ def test_logs_that_would_silently_mislead_are_refused(field, value, message):
     given = {"actions": actions, "propensities": propensities, "target": target}
     given = given | {"outcomes": outcomes} | {field: value}
     with pytest.raises(UserError, match=re.escape(message)):
-        ope.check_log(
+        check_log(
             given["actions"], given["propensities"], given["target"], outcomes=given["outcomes"]
         )
 
 
 def test_an_empty_log_is_refused():
     with pytest.raises(UserError, match="there is no row"):
-        ope.check_log(np.array([], int), np.array([]), np.empty((0, 2)))
+        check_log(np.array([], int), np.array([]), np.empty((0, 2)))

@@ -17,6 +17,7 @@ from copygym.evaluation.ope import agents as ope_agents
 from copygym.evaluation.ope.decisions import decisions
 from copygym.experiments import app
 from copygym.experiments.commands.ope import main
+from copygym.experiments.studies.saved_agents import agents_of
 
 SLOTS = 20
 
@@ -35,10 +36,10 @@ def shown(log, users, horizon):
     """Return what the log's replay shows an agent, (N, D)."""
     fitted = SimpleNamespace(users=users, settings={}, cut=None)
     person = users.profiles.index_of(log.frame["user_id"].to_numpy().astype(np.str_))
-    history = ope_agents._history(log, fitted, horizon, person)
-    everything = slice(0, len(log))
-    seen = ope_agents._observations(users.profiles, person, history, fitted, horizon, everything)
-    return seen, person, history
+    slot, states = ope_agents._states(log, fitted, horizon, person)
+    people = (users.profiles, person, slot, states)
+    seen = ope_agents._observations(*people, fitted, horizon, slice(0, len(log)))
+    return seen, person, states
 
 
 def test_a_replayed_log_shows_what_the_environment_showed(world, log):
@@ -69,13 +70,13 @@ def test_a_replayed_log_shows_what_the_environment_showed(world, log):
 def test_a_users_rows_are_cut_into_episodes(world, log):
     users = world.user_model()
     layout = DeliveryVectorEnv(1, users=users, horizon=5).observation_layout
-    seen, _, history = shown(log, users, 5)
-    assert set(history.time) == set(range(5))
-    begins = history.time == 0
+    seen, _, states = shown(log, users, 5)
+    assert set(states.time) == set(range(5))
+    begins = states.time == 0
     state = seen[:, layout["state"]]
     assert (state[begins, 0] == 1.0).all()
     assert (seen[begins, layout["repetitions"]] == 0).all()
-    assert (history.sends[begins] == 0).all() and history.sends.max() > 1
+    assert (states.sends[begins] == 0).all() and states.sends.max() > 1
 
 
 def test_uniform_has_the_weights_of_the_uniform_policy(world, log):
@@ -123,32 +124,24 @@ def test_each_part_of_a_log_is_asked_of_its_own_people(world, log, monkeypatch):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished tiny run of a Stable-Baselines3 agent, with the planner as upper reference."""
-    from hydra import compose, initialize_config_module
 
     base = tmp_path_factory.mktemp("run")
     patch = pytest.MonkeyPatch()
     patch.setenv("COPYGYM_HOME", str(base / "home"))
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        config = compose(
-            "config",
-            overrides=[
-                "experiment=delivery", "tiny=true", "tracker=disabled", "agent=ppo",
-                "learn.steps=1000", "env.num_envs=32", "evaluation.timelines=0",
-                "references.best_fixed=null", f"out={base / 'run'}",
-            ],
-        )  # fmt: skip
-    app.execute(
-        app.resolved(config), base / "run", ["run"], {"group": "g", "job_type": "j", "name": "n"}
-    )
-    data = app.resolved(config)["data"]
+    config = app.composed([
+        "experiment=delivery", "tiny=true", "tracker=disabled", "agent=ppo",
+        "learn.steps=1000", "env.num_envs=32", "evaluation.timelines=0",
+        "references.best_fixed=null", f"out={base / 'run'}",
+    ])  # fmt: skip
+    app.execute(config, base / "run", ["run"], {"group": "g", "job_type": "j", "name": "n"})
+    data = config["data"]
     yield base / "run", [f"--set={k}={data[k]}" for k in ("seed", "n_users", "n_slots")]
     patch.undo()
 
 
 def test_any_agent_of_a_run_is_judged_on_its_test_users(finished, tmp_path, capsys):
     run, data = finished
-    names = ope_agents.agents_of(run)
+    names = agents_of(run)
     assert {"logging", "random", "upper", "ppo__learned"} <= set(names)
     arguments = ["--log=storefront", *data, "--resamples=50", f"--output={tmp_path / 'out'}"]
     agents = [f"--agent={run}:ppo", f"--agent={run}:upper", f"--agent={run}:random"]

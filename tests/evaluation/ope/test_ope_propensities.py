@@ -5,11 +5,11 @@ import pytest
 from copygym.core.errors import UserError
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.evaluation.ope.decisions import decisions
-from copygym.evaluation.ope.estimates import check_log, effective_events
-from copygym.evaluation.ope.estimators import Terms
 from copygym.evaluation.ope.judge import evaluate
 from copygym.evaluation.ope.policies import built_in
 from copygym.evaluation.ope.propensities import CONTRADICTED, check_propensities
+from copygym.evaluation.ope.support import effective_events
+from copygym.evaluation.ope.terms import Terms, check_log
 from copygym.experiments.report.evidence import cautions, log_notes, noted
 
 #: P(arm | segment) of a policy that looks at the segment.

@@ -337,6 +337,16 @@ def test_srm_counts_users_not_their_impressions(put, capsys):
     assert answer(capsys, "srm", path)["tests"][0]["units"] == {"a": 200, "b": 200}
 
 
+def test_srm_of_an_archive_with_broken_weeks(made_folder, capsys):
+    path = made_folder / "upworthy" / "exploratory.parquet"
+    tests = pl.read_parquet(path).group_by("clickability_test_id").agg(pl.col("test_week").first())
+    broken = tests.filter(pl.col("test_week").is_between(201325, 201402))
+    found = answer(capsys, "srm", str(path), "--test", "clickability_test_id")
+    assert (found["checked"], found["mismatches"]) == (300, broken.height)
+    flagged = {entry["test"] for entry in found["tests"] if entry["mismatch"]}
+    assert flagged == set(broken["clickability_test_id"])
+
+
 def test_srm_of_the_real_archive(data_folder, capsys):
     path = str(data_folder / "upworthy" / "exploratory.parquet")
     found = answer(capsys, "srm", path, "--test", "clickability_test_id")

@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import polars as pl
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.agents.delivery.schedule import Schedule, ScheduleAgent
 from copygym.core.errors import UserError
@@ -28,9 +27,7 @@ SMALL = (
 
 
 def finish(folder, *overrides):
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        config = app.resolved(compose("config", overrides=[*overrides, *SMALL, f"out={folder}"]))
+    config = app.composed([*overrides, *SMALL, f"out={folder}"])
     app.execute(config, folder, ["run"], {"group": "g", "job_type": "j", "name": "n"})
     return folder
 
@@ -137,6 +134,7 @@ def test_a_schedule_keeps_its_rhythm_under_another_horizon(tmp_path):
 
 def test_the_gap_is_the_simulators_value_less_the_judges(sweep, capsys):
     result = evaluated(capsys, sweep / "a")
+    assert set(result["groups"][0]["gap"]) == set(result["policies"])
     for name, gap in result["groups"][0]["gap"].items():
         simulator, judge = (
             judged(result, judge=key)["metrics"][name]["clicks_per_user"]["value"]
@@ -275,7 +273,7 @@ def saved_run(folder, job="delivery", state="finished", **config):
 def test_a_headroom_run_is_one_source_per_world(tmp_path):
     data = {"name": "storefront", "seed": 0, "n_users": 9}
     parts = {part: dict.fromkeys(keys, 2) for part, keys in evaluate_runs._NEEDED.items()}
-    config = {**parts, "worlds": [3, 4], "seed": 0, "data": data}
+    config = {**parts, "seeds": [3, 4], "seed": 0, "data": data}
     run = saved_run(tmp_path / "run", "headroom", **config)
     sources = evaluate_runs.sources_of(run)
     assert [(source.seed, source.world) for source in sources] == [(3, "3"), (4, "4")]

@@ -5,7 +5,6 @@ import re
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_module
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from copygym.core.errors import UserError
@@ -39,8 +38,7 @@ def test_the_agents_command_is_one_run_of_the_multirun(monkeypatch):
     assert "entity" not in sweep and "metric" not in sweep
     command = agents_command(sweep, "abc123", monkeypatch, agent="logistic_ts", seed=2)
     assert command[:3] == ["/usr/bin/env", "copygym", "run"]
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        config = app.resolved(compose("config", overrides=command[3:]))
+    config = app.composed(command[3:])
     assert config["agent"]["_target_"].endswith("LogisticTSAgent")
     assert (config["seed"], config["out"]) == (2, "some/sweep/abc123")
     assert (config["tracker"]["mode"], config["tracker"]["group"]) == ("online", "sweep")
@@ -53,7 +51,7 @@ def test_values_keep_their_kind():
     assert {key: one["values"] for key, one in found["parameters"].items()} == {
         "seed": [0, 1],
         "agent.alpha": [2, 0.1],
-        "tiny": ["True", "False"],
+        "tiny": ["true", "false"],
         "env.budget": ["null", 1.5],
     }
 

@@ -9,7 +9,6 @@ import pytest
 from copygym.core.errors import UserError
 from copygym.core.files import written
 from copygym.core.files.storage import write_text
-from copygym.experiments.runs import folder as folders
 from copygym.experiments.runs.folder import Record, open_run, read_run
 from copygym.experiments.runs.outputs import write_result
 
@@ -57,12 +56,6 @@ def killed_after(monkeypatch, steps, work):
         except Killed:
             return True
     return False
-
-
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch):
-    """Spare the hash of all sources, which is taken at each start."""
-    monkeypatch.setattr(folders, "code_id", lambda: "code")
 
 
 def names(folder):

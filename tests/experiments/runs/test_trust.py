@@ -10,7 +10,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.agents.delivery.base import load_agent
 from copygym.core import components
@@ -41,9 +40,7 @@ def good(tmp_path_factory):
     base = tmp_path_factory.mktemp("good")
     patch = pytest.MonkeyPatch()
     patch.setenv("COPYGYM_HOME", str(base / "home"))
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        config = app.resolved(compose("config", overrides=[*SMALL, f"out={base / 'run'}"]))
+    config = app.composed([*SMALL, f"out={base / 'run'}"])
     names = {"group": "g", "job_type": "j", "name": "n"}
     app.execute(config, base / "run", ["run"], names)
     yield base / "run"
@@ -217,9 +214,7 @@ def test_a_result_that_names_a_job_does_not_import_it(evil, tmp_path, capsys):
     nothing_ran(tmp_path)
 
 
-def test_a_run_that_goes_on_in_a_strangers_folder_takes_its_job_from_the_command(
-    evil, tmp_path, capsys
-):
+def test_a_run_does_not_go_on_in_a_folder_whose_config_a_stranger_has_changed(evil, tmp_path):
     config = json.loads((evil / "run.json").read_text())["config"]
 
     def swap(state):
@@ -228,8 +223,8 @@ def test_a_run_that_goes_on_in_a_strangers_folder_takes_its_job_from_the_command
 
     change(evil, swap)
     names = {"group": "g", "job_type": "j", "name": "n"}
-    app.execute(config, evil, ["run"], names)
-    assert json.loads((evil / "run.json").read_text())["config"]["job"] == config["job"]
+    with pytest.raises(UserError, match=re.escape("another config (job was job_of_mine, now ")):
+        app.execute(config, evil, ["run"], names)
     nothing_ran(tmp_path)
 
 

@@ -2,22 +2,21 @@
 
 import re
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.core.errors import UserError
-from copygym.experiments.app import register_resolvers, resolved
-from copygym.experiments.runs.validate import RULES, found, validate
+from copygym.experiments.app import composed
+from copygym.experiments.runs.schema import Config
+from copygym.experiments.runs.validate import validate
 
 EXPERIMENTS = sorted(p.stem for p in (Path(__file__).parents[3] / "conf/experiment").glob("*.yaml"))
 WHOLE = "a whole number of {} or more"
 
 
 def config(*overrides):
-    register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        return resolved(compose("config", overrides=list(overrides)))
+    return composed(overrides)
 
 
 def nested(key, value):
@@ -32,17 +31,31 @@ def test_every_experiment_is_valid(experiment, tiny):
     validate(config(f"experiment={experiment}", f"tiny={tiny}"))
 
 
-def test_every_rule_is_of_a_key_that_an_experiment_has():
+def test_every_section_is_one_that_an_experiment_has():
     configs = [config(f"experiment={experiment}") for experiment in EXPERIMENTS]
-    for pattern in RULES:
-        assert any(list(found(c, pattern)) for c in configs), pattern
+    for key in get_type_hints(Config):
+        assert key == "free" or any(key in one for one in configs), key
+
+
+def test_a_misspelt_key_in_a_section_is_refused_with_the_likeliest_first():
+    message = "there is no config key 'evaluation.resample': choose one of resamples, "
+    wrong = {"job": "copygym.experiments.studies.x", "evaluation": {"resample": 5}}
+    with pytest.raises(UserError, match=re.escape(message)):
+        validate(wrong)
+    validate({**wrong, "job": "mine.job"})
+
+
+@pytest.mark.parametrize("value", [3, None, "abc", [1]])
+def test_a_section_is_no_value(value):
+    with pytest.raises(UserError, match="give no value of its own, but keys below it"):
+        validate({"learn": value})
 
 
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("overopt.sizes", [0.5, 2], "a list of shares above 0, 1 at most"),
-        ("overopt.sizes", [], "a list of shares above 0, 1 at most"),
+        ("overopt.sizes", [0.5, 2], "a list of numbers above 0, 1 at most"),
+        ("overopt.sizes", [], "a list of numbers above 0, 1 at most"),
         ("overopt.n", 4, "a whole number of 8 or more"),
         ("overopt.ppo.window", 0, "a whole number of 1 or more"),
         ("overopt.ppo.kl_coefs", [-1], "a list of numbers of 0 or more"),
@@ -62,10 +75,10 @@ def test_lists_and_keys_inside_of_named_groups(key, value, words):
     [
         ("seed", 0, False), ("learn.steps", 1, False), ("env.horizon", 1, False),
         ("env.num_envs", 1, False), ("evaluation.users", 1, True),
-        ("evaluation.customers", 1, True), ("evaluation.episodes", 1, False),
+        ("evaluation.episodes", 1, False),
         ("evaluation.num_envs", 1, False), ("evaluation.resamples", 2, False),
         ("evaluation.timelines", 0, False), ("users.n_users", 1, False),
-        ("users.ensemble", 1, False), ("replay.resamples", 2, False), ("tests", 3, True),
+        ("users.ensemble", 1, False), ("tests", 3, True),
         ("data.n_users", 1, False), ("data.n_slots", 1, False), ("data.seed", 0, False),
     ],
 )  # fmt: skip
@@ -92,7 +105,7 @@ def test_whole_numbers(key, least, null):
         ("users.dynamics.anything", [0, -7.5, float("-inf")], ["abc", None, True], "a number."),
         ("tiny", [True, False], ["maybe", 1, None], "true or false."),
         ("replay.horizons", [[1, 5]], [[], [0], ["abc"], 5, None], "a list of whole numbers of 1"),
-        ("worlds", [[0, 1]], [[], [-1], "abc"], "a list of whole numbers of 0 or more."),
+        ("seeds", [[0, 1]], [[], [-1], "abc"], "a list of whole numbers of 0 or more."),
         ("replay.policies", [["ucb"]], [[], [1], "ucb"], "a list of names."),
         ("replay.z", [0, 0.08], [-0.1, float("inf"), "abc", None], "a number of 0 or more."),
         ("replay.tuning", [[0, 1000]], [[], [-1], [0.5], 5], "a list of whole numbers of 0"),

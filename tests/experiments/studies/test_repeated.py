@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.core.errors import UserError
 from copygym.experiments import app
@@ -22,16 +21,11 @@ def _job():
 
 
 def execute(folder, *overrides):
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        composed = compose(
-            "config",
-            overrides=[
-                "experiment=e1", "tracker=disabled", "repeat.job=repeated_job", "seeds=[1,2,3]",
-                *overrides,
-            ],
-        )  # fmt: skip
-    app.execute(app.resolved(composed), folder, ["run"], NAMES)
+    composed = app.composed([
+        "experiment=e1", "tracker=disabled", "repeat.job=repeated_job", "seeds=[1,2,3]",
+        *overrides,
+    ])  # fmt: skip
+    app.execute(composed, folder, ["run"], NAMES)
     return json.loads((folder / "result.json").read_text())
 
 

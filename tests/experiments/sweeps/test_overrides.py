@@ -31,6 +31,13 @@ def test_a_name_keeps_its_spelling(key, spelt):
     assert read(f"{key}=choice({spelt},b)") == [spelt, "b"]
 
 
+@pytest.mark.parametrize("spelt", ["true", "True", "TRUE"])
+def test_tiny_chooses_a_file_however_it_is_spelt(spelt):
+    assert read(f"tiny={spelt}") == "true"
+    assert read(f"tiny={spelt},False") == ["true", "false"]
+    assert read(f"tiny=choice({spelt},false)") == ["true", "false"]
+
+
 def test_null_stands_for_nothing_but_in_the_name_of_a_column():
     assert read("data.path=null") is None
     assert read("publish=null") is None
@@ -52,7 +59,9 @@ def test_constants_are_numbers_where_they_are_written_as_such():
     }
 
 
-@pytest.mark.parametrize("argument", ["seed=007", "learn.steps=1e3", "tiny=true", "-m", "data.n=1"])
+@pytest.mark.parametrize(
+    "argument", ["seed=007", "learn.steps=1e3", "resume=true", "-m", "data.n=1"]
+)
 def test_what_is_no_name_is_left_to_hydra(argument):
     assert as_spelt([argument]) == [argument]
 

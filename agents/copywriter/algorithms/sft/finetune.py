@@ -1,45 +1,33 @@
-"""Supervised fine-tuning on the log's better copy, through TRL's SFTTrainer and PEFT.
+"""Supervised fine-tuning on texts, through TRL's SFTTrainer and PEFT.
 
 The loss is the mean cross-entropy of the response tokens, eos included, given the prompt. Where
 the model is a Llama with plain LoRA, `LlamaTrunk` computes it over packed rows, whose common
 beginning runs once; all else goes through the model's own forward and TRL's chunked loss.
 
 Nothing of the Trainer's own checkpoints is used (they are pickles): batches are laid out before
-training, so that a checkpoint is the trained weights, AdamW's moments and a number of steps.
+training, so that trained weights, AdamW's moments and a number of steps are all that a checkpoint
+needs.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from copygym.agents.copywriter.algorithms.sft.trainer import (
-    OnProgress,
-    Passes,
-    StepCallback,
-    plan_trainer,
-)
-from copygym.agents.copywriter.llama.adapters import is_peft, linear_names
+from copygym.agents.copywriter.algorithms.sft.trainer import Passes, StepCallback, plan_trainer
+from copygym.agents.copywriter.llama.adapters import linear_names
 from copygym.agents.copywriter.llama.quantisation import is_quantised, without_adapters
-from copygym.agents.copywriter.training.budget import Spent
-from copygym.agents.copywriter.training.checkpoint import (
-    read_checkpoint,
-    weights_digest,
-    write_checkpoint,
-)
-from copygym.agents.copywriter.training.run import isolated_rng, put_weights, trainable
+from copygym.agents.copywriter.training.budget import Meter, Spent
+from copygym.agents.copywriter.training.run import isolated_rng, put_weights
 from copygym.agents.copywriter.training.trl_support import quiet
 from copygym.agents.copywriter.writer import Copywriter
 from copygym.core.errors import UserError, unknown_name
@@ -48,8 +36,8 @@ from copygym.envs.tasks import CopyRows
 
 KINDS = ("lora", "adalora", "prefix", "full")
 
-#: The checkpoint in ``folder``.
-CHECKPOINT = "sft.safetensors"
+OnProgress = Callable[[int, dict[str, float]], None]
+
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 #: What AdaLoRA knows of each weight's importance.
 _IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
@@ -84,6 +72,50 @@ class PeftChoice:
                 )
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned, and how: all that the processes of a training must agree on.
+
+    Attributes:
+        texts: N copies.
+        rows: N tasks that they answer.
+        steps: updates of AdamW.
+        lr: its peak learning rate.
+        peft: which weights.
+        passes: how a batch goes through the model.
+        seed: of the order of the rows and of the adapter's first weights.
+
+    Raises:
+        UserError: no rows, an empty text or brief, a number out of range.
+    """
+
+    texts: Sequence[str]
+    rows: CopyRows
+    steps: int
+    lr: float
+    peft: PeftChoice
+    passes: Passes
+    seed: int
+
+    def __post_init__(self) -> None:
+        if len(self.texts) != len(self.rows):
+            raise ValueError(f"got {len(self.texts)} texts for {len(self.rows)} tasks")
+        if not self.texts:
+            raise UserError(
+                "there is no copy to fine-tune on; give at least one text and its task."
+            )
+        if self.steps < 1:
+            raise UserError(f"sft.steps is {self.steps}; it must be at least 1.")
+        if not self.lr > 0 or not math.isfinite(self.lr):
+            raise UserError(f"sft.lr is {self.lr}; it must be a positive number.")
+        for row, (text, brief) in enumerate(zip(self.texts, self.rows.briefs, strict=True)):
+            if not text.strip() or not brief.strip():
+                what = "brief" if text.strip() else "text"
+                raise UserError(
+                    f"the {what} of row {row} is empty; leave such rows out of fine-tuning."
+                )
+
+
 def finetune(
     writer: Copywriter,
     texts: Sequence[str],
@@ -97,16 +129,15 @@ def finetune(
     bf16: bool = False,
     gradient_checkpointing: bool = False,
     seed: int,
-    folder: str | Path | None = None,
-    save_every: int = 10,
     on_progress: OnProgress | None = None,
 ) -> Spent:
     """Train ``writer`` in place to write ``texts`` for ``rows``.
 
-    Adapters are merged at the end, so that ``writer.model`` is a plain model again; with prefix
-    tuning it is a PEFT model. If training fails, the writer is what it was. Under several
-    processes each takes its share of every batch, and the result is one process's up to the order
-    of sums.
+    This is the training alone; the algorithm `copygym.agents.copywriter.algorithms.sft.algorithm.
+    SFT` adds checkpoints, a judge and a history. Adapters are merged at the end, so that
+    ``writer.model`` is a plain model again; with prefix tuning it is a PEFT model. If training
+    fails, the writer is what it was. Under several processes each takes its share of every batch,
+    and the result is one process's up to the order of sums.
 
     Args:
         writer: without prefix; other adapters that it wears are merged first.
@@ -123,108 +154,68 @@ def finetune(
         gradient_checkpointing: compute the layers again in the backward pass instead of keeping
             what they put out: less memory, more time.
         seed: of the order of the rows and of the adapter's first weights.
-        folder: where a checkpoint goes every ``save_every`` steps; the same call resumes from it
-            with the same result. None: no checkpoints, and nothing is written.
-        save_every: steps between two checkpoints.
         on_progress: called after each step with its number, ``loss`` (nats per token) and ``lr``.
 
     Returns:
-        What it cost; with a resumed run, all of it.
+        What it cost.
 
     Raises:
-        UserError: no rows, an empty text or brief, settings out of range, a checkpoint of other
-            settings, a loss that is not a number.
+        UserError: no rows, an empty text or brief, settings out of range, a loss that is not a
+            number.
     """
-    peft = peft or PeftChoice()
-    _check(texts, rows, steps, lr, batch_size, save_every)
     passes = Passes(batch_size, micro_batch, bf16, gradient_checkpointing)
-    wanted = _fingerprint(writer, texts, rows, (steps, lr, batch_size, seed), peft)
-    wanted |= {"bf16": bf16} if bf16 else {}
-    path = None if folder is None else Path(folder) / CHECKPOINT
-    found = None if path is None else read_checkpoint(path, wanted)
-    shared = (writer, texts, rows, steps, lr, peft, passes, seed, found)
-    with peers().together(_finetune, *shared):
-        return _finetune(*shared, path, wanted, save_every, on_progress)
+    lesson = Lesson(tuple(texts), rows, steps, lr, peft or PeftChoice(), passes, seed)
+
+    def end_step(job: Job, loss: float, lr: float) -> bool:
+        if on_progress is not None:
+            on_progress(job.done, {"loss": loss, "lr": lr})
+        return True
+
+    meter = Meter()
+    together = peers().together(take_part, writer, lesson, {}, {}, 0)
+    with meter, together, tuning(writer.merged(), lesson) as job:
+        job.restore({}, 0)
+        job.train(meter, end_step)
+        job.finish(writer)
+    return meter.spent
 
 
-def _finetune(
+def take_part(
     writer: Copywriter,
-    texts: Sequence[str],
-    rows: CopyRows,
-    steps: int,
-    lr: float,
-    peft: PeftChoice,
-    passes: Passes,
-    seed: int,
-    found: tuple[dict[str, torch.Tensor], dict[str, Any]] | None,
-    path: Path | None = None,
-    wanted: Mapping[str, Any] | None = None,
-    save_every: int = 1,
-    on_progress: OnProgress | None = None,
-) -> Spent:
-    """Fine-tune as one of the processes; the first one alone has a ``path`` and tells."""
-    tensors, state = found or ({}, {"step": 0, "spent": Spent().to_dict()})
-    start = writer.merged()
-    if peft.kind not in ("lora", "prefix") and is_quantised(start.model):
-        raise UserError(
-            f"sft.peft.kind is {peft.kind}, but weights of few bits learn through lora or prefix; "
-            "choose one of these, or set quantisation to null."
-        )
-    with isolated_rng(seed), _adapted(start, peft, steps) as model:
-        before = Spent.from_dict(state["spent"])
-        job = Job(start, model, path, wanted or {}, save_every, steps, before)
-        job.restore(tensors, int(state["step"]), lr)
-        if job.done < steps:
-            with tempfile.TemporaryDirectory() as scratch:
-                plan = _plan(start, texts, rows, steps * passes.batch, seed)
-                trainer = plan_trainer(job, plan[job.done * passes.batch :], passes, scratch)
-                trainer.add_callback(StepCallback(job, trainer, on_progress))
-                quiet(trainer)
-                trainer.train()
-        job.finish(writer, peft)
-    return job.spent
-
-
-def _check(
-    texts: Sequence[str], rows: CopyRows, steps: int, lr: float, batch_size: int, save_every: int
+    lesson: Lesson,
+    weights: Mapping[str, torch.Tensor],
+    state: Mapping[str, torch.Tensor],
+    done: int,
 ) -> None:
-    if len(texts) != len(rows):
-        raise ValueError(f"got {len(texts)} texts for {len(rows)} tasks")
-    if not texts:
-        raise UserError("there is no copy to fine-tune on; give at least one text and its task.")
-    for name, value in (("steps", steps), ("batch_size", batch_size), ("save_every", save_every)):
-        if value < 1:
-            raise UserError(f"sft.{name} is {value}; it must be at least 1.")
-    if not lr > 0 or not math.isfinite(lr):
-        raise UserError(f"sft.lr is {lr}; it must be a positive number.")
-    for row, (text, brief) in enumerate(zip(texts, rows.briefs, strict=True)):
-        if not text.strip() or not brief.strip():
-            what = "brief" if text.strip() else "text"
-            raise UserError(
-                f"the {what} of row {row} is empty; leave such rows out of fine-tuning."
-            )
+    """Train as one of the processes beside the first, which alone judges, saves and tells.
+
+    Args:
+        writer: the starting writer.
+        lesson: what is learned.
+        weights: trained weights to go on from; empty at the start.
+        state: what `Job.tensors` returned; empty at the start.
+        done: steps before.
+    """
+    with tuning(writer.merged(), lesson) as job:
+        put_weights(job.model, weights)
+        job.restore(state, done)
+        job.train(Meter(), lambda *_: True)
 
 
-def _fingerprint(
-    writer: Copywriter,
-    texts: Sequence[str],
-    rows: CopyRows,
-    numbers: tuple[int, float, int, int],
-    peft: PeftChoice,
-) -> dict[str, Any]:
-    """Return what a run must share with a checkpoint to go on from it."""
-    content = json.dumps([list(texts), list(rows.prompts)]).encode("utf-8", "surrogatepass")
-    names = ("steps", "lr", "batch_size", "seed")
-    return {
-        "stage": "sft",
-        "writer": writer.name,
-        "weights": weights_digest(writer.model),
-        "max_prompt_tokens": writer.max_prompt_tokens,
-        "max_new_tokens": writer.max_new_tokens,
-        "texts": hashlib.sha256(content).hexdigest()[:16],
-        **dict(zip(names, numbers, strict=True)),
-        **{f"peft.{name}": value for name, value in asdict(peft).items()},
-    }
+@contextmanager
+def tuning(start: Copywriter, lesson: Lesson) -> Iterator[Job]:
+    """Yield the job of training a writer without adapters.
+
+    Raises:
+        UserError: weights of few bits that cannot learn in the way that was chosen.
+    """
+    if lesson.peft.kind not in ("lora", "prefix") and is_quantised(start.model):
+        raise UserError(
+            f"sft.peft.kind is {lesson.peft.kind}, but weights of few bits learn through lora or "
+            "prefix; choose one of these, or set quantisation to null."
+        )
+    with isolated_rng(lesson.seed), _adapted(start, lesson.peft, lesson.steps) as model:
+        yield Job(start, model, lesson)
 
 
 @contextmanager
@@ -285,43 +276,74 @@ def _peft_config(peft: PeftChoice, model: Any, steps: int) -> Any:
 
 @dataclass
 class Job:
-    """A run of fine-tuning: weights, optimiser and what it has cost so far."""
+    """A training under way: weights, optimiser and the number of steps done.
+
+    Attributes:
+        start: the writer that is trained, without adapters.
+        model: what is trained: its model with an adapter in it, or a float32 copy.
+        lesson: what is learned.
+        done: steps so far.
+        others_seconds: CPU seconds of the other processes in the last step.
+        tokens: response tokens of the last step's batch, over all processes.
+    """
 
     start: Copywriter
     model: Any
-    path: Path | None
-    wanted: Mapping[str, Any]
-    save_every: int
-    steps: int
-    before: Spent
+    lesson: Lesson
+    done: int = 0
+    others_seconds: float = 0.0
+    tokens: int = 0
 
-    def restore(self, tensors: Mapping[str, torch.Tensor], done: int, lr: float) -> None:
-        """Put a checkpoint's tensors back (none at the start) and make optimiser and schedule."""
-        self.done, self.trained = done, 0
-        self.seconds, self._clock = 0.0, time.process_time()
-        put_weights(self.model, _under(tensors, "weight/"))
+    def restore(self, state: Mapping[str, torch.Tensor], done: int) -> None:
+        """Make optimiser and schedule, as they were after ``done`` steps.
+
+        Args:
+            state: what `tensors` returned then; empty at the start.
+            done: steps so far.
+        """
+        self.done, self._clock, steps = done, time.process_time(), self.lesson.steps
         weights = {n: w for n, w in self.model.named_parameters() if w.requires_grad}
         self.weights = weights
-        self.adamw = torch.optim.AdamW(weights.values(), lr=lr, weight_decay=0.0, foreach=False)
-        for key, value in _under(tensors, "adamw/").items():
+        self.adamw = torch.optim.AdamW(
+            weights.values(), lr=self.lesson.lr, weight_decay=0.0, foreach=False
+        )
+        for key, value in _under(state, "adamw/").items():
             name, _, moment = key.rpartition("/")
             where = "cpu" if moment == "step" else weights[name].device
             self.adamw.state[weights[name]][moment] = value.to(where)
-        for key, value in _under(tensors, "adalora/").items():
+        for key, value in _under(state, "adalora/").items():
             table, _, name = key.partition("/")
             getattr(self.model.base_model.rankallocator, table)[name] = value.to(self.start.device)
-        warm = max(1, self.steps // 10)
+        warm = max(1, steps // 10)
 
         def factor(step: int) -> float:
             at = done + step
-            return min((at + 1) / warm, max(0.0, 1 - (at - warm) / max(1, self.steps - warm)))
+            return min((at + 1) / warm, max(0.0, 1 - (at - warm) / max(1, steps - warm)))
 
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.adamw, factor)
 
-    @property
-    def spent(self) -> Spent:
-        """The bill so far."""
-        return self.before + Spent(trained=self.trained, cpu_seconds=self.seconds)
+    def train(self, meter: Meter, end_step: Callable[[Job, float, float], bool]) -> None:
+        """Take the steps that are left.
+
+        Args:
+            meter: charged for tokens, and for the CPU seconds of the other processes.
+            end_step: called after each step with this job, the batch's mean loss, nats per token,
+                and the learning rate; the first process's answer says whether to go on.
+        """
+        lesson, batch = self.lesson, self.lesson.passes.batch
+        if self.done >= lesson.steps:
+            return
+
+        def ended(loss: float, lr: float) -> bool:
+            self.done += 1
+            meter.add(Spent(trained=self.tokens, cpu_seconds=self.others_seconds))
+            return bool(peers().tell(peers().first and end_step(self, loss, lr)))
+
+        with tempfile.TemporaryDirectory() as scratch:
+            trainer = plan_trainer(self, self._plan()[self.done * batch :], lesson.passes, scratch)
+            trainer.add_callback(StepCallback(self, trainer, ended))
+            quiet(trainer)
+            trainer.train()
 
     def clock(self) -> float:
         """Return this process's CPU seconds since the last call."""
@@ -333,57 +355,53 @@ class Job:
         """AdaLoRA's rank allocator; None with other kinds."""
         return getattr(getattr(self.model, "base_model", None), "rankallocator", None)
 
-    def step_done(self) -> None:
-        """Count a step; let AdaLoRA move ranks; write a checkpoint where one is due."""
-        self.done += 1
-        if self.path is not None and (self.done % self.save_every == 0 or self.done == self.steps):
-            tensors = {f"weight/{n}": w for n, w in trainable(self.model).items()}
-            for name, weight in self.weights.items():
-                for moment in _MOMENTS:
-                    tensors[f"adamw/{name}/{moment}"] = self.adamw.state[weight][moment]
-            if self.adalora is not None:
-                for table in _IMPORTANCE:
-                    for name, value in getattr(self.adalora, table).items():
-                        tensors[f"adalora/{table}/{name}"] = value
-            state = {"step": self.done, "spent": self.spent.to_dict()}
-            write_checkpoint(self.path, self.wanted, tensors, state)
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return what a checkpoint needs besides the trained weights, by name."""
+        tensors = {
+            f"adamw/{name}/{moment}": self.adamw.state[weight][moment]
+            for name, weight in self.weights.items()
+            for moment in _MOMENTS
+        }
+        if self.adalora is not None:
+            for table in _IMPORTANCE:
+                for name, value in getattr(self.adalora, table).items():
+                    tensors[f"adalora/{table}/{name}"] = value
+        return tensors
 
-    def finish(self, writer: Copywriter, peft: PeftChoice) -> None:
-        """Give the trained weights to ``writer``."""
-        if peft.kind == "full":
+    def finish(self, writer: Copywriter) -> None:
+        """Give the trained weights to ``writer``, which may be the starting one."""
+        prefix = self.lesson.peft.kind == "prefix"
+        if self.lesson.peft.kind == "full":
             start = dict(self.start.model.named_parameters())
             trained = {n: w.detach().to(start[n].dtype) for n, w in self.model.named_parameters()}
             put_weights(self.start.model, trained)
             model = self.start.model
         else:
-            model = self.model if peft.kind == "prefix" else without_adapters(self.model)
-        base = writer.base if not is_peft(writer.model) else None
+            model = self.model if prefix else without_adapters(self.model)
         writer.model = model.eval()
-        writer.base = base if peft.kind == "prefix" else None
-        writer.quantisation = writer.quantisation if is_quantised(model) else None
+        writer.base = self.start.base if prefix else None
+        writer.quantisation = self.start.quantisation if is_quantised(model) else None
+
+    def _plan(self) -> list[dict[str, list[int]]]:
+        """Return the examples of the run in their order: one permutation of the rows after another.
+
+        Labels are -100 on the prompt, so that only the response is learned.
+        """
+        lesson, style = self.lesson, self.start.style
+        rng, n = np.random.default_rng(lesson.seed), lesson.steps * lesson.passes.batch
+        epochs = [rng.permutation(len(lesson.texts)) for _ in range(-(-n // len(lesson.texts)))]
+        prompts = {prompt: style.render(prompt) for prompt in set(lesson.rows.prompts)}
+        plan = []
+        for row in np.concatenate(epochs)[:n].tolist():
+            prompt = prompts[lesson.rows.prompts[row]]
+            response = style.response_ids(lesson.texts[row], self.start.max_new_tokens)
+            labels = [-100] * len(prompt) + response
+            plan.append({"input_ids": [*prompt, *response], "labels": labels})
+        return plan
 
 
 def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-def _plan(
-    writer: Copywriter, texts: Sequence[str], rows: CopyRows, n: int, seed: int
-) -> list[dict[str, list[int]]]:
-    """Return the n examples of the run in their order: one permutation of the rows after another.
-
-    Labels are -100 on the prompt, so that only the response is learned.
-    """
-    rng = np.random.default_rng(seed)
-    epochs = [rng.permutation(len(texts)) for _ in range(-(-n // len(texts)))]
-    prompts = {prompt: writer.style.render(prompt) for prompt in set(rows.prompts)}
-    plan = []
-    for row in np.concatenate(epochs)[:n].tolist():
-        prompt = prompts[rows.prompts[row]]
-        response = writer.style.response_ids(texts[row], writer.max_new_tokens)
-        labels = [-100] * len(prompt) + response
-        plan.append({"input_ids": [*prompt, *response], "labels": labels})
-    return plan
-
-
-__all__ = ["CHECKPOINT", "KINDS", "PeftChoice", "finetune"]
+__all__ = ["KINDS", "Job", "Lesson", "PeftChoice", "finetune", "take_part", "tuning"]

@@ -27,8 +27,6 @@ from copygym.core.processes import peers
 if TYPE_CHECKING:
     from copygym.agents.copywriter.algorithms.sft.finetune import Job
 
-OnProgress = Callable[[int, dict[str, float]], None]
-
 
 @dataclass(frozen=True)
 class Passes:
@@ -47,6 +45,8 @@ class Passes:
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise UserError(f"sft.batch_size is {self.batch}; it must be at least 1.")
         if self.batch % peers().count:
             raise UserError(
                 f"sft.batch_size is {self.batch}; it must be a multiple of the {peers().count} "
@@ -85,7 +85,7 @@ def plan_trainer(
     labels = [[label for row in batch for label in row["labels"]] for batch in batches]
     arguments = SFTConfig(
         output_dir=scratch,
-        max_steps=job.steps - job.done,
+        max_steps=job.lesson.steps - job.done,
         per_device_train_batch_size=passes.rows,
         gradient_accumulation_steps=passes.share // passes.rows,
         max_grad_norm=1.0,
@@ -201,13 +201,14 @@ class PlanTrainer(QuietTrainer, SFTTrainer):
         self._partial += loss.detach().double().cpu()
         if not self.accelerator.sync_gradients:
             return loss
-        job, seconds = self._job, torch.tensor(self._job.clock(), dtype=torch.float64)
+        job, own = self._job, self._job.clock()
+        seconds = torch.tensor(own, dtype=torch.float64)
         peers().add([self._partial, seconds])
         peers().add_gradients(list(job.weights.values()))
         self.last_loss = float(self._partial)
         self._partial = torch.zeros_like(self._partial)
-        job.seconds += float(seconds)
-        job.trained += self._tokens[job.done - self._first]
+        job.others_seconds = float(seconds) - own
+        job.tokens = self._tokens[job.done - self._first]
         if not math.isfinite(self.last_loss):
             raise UserError(
                 f"sft: the loss of step {job.done + 1} is {self.last_loss}; lower sft.lr."
@@ -258,31 +259,29 @@ def packed_loss(
 
 
 class StepCallback(TrainerCallback):
-    """After each step: AdaLoRA's ranks, a checkpoint, the bar."""
+    """After each step: AdaLoRA's ranks, then whoever decides whether to go on.
 
-    def __init__(self, job: Job, trainer: PlanTrainer, on_progress: OnProgress | None) -> None:
-        from tqdm import tqdm
+    Args:
+        job: what is trained.
+        trainer: that trains it.
+        ended: called with the batch's loss and the learning rate; False ends training.
+    """
 
-        self._job, self._trainer, self._on_progress = job, trainer, on_progress
-        self._bar = tqdm(total=job.steps, initial=job.done, desc="fine-tune", disable=None)
+    def __init__(
+        self, job: Job, trainer: PlanTrainer, ended: Callable[[float, float], bool]
+    ) -> None:
+        self._job, self._trainer, self._ended = job, trainer, ended
 
     def on_optimizer_step(self, *_: Any, **__: Any) -> None:
         """Let AdaLoRA move ranks while the gradients are there."""
         if self._job.adalora is not None:
             self._job.model.base_model.update_and_allocate(self._job.done)
 
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Count the step and tell of it."""
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """End the step."""
         lr = float(self._job.adamw.param_groups[0]["lr"])
-        self._job.step_done()
-        self._bar.set_postfix(loss=f"{self._trainer.last_loss:.3f}", refresh=False)
-        self._bar.update()
-        if self._on_progress is not None:
-            self._on_progress(self._job.done, {"loss": self._trainer.last_loss, "lr": lr})
-
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Close the bar."""
-        self._bar.close()
+        if not self._ended(self._trainer.last_loss, lr):
+            control.should_training_stop = True
 
 
-__all__ = ["OnProgress", "Passes", "PlanTrainer", "StepCallback", "packed_loss", "plan_trainer"]
+__all__ = ["Passes", "PlanTrainer", "StepCallback", "packed_loss", "plan_trainer"]

@@ -5,15 +5,12 @@ import numpy as np
 import pytest
 
 from copygym.agents.copywriter.algorithms.dpo import DPO
+from copygym.agents.copywriter.training.feedback import Preferences
 from copygym.core.errors import UserError
 
 
 def count_the(texts, rows):
     return np.array([text.split().count("the") for text in texts], dtype=float)
-
-
-def never(texts, rows):
-    raise AssertionError("the reward was asked")
 
 
 @pytest.fixture
@@ -36,8 +33,9 @@ def rounds(monkeypatch):
 
 
 def test_pairs_from_a_log_never_ask_the_reward(copywriter, pairs):
-    trained = DPO(pairs=pairs, tasks=4, batch=4, learning_rate=5e-3).train(
-        copywriter, pairs[0], never, samples=4 * len(pairs[1]), seed=0
+    rows, better, worse = pairs
+    trained = DPO(tasks=4, batch=4, learning_rate=5e-3).train(
+        copywriter, rows, Preferences(better, worse), samples=4 * len(pairs[1]), seed=0
     )
 
     assert trained.info["pairs"] == "given, from a log"
@@ -49,8 +47,8 @@ def test_pairs_from_a_log_never_ask_the_reward(copywriter, pairs):
 
 def test_the_log_s_better_text_becomes_more_likely_than_its_worse(copywriter, pairs):
     rows, better, worse = pairs
-    trained = DPO(pairs=pairs, tasks=12, batch=6, learning_rate=5e-3).train(
-        copywriter, rows, never, samples=8 * len(better), seed=0
+    trained = DPO(tasks=12, batch=6, learning_rate=5e-3).train(
+        copywriter, rows, Preferences(better, worse), samples=8 * len(better), seed=0
     )
 
     def margin(writer):
@@ -61,8 +59,9 @@ def test_the_log_s_better_text_becomes_more_likely_than_its_worse(copywriter, pa
 
 
 def test_the_first_loss_is_that_of_a_fair_coin(copywriter, pairs):
-    trained = DPO(pairs=pairs, tasks=4, batch=4).train(
-        copywriter, pairs[0].take(range(4)), never, samples=8, seed=0
+    rows, better, worse = pairs
+    trained = DPO(tasks=4, batch=4).train(
+        copywriter, rows, Preferences(better, worse), samples=8, seed=0
     )
 
     assert trained.history[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
@@ -71,7 +70,11 @@ def test_the_first_loss_is_that_of_a_fair_coin(copywriter, pairs):
 
 def test_the_log_s_texts_are_our_tokens_and_keep_their_rows(rounds, copywriter, pairs):
     rows, better, worse = pairs
-    DPO(pairs=pairs, tasks=5).train(copywriter, rows, never, samples=4 * len(better), seed=0)
+    used = []
+    DPO(tasks=5).train(
+        copywriter, rows, Preferences(better, worse), samples=4 * len(better), seed=0,
+        on_progress=lambda texts, line: used.append(texts),
+    )  # fmt: skip
     found = [
         (prompt, tuple(good), tuple(bad))
         for part in rounds
@@ -84,6 +87,8 @@ def test_the_log_s_texts_are_our_tokens_and_keep_their_rows(rounds, copywriter, 
     ]
 
     assert [len(part.rows) for part in rounds] == [5, 5, 5, 5, 4]
+    # Two texts a pair are used up of the budget.
+    assert used == [10, 20, 30, 40, 48]
     assert sorted(found) == sorted(expected * 2)
     assert all(row[-1] == copywriter.style.eos_id for part in rounds for row in part.worse)
 
@@ -123,21 +128,11 @@ def test_texts_that_score_alike_make_no_pair_and_change_nothing(copywriter, rows
 def test_a_checkpoint_of_other_pairs_is_refused(copywriter, pairs, tmp_path):
     rows, better, worse = pairs
     settings = {"tasks": 6, "batch": 6}
-    DPO(pairs=pairs, **settings).train(copywriter, rows, never, samples=1, seed=0, folder=tmp_path)
+    options = {"samples": 1, "seed": 0, "folder": tmp_path}
+    DPO(**settings).train(copywriter, rows, Preferences(better, worse), **options)
 
-    with pytest.raises(UserError, match="is a checkpoint of other settings"):
-        DPO(pairs=(rows, worse, better), **settings).train(
-            copywriter, rows, never, samples=1, seed=0, folder=tmp_path
-        )
-
-
-def test_bad_pairs_are_refused(pairs):
-    rows, better, worse = pairs
-    with pytest.raises(UserError, match=re.escape("there are no preference pairs")):
-        DPO(pairs=(rows.take([]), [], []))
-    message = "pairs hold 12 tasks, 12 better and 11 worse texts; give one of each per pair."
-    with pytest.raises(UserError, match=re.escape(message)):
-        DPO(pairs=(rows, better, worse[1:]))
+    with pytest.raises(UserError, match="is a checkpoint of other settings: feedback was"):
+        DPO(**settings).train(copywriter, rows, Preferences(worse, better), **options)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +149,8 @@ def test_bad_settings_are_refused(settings, message):
         DPO(**settings)
 
 
-def test_a_kl_that_nobody_could_see_is_refused(pairs):
+def test_a_kl_that_nobody_could_see_is_refused(copywriter, pairs):
+    rows, better, worse = pairs
     with pytest.raises(UserError, match="max_kl is 1, but DPO writes no texts"):
-        DPO(pairs=pairs, max_kl=1.0)
+        DPO(max_kl=1.0).train(copywriter, rows, Preferences(better, worse), samples=8, seed=0)
     assert DPO(max_kl=1.0).max_kl == 1.0

@@ -7,12 +7,13 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from copygym.agents.copywriter.algorithms.sft import finetune as sft
+from copygym.agents.copywriter.algorithms.sft.algorithm import SFT
 from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice, finetune
 from copygym.agents.copywriter.algorithms.sft.trainer import packed_loss
 from copygym.agents.copywriter.llama.adapters import fast_path
 from copygym.agents.copywriter.llama.likelihood import right_padded
 from copygym.agents.copywriter.llama.trunk import LlamaTrunk
+from copygym.agents.copywriter.training.feedback import Demonstrations
 from copygym.agents.copywriter.writer import Copywriter
 from copygym.core.errors import UserError
 
@@ -39,6 +40,18 @@ def tune(writer, rows, **options):
         **SETTINGS | {"on_progress": lambda step, m: losses.append(m["loss"])} | options,
     )
     return spent, losses
+
+
+#: The same as an algorithm: 5 updates of 4 texts.
+ALGORITHM = {"batch": 4, "learning_rate": 1e-2}
+
+
+def learn(writer, rows, texts=TEXTS, *, seed=3, folder=None, on_progress=None, **options):
+    """Train by the algorithm."""
+    return SFT(**ALGORITHM | options).train(
+        writer, rows, Demonstrations(texts), samples=20, seed=seed, folder=folder,
+        on_progress=on_progress,
+    )  # fmt: skip
 
 
 KINDS = [
@@ -134,25 +147,42 @@ def _stop_at(last):
     return stop
 
 
-@pytest.mark.parametrize("peft", KINDS, ids=lambda p: f"{p.kind}{p.layers or ''}")
+every_kind = pytest.mark.parametrize("peft", KINDS, ids=lambda p: f"{p.kind}{p.layers or ''}")
+
+
+@every_kind
+def test_the_algorithm_is_the_function_with_a_history(make_copywriter, rows, peft):
+    plain, start = make_copywriter(seed=1), make_copywriter(seed=1)
+    before = weights(start)
+    spent, losses = tune(plain, rows, peft=peft)
+    used = []
+    done = learn(start, rows, peft=peft, on_progress=lambda texts, line: used.append(texts))
+    assert [line["loss"] for line in done.history] == losses
+    assert same_weights(weights(done.writer), weights(plain))
+    assert same_weights(weights(start), before)
+    assert (done.spent.trained, done.spent.samples) == (spent.trained, 0)
+    assert used == [4, 8, 12, 16, 20]
+    assert done.stopped == "the budget is spent"
+
+
+@every_kind
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(make_copywriter, rows, tmp_path, peft):
-    whole = make_copywriter(seed=1)
-    spent, losses = tune(whole, rows, peft=peft)
-    stopped = make_copywriter(seed=1)
+    whole = learn(make_copywriter(seed=1), rows, peft=peft)
     options = {"peft": peft, "folder": tmp_path, "save_every": 2}
     with pytest.raises(_Stop):
-        tune(stopped, rows, **options, on_progress=_stop_at(3))
-    resumed = make_copywriter(seed=1)
-    again, rest = tune(resumed, rows, **options)
-    assert rest == losses[2:]
-    assert same_weights(weights(whole), weights(resumed))
-    assert again.trained == spent.trained
+        learn(make_copywriter(seed=1), rows, **options, on_progress=_stop_at(12))
+    used = []
+    resumed = learn(
+        make_copywriter(seed=1), rows, **options, on_progress=lambda texts, line: used.append(texts)
+    )
+    assert used == [12, 16, 20]
+    assert [line["loss"] for line in resumed.history] == [line["loss"] for line in whole.history]
+    assert same_weights(weights(whole.writer), weights(resumed.writer))
+    assert resumed.spent.trained == whole.spent.trained
     # A finished run is not trained again.
-    finished = make_copywriter(seed=1)
-    _, none = tune(finished, rows, **options)
-    assert none == []
-    assert same_weights(weights(whole), weights(finished))
-    assert [path.name for path in tmp_path.iterdir()] == [sft.CHECKPOINT]
+    finished = learn(make_copywriter(seed=1), rows, **options, on_progress=_stop_at(0))
+    assert same_weights(weights(whole.writer), weights(finished.writer))
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
 
 
 @pytest.mark.parametrize("peft", KINDS[1:], ids=lambda p: f"{p.kind}{p.layers or ''}")
@@ -167,22 +197,24 @@ def test_a_failure_leaves_the_writer_as_it_was(make_copywriter, rows, peft):
 
 
 def test_a_checkpoint_of_other_settings_is_refused(make_copywriter, rows, tmp_path):
-    tune(make_copywriter(seed=1), rows, folder=tmp_path)
-    with pytest.raises(UserError, match=re.escape("bf16 was None and is now True")):
-        tune(make_copywriter(seed=1), rows, folder=tmp_path, bf16=True)
-    with pytest.raises(UserError, match=re.escape("lr was 0.01 and is now 0.02")):
-        tune(make_copywriter(seed=1), rows, folder=tmp_path, lr=2e-2)
-    with pytest.raises(UserError, match=re.escape("texts was")):
-        finetune(make_copywriter(seed=1), TEXTS[::-1], rows, **SETTINGS, folder=tmp_path)
+    learn(make_copywriter(seed=1), rows, folder=tmp_path)
+    for options, message in (
+        ({"bf16": True}, "settings.bf16 was False and is now True"),
+        ({"learning_rate": 2e-2}, "settings.learning_rate was 0.01 and is now 0.02"),
+        ({"texts": TEXTS[::-1]}, "feedback was"),
+        ({"peft": PeftChoice("full")}, "settings.peft was"),
+    ):
+        with pytest.raises(UserError, match=re.escape(message)):
+            learn(make_copywriter(seed=1), rows, folder=tmp_path, **options)
     with pytest.raises(UserError, match=re.escape("weights was")):
-        tune(make_copywriter(seed=2), rows, folder=tmp_path)
+        learn(make_copywriter(seed=2), rows, folder=tmp_path)
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(make_copywriter, rows, tmp_path):
     writer = make_copywriter(seed=1)
     writer.model.model.norm.weight.data[:] = float("nan")
     with pytest.raises(UserError, match=re.escape("sft: the loss of step 1 is nan; lower sft.lr.")):
-        tune(writer, rows, folder=tmp_path)
+        learn(writer, rows, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -260,13 +292,23 @@ def test_a_prefix_keeps_its_base(make_copywriter, rows, tmp_path):
         ({"steps": 0}, "sft.steps is 0"),
         ({"batch_size": 0}, "sft.batch_size is 0"),
         ({"lr": -1.0}, "sft.lr is -1.0"),
-        ({"save_every": 0}, "sft.save_every is 0"),
         ({"micro_batch": 3}, "sft.micro_batch is 3; it must divide the 4 rows"),
     ],
 )
 def test_settings_out_of_range_are_named(copywriter, rows, options, message):
     with pytest.raises(UserError, match=re.escape(message)):
         tune(copywriter, rows, **options)
+
+
+def test_settings_of_the_algorithm_are_checked_before_anything_is_computed():
+    for options, message in (
+        ({"batch": 0}, "sft.batch_size is 0"),
+        ({"batch": 4, "micro_batch": 3}, "sft.micro_batch is 3"),
+        ({"max_kl": 1.0}, "max_kl is 1, but SFT writes no texts"),
+        ({"save_every": 0}, "save_every is 0"),
+    ):
+        with pytest.raises(UserError, match=re.escape(message)):
+            SFT(**options)
 
 
 def test_choices_out_of_range_are_named():

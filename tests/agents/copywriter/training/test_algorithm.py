@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice
 from copygym.agents.copywriter.training.algorithm import ALGORITHMS, Trained, make_algorithm
+from copygym.agents.copywriter.training.feedback import Demonstrations, Preferences
 from copygym.core.errors import UserError
 
 #: Settings under which a budget of 20 samples is a few updates and not a whole number of them.
 SMALL = {
+    "sft": {"batch": 8},
     "ppo": {"batch": 8},
     "rloo": {"batch": 8, "group": 4},
     "grpo": {"batch": 8, "group": 4},
@@ -22,10 +25,14 @@ SMALL = {
     "best_of_n": {"n": 4},
 }
 BUDGET = 20
+#: Those with updates, and those that learn from a reward.
 LEARNERS = [name for name in ALGORITHMS if name != "best_of_n"]
+REWARDED = [name for name in ALGORITHMS if name != "sft"]
 
 every = pytest.mark.parametrize("name", list(ALGORITHMS))
 learners = pytest.mark.parametrize("name", LEARNERS)
+rewarded = pytest.mark.parametrize("name", REWARDED)
+learners_by_reward = pytest.mark.parametrize("name", [n for n in LEARNERS if n in REWARDED])
 
 
 def count_the(texts, rows):
@@ -56,10 +63,18 @@ class Falls:
         return np.full(len(texts), -float(self.looks))
 
 
+def feedback(name, rows, reward):
+    """Return the reward, or texts to imitate for an algorithm that has no use for one."""
+    return (
+        reward if name in REWARDED else Demonstrations(["the coffee the people like"] * len(rows))
+    )
+
+
 def train(name, writer, rows, reward, **options):
     settings = {"samples": BUDGET, "seed": 1} | options
     extra = settings.pop("settings", {})
-    return make_algorithm(name, **SMALL[name], **extra).train(writer, rows, reward, **settings)
+    algorithm = make_algorithm(name, **SMALL[name], **extra)
+    return algorithm.train(writer, rows, feedback(name, rows, reward), **settings)
 
 
 def weights_of(writer):
@@ -117,7 +132,7 @@ def result(results, copywriter, rows, tmp_path_factory, monkeypatch):
     return get
 
 
-@every
+@rewarded
 def test_the_budget_is_never_exceeded(result, name):
     trained, reward = result(name).trained, result(name).reward
 
@@ -144,7 +159,7 @@ def test_the_starting_writer_is_left_as_it_is(result, name):
 def test_the_bill_is_positive_and_consistent(result, name):
     spent = result(name).trained.spent
 
-    assert spent.generated > spent.samples
+    assert spent.generated > spent.samples or name not in REWARDED
     assert spent.cpu_seconds > 0
     assert (spent.trained > 0) == (name != "best_of_n")
 
@@ -155,8 +170,10 @@ def test_history_has_the_standard_keys_and_ends_with_the_bill(result, name):
     history = trained.history
 
     assert len(history) >= 1
+    keys = {"samples", "generated", "trained", "cpu_seconds"}
+    keys |= {"reward", "kl"} if name in REWARDED else {"loss"}
     for line in history:
-        assert {"samples", "generated", "trained", "cpu_seconds", "reward", "kl"} <= line.keys()
+        assert keys <= line.keys()
         assert all(isinstance(value, float) and np.isfinite(value) for value in line.values())
     for earlier, later in itertools.pairwise(history):
         assert earlier["samples"] <= later["samples"]
@@ -165,23 +182,25 @@ def test_history_has_the_standard_keys_and_ends_with_the_bill(result, name):
     assert history[-1]["generated"] == trained.spent.generated
     assert history[-1]["trained"] == trained.spent.trained
     assert [line for _, line in lines] == history
-    assert [samples for samples, _ in lines] == [line["samples"] for line in history]
+    used = [line["samples"] for line in history] if name in REWARDED else [8, 16]
+    assert [texts for texts, _ in lines] == used
 
 
-@learners
+@learners_by_reward
 def test_the_reward_and_its_terms_are_in_the_history(result, name):
     trained = result(name).trained
+    assert trained.history
     for line in trained.history:
         assert line["reward/one"] == 1.0
         assert line["reward"] == pytest.approx(line["reward/words"] + 1.0)
 
 
-@every
+@rewarded
 def test_training_starts_at_the_writer_itself(result, name):
     assert result(name).trained.history[0]["kl"] == pytest.approx(0.0, abs=1e-4)
 
 
-@every
+@rewarded
 def test_examples_are_texts_that_were_scored(result, name):
     trained, reward = result(name).trained, result(name).reward
 
@@ -201,7 +220,7 @@ def test_a_seed_fixes_the_texts(result, copywriter, rows, name):
     first, second = result(name).trained, train(name, copywriter, rows, Counting())
 
     assert first.writer.write(rows, seed=0) == second.writer.write(rows, seed=0)
-    assert [line["reward"] for line in first.history] == [line["reward"] for line in second.history]
+    assert untimed(first.history) == untimed(second.history)
 
 
 @every
@@ -209,13 +228,13 @@ def test_global_generators_are_left_alone(result, name):
     assert result(name).same_generator
 
 
-@every
+@rewarded
 def test_a_reward_that_is_not_a_number_is_refused(copywriter, rows, name):
     with pytest.raises(UserError, match="it must return finite numbers"):
         train(name, copywriter, rows, lambda texts, rows: np.full(len(texts), np.nan))
 
 
-@every
+@rewarded
 def test_a_reward_of_another_length_is_refused(copywriter, rows, name):
     with pytest.raises(UserError, match="it must return one number for each"):
         train(name, copywriter, rows, lambda texts, rows: np.ones(len(texts) + 1))
@@ -278,7 +297,7 @@ def test_patience_ends_training(copywriter, rows, name):
 
     assert len(trained.history) == 1
     assert trained.stopped.startswith("the judge saw a fall of over 1 standard errors")
-    assert trained.spent.samples == 8
+    assert trained.spent.samples == (8 if name in REWARDED else 0)
 
 
 @every
@@ -305,7 +324,7 @@ class Interrupts(Counting):
         return super().__call__(texts, rows)
 
 
-@learners
+@learners_by_reward
 def test_an_interrupted_run_goes_on_to_the_same_result(result, copywriter, rows, tmp_path, name):
     folder, settings = tmp_path / "run", {"save_every": 1}
     with pytest.raises(KeyboardInterrupt):
@@ -348,7 +367,9 @@ def test_a_checkpoint_of_another_writer_is_refused(result, make_copywriter, rows
 
 
 def test_an_unknown_algorithm_lists_the_choices():
-    message = "unknown algorithm 'sarsa': choose one of best_of_n, dpo, grpo, ppo, rejection, rloo."
+    message = (
+        "unknown algorithm 'sarsa': choose one of best_of_n, dpo, grpo, ppo, rejection, rloo, sft."
+    )
     with pytest.raises(UserError, match=re.escape(message)):
         make_algorithm("sarsa")
 
@@ -364,8 +385,43 @@ def test_names_agree(name):
     assert make_algorithm(name).name == name
 
 
+# ---------------------------------------------------------------- feedback
+
+
+@every
+def test_feedback_of_another_kind_is_refused(copywriter, rows, name):
+    kinds = {
+        "reward": count_the,
+        "demonstrations": Demonstrations(["the"] * len(rows)),
+        "preferences": Preferences(["the"] * len(rows), ["a"] * len(rows)),
+    }
+    algorithm = make_algorithm(name, **SMALL[name])
+    for kind, given in kinds.items():
+        if kind not in algorithm.learns_from:
+            with pytest.raises(UserError, match=f"{name} learns from .*; it got {kind}"):
+                algorithm.train(copywriter, rows, given, samples=BUDGET, seed=0)
+    with pytest.raises(UserError, match=f"{name} learns from .*; it got none"):
+        algorithm.train(copywriter, rows, samples=BUDGET, seed=0)
+    with pytest.raises(UserError, match=f"{name} learns from .*; it got a list, which is none"):
+        algorithm.train(copywriter, rows, ["the"], samples=BUDGET, seed=0)
+
+
+def test_feedback_is_one_for_each_task(copywriter, rows):
+    message = "sft got demonstrations for 2 tasks and 12 tasks; give one for each."
+    with pytest.raises(UserError, match=re.escape(message)):
+        make_algorithm("sft").train(
+            copywriter, rows, Demonstrations(["a", "b"]), samples=BUDGET, seed=0
+        )
+    message = "preferences hold 2 better and 1 worse texts; give one of each per pair."
+    with pytest.raises(UserError, match=re.escape(message)):
+        Preferences(["a", "b"], ["c"])
+    with pytest.raises(UserError, match=re.escape("the text of row 1 is empty")):
+        Demonstrations(["a", " "])
+
+
 #: Enough to learn a word on the random model: settings and samples.
 LEARNING = {
+    "sft": ({"learning_rate": 1e-2}, 320),
     "ppo": ({"batch": 32, "learning_rate": 1e-2}, 480),
     "rloo": ({"batch": 32, "learning_rate": 1e-2}, 320),
     "grpo": ({"batch": 32, "learning_rate": 1e-2}, 320),
@@ -379,7 +435,7 @@ LEARNING = {
 def test_the_reward_rises(copywriter, rows, name):
     settings, samples = LEARNING[name]
     trained = make_algorithm(name, **settings).train(
-        copywriter, rows, count_the, samples=samples, seed=0
+        copywriter, rows, feedback(name, rows, count_the), samples=samples, seed=0
     )
     tasks = rows.take(np.arange(96) % len(rows))
     before = count_the(copywriter.write(tasks, seed=9), tasks).mean()
@@ -392,6 +448,7 @@ def test_the_reward_rises(copywriter, rows, name):
 @learners
 def test_other_architectures_learn_too(name, gpt2, rows):
     """GPT-2 names its layers otherwise, and keeps their weights transposed."""
-    trained = train(name, gpt2, rows, count_the, samples=8, settings={"layers": 2})
-    assert trained.spent.samples == 8
+    settings = {"layers": 2} if name in REWARDED else {"peft": PeftChoice(layers=2)}
+    trained = train(name, gpt2, rows, count_the, samples=8, settings=settings)
+    assert trained.spent.samples == (8 if name in REWARDED else 0)
     assert len(trained.writer.write(rows.take([0, 1]), seed=0)) == 2

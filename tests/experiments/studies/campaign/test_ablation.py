@@ -21,7 +21,7 @@ def config(composed):
 @pytest.fixture(scope="module")
 def world(config):
     """The maker of a world's records, in which all have so many clicks more than `CLICKS`."""
-    cells = arms(config("budget=1000", "sample_cost=10"))
+    cells = arms(config("learn.steps=1000", "sample_cost=10"))
 
     def make(seed, more=0.0):
         metrics = ("ctr", "profit_per_user", "unsubscribe_rate", "sends_per_user")
@@ -30,7 +30,8 @@ def world(config):
             for name, clicks in CLICKS.items()
         }
         told = {
-            "agent": "ppo", "budget": 1000, "sample_cost": 10.0, "users": 40, "horizon": 28,
+            "log": "made up", "agent": "ppo", "budget": 1000, "sample_cost": 10.0, "users": 40,
+            "horizon": 28,
             "judge": "The world judges.", "texts": {"100": ["new of " + str(seed)], "0": ["old"]},
         }  # fmt: skip
         return Records(rows_of_world(seed, cells, values).frame, {seed: told})
@@ -39,7 +40,7 @@ def world(config):
 
 
 def test_copy_delivery_and_both_have_the_same_budget(config):
-    settings = config("budget=1000", "sample_cost=10")
+    settings = config("learn.steps=1000", "sample_cost=10")
     spent = {name: arm.steps + 10 * arm.samples for name, arm in arms(settings).items()}
     assert spent == {
         "neither": 0, "copy": 1000, "delivery": 1000, "both": 1000, "both, twice": 2000,
@@ -87,7 +88,7 @@ def test_several_worlds_have_intervals_over_them(world):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("budget=150", "budget=150 is less than two samples of sample_cost=100"),
+        ("learn.steps=150", "learn.steps=150 is less than two samples of sample_cost=100"),
         ("algorithms.ppo=null", "algorithms is empty"),
         ("references.logging=null", "evaluation.baseline=logging is no policy"),
         ("dataset=coupon", "dataset=coupon: new copy must be judged"),

@@ -8,7 +8,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.core.errors import UserError
 from copygym.experiments import app
@@ -34,10 +33,8 @@ def home(tmp_path_factory):
 
 
 def execute(experiment: str, folder: Path, *overrides: str) -> dict:
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        given = [f"experiment={experiment}", "tiny=true", "tracker=disabled", f"out={folder}"]
-        config = app.resolved(compose("config", overrides=[*given, *SMALL, *overrides]))
+    given = [f"experiment={experiment}", "tiny=true", "tracker=disabled", f"out={folder}"]
+    config = app.composed([*given, *SMALL, *overrides])
     app.execute(config, folder, ["run"], NAMES)
     return json.loads((folder / "result.json").read_text())
 
@@ -138,7 +135,7 @@ def test_a_campaign_compares_copy_and_policy(tmp_path):
     [
         ("algorithms.ppo=null", "algorithms is empty; name at least one"),
         ("+algorithms.ppo.kl_cof=1", "kl_cof"),
-        ("parts.judge=0", "parts.judge=0: give a number above 0."),
+        ("split.judge=0", "split.judge=0: give a share above 0."),
         ("samples=0", "samples=0: give a whole number of 1 or more."),
         ("+copy_reward.terms.likes=1", "likes"),
         ("+copywriter.sft.rate=1", "unknown key of copywriter.sft 'rate'"),

@@ -68,7 +68,7 @@ def test_aims_are_better_when_larger():
         (["references.upper=null"], "references.upper is null"),
         (["shapes.click=null", "shapes.retention=null"], "shapes is empty"),
         (["agents.linear_ts=null", "agents.maskable_ppo=null"], "agents is empty"),
-        (["dataset=hillstrom"], "dataset=hillstrom: shapes are compared in storefront"),
+        (["dataset=hillstrom"], "dataset=hillstrom: shapes are compared in a synthetic world"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_learned(config, overrides, message):

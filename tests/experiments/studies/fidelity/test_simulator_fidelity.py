@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from hydra import compose, initialize_config_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -351,18 +350,11 @@ def test_episodes_of_a_policy_are_paired_over_people(make_user_model):
 
 
 def configured(*overrides):
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        return app.resolved(
-            compose(
-                "config",
-                overrides=[
-                    "experiment=e1",
-                    "job=copygym.experiments.studies.fidelity.simulator_fidelity", "tiny=true",
-                    "tracker=disabled", *overrides,
-                ],
-            )
-        )  # fmt: skip
+    return app.composed([
+        "experiment=e1",
+        "job=copygym.experiments.studies.fidelity.simulator_fidelity", "tiny=true",
+        "tracker=disabled", *overrides,
+    ])  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -370,7 +362,7 @@ def configured(*overrides):
     [
         ("split.judge=0", "split.judge=0: give a share of users above 0."),
         ("evaluation.estimator=dm", "'dm'"),
-        ("baseline=nobody", "'nobody'"),
+        ("evaluation.baseline=nobody", "'nobody'"),
         ("references.random.hold=2", "agent.hold is 2"),
     ],
 )
@@ -476,21 +468,16 @@ def test_a_log_of_many_decisions_without_truth(tmp_path, monkeypatch):
 
     monkeypatch.setenv("COPYGYM_HOME", str(tmp_path / "home"))
     load("storefront", n_users=240, n_slots=28).write(tmp_path / "log.parquet")
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        table_of = compose(
-            "config",
-            overrides=[
-                "experiment=e1", "job=copygym.experiments.studies.fidelity.simulator_fidelity",
-                "dataset=table", f"data.path={tmp_path / 'log.parquet'}",
-                "~data.seed", "~data.n_users", "~data.n_slots", "tiny=true", "tracker=disabled",
-                "simulators.boosting=null", "simulators.two_tower=null", "learners.ppo=null",
-                "learners.bandit=null", "learners.episodic=null", "learners.planner=null",
-                f"out={tmp_path / 'run'}",
-            ],
-        )  # fmt: skip
+    table_of = app.composed([
+        "experiment=e1", "job=copygym.experiments.studies.fidelity.simulator_fidelity",
+        "dataset=table", f"data.path={tmp_path / 'log.parquet'}",
+        "~data.seed", "~data.n_users", "~data.n_slots", "tiny=true", "tracker=disabled",
+        "simulators.boosting=null", "simulators.two_tower=null", "learners.ppo=null",
+        "learners.bandit=null", "learners.episodic=null", "learners.planner=null",
+        f"out={tmp_path / 'run'}",
+    ])  # fmt: skip
     names = {"group": "g", "job_type": "j", "name": "n"}
-    app.execute(app.resolved(table_of), tmp_path / "run", ["run"], names)
+    app.execute(table_of, tmp_path / "run", ["run"], names)
     result = read_json(tmp_path / "run" / "result.json")
     # Over an episode only other simulators can judge; the log judges decisions.
     assert result["judges"] == ["logistic B"]

@@ -6,7 +6,6 @@ import re
 import numpy as np
 import polars as pl
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.core.errors import UserError
 from copygym.experiments import app
@@ -37,17 +36,10 @@ def archive(tmp_path_factory):
 
 
 def config(archive, out, *overrides):
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        return app.resolved(
-            compose(
-                "config",
-                overrides=[
-                    "experiment=e7", "tiny=true", "tests=null", "tracker=disabled",
-                    "reward_model=tfidf", f"data.path={archive}", f"out={out}", *overrides,
-                ],
-            )
-        )  # fmt: skip
+    return app.composed([
+        "experiment=e7", "tiny=true", "tests=null", "tracker=disabled",
+        "reward_model=tfidf", f"data.path={archive}", f"out={out}", *overrides,
+    ])  # fmt: skip
 
 
 def execute(archive, folder, *overrides):
@@ -157,8 +149,8 @@ def test_the_order_of_the_policies_is_compared(result):
         (["replay.policies=[ucb,ucb2]"], "unknown replay.policies entry 'ucb2': choose one of"),
         (["replay.policies=[uniform,lola]"], "replay.policies lacks ucb, with which the others"),
         (["replay.z=-1"], "replay.z=-1: give a number of 0 or more."),
-        (["~parts.tune"], "parts lacks tune; give each of train, validation, tune, replay a share"),
-        (["+parts.rest=0.1"], "unknown part of parts 'rest': choose one of"),
+        (["~split.tune"], "split lacks tune; give each of train, validation, tune, replay a share"),
+        (["+split.rest=0.1"], "unknown part of split 'rest': choose one of"),
     ],
 )
 def test_mistakes_in_the_config_are_told_in_a_sentence(archive, tmp_path, overrides, sentence):

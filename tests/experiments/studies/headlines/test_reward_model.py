@@ -4,7 +4,6 @@ import re
 import numpy as np
 import polars as pl
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.core.errors import UserError
 from copygym.experiments import app
@@ -44,18 +43,11 @@ def archive(tmp_path_factory):
 
 
 def config(archive, out, *overrides):
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        return app.resolved(
-            compose(
-                "config",
-                overrides=[
-                    "experiment=upworthy_reward", "tiny=true", "tests=null", "tracker=disabled",
-                    "reward_model=tfidf", "baselines.minilm_frozen=null", "resamples=50",
-                    f"data.path={archive}", f"out={out}", *overrides,
-                ],
-            )
-        )  # fmt: skip
+    return app.composed([
+        "experiment=upworthy_reward", "tiny=true", "tests=null", "tracker=disabled",
+        "reward_model=tfidf", "baselines.minilm_frozen=null", "evaluation.resamples=50",
+        f"data.path={archive}", f"out={out}", *overrides,
+    ])  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +143,8 @@ def test_best_of_k_is_told_apart_by_k():
         np.full(5, 1000.0),
         np.array([10.0, 20.0, 10.0, 20.0, 30.0]),
     )
-    found = judged(np.array([0.0, 1.0, 2.0, 1.0, 0.0]), counts, {"seed": 0, "resamples": 10})[
-        "by_arms"
-    ]
+    found = judged(
+        np.array([0.0, 1.0, 2.0, 1.0, 0.0]), counts, {"seed": 0, "evaluation": {"resamples": 10}}
+    )["by_arms"]
     assert found["2"]["best_of_k"]["value"] == 1 and found["3"]["best_of_k"]["value"] == 0
     assert found["3"]["best_of_k_random"]["value"] == pytest.approx(1 / 3)

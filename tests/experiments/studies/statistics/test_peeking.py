@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
 
 from copygym.core.errors import UserError
 from copygym.experiments import app
@@ -13,10 +12,8 @@ from copygym.experiments.tracking.base import make_trackers
 
 
 def run(folder, *overrides):
-    app.register_resolvers()
-    with initialize_config_module("copygym.conf", version_base="1.3"):
-        given = ["experiment=e9", "tiny=true", "tracker=disabled", f"out={folder}", *overrides]
-        config = app.resolved(compose("config", overrides=given))
+    given = ["experiment=e9", "tiny=true", "tracker=disabled", f"out={folder}", *overrides]
+    config = app.composed(given)
     names = {"group": "g", "job_type": "j", "name": "n"}
     trackers = make_trackers(config["tracker"], folder, config, names)
     return peeking.run(config, open_run(folder, config), trackers)
@@ -52,6 +49,14 @@ def test_the_audit_of_the_real_archive(tmp_path, data_folder):
     assert outside["flagged"]["value"] == pytest.approx(0.005, abs=0.002)
     assert result["rows_seen"]["audit"]["rows"] == 19_025
     assert "66.4%" in " ".join(cells(result)) + result["summary"]
+
+
+def test_the_audit_finds_the_weeks_that_lost_an_arms_traffic(tmp_path, made_folder):
+    path = made_folder / "upworthy" / "exploratory.parquet"
+    result = run(tmp_path / "run", f"data.path={path}", "peeking.replications=50")
+    inside, outside = (result["audit"]["parts"][part] for part in ("inside", "outside"))
+    assert (inside["flagged"]["value"], outside["flagged"]["value"]) == (1, 0)
+    assert result["rows_seen"]["audit"]["rows"] == 1200
 
 
 def test_wrong_configs_are_one_sentence(tmp_path):

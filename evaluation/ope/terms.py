@@ -1,47 +1,49 @@
-"""Off-policy estimates with intervals, and how much of a log speaks for a policy.
+"""What off-policy estimators need of a log under one policy: weights, and a model's expectations.
 
-The estimators themselves are in `ope_estimators`. Axes: N logged decisions, A actions, G groups of
-decisions that a policy treats alike. Nothing is ever as large as decisions x actions x positions:
-a policy that knows groups only (position, segment) is a (G, A) table, and one that knows each
-decision is asked for a few thousand rows at a time.
+Axes: N logged decisions, A actions, G groups of decisions that a policy treats alike. Nothing is
+ever as large as decisions x actions x positions: a policy that knows groups only (position,
+segment) is a (G, A) table, and one that knows each decision is asked for a few thousand rows at a
+time. The estimators themselves are in `copygym.evaluation.ope.estimators`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from copygym.core.errors import UserError
-from copygym.core.estimates import RESAMPLES, Estimate
-from copygym.evaluation.ope.estimators import (
-    ESTIMATORS,
-    Terms,
-    clipped_ips,
-    dm,
-    dr,
-    dr_os,
-    dr_terms,
-    ips,
-    sndr,
-    snips,
-    switch_dr,
-)
-from copygym.evaluation.ope.intervals import Bootstrap, Valued, difference, value_terms
-
-__all__ = [
-    "ESTIMATORS", "Actions", "Bootstrap", "Grouped", "OffPolicyLog", "OffPolicyTable", "PerRow",
-    "Support", "Terms", "Valued", "check_log", "check_table", "clipped_ips", "difference", "dm",
-    "dr", "dr_os", "dr_terms", "effective_events", "evaluate_off_policy", "importance_weights",
-    "ips", "model_terms", "sndr", "snips", "support", "switch_dr", "terms_of", "value_terms",
-]  # fmt: skip
 
 #: Smaller propensities are no probabilities of something that happened.
 LEAST_PROPENSITY = 1e-12
 #: Entries of a decisions x actions block that are in memory at once.
 _BLOCK = 1 << 18
+
+
+@dataclass(frozen=True)
+class Terms:
+    """N logged decisions as one target policy sees them; every array is (N,) float64.
+
+    Attributes:
+        rewards: r_i; of a row of several impressions, their mean.
+        weights: w_i = pi(a_i | x_i) / e_i.
+        logged_model: q(x_i, a_i), the model's expectation of what was done; None without a model.
+        policy_model: sum_a pi(a | x_i) q(x_i, a), that of what the policy would do.
+        trials: impressions of each row; None is one each.
+    """
+
+    rewards: np.ndarray
+    weights: np.ndarray
+    logged_model: np.ndarray | None = None
+    policy_model: np.ndarray | None = None
+    trials: np.ndarray | None = None
+
+    def model(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``(logged_model, policy_model)``, which must be there."""
+        if self.logged_model is None or self.policy_model is None:
+            raise ValueError("this estimator needs a response model")
+        return self.logged_model, self.policy_model
 
 
 class Actions(Protocol):
@@ -103,29 +105,6 @@ class Grouped:
     def block(self, rows: slice) -> np.ndarray:
         """Return (n, A), or (1, A) where all decisions are alike."""
         return self.values_GA[:1] if self.group is None else self.values_GA[self.group[rows]]
-
-
-@dataclass(frozen=True)
-class Support:
-    """How much of the log speaks for a target policy.
-
-    Attributes:
-        ess: effective sample size, (sum w)^2 / sum w^2; at most N.
-        max_weight: the largest importance weight.
-        mean_weight: near 1 where the logging policy covers the target policy.
-        n: logged decisions.
-        mean_weight_error: standard error of ``mean_weight``.
-        used: share of the decisions with a weight above 0.
-        top_share: share of the weights that the heaviest 1% of the decisions carry.
-    """
-
-    ess: float
-    max_weight: float
-    mean_weight: float
-    n: int
-    mean_weight_error: float
-    used: float
-    top_share: float
 
 
 def check_log(
@@ -246,139 +225,3 @@ def terms_of(
 
 def _actions(values: Actions | np.ndarray) -> Actions:
     return PerRow(values) if isinstance(values, np.ndarray) else values
-
-
-def support(weights: np.ndarray) -> Support:
-    """Return effective sample size, overlap and extremes of importance weights (N,)."""
-    n, total = len(weights), float(weights.sum())
-    heaviest = max(1, n // 100)
-    top = float(np.partition(weights, n - heaviest)[n - heaviest :].sum())
-    return Support(
-        ess=_effective(weights),
-        max_weight=float(weights.max()),
-        mean_weight=total / n,
-        n=n,
-        mean_weight_error=float(weights.std(ddof=1)) / np.sqrt(n) if n > 1 else 0.0,
-        used=float(np.count_nonzero(weights)) / n,
-        top_share=top / total if total > 0 else 0.0,
-    )
-
-
-def effective_events(terms: Terms) -> float:
-    """Return (sum w r)^2 / sum (w r)^2: how many equally heavy clicks speak for a value.
-
-    With rare clicks it tells what the effective sample size hides: how skewed an estimate is, and
-    so how far an interval can be trusted. 0 where no row with a weight has an outcome above 0.
-    """
-    gained = terms.weights * terms.rewards
-    if terms.trials is not None:
-        gained = gained * terms.trials
-    return _effective(gained)
-
-
-def _effective(values: np.ndarray) -> float:
-    """Return (sum x)^2 / sum x^2, 0 where all are 0; of any size, as squares may not exist."""
-    largest = float(np.abs(values).max(initial=0.0))
-    if not largest:
-        return 0.0
-    scaled = values / largest
-    return float(scaled.sum()) ** 2 / float((scaled**2).sum())
-
-
-@dataclass(frozen=True)
-class OffPolicyLog:
-    """Held-out decisions for which several policies are estimated.
-
-    Attributes:
-        actions: (N,) int64.
-        propensities: (N,) float64 in (0, 1].
-        outcomes: named (N,) float64 outcomes, e.g. visit and spend.
-        models: for each outcome the response model's expectation for every action, (N, A) float64
-            or an `Actions`, fitted on rows that are not in this log.
-    """
-
-    actions: np.ndarray
-    propensities: np.ndarray
-    outcomes: Mapping[str, np.ndarray]
-    models: Mapping[str, np.ndarray | Actions]
-
-
-@dataclass(frozen=True)
-class OffPolicyTable:
-    """Estimates by policy, outcome and estimator; and paired differences.
-
-    Attributes:
-        values: policy -> outcome -> estimator -> `Estimate`.
-        differences: (policy, baseline) -> outcome -> estimator -> `Estimate` of policy - baseline.
-        support: policy -> `Support`.
-    """
-
-    values: dict[str, dict[str, dict[str, Estimate]]]
-    differences: dict[tuple[str, str], dict[str, dict[str, Estimate]]]
-    support: dict[str, Support]
-
-    def to_dict(self) -> dict:
-        """Return JSON types; differences are keyed ``policy - baseline``."""
-
-        def strip(tree: dict) -> dict:
-            return {
-                outcome: {name: e.to_dict() for name, e in by_name.items()}
-                for outcome, by_name in tree.items()
-            }
-
-        return {
-            "values": {policy: strip(tree) for policy, tree in self.values.items()},
-            "differences": {f"{a} - {b}": strip(t) for (a, b), t in self.differences.items()},
-            "support": {policy: asdict(s) for policy, s in self.support.items()},
-        }
-
-
-def evaluate_off_policy(
-    log: OffPolicyLog,
-    policies: Mapping[str, np.ndarray],
-    baselines: tuple[str, ...] = (),
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> OffPolicyTable:
-    """Estimate each policy's value by every estimator with paired bootstrap intervals.
-
-    Args:
-        log: N held-out decisions; one row per independent unit (customer).
-        policies: name -> (N, A) float64 probabilities for the log's rows.
-        baselines: names of policies from which the others' differences are taken.
-        resamples: bootstrap resamples, shared by all policies, outcomes and estimators.
-        seed: of the resamples.
-    """
-    terms: dict[Hashable, Terms] = {}
-    supports: dict[str, Support] = {}
-    for policy, target_NA in policies.items():
-        check_log(log.actions, log.propensities, target_NA)
-        supports[policy] = support(importance_weights(log.actions, log.propensities, target_NA))
-        for outcome, rewards in log.outcomes.items():
-            check_log(log.actions, log.propensities, outcomes=rewards)
-            terms[policy, outcome] = terms_of(
-                log.actions, log.propensities, rewards, target_NA, log.models[outcome]
-            )
-    valued = value_terms(terms, Bootstrap(None, resamples, seed))
-
-    def tree(policy: str, baseline: str | None) -> dict[str, dict[str, Estimate]]:
-        return {
-            outcome: {
-                name: found.bootstrap
-                if baseline is None
-                else difference(found, valued[baseline, outcome][name])
-                for name, found in valued[policy, outcome].items()
-            }
-            for outcome in log.outcomes
-        }
-
-    return OffPolicyTable(
-        values={policy: tree(policy, None) for policy in policies},
-        differences={
-            (policy, baseline): tree(policy, baseline)
-            for baseline in baselines
-            for policy in policies
-            if policy != baseline
-        },
-        support=supports,
-    )

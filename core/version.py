@@ -1,0 +1,7 @@
+"""The installed version of copygym."""
+
+from importlib.metadata import version
+
+__version__: str = version("copygym")
+
+__all__ = ["__version__"]
