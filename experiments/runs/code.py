@@ -13,17 +13,18 @@ or an argument. Reads are not recorded while a run goes on, because configs are 
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
+
+from copygym.experiments.runs.source import IN_TEXT, Source, is_dotted, read_source
 
 _OURS = "copygym"
 #: Modules and packages that show, store or start a run: they cannot change a number of a stage.
@@ -46,11 +47,6 @@ _NUMBERS = (
 _STUDIES = "copygym.experiments.studies."
 #: Config keys that `app` reads for every job.
 _ALWAYS = ("name", "job", "seed")
-#: Stands for the name in an import that is a text: ``module.attribute`` or ``package.**``, which
-#: is all below.
-_TEXT = "a text"
-#: Fields of syntax trees that say nothing about what the code does.
-_MUTE = ("ctx", "kind", "type_comment", "type_ignores")
 
 
 @dataclass(frozen=True)
@@ -120,17 +116,18 @@ def _named(value: Any, section: str, key: str = "") -> Iterator[tuple[str, str]]
         for entry in value:
             yield from _named(entry, section, key)
     elif isinstance(value, str):
-        entries = _entry_points().get(value) or _entry_points().get(value.partition(":")[0], ())
         module, colon, attribute = value.partition(":")
+        # A term of a reward is ``NAME:SUFFIX`` where it is used twice.
+        entries = _entry_points().get(value) or _entry_points().get(module, [])
         section = "job" if key == "job" else section
         if entries:
             yield from ((section, entry.replace(":", ".")) for entry in entries)
-        elif key in ("_target_", "job") and _is_dotted(value):
+        elif key in ("_target_", "job") and is_dotted(value):
             yield section, value
-        elif colon and _is_dotted(module):
+        elif colon and is_dotted(module):
             # An environment's id has no attribute's name: which module has it is not written here.
             name = attribute.partition(":")[0]
-            yield section, f"{module}.{name}" if _is_dotted(name) else f"{module}.*"
+            yield section, f"{module}.{name}" if is_dotted(name) else f"{module}.*"
 
 
 @cache
@@ -144,10 +141,6 @@ def _entry_points() -> dict[str, list[str]]:
     return found
 
 
-def _is_dotted(name: str) -> bool:
-    return all(part.isidentifier() for part in name.split("."))
-
-
 def _counts(module: str) -> bool:
     """Return whether a module can change a number."""
     if module.startswith(_STUDIES) and module.endswith("_report"):
@@ -157,28 +150,11 @@ def _counts(module: str) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class _Module:
-    """What a source says.
-
-    Attributes:
-        hash: of its code.
-        imports: (module, name in it or None), or (dotted name, `_TEXT`).
-        words: names and strings in it.
-        exports: name -> module, of a front that imports names on first use.
-    """
-
-    hash: str
-    imports: tuple[tuple[str, str | None], ...] = ()
-    words: frozenset[str] = frozenset()
-    exports: Mapping[str, str] = field(default_factory=dict)
-
-
 class _Graph:
     """The modules reached so far, from any number of roots."""
 
     def __init__(self) -> None:
-        self.modules: dict[str, _Module] = {}
+        self.modules: dict[str, Source] = {}
         self._specs: dict[str, ModuleSpec | None] = {}
         self._tops = {_OURS}
 
@@ -194,12 +170,12 @@ class _Graph:
             found = True
             module, _ = self._split(name)
             spec = self._spec(module)
-            if spec is None or _source(spec) is None:
+            if spec is None or _file(spec) is None:
                 complete = False
                 continue
             if not _installed(spec):
                 self._tops.add(module.partition(".")[0])
-            self._reach(self._named(name))
+            self._reach(self._resolve(name))
         return found and complete
 
     def _split(self, name: str) -> tuple[str, str]:
@@ -210,7 +186,7 @@ class _Graph:
                 return ".".join(parts[:count]), ".".join(parts[count : count + 1])
         return name, ""
 
-    def _named(self, name: str) -> set[str]:
+    def _resolve(self, name: str) -> set[str]:
         """Return the module of a dotted name, and that from which a front takes it."""
         module, attribute = self._split(name)
         spec = self._spec(module)
@@ -225,7 +201,7 @@ class _Graph:
             if name in self.modules:
                 continue
             spec = self._spec(name)
-            path = None if spec is None else _source(spec)
+            path = None if spec is None else _file(spec)
             if spec is None or path is None:
                 continue
             module = self.modules[name] = _read(path, name, spec)
@@ -240,8 +216,8 @@ class _Graph:
         """Return the modules that an import runs."""
         if module.partition(".")[0] not in self._tops:
             return set()
-        if attribute == _TEXT:
-            return self._named(module)
+        if attribute == IN_TEXT:
+            return self._resolve(module)
         spec = self._spec(module)
         if spec is None:
             return set()
@@ -257,7 +233,7 @@ class _Graph:
     def _exported(self, module: str, attribute: str) -> list[str]:
         """Return the module from which a front takes a name on first use, if it does."""
         spec = self._spec(module)
-        path = None if spec is None else _source(spec)
+        path = None if spec is None else _file(spec)
         if spec is None or path is None or spec.submodule_search_locations is None:
             return []
         home = _read(path, module, spec).exports.get(attribute)
@@ -285,7 +261,7 @@ def _find_spec(name: str, places: list[str] | None) -> ModuleSpec | None:
     return None
 
 
-def _source(spec: ModuleSpec) -> Path | None:
+def _file(spec: ModuleSpec) -> Path | None:
     path = Path(spec.origin) if spec.origin else None
     return path if path is not None and path.suffix == ".py" and path.is_file() else None
 
@@ -305,13 +281,13 @@ def _installed(spec: ModuleSpec) -> bool:
     return any(path.is_relative_to(Path(place).resolve()) for place in places)
 
 
-def _read(path: Path, name: str, spec: ModuleSpec) -> _Module:
+def _read(path: Path, name: str, spec: ModuleSpec) -> Source:
     status = path.stat()
     package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
     version = ""
     if name.partition(".")[0] != _OURS and _installed(spec):
         version = _version(name.partition(".")[0])
-    return _parsed(path, status.st_mtime_ns, status.st_size, package, version)
+    return read_source(path, status.st_mtime_ns, status.st_size, package, version)
 
 
 @cache
@@ -319,165 +295,6 @@ def _version(top: str) -> str:
     """Return the versions of the distributions that hold a top-level package."""
     names = metadata.packages_distributions().get(top, ())
     return " ".join(sorted(f"{name} {metadata.version(name)}" for name in set(names)))
-
-
-@cache
-def _parsed(path: Path, changed: int, size: int, package: str, version: str) -> _Module:
-    """Return what a source says; ``changed`` and ``size`` tell one state of a file from the next.
-
-    Args:
-        path: of the source.
-        changed: when, in nanoseconds.
-        size: bytes.
-        package: from which relative imports start.
-        version: of an installed package, of which only this module is hashed.
-    """
-    source = path.read_bytes()
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return _Module(hashlib.sha256(source).hexdigest()[:16])
-    pieces: list[str] = [version]
-    words: set[str] = set()
-    _canonical(tree, pieces, words)
-    digest = hashlib.sha256(" ".join(pieces).encode(errors="surrogatepass")).hexdigest()[:16]
-    exports = _exports(tree) if path.name == "__init__.py" else {}
-    return _Module(digest, tuple(_imports(tree, package)), frozenset(words), exports)
-
-
-def _canonical(node: Any, pieces: list[str], words: set[str]) -> None:
-    """Add a syntax tree as text that is the same in every version of Python, and its words.
-
-    Empty fields are left out: newer versions have more of them.
-    """
-    if isinstance(node, ast.AST):
-        pieces.append(f"{type(node).__name__}(")
-        for name, value in ast.iter_fields(node):
-            if name in _MUTE or value is None or value == []:
-                continue
-            pieces.append(name)
-            _canonical(value, pieces, words)
-        pieces.append(")")
-    elif isinstance(node, list):
-        pieces.append("[")
-        for entry in node:
-            if not _is_text(entry):
-                _canonical(entry, pieces, words)
-        pieces.append("]")
-    else:
-        pieces.append(repr(node))
-        if isinstance(node, str):
-            words.add(node)
-
-
-def _is_text(node: Any) -> bool:
-    """Return whether a statement is a docstring, or another string that nothing uses."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
-
-
-def _imports(tree: ast.Module, package: str) -> Iterator[tuple[str, str | None]]:
-    """Yield what a source imports, or names in a text from which it may import.
-
-    A front that imports on first use names everything that is in its package; what is taken from
-    it is in `_exports`.
-    """
-    lazy = any(isinstance(n, ast.FunctionDef) and n.name == "__getattr__" for n in tree.body)
-    texts = {
-        target.id: node.value.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-        for target in node.targets
-        if isinstance(target, ast.Name) and isinstance(node.value.value, str)
-    }
-    for node in _run_time(tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, None) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            home = _home(node, package)
-            yield from ((home, None if alias.name == "*" else alias.name) for alias in node.names)
-        elif isinstance(node, ast.Constant | ast.JoinedStr) and not lazy:
-            name = _module_in(node, texts)
-            if name:
-                yield name, _TEXT
-
-
-def _run_time(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a tree, without what only a type checker reads."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and _name_of(child.test) == "TYPE_CHECKING":
-            for entry in child.orelse:
-                yield from _run_time(entry)
-        else:
-            yield from _run_time(child)
-
-
-def _home(node: ast.ImportFrom, package: str) -> str:
-    """Return the module from which an import takes its names."""
-    if not node.level:
-        return node.module or ""
-    parts = package.split(".")
-    base = parts[: len(parts) - node.level + 1]
-    return ".".join([*base, node.module] if node.module else base)
-
-
-def _name_of(node: ast.AST) -> str:
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def _module_in(node: ast.AST, texts: Mapping[str, str]) -> str | None:
-    """Return the dotted name in a text such as ``module:attribute``; None where there is none.
-
-    Of a text that ends in something computed (``f"package.{name}"``) it is ``package.**``.
-    """
-    start, whole = _beginning(node, texts)
-    name, colon, attribute = start.partition(":")
-    if whole and name.count(".") and _is_dotted(name):
-        return f"{name}.{attribute}" if colon and _is_dotted(attribute) else name
-    if isinstance(node, ast.JoinedStr) and isinstance(node.values[-1], ast.FormattedValue):
-        package = start.removesuffix(".")
-        return f"{package}.**" if package != start and _is_dotted(package) else None
-    return None
-
-
-def _beginning(node: ast.AST, texts: Mapping[str, str]) -> tuple[str, bool]:
-    """Return how a text begins that an expression makes, and whether that is all of it."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value, True
-    if isinstance(node, ast.Name):
-        return texts.get(node.id, ""), node.id in texts
-    if isinstance(node, ast.FormattedValue):
-        return _beginning(node.value, texts)
-    if isinstance(node, ast.JoinedStr):
-        start = ""
-        for part in node.values:
-            text, whole = _beginning(part, texts)
-            start += text
-            if not whole:
-                return start, False
-        return start, True
-    return "", False
-
-
-def _exports(tree: ast.Module) -> dict[str, str]:
-    """Return name -> module of the tables by which a front finds names on first use."""
-    return {
-        key.value: value.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Dict)
-        for key, value in zip(node.keys, node.values, strict=True)
-        if isinstance(key, ast.Constant)
-        and isinstance(key.value, str)
-        and isinstance(value, ast.Constant)
-        and isinstance(value.value, str)
-        and _is_dotted(value.value)
-    }
 
 
 __all__ = ["Code", "changed_modules", "job_code", "outside_packages"]

@@ -1,8 +1,12 @@
-"""Experiment E9: do the A/B statistics hold under peeking? (``experiment=e9``)
+"""Study E9: do the A/B statistics hold under peeking?
 
 Simulated tests with a known truth say how often each method errs: naive and always-valid tests
 by number of looks, their power, CUPED's variance, and intervals from tests that a bandit
 allocates. Where the Upworthy archive is given, its sample ratios are audited as well.
+
+Records: ``question`` (peeking, power, cuped, bandit, audit), ``method`` ("theory" is what a formula
+says), ``looks``, ``lift``, ``correlation`` or ``weeks``, and shares of tests: ``rejected``,
+``covered``, ``flagged``.
 """
 
 from __future__ import annotations
@@ -18,26 +22,24 @@ from copygym.core.estimates import Estimate, mean_estimate, wilson
 from copygym.core.seeds import derived_seed
 from copygym.evaluation.abtest.planning import Plan, power, sample_size
 from copygym.evaluation.abtest.sequential import peeking_error
+from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.data import load_log, same_data, seen
 from copygym.experiments.studies.statistics import peeking_simulation as simulate
-from copygym.experiments.studies.statistics.peeking_report import main_table, sections
+from copygym.experiments.studies.statistics.peeking_report import report
+from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
-__all__ = ["main_table", "run", "sections"]
+__all__ = ["check", "report", "seed_records"]
 
 ALPHA = 0.05
 #: p-value under which a test of the archive is flagged.
 THRESHOLD = 1e-3
 
 
-def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Simulate, and audit where there is a log; return the result (JSON types).
-
-    Config keys: ``peeking``, ``power``, ``cuped``, ``bandit`` (see ``conf/experiment/e9.yaml``),
-    ``data.path`` for the audit.
-    """
-    looks = sorted({int(k) for k in config["peeking"]["looks"]})
+def check(config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a mistake in the config that would else be found after minutes."""
+    looks = _looks(config)
     uneven = [k for k in looks if looks[-1] % k]
     if uneven:
         raise UserError(
@@ -51,8 +53,21 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
                     f"{key}.lifts: a lift of {lift} on the click rate peeking.ctr="
                     f"{config['peeking']['ctr']} is no rate between 0 and 1."
                 )
-    data, rows_seen, audit, notes = _audit(config, folder)
-    null = folder.stage("peeking", lambda: _peeking(config, looks))
+
+
+def _looks(config: Mapping[str, Any]) -> list[int]:
+    return sorted({int(k) for k in config["peeking"]["looks"]})
+
+
+def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
+    """Simulate, and audit where there is a log; return the records.
+
+    Config keys: ``peeking``, ``power``, ``cuped``, ``bandit`` (see ``conf/experiment/e9.yaml``),
+    ``data.path`` for the audit.
+    """
+    rows = Rows(int(config["seed"]))
+    data, rows_seen, notes = _add_audit(rows, config, folder)
+    null = folder.stage("peeking", lambda: _peeking(config, _looks(config)))
     strength = folder.stage("power", lambda: _power(config))
     adjusted = folder.stage("cuped", lambda: _cuped(config))
     bandit = folder.stage("bandit", lambda: _bandit(config))
@@ -60,39 +75,37 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     for record in (null, strength, adjusted, bandit):
         for name in sorted(record.arrays):
             digest.update(np.ascontiguousarray(record.arrays[name]).tobytes())
-    peeked = _peeking_result(null, looks)
-    for entry in peeked:
-        trackers.log(
-            "peeking",
-            {"naive": entry["naive"]["value"], "always_valid": entry["always_valid"]["value"]},
-            entry["looks"],
-        )
-    result = {
-        "title": "A/B statistics under peeking",
+    _add_peeking(rows, config, null)
+    _add_power(rows, config, strength)
+    _add_cuped(rows, config, adjusted)
+    _add_bandit(rows, config, bandit)
+    simulated = {
+        "sha256": digest.hexdigest(),
+        "rows": len(null.arrays["naive_RK"]),
         "synthetic": True,
-        "peeking": peeked,
-        "power": _power_result(config, strength),
-        "cuped": _cuped_result(config, adjusted),
-        "bandit": _bandit_result(config, bandit),
-        "audit": audit,
-        "settings": {key: config[key] for key in ("peeking", "power", "cuped", "bandit")},
-        "data": {
-            "simulated tests": {
-                "sha256": digest.hexdigest(),
-                "rows": len(null.arrays["naive_RK"]),
-                "synthetic": True,
-            },
-            **data,
-        },
+    }
+    origin = {
+        "data": {"simulated tests": simulated, **data},
         "rows_seen": rows_seen,
         "notes": notes,
         "assumptions": [
             "users of a simulated test are independent and their click rates stay the same; real "
             "ones come back and change with the day of the week, which no test here knows of.",
-            "intervals cover the luck of the simulation only (one seed).",
         ],
     }
-    return {**result, "summary": _summary(result), "summary_numbers": _numbers(result)}
+    told = about(
+        config,
+        origin,
+        synthetic=True,
+        one_seed="intervals cover the luck of the simulation only (one seed).",
+        over_seeds="intervals are over {count} seeds of the simulation.",
+        settings={key: config[key] for key in ("peeking", "power", "cuped", "bandit")},
+        users_per_arm={
+            name: int(config["power"]["looks"]) * size for name, size in _sizes(config).items()
+        },
+        threshold=THRESHOLD,
+    )
+    return Records(rows.frame, {rows.seed: told})
 
 
 def _bar(total: int, what: str) -> Any:
@@ -123,16 +136,13 @@ def _peeking(config: Mapping[str, Any], looks: list[int]) -> Record:
     return Record(arrays={key: value.astype(np.uint8) for key, value in arrays.items()})
 
 
-def _peeking_result(record: Record, looks: list[int]) -> list[dict[str, Any]]:
-    return [
-        {
-            "looks": k,
-            "naive": share(record.arrays["naive_RK"][:, place]).to_dict(),
-            "always_valid": share(record.arrays["always_valid_RK"][:, place]).to_dict(),
-            "theory": peeking_error(k, ALPHA),
-        }
-        for place, k in enumerate(looks)
-    ]
+def _add_peeking(rows: Rows, config: Mapping[str, Any], record: Record) -> None:
+    for place, looks in enumerate(_looks(config)):
+        cell = {"question": "peeking", "looks": looks}
+        for method in ("naive", "always_valid"):
+            hits = record.arrays[f"{method}_RK"][:, place]
+            rows.add("rejected", share(hits), method=method, **cell)
+        rows.add("rejected", peeking_error(looks, ALPHA), method="theory", **cell)
 
 
 def share(values_R: np.ndarray) -> Estimate:
@@ -180,26 +190,19 @@ def _power(config: Mapping[str, Any]) -> Record:
     return Record(arrays={"outcome_BRM": np.stack(rows).astype(np.int32)})
 
 
-def _power_result(config: Mapping[str, Any], record: Record) -> dict[str, Any]:
+def _add_power(rows: Rows, config: Mapping[str, Any], record: Record) -> None:
     options, sizes = config["power"], _sizes(config)
     looks, ctr = int(options["looks"]), float(config["peeking"]["ctr"])
     fixed_units = 2 * looks * sizes["fixed"]
-    rows = []
     for place, lift in enumerate(options["lifts"]):
         outcome_RM = record.arrays["outcome_BRM"][place]
+        cell = {"question": "power", "lift": float(lift)}
+        for column, method in enumerate(("fixed", "always_valid_same_size", "always_valid")):
+            rows.add("rejected", share(outcome_RM[:, column]), method=method, **cell)
+        theory = power(Plan(ctr, float(lift)), fixed_units) if lift else ALPHA
+        rows.add("rejected", theory, method="theory", **cell)
         used = outcome_RM[:, 3] * sizes["always_valid"] / (looks * sizes["fixed"])
-        rows.append(
-            {
-                "lift": float(lift),
-                "fixed": share(outcome_RM[:, 0]).to_dict(),
-                "formula": power(Plan(ctr, float(lift)), fixed_units) if lift else ALPHA,
-                "always_valid_same_size": share(outcome_RM[:, 1]).to_dict(),
-                "always_valid": share(outcome_RM[:, 2]).to_dict(),
-                "used": mean_estimate(used, 500).to_dict(),
-            }
-        )
-    per_arm = {name: looks * size for name, size in sizes.items()}
-    return {"rows": rows, "users_per_arm": per_arm, "looks": looks}
+        rows.add("users_of_fixed", mean_estimate(used, 500), method="always_valid", **cell)
 
 
 # ------------------------------------------------------------------ CUPED
@@ -223,16 +226,13 @@ def _cuped(config: Mapping[str, Any]) -> Record:
     return Record(arrays={"ratio_BR": np.stack(ratios), "covered_BR": np.stack(covered)})
 
 
-def _cuped_result(config: Mapping[str, Any], record: Record) -> list[dict[str, Any]]:
-    return [
-        {
-            "correlation": float(rho),
-            "theory": 1 - float(rho) ** 2,
-            "ratio": mean_estimate(record.arrays["ratio_BR"][place], 500).to_dict(),
-            "covered": share(record.arrays["covered_BR"][place]).to_dict(),
-        }
-        for place, rho in enumerate(config["cuped"]["correlations"])
-    ]
+def _add_cuped(rows: Rows, config: Mapping[str, Any], record: Record) -> None:
+    for place, rho in enumerate(config["cuped"]["correlations"]):
+        cell = {"question": "cuped", "correlation": float(rho)}
+        ratio, covered = (record.arrays[name][place] for name in ("ratio_BR", "covered_BR"))
+        rows.add("variance_ratio", mean_estimate(ratio, 500), method="cuped", **cell)
+        rows.add("variance_ratio", 1 - float(rho) ** 2, method="theory", **cell)
+        rows.add("covered", share(covered), method="cuped", **cell)
 
 
 # ------------------------------------------------------------------ bandits
@@ -257,29 +257,23 @@ def _bandit(config: Mapping[str, Any]) -> Record:
     return Record(arrays={"covered_BRM": np.stack(rows).astype(np.uint8)})
 
 
-def _bandit_result(config: Mapping[str, Any], record: Record) -> list[dict[str, Any]]:
-    names = ("naive_end", "naive_always", "always_valid")
-    return [
-        {
-            "lift": float(lift),
-            **{
-                name: share(record.arrays["covered_BRM"][place][:, column]).to_dict()
-                for column, name in enumerate(names)
-            },
-        }
-        for place, lift in enumerate(config["bandit"]["lifts"])
-    ]
+def _add_bandit(rows: Rows, config: Mapping[str, Any], record: Record) -> None:
+    for place, lift in enumerate(config["bandit"]["lifts"]):
+        for column, method in enumerate(("naive_end", "naive_always", "always_valid")):
+            hits = record.arrays["covered_BRM"][place][:, column]
+            cell = {"question": "bandit", "lift": float(lift)}
+            rows.add("covered", share(hits), method=method, **cell)
 
 
 # ------------------------------------------------------------------ audit
 
 
-def _audit(
-    config: Mapping[str, Any], folder: RunFolder
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None, list[str]]:
-    """Return (data, rows seen, audit, notes); without a log the audit is None."""
+def _add_audit(
+    rows: Rows, config: Mapping[str, Any], folder: RunFolder
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Add how many tests of the log are flagged; return (data, rows seen, notes)."""
     if config["data"]["path"] is None:
-        return {}, {}, None, []
+        return {}, {}, []
     from copygym.envs.datasets.upworthy import sample_ratio_report
 
     if config["data"]["name"] != "upworthy":
@@ -302,39 +296,9 @@ def _audit(
         return Record(arrays={part: values.astype(np.uint8) for part, values in flags.items()})
 
     record = folder.stage("audit", compute)
-    parts = {
-        part: {"tests": len(flags), "flagged": share(flags).to_dict()}
-        for part, flags in record.arrays.items()
-        if len(flags)
-    }
+    for weeks, flags in record.arrays.items():
+        if len(flags):
+            rows.add("flagged", share(flags), question="audit", weeks=weeks)
+            rows.add("tests", len(flags), question="audit", weeks=weeks)
     rows_seen = folder.stage("seen", lambda: Record({"audit": seen(log)})).values
-    audit = {"name": log.name, "threshold": THRESHOLD, "parts": parts}
-    return {log.name: data}, rows_seen, audit, list(log.notes)
-
-
-def _summary(result: Mapping[str, Any]) -> str:
-    last = result["peeking"][-1]
-    text = (
-        f"In {result['data']['simulated tests']['rows']:,} simulated tests without any effect, a "
-        f"5% test that was looked at {last['looks']} times found one in "
-        f"{last['naive']['value']:.1%} of them; the always-valid test did in "
-        f"{last['always_valid']['value']:.1%}."
-    )
-    if result["audit"] is None:
-        return f"{text} No log was given (data.path), so no sample ratio was audited."
-    parts = result["audit"]["parts"]
-    said = " and ".join(
-        f"{entry['flagged']['value']:.1%} of {entry['tests']:,} tests {part} the broken weeks"
-        for part, entry in parts.items()
-    )
-    return f"{text} Real data: the sample-ratio check flags {said}."
-
-
-def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
-    numbers = {}
-    for entry in result["peeking"]:
-        for method in ("naive", "always_valid"):
-            numbers[f"type_1_error/{method}/{entry['looks']}"] = entry[method]["value"]
-    for part, entry in (result["audit"] or {"parts": {}})["parts"].items():
-        numbers[f"srm_flagged/{part}"] = entry["flagged"]["value"]
-    return numbers
+    return {log.name: data}, rows_seen, list(log.notes)

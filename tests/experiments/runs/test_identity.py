@@ -12,6 +12,7 @@ from copygym.core.errors import UserError
 from copygym.experiments.runs import code
 from copygym.experiments.runs.code import job_code
 from copygym.experiments.runs.folder import Record, open_run
+from copygym.experiments.runs.source import read_source
 
 STUDIES = "copygym.experiments.studies"
 PEEKING = {
@@ -29,7 +30,7 @@ def edit(tmp_path, monkeypatch):
     """Lets a module of copygym look as if somebody had changed its source."""
 
     def edit(module, change):
-        original = code._source
+        original = code._file
 
         def source(spec):
             path = original(spec)
@@ -41,7 +42,7 @@ def edit(tmp_path, monkeypatch):
                 copy.write_text(change(path.read_text()))
             return copy
 
-        monkeypatch.setattr(code, "_source", source)
+        monkeypatch.setattr(code, "_file", source)
 
     return edit
 
@@ -268,7 +269,7 @@ def test_the_hash_is_of_what_code_does(one, other, same, tmp_path):
     def hashed(source):
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.py"
         path.write_text(source)
-        return code._parsed(path, 0, 0, "", "").hash
+        return read_source(path, 0, 0, "", "").hash
 
     assert (hashed(one) == hashed(other)) is same
 
