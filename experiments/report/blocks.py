@@ -281,6 +281,39 @@ def curve(
     return lines_figure(name, caption, lines, x_label, y_label, log_x)
 
 
+def against(
+    frame: pl.DataFrame,
+    along: str,
+    line: str | Sequence[str],
+    metrics: tuple[str, str],
+    name: str,
+    caption: str,
+    labels: tuple[str, str],
+) -> Picture:
+    """Draw one metric against another, both of which were measured along a numeric column.
+
+    Args:
+        frame: records without seeds.
+        along: numeric compared column that pairs the two metrics.
+        line: compared columns that name a line.
+        metrics: across and up; up has a band where there are intervals.
+        name: of the picture's file.
+        caption: below it.
+        labels: of the axes, with their units.
+    """
+    columns = [line] if isinstance(line, str) else list(line)
+    across, up = metrics
+    lines: dict[str, dict[str, list[float | None]]] = {}
+    for cell in cells(filtered(frame, metric=up), columns):
+        x = filtered(frame, **cell, metric=across).select(along, x="value")
+        rows = filtered(frame, **cell, metric=up).join(x, on=along).sort(along)
+        entry = {"x": rows["x"].to_list(), "y": rows["value"].to_list()}
+        if rows["low"].is_not_null().any():
+            entry |= {edge: rows[edge].to_list() for edge in ("low", "high")}
+        lines[label_of(cell)] = entry
+    return lines_figure(name, caption, lines, *labels)
+
+
 def texts_table(
     rows: Sequence[Mapping[str, str]], columns: Mapping[str, str], caption: str = ""
 ) -> Table:

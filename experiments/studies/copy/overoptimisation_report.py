@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import polars as pl
 
-from copygym.evaluation.records import NUMBER, Records, cells, filtered, number
-from copygym.experiments.report.blocks import Shown, by_seed, estimates_table, label_of
-from copygym.experiments.report.figures import Picture, lines_figure
+from copygym.evaluation.records import Records, filtered, number
+from copygym.experiments.report.blocks import Shown, against, by_seed, estimates_table, label_of
+from copygym.experiments.report.figures import Picture
 from copygym.experiments.report.page import Report, Section
 from copygym.experiments.report.tables import Table, interval
 
@@ -147,20 +145,16 @@ def _learning(records: Records) -> Section:
 def _against_distance(
     frame: pl.DataFrame, method: str, along: str, reward: str, caption: str, unit: str
 ) -> Picture:
-    """Draw what was gained along a curve against its distance, which is a number itself."""
-    lines = {}
-    for cell in cells(frame, _CELLS[method]):
-        own = filtered(frame, **cell).filter(pl.col(along).is_not_null()).sort(along)
-        gains = filtered(own, metric="gain", reward=reward)
-        line = {"x": _values(filtered(own, metric="distance")), "y": _values(gains)}
-        if gains["low"].is_not_null().any():
-            line |= {edge: gains[edge].to_list() for edge in NUMBER[1:]}
-        lines[label_of(cell)] = line
-    return lines_figure(f"{method}_{reward}", caption, lines, "sqrt(KL), nats", f"{reward}, {unit}")
-
-
-def _values(frame: pl.DataFrame) -> Sequence[float | None]:
-    return frame["value"].to_list()
+    own = frame.filter((pl.col("reward") == reward) | (pl.col("metric") == "distance"))
+    return against(
+        own.filter(pl.col(along).is_not_null()),
+        along,
+        _CELLS[method],
+        ("distance", "gain"),
+        f"{method}_{reward}",
+        caption,
+        ("sqrt(KL), nats", f"{reward}, {unit}"),
+    )
 
 
 def _each(records: Records) -> Section:
