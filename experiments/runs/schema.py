@@ -338,6 +338,8 @@ class Config:
     name: str
     job: str
     seed: Seed
+    # Of the split, the tasks and the models of clicks, where seeds of learning share them.
+    setting_seed: Seed
     tiny: bool
     resume: bool
     overwrite: bool
