@@ -19,6 +19,7 @@ from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import score_copy
 from copygym.evaluation.records import Rows
 from copygym.experiments.runs.folder import Record, RunFolder
+from copygym.experiments.studies.build import given
 
 if TYPE_CHECKING:
     from copygym.agents.copywriter.writer import Copywriter
@@ -157,7 +158,7 @@ def copy_about(
         "log": setting.log.name,
         "rows": setting.log.height,
         "model": config["copywriter"]["model"]["name"],
-        "algorithms": list(config["algorithms"]),
+        "algorithms": list(given(config, "algorithms")),
         "samples": int(config["samples"]),
         "tasks": len(setting.test),
         "trained": "one seed",
