@@ -145,19 +145,19 @@ class CampaignAgent:
                 waiting.append((delivery, segment, info["outcome"].action, draft, reward))
                 unfitted += len(reward)
                 if unfitted >= max(_REFIT, _GROWTH * fitted):
-                    self._fit(*(np.concatenate(part) for part in zip(*waiting, strict=True)), rng)
+                    self._fit(rng, *(np.concatenate(part) for part in zip(*waiting, strict=True)))
                     fitted, unfitted, waiting = fitted + unfitted, 0, []
                 metrics = {"reward": float(reward.mean())} if progress.due else None
                 progress.update(env.num_envs, metrics)
 
     def _fit(
         self,
+        rng: np.random.Generator,
         delivery: np.ndarray,
         segment: np.ndarray,
         actions: np.ndarray,
         draft: np.ndarray,
         reward: np.ndarray,
-        rng: np.random.Generator,
     ) -> None:
         """Take visits into account: worth of sends, then what texts add, then the price."""
         creative, sent = self._creative[actions], actions > 0
@@ -165,9 +165,9 @@ class CampaignAgent:
         added = np.where(sent, self._effects()[cell], 0.0)
         self.value.update(delivery, actions, reward - added, rng)
         predicted = self.value.predict(delivery)[np.arange(len(actions)), actions]
-        cell = tuple(part[sent] for part in cell)
-        np.add.at(self._sum, cell, (reward - predicted)[sent])
-        np.add.at(self._count, cell, 1.0)
+        of_sends = segment[sent], creative[sent], draft[sent]
+        np.add.at(self._sum, of_sends, (reward - predicted)[sent])
+        np.add.at(self._count, of_sends, 1.0)
         if self._budget is not None:
             self._set_prices()
 
