@@ -57,7 +57,7 @@ class Simulator:
     fitted: FittedUsers
     people: UserModel
 
-    def seen_by_its_agents(self, judge: UserModel) -> UserModel:
+    def as_its_agents_see(self, judge: UserModel) -> UserModel:
         """Return the judge's people as agents that learned in this simulator observe them."""
         policy = self.people.logging_policy
         return replace(judge, profiles=self.people.profiles, logging_policy=policy)
@@ -104,7 +104,7 @@ class Logged:
         return fit_arms(d.features, d.fold, self.actions, d.rewards, d.sizes, self.n_actions)
 
 
-def logged(
+def logged_decisions(
     held_out: ClickLog,
     cut: int | None,
     people: UserModel,
@@ -211,7 +211,7 @@ class Answers:
         return np.asarray(expit(logit))
 
 
-def at_hand(judges: Mapping[str, Actions], log: Logged) -> dict[str, Actions]:
+def in_memory(judges: Mapping[str, Actions], log: Logged) -> dict[str, Actions]:
     """Return the judges with all their answers in memory, where they fit, for policy after policy.
 
     Args:
@@ -286,7 +286,9 @@ def decision_values(
     return Values(policies, judges, value, draws), rows, clicks
 
 
-def played(agent: Agent, home: Simulator, people: UserModel, setting: Setting) -> np.ndarray:
+def expected_clicks(
+    agent: Agent, home: Simulator, people: UserModel, setting: Setting
+) -> np.ndarray:
     """Return the expected clicks per episode of each person under an agent, (U,) float64.
 
     Clicks are counted by their probability, so that their own luck adds no noise.
@@ -303,7 +305,7 @@ def played(agent: Agent, home: Simulator, people: UserModel, setting: Setting) -
     agent.bind(home.people)
     if isinstance(agent, PlannerAgent):
         agent.keep_model = True
-    users = home.seen_by_its_agents(people)
+    users = home.as_its_agents_see(people)
     reward = RewardShape({"expected_click": 1.0})
     episodes, _ = evaluate(agent, replace(setting, users=users, reward=reward))
     return episodes.total("reward")
@@ -315,7 +317,7 @@ def episode_values(
     """Return what each judge says of the policies, clicks per person and episode.
 
     Args:
-        clicks: policy -> (J, U) float64 from `played`.
+        clicks: policy -> (J, U) float64 from `expected_clicks`.
         judges: J names.
         resamples: R, over people.
         seed: of the resamples.
