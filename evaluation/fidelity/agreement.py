@@ -97,7 +97,7 @@ def _gain(
     return value / len(homes), draws / len(homes)
 
 
-def realised_share(
+def gain_share(
     values: Values, homes: Mapping[str, str], baseline: str, judge: str
 ) -> Estimate | None:
     """Return the share of the promised gain over a baseline that is there by a judge.

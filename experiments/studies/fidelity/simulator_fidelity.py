@@ -7,7 +7,7 @@ whether simulators rank policies as the log does (rank agreement), and whose cli
 learn (A), one fits those that only judge (B), and the rest are the people on whom all is judged.
 
 Records: ``value`` of each ``policy`` by each ``judge`` (a simulator, the log, the truth) over a
-``span`` (an episode or a single decision); ``optimism``, ``gain`` and ``realised_share`` by
+``span`` (an episode or a single decision); ``optimism``, ``gain`` and ``gain_share`` by
 ``judge``, and ``promised_gain``, of a policy or of all that learned in ``home``, the simulator that
 promises (null: of all learned policies), and ``optimism`` about the baseline; the numbers of
 `agreement` by ``judge``, ``reference`` and ``span``; those of `group_rates` by ``judge``, ``kind``
@@ -29,10 +29,10 @@ from copygym.evaluation.fidelity.agreement import (
     Values,
     agreement,
     gain,
+    gain_share,
     optimism,
-    realised_share,
 )
-from copygym.evaluation.fidelity.judges import LOG, TRUTH, Logged, Simulator
+from copygym.evaluation.fidelity.judges import LOG, TRUTH, HeldOutDecisions, Simulator
 from copygym.evaluation.fidelity.segments import RATES, chance_of_worst
 from copygym.evaluation.ope.estimators import ESTIMATORS
 from copygym.evaluation.ope.judge import LEAST_ESS, LEAST_EVENTS
@@ -113,7 +113,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     rows_seen = folder.stage("split", lambda: Record({k: seen(v) for k, v in parts.items()})).values
     halves = stages.fit_halves(folder, parts, log, config)
     homes = stages.train(folder, trackers, halves, config)
-    held_out = stages.held_out_decisions(parts["test"], halves, config)
+    held_out = stages.judged_decisions(parts["test"], halves, config)
     decided = stages.decide(folder, held_out, homes, halves.people, parts["test"], config)
     rates = stages.calibrate(folder, held_out, halves, parts["test"], config)
     horizon, baseline = int(config["env"]["horizon"]), str(config["evaluation"]["baseline"])
@@ -184,7 +184,7 @@ def _add_promises(
             own = {**cell, "judge": judge}
             rows.add("gain", gain(values, members, baseline, judge), **own)
             rows.add("optimism", optimism(values, members, judge), **own)
-            rows.add("realised_share", realised_share(values, members, baseline, judge), **own)
+            rows.add("gain_share", gain_share(values, members, baseline, judge), **own)
     # What learned nothing has nothing to exploit: its optimism is the simulators' level alone.
     for home in homes:
         for judge in judges:
@@ -252,7 +252,7 @@ def _add_rates(rows: Rows, rates: Mapping[str, Sequence[Mapping[str, Any]]]) -> 
             rows.add("chance_of_worst", worst, judge=judge, kind=kind)
 
 
-def _add_log(rows: Rows, log: Logged, simulators: Sequence[Simulator]) -> None:
+def _add_log(rows: Rows, log: HeldOutDecisions, simulators: Sequence[Simulator]) -> None:
     """Add the fidelity cards, and how much was logged."""
     for one in simulators:
         card = one.fitted.fidelity

@@ -107,7 +107,7 @@ def _overall(records: Records) -> tuple[Records, dict[str, Shown]]:
     unit, scale = _unit(records.first)
     metrics = {
         "optimism": Shown(f"optimism, {unit}", scale),
-        "realised_share": Shown("gain realised %", "%"),
+        "gain_share": Shown("gain share %", "%"),
     }
     for reference, span, name in _comparisons(records):
         metrics[f"kendall_tau {reference} {span}"] = Shown(f"tau with the {name}")
@@ -131,7 +131,7 @@ def _main_table(records: Records) -> Table:
     caption = (
         f"{over}; {about['users']:,} held-out people{' in each' if count > 1 else ''}, {span}. "
         "Optimism: what the simulators in which policies learned promise, less what the judge "
-        "pays, mean over all learned policies. Gain realised: share of the promised gain over "
+        "pays, mean over all learned policies. Gain share: share of the promised gain over "
         f"{about['baseline']} that the judge pays; a dash: none was clearly promised. Tau: rank "
         "agreement with the log or the truth. Segments inside: share of user segments whose "
         f"simulated click rate lies in the log's 95% interval. {_who(records)}"
@@ -191,7 +191,7 @@ def _exploit_words(records: Records) -> str:
     said = []
     for judge in _judges(records):
         cell = {"judge": judge, "policy": None, "home": None}
-        share = number(frame, "realised_share", **cell)
+        share = number(frame, "gain_share", **cell)
         paid = "" if share["value"] is None else f" ({interval(share, '%')}%)"
         said.append(f"{judge} {interval(number(frame, 'optimism', **cell), scale)}{paid}")
     return (
@@ -309,7 +309,7 @@ def _exploit(records: Records) -> Section:
         whole,
         "learned in",
         "judge",
-        "realised_share",
+        "gain_share",
         f"Share in % of the promised gain over {baseline} that each judge pays; 100 is a promise "
         "kept. A dash: no gain was clearly promised, so that there is nothing to share.",
         unit="%",
@@ -352,7 +352,7 @@ def _groups_of(frame: pl.DataFrame, baseline: str) -> pl.DataFrame:
         .otherwise(home.fill_null(_ALL))
     )
     groups = frame.filter(
-        pl.col("metric").is_in(["promised_gain", "gain", "optimism", "realised_share"])
+        pl.col("metric").is_in(["promised_gain", "gain", "optimism", "gain_share"])
         & (policy.is_null() | (policy == baseline))
     )
     return groups.sort(place, maintain_order=True).with_columns(label.alias("learned in"))

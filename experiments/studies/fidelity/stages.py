@@ -20,21 +20,21 @@ from copygym.evaluation.fidelity.judges import (
     LOG,
     TRUTH,
     Answers,
-    Logged,
+    HeldOutDecisions,
     Simulator,
+    clicks_by_person,
     decision_terms,
     decision_values,
     episode_values,
-    expected_clicks,
+    held_out_decisions,
     in_memory,
-    logged_decisions,
     simulator,
 )
 from copygym.evaluation.fidelity.segments import group_rates, user_segments
 from copygym.evaluation.ope.agents import propensities
 from copygym.evaluation.rollout import Setting, rows_of
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.studies.build import Policy, given, instantiated
+from copygym.experiments.studies.build import Policy, environment, given, instantiated
 from copygym.experiments.studies.learning import file_name, learn
 from copygym.experiments.studies.people import fit, has_truth, true_world, whole_catalogue
 from copygym.experiments.tracking.base import Trackers
@@ -110,11 +110,9 @@ def train(
 
     References know nothing of a simulator, or only its logging policy: one of each will do.
     """
-    from copygym.envs.delivery import DeliveryVectorEnv
-
     homes = dict.fromkeys(given(config, "references"), halves.first[0])
     for index, home in enumerate(halves.first):
-        env = DeliveryVectorEnv(
+        env = environment(config)(
             int(config["env"]["num_envs"]),
             users=home.fitted.users,
             horizon=int(config["env"]["horizon"]),
@@ -152,6 +150,7 @@ def setting_of(home: Simulator, config: Config) -> Setting:
         episodes=int(options["episodes"]),
         seed=seed,
         num_envs=int(options["num_envs"]),
+        environment=environment(config),
     )
 
 
@@ -172,7 +171,7 @@ def play(
             def compute(name: str = name, home: Simulator = home, s: Setting = setting) -> Record:
                 rows = []
                 for judge in people.values():
-                    rows.append(expected_clicks(_agent(folder, name), home, judge, s))
+                    rows.append(clicks_by_person(_agent(folder, name), home, judge, s))
                     bar.update()
                 return Record({}, {"clicks": np.stack(rows)})
 
@@ -181,11 +180,11 @@ def play(
     return episode_values(clicks, tuple(people), int(config["evaluation"]["resamples"]), seed)
 
 
-def held_out_decisions(held_out: ClickLog, halves: Halves, config: Config) -> Logged:
+def judged_decisions(held_out: ClickLog, halves: Halves, config: Config) -> HeldOutDecisions:
     """Return the held-out rows after the time that profiles of any simulator are made from."""
     cuts = [one.fitted.cut for one in halves.simulators if one.fitted.cut is not None]
     first = halves.first[0]
-    return logged_decisions(
+    return held_out_decisions(
         held_out,
         max(cuts) if cuts else None,
         first.people,
@@ -212,7 +211,7 @@ class Decided:
 
 def decide(
     folder: RunFolder,
-    log: Logged,
+    log: HeldOutDecisions,
     homes: Mapping[str, Simulator],
     people: Mapping[str, UserModel],
     held_out: ClickLog,
@@ -256,7 +255,7 @@ def decide(
 
 
 def calibrate(
-    folder: RunFolder, log: Logged, halves: Halves, held_out: ClickLog, config: Config
+    folder: RunFolder, log: HeldOutDecisions, halves: Halves, held_out: ClickLog, config: Config
 ) -> dict[str, list[dict[str, Any]]]:
     """Return by simulator the click rates of segments and creatives, simulated and real."""
     d = log.decisions

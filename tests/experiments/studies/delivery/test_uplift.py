@@ -121,7 +121,6 @@ def test_planted_tastes_are_found(made_folder, tmp_path, monkeypatch):
 
 def hillstrom(folder, tmp_path, monkeypatch, *overrides):
     """Return the result of the experiment on the log in ``folder``."""
-
     from copygym.experiments import app
 
     monkeypatch.setenv("COPYGYM_HOME", str(tmp_path / "home"))

@@ -23,7 +23,7 @@ from copygym.evaluation.fidelity.agreement import (
     Values,
     agreement,
     gain,
-    kept,
+    gain_share,
     optimism,
     spearman,
     tau_b,
@@ -32,12 +32,12 @@ from copygym.evaluation.fidelity.judges import (
     LOG,
     Answers,
     Simulator,
-    at_hand,
+    clicks_by_person,
     decision_terms,
     decision_values,
     episode_values,
-    logged,
-    played,
+    held_out_decisions,
+    in_memory,
 )
 from copygym.evaluation.fidelity.segments import (
     chance_of_worst,
@@ -126,7 +126,7 @@ def test_optimism_and_kept_gain_by_hand():
     # Promised gains 2 and 2; paid 1 and 1.5.
     assert gain(values, learned, "p2", None).value == 2.0
     assert gain(values, learned, "p2", "truth").value == 1.25
-    assert kept(values, learned, "p2", "truth").value == pytest.approx(0.625)
+    assert gain_share(values, learned, "p2", "truth").value == pytest.approx(0.625)
 
 
 def test_optimism_is_paired():
@@ -140,9 +140,9 @@ def test_optimism_is_paired():
 
 def test_no_share_of_a_gain_that_was_not_promised():
     learned = {"p0": "A"}
-    assert kept(table([[1.0, 1.0], [2.0, 0.0]], ("A", "B")), learned, "p1", "B") is None
+    assert gain_share(table([[1.0, 1.0], [2.0, 0.0]], ("A", "B")), learned, "p1", "B") is None
     vague = table([[2.0, 1.0], [1.0, 0.0]], ("A", "B"), noise=5.0)
-    assert kept(vague, learned, "p1", "B") is None
+    assert gain_share(vague, learned, "p1", "B") is None
 
 
 # ------------------------------------------------------------------ segments
@@ -250,14 +250,14 @@ def test_answers_are_the_simulators_own(make_user_model):
     """In the states that a log led to, a judge says what its environment would have said."""
     users = make_user_model(n_users=60, dynamics=KNOWN)
     log, chances = simulated_log(users, 9)
-    rows = logged(log, None, users, users.profiles, None, 0)
+    rows = held_out_decisions(log, None, users, users.profiles, None, 0)
     answers = Answers(users, rows)
     np.testing.assert_allclose(answers.chosen(rows.actions), chances, atol=1e-6)
     block = answers.block(slice(100, 180))
     some = np.arange(100, 180)
     np.testing.assert_allclose(block[np.arange(80), rows.actions[some]], chances[some], atol=1e-6)
     np.testing.assert_allclose(answers.chosen(rows.actions[some], some), chances[some], atol=1e-6)
-    kept_table = at_hand({"a": answers}, rows)["a"]
+    kept_table = in_memory({"a": answers}, rows)["a"]
     np.testing.assert_allclose(kept_table.block(slice(100, 180)), block, atol=1e-6)
 
 
@@ -265,7 +265,7 @@ def test_rows_before_the_cut_make_the_state_and_are_not_judged(make_user_model):
     users = make_user_model(n_users=30, dynamics=KNOWN)
     log, chances = simulated_log(users, 8)
     cut = 5 * 3_600_000_000
-    rows = logged(log, cut, users, users.profiles, None, 0)
+    rows = held_out_decisions(log, cut, users, users.profiles, None, 0)
     assert len(rows) == 30 * 3
     np.testing.assert_allclose(Answers(users, rows).chosen(rows.actions), chances[-90:], atol=1e-6)
 
@@ -274,9 +274,9 @@ def test_the_log_and_its_own_world_agree_on_a_policy(make_user_model):
     """Off-policy and asked directly, the world that wrote the log says the same of a policy."""
     users = make_user_model(n_users=400, dynamics=KNOWN)
     log, _ = simulated_log(users, 10)
-    rows = logged(log, None, users, users.profiles, None, 0)
+    rows = held_out_decisions(log, None, users, users.profiles, None, 0)
     a = users.catalogue.n_actions
-    judges = at_hand({"truth": Answers(users, rows), LOG: rows.model}, rows)
+    judges = in_memory({"truth": Answers(users, rows), LOG: rows.model}, rows)
     policies = {f"always {k}": np.tile(np.eye(a)[k], (len(rows), 1)) for k in (0, 1, 2)}
     policies["uniform"] = np.full((len(rows), a), 1 / a)
     terms = {name: decision_terms(chances, rows, judges) for name, chances in policies.items()}
@@ -303,7 +303,7 @@ def test_an_unknown_creative_is_refused(make_user_model):
         log.frame.with_columns(pl.col("creative_id").replace("creative-1", "other"))
     )
     with pytest.raises(UserError, match=re.escape("creative 'other' is not in the catalogue")):
-        logged(strange, None, users, users.profiles, None, 0)
+        held_out_decisions(strange, None, users, users.profiles, None, 0)
 
 
 def home_of(users):
@@ -326,11 +326,11 @@ def test_a_planner_goes_on_believing_the_simulator_that_taught_it(make_user_mode
         env.close()
         return agent
 
-    promised = played(taught(), home_of(users), users, setting)
-    paid = played(taught(), home_of(users), others, setting)
+    promised = clicks_by_person(taught(), home_of(users), users, setting)
+    paid = clicks_by_person(taught(), home_of(users), others, setting)
     knowing = PlannerAgent(grid=4)
     knowing.horizon = 6
-    best = played(knowing, home_of(others), others, setting)
+    best = clicks_by_person(knowing, home_of(others), others, setting)
     assert (promised > paid + 0.1).all()
     # Had it been told of the other people, it would have been paid what it was promised.
     np.testing.assert_allclose(best, promised, rtol=1e-5)
@@ -339,7 +339,7 @@ def test_a_planner_goes_on_believing_the_simulator_that_taught_it(make_user_mode
 def test_episodes_of_a_policy_are_paired_over_people(make_user_model):
     users = make_user_model(n_users=40, dynamics=KNOWN)
     setting = Setting(users, np.arange(40), horizon=4, num_envs=16)
-    clicks = played(UniformAgent(), home_of(users), users, setting)
+    clicks = clicks_by_person(UniformAgent(), home_of(users), users, setting)
     assert clicks.shape == (40,)
     values = episode_values({"u": np.stack([clicks, clicks + 1.0])}, ("a", "b"), 100, 0)
     assert values.value_PJ[0] == pytest.approx([clicks.mean(), clicks.mean() + 1.0])
