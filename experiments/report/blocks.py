@@ -159,9 +159,10 @@ def by_seed(
         heading: of the section; None: "By UNIT".
     """
     tables = []
-    names = records.values(column)
     for name, metric in shown(metrics).items():
         frame = filtered(records.frame, metric=name).filter(_plain(records.frame))
+        own = set(frame[column].to_list())
+        names = [value for value in records.values(column) if value in own]
         values = {(row["seed"], row[column]): row["value"] for row in frame.iter_rows(named=True)}
         scale = 100.0 if metric.unit == "%" else 1.0
         lines = tuple(
