@@ -81,6 +81,9 @@ _RENAMED = {
     "replay.resamples": "evaluation.resamples",
     "overopt.resamples": "evaluation.resamples",
     "evaluation.customers": "evaluation.users",
+    "copywriter.sft.lr": "copywriter.sft.learning_rate",
+    "training.lr": "training.learning_rate",
+    "federated.local_lr": "federated.local_learning_rate",
 }
 
 #: Folders of config files that are no groups to choose from.

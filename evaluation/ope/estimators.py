@@ -104,7 +104,7 @@ def switch_dr(
     tau: float,
 ) -> float:
     """Return `dr` without the residuals of weights above ``tau``. Arguments (N,)."""
-    return dr(rewards, switched(weights, tau), logged_model, policy_model)
+    return dr(rewards, switch_weights(weights, tau), logged_model, policy_model)
 
 
 def dr_os(
@@ -115,15 +115,15 @@ def dr_os(
     shrinkage: float,
 ) -> float:
     """Return `dr` with optimistically shrunk weights; ``shrinkage`` is lambda, 0 is DM."""
-    return dr(rewards, shrunk(weights, shrinkage), logged_model, policy_model)
+    return dr(rewards, shrink_weights(weights, shrinkage), logged_model, policy_model)
 
 
-def switched(weights: np.ndarray, tau: float) -> np.ndarray:
+def switch_weights(weights: np.ndarray, tau: float) -> np.ndarray:
     """Return the weights (N,) with those above ``tau`` set to 0."""
     return np.where(weights <= tau, weights, 0.0)
 
 
-def shrunk(weights: np.ndarray, shrinkage: float) -> np.ndarray:
+def shrink_weights(weights: np.ndarray, shrinkage: float) -> np.ndarray:
     """Return lambda w / (w^2 + lambda), (N,); lambda = inf leaves the weights as they are."""
     if np.isinf(shrinkage):
         return weights
@@ -160,8 +160,8 @@ def parts(name: str, terms: Terms, constant: float | None = None) -> list[Part]:
             raise ValueError(f"{name} needs its constant {TUNED[name]}")
         bend: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
             "clipped_ips": np.minimum,
-            "switch_dr": switched,
-            "dr_os": shrunk,
+            "switch_dr": switch_weights,
+            "dr_os": shrink_weights,
         }
         weights = bend[name](weights, constant)
     if name in ("ips", "clipped_ips"):
@@ -253,7 +253,7 @@ def slope(values: np.ndarray, errors: np.ndarray) -> int:
     return int(np.argmin(common) - 1) if not common.all() else len(values) - 1
 
 
-def tuned(terms: Terms) -> dict[str, float]:
+def tune(terms: Terms) -> dict[str, float]:
     """Return the constant of each estimator in `TUNED` that these terms allow, by SLOPE."""
     found = {}
     for name in TUNED:

@@ -23,7 +23,7 @@ from copygym.evaluation.ope.estimators import (
     parts,
     point,
     standard_error,
-    tuned,
+    tune,
 )
 from copygym.evaluation.ope.terms import Terms
 
@@ -147,7 +147,7 @@ def value_terms(
     size = first.trials if first.trials is not None else np.ones(len(first.rewards))
     trials = add(size)
     for key, entry in terms.items():
-        constants = tuned(entry) if any(name in TUNED for name in names) else {}
+        constants = tune(entry) if any(name in TUNED for name in names) else {}
         shared: dict[bytes, np.ndarray] = {}
         for name in names:
             if name not in allowed(entry):

@@ -1,7 +1,7 @@
 """Point estimates in one pass: sums over blocks of decisions, for logs of many rows.
 
 Nothing of the size of the log is made, and a policy or model in a file is read block by block. For
-intervals take `ope.value_terms`. Axes as there: N decisions, A actions.
+intervals take `intervals.value_terms`. Axes as there: N decisions, A actions.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _taken(
 def ips_point(
     actions: np.ndarray, propensities: np.ndarray, rewards: np.ndarray, target: Actions
 ) -> float:
-    """Return `ope.ips`; only rows with an outcome are looked at, which are few.
+    """Return `estimators.ips`; only rows with an outcome are looked at, which are few.
 
     Args:
         actions: (N,) int64.
@@ -148,7 +148,7 @@ def points(
     """Return IPS, SNIPS, DM, DR and SNDR, by name, from one pass over policy and model.
 
     Args:
-        actions: (N,) int64 in [0, A); `ope.check_log` finds others, this does not.
+        actions: (N,) int64 in [0, A); `terms.check_log` finds others, this does not.
         propensities: (N,) float64 in (0, 1].
         rewards: (N,) float64.
         target: the policy.

@@ -8,6 +8,7 @@ time. The estimators themselves are in `copygym.evaluation.ope.estimators`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -148,7 +149,7 @@ def check_log(
         )
     if target_NA is None:
         return
-    check_table(target_NA, "target policy: row")
+    check_table(target_NA, lambda row: f"target policy: row {row}")
     if len(actions) != len(target_NA) or actions.min() < 0 or actions.max() >= target_NA.shape[1]:
         raise UserError(
             f"off-policy log: actions must be {len(target_NA)} indices below "
@@ -156,25 +157,22 @@ def check_log(
         )
 
 
-def check_table(values_GA: np.ndarray, where: str = "target policy: group") -> None:
+def check_table(values_GA: np.ndarray, where: Callable[[int], str]) -> None:
     """Raise `UserError` unless every row of (G, A) is a distribution.
 
     Args:
         values_GA: probabilities.
-        where: names a row in the message, to be followed by its number.
+        where: names a row in the message, by its number.
     """
     totals = values_GA.sum(axis=1)
     wrong = ~np.isfinite(totals) | (values_GA < 0).any(axis=1)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise UserError(
-            f"{where} {row}: a probability is negative or no number; give numbers in [0, 1]."
+    for row in np.flatnonzero(wrong | (np.abs(totals - 1) > 1e-6))[:1]:
+        problem = (
+            "a probability is negative or no number; give numbers in [0, 1]"
+            if wrong[row]
+            else f"probabilities sum to {totals[row]:.6g}, not 1; normalise them"
         )
-    off = np.flatnonzero(np.abs(totals - 1) > 1e-6)
-    if len(off):
-        raise UserError(
-            f"{where} {off[0]}: probabilities sum to {totals[off[0]]:.6g}, not 1; normalise them."
-        )
+        raise UserError(f"{where(int(row))}: {problem}.")
 
 
 def importance_weights(

@@ -8,10 +8,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from copygym.core.errors import UserError
 from copygym.core.files import written
 from copygym.core.files.storage import read_json, understood, write_bytes, write_text
 from copygym.core.text.plain import inert, printable
-from copygym.evaluation.records import Records
+from copygym.evaluation.records import TABLE, Records
 from copygym.experiments.report.evidence import cautioned
 from copygym.experiments.report.figures import Picture
 from copygym.experiments.report.tables import Table, number
@@ -74,7 +75,7 @@ def write_report(folder: Path, job: ModuleType | None = None) -> tuple[Path, lis
     Raises:
         UserError: no finished run is there, it names other code, or its files are damaged.
     """
-    config, result = read_run(folder)
+    config, result = _saved(folder)
     manifest_path = folder / "manifest.json"
     manifest = read_json(manifest_path) if manifest_path.exists() else {}
     if job is not None:
@@ -82,6 +83,17 @@ def write_report(folder: Path, job: ModuleType | None = None) -> tuple[Path, lis
     job = stored_job(config.get("job"), folder / "run.json")
     with understood(folder / "result.json"):
         return _written(folder, job, result, manifest)
+
+
+def _saved(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (config, result) of a run, or of a multirun: the config of its first job."""
+    if (folder / "run.json").exists() or not (folder / TABLE).exists():
+        return read_run(folder)
+    jobs = sorted(path.parent for path in folder.glob("*/run.json"))
+    if not jobs:
+        raise UserError(f"{folder} holds no job of a multirun; give the folder that it printed.")
+    config, _ = read_run(jobs[0])
+    return config, read_json(folder / "result.json")
 
 
 def _written(

@@ -273,6 +273,7 @@ def saved_run(folder, job="delivery", state="finished", **config):
 def test_a_headroom_run_is_one_source_per_world(tmp_path):
     data = {"name": "storefront", "seed": 0, "n_users": 9}
     parts = {part: dict.fromkeys(keys, 2) for part, keys in evaluate_runs._NEEDED.items()}
+    parts["evaluation"]["baseline"] = "random"
     config = {**parts, "seeds": [3, 4], "seed": 0, "data": data}
     run = saved_run(tmp_path / "run", "headroom", **config)
     sources = evaluate_runs.sources_of(run)
