@@ -262,7 +262,8 @@ def test_updates_help_where_tastes_change_and_do_no_harm_where_they_stand(config
 
 def test_differences_are_those_of_one_world():
     def cell(profile, n=None):
-        return {"profile": profile, "n_sends": n}
+        # In a stage's order of keys, which is that of the alphabet.
+        return {"n_sends": n, "profile": profile}
 
     rows = Rows(0)
     scored = [
