@@ -97,15 +97,12 @@ def told(config: Mapping[str, Any], done: Comparison, **more: Any) -> dict[str, 
         "fidelity": fitted.fidelity.to_dict(),
         "segment_by": list(fitted.profile_builder.demographics.segment_columns),
     }
-    return about(
-        config,
-        origin,
-        synthetic=log.synthetic,
-        one_seed=ONE_SEED,
-        over_seeds=_OVER_SEEDS,
-        within_seed=("segment", "step"),
-        **(entries | more),
-    )
+    entries |= {
+        "one_seed": ONE_SEED,
+        "over_seeds": _OVER_SEEDS,
+        "within_seed": ("segment", "step"),
+    }
+    return about(config, origin, synthetic=log.synthetic, **(entries | more))
 
 
 def add_policies(rows: Rows, config: Mapping[str, Any], played: Mapping[str, Episodes]) -> None:
