@@ -108,11 +108,12 @@ def add_scores(rows: Rows, part: str, scores: list[list[dict[str, Any]]]) -> Non
         part: the question.
         scores: `known_log.Scored` as read from a stage.
     """
-    by_cell = {tuple(cell.items()): values for cell, values in scores}
+    # A stage gives keys back in the order of the alphabet.
+    by_cell = {frozenset(cell.items()): values for cell, values in scores}
     for cell, values in scores:
         rows.add_all(values, question=part, **cell)
     for cell, values in scores:
         for versus, other in PARTS[part].baselines(cell):
-            base = by_cell.get(tuple(other.items()), {})
+            base = by_cell.get(frozenset(other.items()), {})
             less = {key: value - base[key] for key, value in values.items() if key in base}
             rows.add_all(less, question=part, **cell, versus=versus)
