@@ -87,7 +87,11 @@ def card_section(
 
 def _scores(card: FidelityCard) -> Table:
     rows = (
-        ("log loss, nats", f"{card.log_loss:.5f}", f"{card.log_loss_base:.5f} (base rate)"),
+        (
+            "log loss, nats",
+            f"{card.log_loss:.5f}",
+            f"{card.log_loss_base:.5f} (base rate {_percent(card.base_rate)}%)",
+        ),
         ("log loss skill", _estimate(card.log_loss_skill), "0"),
         ("Brier score", f"{card.brier:.6f}", NONE),
         ("Brier skill", _estimate(card.brier_skill), "0"),

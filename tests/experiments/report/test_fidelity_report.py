@@ -52,7 +52,7 @@ def test_a_section_shows_scores_and_groups(card):
     assert section.heading == "Users"
     assert "fitted on 9,000 rows of 2,000 users, against 2,500 rows of 500" in section.text[0]
     assert ("AUC", "0.7000 [0.6800, 0.7200]", "0.5") in scores.rows
-    assert ("log loss, nats", "0.19000", "0.20000 (base rate)") in scores.rows
+    assert ("log loss, nats", "0.19000", "0.20000 (base rate 5.00%)") in scores.rows
     # The largest come first.
     assert segments.rows[0] == ("old", "2.00", "5.00 [4.00, 6.00]", "1,600")
     assert segments.caption.startswith("By segment: 1 of 2 simulated rates lie in")
