@@ -245,18 +245,3 @@ def _imported(module: str, attribute: str) -> Any:
     for name in attribute.split(".") if attribute else ():
         part = getattr(part, name)
     return part
-
-
-__all__ = [
-    "KINDS",
-    "choices",
-    "find",
-    "installed",
-    "is_installed",
-    "is_path",
-    "packages",
-    "path_of",
-    "stored_names",
-    "target",
-    "term_name",
-]

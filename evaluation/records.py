@@ -362,6 +362,3 @@ def _said(metric: str, cell: Mapping[str, Any]) -> str:
 def cells(frame: pl.DataFrame, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the combinations of these columns that a table has, in the order of its rows."""
     yield from frame.select(columns).unique(maintain_order=True).iter_rows(named=True)
-
-
-__all__ = ["FIXED", "NUMBER", "Records", "Rows", "cells", "filtered", "joined", "number"]

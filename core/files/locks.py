@@ -101,6 +101,3 @@ def _candidates() -> Iterator[Path]:
     if runtime:
         yield Path(runtime) / "copygym-locks"
     yield Path(tempfile.gettempdir()) / f"copygym-locks-{os.geteuid()}"
-
-
-__all__ = ["Busy", "locked", "opened", "own_folder"]

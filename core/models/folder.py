@@ -234,16 +234,3 @@ def check_model_folder(folder: Path) -> None:
             "tokenizer into the same folder."
         )
     check_configs(folder)
-
-
-__all__ = [
-    "bars_on_terminals",
-    "cached_model",
-    "check_configs",
-    "check_model_folder",
-    "hub_answers",
-    "may_fetch",
-    "nothing_fetched",
-    "reading",
-    "settled_model",
-]

@@ -19,7 +19,7 @@ from copygym.core.tables.files import CSV_SUFFIXES
 from copygym.envs.datasets.card import Card, data_home
 from copygym.envs.datasets.storefront_log import simulate_log
 from copygym.envs.logs.clicklog import ClickLog
-from copygym.envs.people.model import Dynamics
+from copygym.envs.people.dynamics import Dynamics
 from copygym.envs.storefront.copy import PRODUCTS
 from copygym.envs.storefront.world import ASSUMPTION, DYNAMICS, StorefrontWorld
 

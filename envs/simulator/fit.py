@@ -16,7 +16,8 @@ from copygym.envs.logs.from_log import (
     creatives_with_several_texts,
     with_popularity,
 )
-from copygym.envs.people.model import Dynamics, UserModel
+from copygym.envs.people.dynamics import Dynamics
+from copygym.envs.people.model import UserModel
 from copygym.envs.simulator.data import CALIBRATE, FIT, JUDGE, FitData, prepare
 from copygym.envs.simulator.fidelity import FidelityCard, make_card
 from copygym.envs.simulator.fitted import FittedResponse, FittedUsers

@@ -24,7 +24,6 @@ from copygym.evaluation.abtest.file.users import user_codes
 from copygym.evaluation.abtest.values import Cuped, cuped, linearised
 
 #: How a file's rows are to be read.
-ROWS = ("auto", "users", "counts")
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def read_test(
             and "user_id" where the file has them.
         control: the arm to compare with; None takes one called so, else the first in order
             (`abtest_arms.choose`).
-        rows: one of `ROWS`.
+        rows: what a row is: "users", "counts", or "auto" to go by the columns.
         separator: of a CSV; None means comma, or tab for ``.tsv``.
         encoding: of a CSV without a byte order mark.
         planned: arms that the planned ratio names, which are arms even if they look like sums.
