@@ -19,7 +19,7 @@ from copygym.envs.base import (
 from copygym.envs.delivery import observation_space
 from copygym.envs.people.kernel import UserBatch, whole_numbers
 from copygym.envs.people.model import Response, UserModel
-from copygym.envs.people.outcome import RewardShape, reward_shape, rewarded
+from copygym.envs.people.outcome import RewardShape, apply_reward, reward_shape
 from copygym.envs.prompts import MAX_COPY, MAX_PROMPT, clean_text, describe_reader, text_space
 
 
@@ -104,7 +104,7 @@ class _Room:
             if propensity is not None:  # no logging policy ever sent a text that was just written
                 propensity = np.where(written, 0.0, propensity)
         self.budget -= outcome.cost
-        reward, terms = rewarded(self.reward, outcome)
+        reward, terms = apply_reward(self.reward, outcome)
         self.active[np.arange(self.n), self.turn] = ~outcome.unsubscribe & (
             self.batch.time[rows] < self.horizon
         )

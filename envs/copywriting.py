@@ -23,7 +23,7 @@ from copygym.envs.base import (
 )
 from copygym.envs.people.kernel import UserBatch, draw_index, whole_numbers
 from copygym.envs.people.model import Response, UserModel
-from copygym.envs.people.outcome import RewardShape, reward_shape, rewarded
+from copygym.envs.people.outcome import RewardShape, apply_reward, reward_shape
 from copygym.envs.prompts import MAX_COPY, MAX_PROMPT, text_space
 from copygym.envs.tasks import CopyReward, CopyRows, copy_rows, score_copy
 
@@ -97,7 +97,7 @@ class _Desk:
         outcome, _ = self.batch.step(actions, response=Response(*response))
         outcome = outcome._replace(length=np.array([len(t.split()) for t in cut], np.float64))
         if self.copy_reward is None:
-            reward, terms = rewarded(self.reward, outcome)
+            reward, terms = apply_reward(self.reward, outcome)
         else:
             reward, terms = score_copy(self.copy_reward, cut, self.rows)
         return step_info(outcome) | {"reward_terms": terms}, reward

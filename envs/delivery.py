@@ -16,7 +16,7 @@ from copygym.envs.base import (
 )
 from copygym.envs.people.kernel import BUDGET, FATIGUE, UserBatch
 from copygym.envs.people.model import UserModel
-from copygym.envs.people.outcome import RewardShape, reward_shape, rewarded
+from copygym.envs.people.outcome import RewardShape, apply_reward, reward_shape
 
 
 def observation_space(batch: UserBatch) -> gym.spaces.Box:
@@ -100,7 +100,7 @@ class DeliveryVectorEnv(SimulatedVectorEnv[np.ndarray, np.ndarray]):
             raise ValueError(f"actions must lie in 0..{self.users.catalogue.n_actions - 1}")
         batch = self.batch
         outcome, propensity = batch.step(actions)
-        reward, terms = rewarded(self.reward, outcome)
+        reward, terms = apply_reward(self.reward, outcome)
         terminated = outcome.unsubscribe.copy()
         truncated = outcome.last & ~terminated
         info = step_info(outcome, propensity)
@@ -219,7 +219,7 @@ send, sends, clicks (shares of the horizon), last click | [0, 1] |
             raise ValueError(f"action {action} is outside 0..{self._n_actions - 1}")
         batch = self.batch
         outcome, propensity = batch.step(np.array([index]))
-        reward, terms = rewarded(self.reward, outcome)
+        reward, terms = apply_reward(self.reward, outcome)
         terminated = bool(outcome.unsubscribe[0])
         truncated = not terminated and bool(batch.time[0] >= self.horizon)
         p, best = float(outcome.click_probability[0]), float(outcome.best_click_probability[0])

@@ -119,7 +119,7 @@ class LinearAgent(ArrayAgent):
                 before = obs
                 obs, reward, terminated, truncated, info = venv.step(actions)
                 played = info["outcome"].action
-                contexts = features.chosen(before, played)
+                contexts = features.context_of(before, played)
                 pending.append(_Step(contexts, played, reward, terminated | truncated))
                 waiting += len(reward)
                 last = i == total - 1

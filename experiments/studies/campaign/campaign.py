@@ -14,7 +14,7 @@ import numpy as np
 
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
-from copygym.envs.people.creatives import NewCopy, chosen, with_copy
+from copygym.envs.people.creatives import NewCopy, keep_creatives, with_copy
 from copygym.envs.tasks import score_copy
 from copygym.evaluation.metrics import policy_metrics, segment_metrics
 from copygym.experiments.runs.folder import Record, RunFolder
@@ -62,7 +62,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
         stay, new = best_creatives(based, folder, trackers, setting, algorithm)
     sides = {
-        LOGGED: (chosen(setting.readers, kept), chosen(setting.gold_users, kept)),
+        LOGGED: (keep_creatives(setting.readers, kept), keep_creatives(setting.gold_users, kept)),
         WRITTEN: (
             with_copy(setting.readers, new, stay),
             with_copy(setting.gold_users, new, stay),

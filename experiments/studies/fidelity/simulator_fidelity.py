@@ -18,7 +18,7 @@ from copygym.agents.delivery.base import load_agent
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.seeds import derived_seed
 from copygym.envs.logs.catalogue import HOLD
-from copygym.envs.simulator.population import aligned
+from copygym.envs.simulator.population import align_to_catalogue
 from copygym.evaluation.fidelity.agreement import (
     LEAST_POLICIES,
     Values,
@@ -211,7 +211,7 @@ def _truth(home: Simulator, config: Mapping[str, Any]) -> UserModel | None:
     if not has_truth(config):
         return None
     world = true_world(config).user_model(profiles=home.people.profiles)
-    return aligned(world, home.people.catalogue)
+    return align_to_catalogue(world, home.people.catalogue)
 
 
 def _teach(
@@ -410,7 +410,7 @@ def _calibration(
             # Where nobody clicks without a send, hold has nothing to be calibrated.
             organic = bool(np.isfinite(one.people.click_logit[:, :, 0]).any())
             rows = np.flatnonzero((log.actions > 0) | organic)
-            predicted = Answers(one.people, log).chosen(log.actions[rows], rows)
+            predicted = Answers(one.people, log).of_actions(log.actions[rows], rows)
             found[one.name] = group_rates(
                 predicted,
                 d.sizes[rows],

@@ -35,7 +35,7 @@ from copygym.experiments.studies.build import instantiated
 from copygym.experiments.studies.data import load_log, same_data
 from copygym.experiments.studies.headlines import bandits_report as headline_report
 from copygym.experiments.tracking.base import Trackers
-from copygym.rewards.ctr.data import CopyCounts, counted, some_tests, split_counts
+from copygym.rewards.ctr.data import CopyCounts, part_sizes, some_tests, split_counts
 from copygym.rewards.ctr.model import load_ctr_model
 from copygym.rewards.ctr.ranking import ranking_metrics
 
@@ -97,7 +97,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     log.require("test_id", "text")
     data = same_data(folder, log)
     parts = split_parts(CopyCounts.from_log(log), config)
-    rows_seen = folder.stage("split", lambda: Record(counted(parts))).values
+    rows_seen = folder.stage("split", lambda: Record(part_sizes(parts))).values
     prior = fit_prior(_tests(parts["train"], None))
     predicted = _predictions(parts, config, folder)
     tune, tests = (_tests(parts[name], predicted[name]) for name in ("tune", "replay"))

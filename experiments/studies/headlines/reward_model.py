@@ -26,9 +26,9 @@ from copygym.experiments.studies.learning import ONE_SPLIT, file_name
 from copygym.experiments.tracking.base import Trackers
 from copygym.rewards.ctr.data import (
     CopyCounts,
-    counted,
     merge_counts,
     overlap,
+    part_sizes,
     some_tests,
     split_counts,
 )
@@ -75,7 +75,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     files = _same_files(folder, logs)
     counts = merge_counts([CopyCounts.from_log(log) for log in logs.values()])
     parts = split_parts(counts, config)
-    seen = folder.stage("split", lambda: Record(counted(parts))).values
+    seen = folder.stage("split", lambda: Record(part_sizes(parts))).values
     models = {MAIN: config["reward_model"], **(config.get("baselines") or {})}
     models = {name: entry for name, entry in models.items() if entry is not None}
     metrics: dict[str, Any] = {}
