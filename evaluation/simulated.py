@@ -99,6 +99,3 @@ def evaluate(
 
 def _estimates(tree: dict[str, Any]) -> dict[str, Estimate]:
     return {name: Estimate(**entry) for name, entry in tree.items()}
-
-
-__all__ = ["Evaluation", "evaluate"]

@@ -26,7 +26,7 @@ from copygym.envs.logs.replay import states_before
 from copygym.envs.people.model import UserModel
 from copygym.envs.profiles.builder import Profiles
 from copygym.envs.simulator.fitted import FittedUsers
-from copygym.envs.simulator.population import aligned, simulate
+from copygym.envs.simulator.population import align_to_catalogue, simulate
 from copygym.evaluation.fidelity.agreement import Values
 from copygym.evaluation.ope.decisions import Decisions, decisions, fit_arms
 from copygym.evaluation.ope.intervals import Bootstrap, value_terms
@@ -68,7 +68,7 @@ def simulator(
 ) -> Simulator:
     """Return a simulator with its view of the people ``ids`` (U,) of the log ``held_out``."""
     profiles = fitted.profiles_of(held_out, users=ids)
-    return Simulator(name, fitted, aligned(simulate(fitted, profiles), catalogue))
+    return Simulator(name, fitted, align_to_catalogue(simulate(fitted, profiles), catalogue))
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class Answers:
         """Return (n, A) float64."""
         return self._probability(np.arange(rows.start, rows.stop))
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the click probabilities of the actions taken, (N,) float64, or of some rows."""
         from scipy.special import expit
 
@@ -242,7 +242,7 @@ def decision_terms(
         judges: name -> its `Answers`; of the log, its own response model.
     """
     policy, d = PerRow(chances_NA), log.decisions
-    weights = policy.chosen(log.actions) / d.propensities
+    weights = policy.of_actions(log.actions) / d.propensities
     return {
         name: Terms(d.rewards, weights, *model_terms(log.actions, policy, model), d.trials)
         for name, model in judges.items()

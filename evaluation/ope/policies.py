@@ -64,7 +64,7 @@ def target(
     note: str = "",
 ) -> Target:
     """Return a policy that gives every arm of the log a probability."""
-    weights = actions.chosen(log.actions) / log.propensities
+    weights = actions.of_actions(log.actions) / log.propensities
     return Target(name, weights, actions, outside, outside_arms, note=note)
 
 
@@ -118,7 +118,7 @@ def policy_file(
             f"probabilities, or one of {', '.join(BUILT_IN)}."
         )
     if path.suffix == ".npy":
-        return _stored(log, path, name)
+        return _table_target(log, path, name)
     opened = open_table(path, separator=separator, encoding=encoding, detect=True)
     with readable(path):
         table = opened.frame.collect()
@@ -280,7 +280,7 @@ def _by_row(log: Decisions, table: pl.DataFrame, path: Path, name: str) -> Targe
     return target(log, name, PerRow(wide), outside, strangers[:3], "row by row")
 
 
-def _stored(log: Decisions, path: Path, name: str) -> Target:
+def _table_target(log: Decisions, path: Path, name: str) -> Target:
     from copygym.evaluation.ope.stream import OnDisk
 
     values = OnDisk.open(path)

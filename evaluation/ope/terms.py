@@ -50,7 +50,7 @@ class Terms:
 class Actions(Protocol):
     """Numbers for each decision and action: a policy's probabilities, or a model's answers."""
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the numbers of the actions taken, (N,) float64.
 
         Args:
@@ -70,7 +70,7 @@ class PerRow:
 
     values_NA: np.ndarray
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return (N,) float64, or (M,) of some rows."""
         n, a = self.values_NA.shape
         if not self.values_NA.flags.c_contiguous:
@@ -97,7 +97,7 @@ class Grouped:
     values_GA: np.ndarray
     group: np.ndarray | None = None
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return (N,) float64, or (M,) of some rows."""
         if self.group is None:
             return self.values_GA[0, actions]
@@ -179,7 +179,7 @@ def importance_weights(
     actions: np.ndarray, propensities: np.ndarray, target: Actions | np.ndarray
 ) -> np.ndarray:
     """Return w_i = pi(a_i | x_i) / e_i, (N,) float64; ``target`` may be (N, A) probabilities."""
-    return _actions(target).chosen(actions) / propensities
+    return _actions(target).of_actions(actions) / propensities
 
 
 def model_terms(

@@ -235,15 +235,15 @@ def _rank_words(records: Records) -> list[str]:
         if "kendall_tau" not in by:
             words.append(f"Ranked by the {name}: {_too_few(reference)}")
             continue
-        tau = by["kendall_tau"]
+        tau = by["kendall_tau"].to_numpy()
         said = f"Ranked by the {name}: tau of the simulators {tau.min():.2f} to {tau.max():.2f}"
         if "tau_if_right" in by:
-            said += f", where right ones would get about {by['tau_if_right'].mean():.2f}"
+            said += f", where right ones would get about {by['tau_if_right'].to_numpy().mean():.2f}"
         # Over seeds the pairs are others in each.
         if len(records.seeds) == 1 and "agreed_pairs" in by:
-            agreed = by["agreed_pairs"]
+            agreed = by["agreed_pairs"].to_numpy()
             range_ = dict.fromkeys(f"{count:.0f}" for count in (agreed.min(), agreed.max()))
-            clear = by["clear_pairs"].max()
+            clear = by["clear_pairs"].to_numpy().max()
             said += f"; they agree on {' to '.join(range_)} of {clear:.0f} clear pairs"
         words.append(f"{said}.")
     return words
