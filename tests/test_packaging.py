@@ -1,5 +1,6 @@
 """What editable installs hide: folders missing from the wheel, and wheels without their data."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -49,3 +50,23 @@ def test_the_wheel_holds_code_configs_and_templates(tmp_path):
     ):
         assert name in names
     assert not [name for name in names if name.split("/")[0] in (*TOP, "package")]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_make_links_every_folder_for_type_checkers_and_cleans_up(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for folder in (*TOP, "package", "hydra_plugins/copygym_sweeps"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("__init__.py", "__main__.py", "py.typed"):
+        shutil.copy(ROOT / "package" / name, tmp_path / "package")
+    before = sorted(tmp_path.iterdir())
+    make = ["make", "-s", "-C", str(tmp_path)]
+    subprocess.run([*make, ".typing/stamp"], check=True)
+    links = tmp_path / ".typing" / "copygym"
+    wanted = {top: tmp_path / top for top in TOP}
+    wanted |= {path.name: path for path in (tmp_path / "package").iterdir()}
+    assert {link.name: link.resolve() for link in links.iterdir()} == wanted
+    plugin = tmp_path / ".typing" / "hydra_plugins" / "copygym_sweeps"
+    assert plugin.resolve() == tmp_path / "hydra_plugins" / "copygym_sweeps"
+    subprocess.run([*make, "clean"], check=True)
+    assert sorted(tmp_path.iterdir()) == before

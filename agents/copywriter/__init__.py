@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from copygym.agents.copywriter.training.algorithm import Writer as Writer
     from copygym.agents.copywriter.training.algorithm import make_algorithm as make_algorithm
     from copygym.agents.copywriter.training.budget import Spent as Spent
+    from copygym.agents.copywriter.training.feedback import Demonstrations as Demonstrations
+    from copygym.agents.copywriter.training.feedback import Preferences as Preferences
     from copygym.agents.copywriter.writer import Copywriter as Copywriter
 else:
     __getattr__, __dir__, __all__ = lazy_names(
@@ -41,6 +43,7 @@ else:
                 "make_algorithm",
             ),
             "copygym.agents.copywriter.training.budget": ("Spent",),
+            "copygym.agents.copywriter.training.feedback": ("Demonstrations", "Preferences"),
             "copygym.agents.copywriter.writer": ("Copywriter",),
         },
     )

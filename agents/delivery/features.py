@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from copygym.envs.campaign import CampaignVectorEnv
     from copygym.envs.delivery import DeliveryVectorEnv
 
 _N_STATE = 7
@@ -52,7 +53,7 @@ class FeatureMap:
     topic_of_creative: np.ndarray
 
     @classmethod
-    def of(cls, venv: DeliveryVectorEnv) -> FeatureMap:
+    def of(cls, venv: DeliveryVectorEnv | CampaignVectorEnv) -> FeatureMap:
         """Return the map that fits an environment's observations and actions."""
         catalogue = venv.users.catalogue
         layout = venv.observation_layout
@@ -160,7 +161,7 @@ class FeatureMap:
         repetitions = obs[:, self.context_size - 2 :].astype(np.float64)
         return repetitions[:, self.creative_of_send]
 
-    def chosen(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def context_of(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Return the full context (N, c) float64 of the actions (N,) that were taken."""
         creative = np.where(actions > 0, (actions - 1) // self.n_channels, 0)
         repetitions = obs[np.arange(len(obs)), self.context_size - 2 + creative]

@@ -16,7 +16,7 @@ import polars as pl
 from copygym.core.errors import UserError
 from copygym.core.tables.csv_exact import Dialect, Exact, RowFault, looks_like_rows, read_exactly
 from copygym.core.tables.csv_form import Form, survey
-from copygym.core.tables.kind import content_of, decoded, is_utf8, open_bytes
+from copygym.core.tables.kind import content_of, is_utf8, open_bytes, to_utf8
 
 #: Separators that are looked for where a header is one field.
 _SEPARATORS = (",", ";", "\t", "|")
@@ -130,8 +130,8 @@ def _in_utf8(path: Path, encoding: str) -> tuple[Path, list[str]]:
     if mark is not None:
         told = encoding.lower().replace("_", "-").startswith(mark)
         note = f"{path.name} is {mark.upper()} by its byte order mark, and read so."
-        return decoded(path, mark), [] if told else [note]
-    return (path if is_utf8(encoding) else decoded(path, encoding)), []
+        return to_utf8(path, mark), [] if told else [note]
+    return (path if is_utf8(encoding) else to_utf8(path, encoding)), []
 
 
 def _sample(path: Path, file: Path) -> str:

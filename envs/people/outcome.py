@@ -65,7 +65,7 @@ def reward_shape(reward: RewardShape | None) -> RewardShape:
     return reward
 
 
-def rewarded(reward: RewardShape, outcome: Outcome) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def apply_reward(reward: RewardShape, outcome: Outcome) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the reward (N,) float64 of a step and its terms, (N,) each, checked.
 
     A number that is none would be learned from without a word: bandits hold for ever after.

@@ -12,7 +12,7 @@ from copygym.core.errors import UserError
 from copygym.core.text.encoders import make_text_encoder
 from copygym.envs.logs.catalogue import Catalogue
 from copygym.envs.logs.clicklog import ClickLog, all_clicked
-from copygym.envs.people.model import Dynamics
+from copygym.envs.people.dynamics import Dynamics
 from copygym.envs.profiles.builder import ProfileBuilder, Profiles, user_key
 from copygym.envs.simulator.response.design import ActionEncoder, Actions
 from copygym.envs.simulator.response.encode import Rows, encode, with_state

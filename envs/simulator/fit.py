@@ -16,7 +16,8 @@ from copygym.envs.logs.from_log import (
     creatives_with_several_texts,
     with_popularity,
 )
-from copygym.envs.people.model import Dynamics, UserModel
+from copygym.envs.people.dynamics import Dynamics
+from copygym.envs.people.model import UserModel
 from copygym.envs.simulator.data import CALIBRATE, FIT, JUDGE, FitData, prepare
 from copygym.envs.simulator.fidelity import FidelityCard, make_card
 from copygym.envs.simulator.fitted import FittedResponse, FittedUsers
@@ -104,7 +105,7 @@ def fit_users(
     """
     settings = {k: v for k, v in locals().items() if k not in _NOT_SETTINGS}
     settings["dynamics"] = None if dynamics is None else dict(_as_mapping(dynamics))
-    declared = _declared(dynamics)
+    declared = _parse_dynamics(dynamics)
     log.require_arms(2)
     rng = np.random.default_rng(seed)
     if catalogue is None:
@@ -130,7 +131,7 @@ def fit_users(
     return FittedUsers(users, card, data.builder, response, _plain(settings), data.cut)
 
 
-def _declared(dynamics: Dynamics | Mapping[str, Any] | None) -> Dynamics:
+def _parse_dynamics(dynamics: Dynamics | Mapping[str, Any] | None) -> Dynamics:
     if isinstance(dynamics, Dynamics):
         return dynamics
     known = [f.name for f in fields(Dynamics) if f.name != "assumed"]
@@ -213,7 +214,7 @@ def _fit_clicks(
         return fit_state_layer(
             _base(model, data, rows), rows.trials.astype(np.float64),
             rows.clicks.astype(np.float64), declared=declared, method=calibration,
-            fatigue=_tired(rows) if state else None,
+            fatigue=_acting_fatigue(rows) if state else None,
             repetitions=rows.repetitions if state else None,
         )  # fmt: skip
 
@@ -242,13 +243,13 @@ def _fit_clicks(
     )
 
 
-def _tired(rows: Rows) -> np.ndarray | None:
+def _acting_fatigue(rows: Rows) -> np.ndarray | None:
     """Return the fatigue that acts on the click: none where nothing is sent."""
     return None if rows.fatigue is None else np.where(rows.sent, rows.fatigue, 0.0)
 
 
 def _state_effect(layer: StateLayer, rows: Rows) -> np.ndarray:
-    tired = _tired(rows)
+    tired = _acting_fatigue(rows)
     assert tired is not None and rows.repetitions is not None
     return layer.state_effect(tired, rows.repetitions)
 

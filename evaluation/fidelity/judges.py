@@ -26,7 +26,7 @@ from copygym.envs.logs.replay import states_before
 from copygym.envs.people.model import UserModel
 from copygym.envs.profiles.builder import Profiles
 from copygym.envs.simulator.fitted import FittedUsers
-from copygym.envs.simulator.population import aligned, simulate
+from copygym.envs.simulator.population import align_to_catalogue, simulate
 from copygym.evaluation.fidelity.agreement import Values
 from copygym.evaluation.ope.decisions import Decisions, decisions, fit_arms
 from copygym.evaluation.ope.intervals import Bootstrap, value_terms
@@ -57,7 +57,7 @@ class Simulator:
     fitted: FittedUsers
     people: UserModel
 
-    def seen_by_its_agents(self, judge: UserModel) -> UserModel:
+    def with_profiles(self, judge: UserModel) -> UserModel:
         """Return the judge's people as agents that learned in this simulator observe them."""
         policy = self.people.logging_policy
         return replace(judge, profiles=self.people.profiles, logging_policy=policy)
@@ -68,11 +68,11 @@ def simulator(
 ) -> Simulator:
     """Return a simulator with its view of the people ``ids`` (U,) of the log ``held_out``."""
     profiles = fitted.profiles_of(held_out, users=ids)
-    return Simulator(name, fitted, aligned(simulate(fitted, profiles), catalogue))
+    return Simulator(name, fitted, align_to_catalogue(simulate(fitted, profiles), catalogue))
 
 
 @dataclass(frozen=True)
-class Logged:
+class HeldOutDecisions:
     """N held-out decisions, and the state that the log's earlier rows of the user led to.
 
     Attributes:
@@ -104,14 +104,14 @@ class Logged:
         return fit_arms(d.features, d.fold, self.actions, d.rewards, d.sizes, self.n_actions)
 
 
-def logged(
+def held_out_decisions(
     held_out: ClickLog,
     cut: int | None,
     people: UserModel,
     profiles: Profiles,
     slot_hours: float | None,
     seed: int,
-) -> Logged:
+) -> HeldOutDecisions:
     """Return the decisions of a log from ``cut`` on.
 
     Args:
@@ -159,7 +159,7 @@ def logged(
         )
         fatigue = before.fatigue
         seen_NK = np.log1p(before.repetitions_NK).astype(np.float32)
-    return Logged(
+    return HeldOutDecisions(
         found,
         action[keep].astype(np.int64),
         person[keep],
@@ -172,7 +172,7 @@ def logged(
 
 @dataclass(frozen=True)
 class Answers:
-    """A judge's click probability for every action in each logged decision; see `ope.Actions`.
+    """A judge's click probability for every action in each logged decision; see `Actions`.
 
     Interests are taken not to have drifted, which no log tells.
 
@@ -182,13 +182,13 @@ class Answers:
     """
 
     people: UserModel
-    log: Logged
+    log: HeldOutDecisions
 
     def block(self, rows: slice) -> np.ndarray:
         """Return (n, A) float64."""
         return self._probability(np.arange(rows.start, rows.stop))
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the click probabilities of the actions taken, (N,) float64, or of some rows."""
         from scipy.special import expit
 
@@ -211,7 +211,7 @@ class Answers:
         return np.asarray(expit(logit))
 
 
-def at_hand(judges: Mapping[str, Actions], log: Logged) -> dict[str, Actions]:
+def in_memory(judges: Mapping[str, Actions], log: HeldOutDecisions) -> dict[str, Actions]:
     """Return the judges with all their answers in memory, where they fit, for policy after policy.
 
     Args:
@@ -223,7 +223,7 @@ def at_hand(judges: Mapping[str, Actions], log: Logged) -> dict[str, Actions]:
     return {name: PerRow(_all(answers, log)) for name, answers in judges.items()}
 
 
-def _all(answers: Actions, log: Logged) -> np.ndarray:
+def _all(answers: Actions, log: HeldOutDecisions) -> np.ndarray:
     table = np.empty((len(log), log.n_actions), dtype=np.float32)
     for start in range(0, len(log), _ROWS):
         rows = slice(start, min(start + _ROWS, len(log)))
@@ -232,7 +232,7 @@ def _all(answers: Actions, log: Logged) -> np.ndarray:
 
 
 def decision_terms(
-    chances_NA: np.ndarray, log: Logged, judges: Mapping[str, Actions]
+    chances_NA: np.ndarray, log: HeldOutDecisions, judges: Mapping[str, Actions]
 ) -> dict[str, Terms]:
     """Return what the estimators need of one policy, by judge.
 
@@ -242,7 +242,7 @@ def decision_terms(
         judges: name -> its `Answers`; of the log, its own response model.
     """
     policy, d = PerRow(chances_NA), log.decisions
-    weights = policy.chosen(log.actions) / d.propensities
+    weights = policy.of_actions(log.actions) / d.propensities
     return {
         name: Terms(d.rewards, weights, *model_terms(log.actions, policy, model), d.trials)
         for name, model in judges.items()
@@ -251,7 +251,7 @@ def decision_terms(
 
 def decision_values(
     terms: Mapping[str, Mapping[str, Terms]],
-    log: Logged,
+    log: HeldOutDecisions,
     estimator: str,
     resamples: int,
     seed: int,
@@ -261,7 +261,7 @@ def decision_values(
     Args:
         terms: policy -> judge -> from `decision_terms`; one judge is the log.
         log: the decisions.
-        estimator: a key of `ope.ESTIMATORS`, for the log; simulators are asked directly (DM).
+        estimator: a key of `ESTIMATORS`, for the log; simulators are asked directly (DM).
         resamples: R, over people.
         seed: of the resamples.
 
@@ -286,7 +286,9 @@ def decision_values(
     return Values(policies, judges, value, draws), rows, clicks
 
 
-def played(agent: Agent, home: Simulator, people: UserModel, setting: Setting) -> np.ndarray:
+def clicks_by_person(
+    agent: Agent, home: Simulator, people: UserModel, setting: Setting
+) -> np.ndarray:
     """Return the expected clicks per episode of each person under an agent, (U,) float64.
 
     Clicks are counted by their probability, so that their own luck adds no noise.
@@ -303,7 +305,7 @@ def played(agent: Agent, home: Simulator, people: UserModel, setting: Setting) -
     agent.bind(home.people)
     if isinstance(agent, PlannerAgent):
         agent.keep_model = True
-    users = home.seen_by_its_agents(people)
+    users = home.with_profiles(people)
     reward = RewardShape({"expected_click": 1.0})
     episodes, _ = evaluate(agent, replace(setting, users=users, reward=reward))
     return episodes.total("reward")
@@ -315,7 +317,7 @@ def episode_values(
     """Return what each judge says of the policies, clicks per person and episode.
 
     Args:
-        clicks: policy -> (J, U) float64 from `played`.
+        clicks: policy -> (J, U) float64 from `clicks_by_person`.
         judges: J names.
         resamples: R, over people.
         seed: of the resamples.

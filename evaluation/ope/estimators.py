@@ -45,7 +45,7 @@ TUNED = {"clipped_ips": "cap", "switch_dr": "tau", "dr_os": "lambda"}
 _CANDIDATES = 12
 
 
-def allowed(terms: Terms) -> tuple[str, ...]:
+def available_estimators(terms: Terms) -> tuple[str, ...]:
     """Return the estimators that terms allow: without a model, those that need none."""
     if terms.logged_model is None or terms.policy_model is None:
         return tuple(name for name in ESTIMATORS if name not in MODEL_BASED)
@@ -104,7 +104,7 @@ def switch_dr(
     tau: float,
 ) -> float:
     """Return `dr` without the residuals of weights above ``tau``. Arguments (N,)."""
-    return dr(rewards, switched(weights, tau), logged_model, policy_model)
+    return dr(rewards, switch_weights(weights, tau), logged_model, policy_model)
 
 
 def dr_os(
@@ -115,15 +115,15 @@ def dr_os(
     shrinkage: float,
 ) -> float:
     """Return `dr` with optimistically shrunk weights; ``shrinkage`` is lambda, 0 is DM."""
-    return dr(rewards, shrunk(weights, shrinkage), logged_model, policy_model)
+    return dr(rewards, shrink_weights(weights, shrinkage), logged_model, policy_model)
 
 
-def switched(weights: np.ndarray, tau: float) -> np.ndarray:
+def switch_weights(weights: np.ndarray, tau: float) -> np.ndarray:
     """Return the weights (N,) with those above ``tau`` set to 0."""
     return np.where(weights <= tau, weights, 0.0)
 
 
-def shrunk(weights: np.ndarray, shrinkage: float) -> np.ndarray:
+def shrink_weights(weights: np.ndarray, shrinkage: float) -> np.ndarray:
     """Return lambda w / (w^2 + lambda), (N,); lambda = inf leaves the weights as they are."""
     if np.isinf(shrinkage):
         return weights
@@ -151,7 +151,7 @@ def parts(name: str, terms: Terms, constant: float | None = None) -> list[Part]:
     """
     n = terms.trials
 
-    def sized(column: np.ndarray) -> np.ndarray:
+    def scale(column: np.ndarray) -> np.ndarray:
         return column if n is None else n * column
 
     weights = terms.weights
@@ -160,21 +160,21 @@ def parts(name: str, terms: Terms, constant: float | None = None) -> list[Part]:
             raise ValueError(f"{name} needs its constant {TUNED[name]}")
         bend: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
             "clipped_ips": np.minimum,
-            "switch_dr": switched,
-            "dr_os": shrunk,
+            "switch_dr": switch_weights,
+            "dr_os": shrink_weights,
         }
         weights = bend[name](weights, constant)
     if name in ("ips", "clipped_ips"):
-        return [Part(sized(weights * terms.rewards), None)]
+        return [Part(scale(weights * terms.rewards), None)]
     if name == "snips":
-        return [Part(sized(weights * terms.rewards), sized(weights))]
+        return [Part(scale(weights * terms.rewards), scale(weights))]
     logged, policy = terms.model()
     if name == "dm":
-        return [Part(sized(policy), None)]
+        return [Part(scale(policy), None)]
     if name == "sndr":
-        residual = Part(sized(weights * (terms.rewards - logged)), sized(weights))
-        return [Part(sized(policy), None), residual]
-    return [Part(sized(dr_terms(terms.rewards, weights, logged, policy)), None)]
+        residual = Part(scale(weights * (terms.rewards - logged)), scale(weights))
+        return [Part(scale(policy), None), residual]
+    return [Part(scale(dr_terms(terms.rewards, weights, logged, policy)), None)]
 
 
 def point(pieces: list[Part], trials: np.ndarray | None) -> float:
@@ -253,11 +253,11 @@ def slope(values: np.ndarray, errors: np.ndarray) -> int:
     return int(np.argmin(common) - 1) if not common.all() else len(values) - 1
 
 
-def tuned(terms: Terms) -> dict[str, float]:
+def tune(terms: Terms) -> dict[str, float]:
     """Return the constant of each estimator in `TUNED` that these terms allow, by SLOPE."""
     found = {}
     for name in TUNED:
-        if name not in allowed(terms):
+        if name not in available_estimators(terms):
             continue
         grid = candidates(name, terms.weights)
         values, errors = np.empty(len(grid)), np.empty(len(grid))

@@ -5,7 +5,7 @@ A file says how likely each arm is: for everybody, for each group of rows, or ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,12 +19,14 @@ from copygym.envs.logs.columns import Source, is_text, refuse_types
 from copygym.envs.logs.numbers import real, whole
 from copygym.evaluation.abtest.file.arms import is_total
 from copygym.evaluation.ope.decisions import Decisions, best_fixed
-from copygym.evaluation.ope.terms import Actions, Grouped, PerRow
+from copygym.evaluation.ope.terms import Actions, Grouped, PerRow, check_table
 
 #: Policies that need no file; ``arms`` stands for one policy per arm.
 BUILT_IN = ("logging", "uniform", "best_fixed", "arms")
 #: Columns of a policy file that say how likely, and of what.
 PROBABILITY, ARM = "probability", "arm"
+#: Numbers of a stored policy that are checked at once.
+_CELLS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def target(
     note: str = "",
 ) -> Target:
     """Return a policy that gives every arm of the log a probability."""
-    weights = actions.chosen(log.actions) / log.propensities
+    weights = actions.of_actions(log.actions) / log.propensities
     return Target(name, weights, actions, outside, outside_arms, note=note)
 
 
@@ -96,7 +98,9 @@ def policy_file(
     and, if need be, ``channel``): one row per arm, or one per arm and group, where the other
     columns are columns of the log whose values make the group. With ``probability`` alone: one row
     per log row, for the arm that the log took. Else: one row per log row and one column per arm.
-    Names that differ in case or blanks alone from those that are meant are read as these.
+    A ``.npy`` file is a fourth, for long logs: rows x arms in the log's order of both, which is
+    read block by block and never as a whole. Names that differ in case or blanks alone from those
+    that are meant are read as these.
 
     Args:
         log: the decisions to judge it on.
@@ -110,9 +114,11 @@ def policy_file(
     """
     if not path.is_file():
         raise UserError(
-            f"{path} does not exist; give a .csv or .parquet file with the policy's probabilities, "
-            f"or one of {', '.join(BUILT_IN)}."
+            f"{path} does not exist; give a .csv, .parquet or .npy file with the policy's "
+            f"probabilities, or one of {', '.join(BUILT_IN)}."
         )
+    if path.suffix == ".npy":
+        return _table_target(log, path, name)
     opened = open_table(path, separator=separator, encoding=encoding, detect=True)
     with readable(path):
         table = opened.frame.collect()
@@ -266,7 +272,7 @@ def _by_row(log: Decisions, table: pl.DataFrame, path: Path, name: str) -> Targe
     places, strangers = _arm_places(log, table.columns, path)
     first = _row(path, 0)
     values = np.column_stack([_numbers(table, column, path) for column in table.columns])
-    _refuse(values, lambda row: f"{path}, row {row + first}")
+    check_table(values, lambda row: f"{path}, row {row + first}")
     wide = np.zeros((len(log), len(log.arms)))
     known = [i for i, place in enumerate(places) if place >= 0]
     wide[:, [places[i] for i in known]] = values[:, known]
@@ -274,16 +280,26 @@ def _by_row(log: Decisions, table: pl.DataFrame, path: Path, name: str) -> Targe
     return target(log, name, PerRow(wide), outside, strangers[:3], "row by row")
 
 
-def _refuse(values: np.ndarray, where: Callable[[int], str]) -> None:
-    """Raise `UserError` for the first row of (G, A) that is no distribution."""
-    totals, negative = values.sum(axis=1), values.min(axis=1) < 0
-    for row in np.flatnonzero(negative | (np.abs(totals - 1) > 1e-6))[:1]:
-        problem = (
-            "a probability is negative; give numbers in [0, 1]"
-            if negative[row]
-            else f"probabilities sum to {totals[row]:.6g}, not 1; normalise them"
+def _table_target(log: Decisions, path: Path, name: str) -> Target:
+    from copygym.evaluation.ope.stream import OnDisk
+
+    values = OnDisk.open(path)
+    rows, arms = len(log), len(log.arms)
+    if values.shape != (rows, arms):
+        raise UserError(
+            f"{path} has {values.shape[0]:,} rows x {values.shape[1]:,} arms and the log {rows:,} "
+            f"x {arms:,}; write one row per log row and one column per arm: {', '.join(log.arms)}."
         )
-        raise UserError(f"{where(int(row))}: {problem}.")
+    step = max(1, _CELLS // arms)
+    for start in range(0, rows, step):
+        block = values.block(slice(start, min(start + step, rows))).astype(np.float64)
+        first = start + 1
+
+        def where(row: int, first: int = first) -> str:
+            return f"{path}, row {row + first}"
+
+        check_table(block, where)
+    return target(log, name, values, note="row by row")
 
 
 def _by_group(log: Decisions, table: pl.DataFrame, path: Path, name: str) -> Target:
@@ -318,7 +334,7 @@ def _by_group(log: Decisions, table: pl.DataFrame, path: Path, name: str) -> Tar
         row = int(np.flatnonzero(codes == g)[0])
         return f"{path}, {', '.join(f'{key} {table[key][row]}' for key in keys)}"
 
-    _refuse(wide, where)
+    check_table(wide, where)
     share = np.array([1.0]) if group is None else np.bincount(group, log.sizes, len(wide))
     outside = float(np.average(wide[:, -1], weights=share)) if strangers else 0.0
     note = f"by {', '.join(keys)}" if keys else "alike for everybody"

@@ -15,9 +15,9 @@ from copygym.core.errors import UserError
 from copygym.core.estimates import RESAMPLES, Estimate
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.evaluation.ope.decisions import Decisions, arms_of, decisions, response_model
-from copygym.evaluation.ope.estimates import Grouped, PerRow
 from copygym.evaluation.ope.judge import evaluate
 from copygym.evaluation.ope.policies import Target, logging_policy, target
+from copygym.evaluation.ope.terms import Grouped, PerRow
 
 #: How far probabilities may miss a sum of 1.
 _TOLERANCE = 1e-6
@@ -49,11 +49,7 @@ class PolicyValue:
     ess: float
 
     def __repr__(self) -> str:
-        v = self.value
-        return (
-            f"PolicyValue({self.policy!r}, {v.value:.4g} [{v.low:.4g}, {v.high:.4g}] by "
-            f"{self.estimator}, {self.verdict})"
-        )
+        return f"PolicyValue({self.policy!r}, {self.value} by {self.estimator}, {self.verdict})"
 
 
 def logged_actions(log: ClickLog) -> tuple[str, ...]:
@@ -214,6 +210,3 @@ def _value(name: str, entry: Mapping[str, Any]) -> PolicyValue:
         warnings=tuple(entry["warnings"]),
         ess=entry["support"]["ess"],
     )
-
-
-__all__ = ["PolicyValue", "logged_actions", "off_policy"]

@@ -1,7 +1,7 @@
 """Point estimates in one pass: sums over blocks of decisions, for logs of many rows.
 
 Nothing of the size of the log is made, and a policy or model in a file is read block by block. For
-intervals take `ope.value_terms`. Axes as there: N decisions, A actions.
+intervals take `intervals.value_terms`. Axes as there: N decisions, A actions.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class OnDisk:
         count = (rows.stop - rows.start) * a
         return np.fromfile(self.path, self.dtype, count, offset=at).reshape(-1, a)
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the numbers of the actions taken, (N,) float64, or of some rows'."""
         n, a = self.shape
         index = np.arange(n) if rows is None else rows
@@ -88,7 +88,7 @@ def _nonzero(values: np.ndarray) -> np.ndarray:
     return places[:count]
 
 
-def _expected(chances_MA: np.ndarray, answers_MA: np.ndarray, m: int) -> float:
+def _sum_expected(chances_MA: np.ndarray, answers_MA: np.ndarray, m: int) -> float:
     """Return sum pi q of m decisions; policy and model have m rows or one for all."""
     if len(chances_MA) > 1 and len(answers_MA) > 1:
         # BLAS on all entries at once: no loop of ours fetches memory as fast.
@@ -99,7 +99,7 @@ def _expected(chances_MA: np.ndarray, answers_MA: np.ndarray, m: int) -> float:
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
-def _taken(
+def _sum_taken(
     chances: np.ndarray,
     each: int,
     answers: np.ndarray,
@@ -125,7 +125,7 @@ def _taken(
 def ips_point(
     actions: np.ndarray, propensities: np.ndarray, rewards: np.ndarray, target: Actions
 ) -> float:
-    """Return `ope.ips`; only rows with an outcome are looked at, which are few.
+    """Return `estimators.ips`; only rows with an outcome are looked at, which are few.
 
     Args:
         actions: (N,) int64.
@@ -134,7 +134,7 @@ def ips_point(
         target: the policy.
     """
     rows = _nonzero(rewards)
-    chances = target.chosen(actions.take(rows), rows)
+    chances = target.of_actions(actions.take(rows), rows)
     return float(chances @ (rewards.take(rows) / propensities.take(rows))) / len(rewards)
 
 
@@ -148,7 +148,7 @@ def points(
     """Return IPS, SNIPS, DM, DR and SNDR, by name, from one pass over policy and model.
 
     Args:
-        actions: (N,) int64 in [0, A); `ope.check_log` finds others, this does not.
+        actions: (N,) int64 in [0, A); `terms.check_log` finds others, this does not.
         propensities: (N,) float64 in (0, 1].
         rewards: (N,) float64.
         target: the policy.
@@ -161,8 +161,8 @@ def points(
         rows = slice(start, min(start + step, n))
         # A policy or model that is the same for all decisions gives one row.
         chances_MA, answers_MA = target.block(rows), model.block(rows)
-        expected += _expected(chances_MA, answers_MA, rows.stop - rows.start)
-        sums = _taken(
+        expected += _sum_expected(chances_MA, answers_MA, rows.stop - rows.start)
+        sums = _sum_taken(
             chances_MA.ravel(), a * (len(chances_MA) > 1), answers_MA.ravel(),
             a * (len(answers_MA) > 1), actions[rows], propensities[rows], rewards[rows],
         )  # fmt: skip

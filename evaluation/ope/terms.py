@@ -8,6 +8,7 @@ time. The estimators themselves are in `copygym.evaluation.ope.estimators`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,7 +50,7 @@ class Terms:
 class Actions(Protocol):
     """Numbers for each decision and action: a policy's probabilities, or a model's answers."""
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the numbers of the actions taken, (N,) float64.
 
         Args:
@@ -69,7 +70,7 @@ class PerRow:
 
     values_NA: np.ndarray
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return (N,) float64, or (M,) of some rows."""
         n, a = self.values_NA.shape
         if not self.values_NA.flags.c_contiguous:
@@ -96,7 +97,7 @@ class Grouped:
     values_GA: np.ndarray
     group: np.ndarray | None = None
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return (N,) float64, or (M,) of some rows."""
         if self.group is None:
             return self.values_GA[0, actions]
@@ -148,7 +149,7 @@ def check_log(
         )
     if target_NA is None:
         return
-    check_table(target_NA, "target policy: row")
+    check_table(target_NA, lambda row: f"target policy: row {row}")
     if len(actions) != len(target_NA) or actions.min() < 0 or actions.max() >= target_NA.shape[1]:
         raise UserError(
             f"off-policy log: actions must be {len(target_NA)} indices below "
@@ -156,32 +157,29 @@ def check_log(
         )
 
 
-def check_table(values_GA: np.ndarray, where: str = "target policy: group") -> None:
+def check_table(values_GA: np.ndarray, where: Callable[[int], str]) -> None:
     """Raise `UserError` unless every row of (G, A) is a distribution.
 
     Args:
         values_GA: probabilities.
-        where: names a row in the message, to be followed by its number.
+        where: names a row in the message, by its number.
     """
     totals = values_GA.sum(axis=1)
     wrong = ~np.isfinite(totals) | (values_GA < 0).any(axis=1)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise UserError(
-            f"{where} {row}: a probability is negative or no number; give numbers in [0, 1]."
+    for row in np.flatnonzero(wrong | (np.abs(totals - 1) > 1e-6))[:1]:
+        problem = (
+            "a probability is negative or no number; give numbers in [0, 1]"
+            if wrong[row]
+            else f"probabilities sum to {totals[row]:.6g}, not 1; normalise them"
         )
-    off = np.flatnonzero(np.abs(totals - 1) > 1e-6)
-    if len(off):
-        raise UserError(
-            f"{where} {off[0]}: probabilities sum to {totals[off[0]]:.6g}, not 1; normalise them."
-        )
+        raise UserError(f"{where(int(row))}: {problem}.")
 
 
 def importance_weights(
     actions: np.ndarray, propensities: np.ndarray, target: Actions | np.ndarray
 ) -> np.ndarray:
     """Return w_i = pi(a_i | x_i) / e_i, (N,) float64; ``target`` may be (N, A) probabilities."""
-    return _actions(target).chosen(actions) / propensities
+    return _actions(target).of_actions(actions) / propensities
 
 
 def model_terms(

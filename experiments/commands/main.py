@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TextIO, cast
 
 _HELP = """\
@@ -97,128 +98,35 @@ def _main(arguments: list[str]) -> int:
         return 0
 
 
+#: Command -> the module whose ``main`` runs it.
+_COMMANDS = {
+    "run": "copygym.experiments.commands.run",
+    "reproduce": "copygym.experiments.commands.reproduce",
+    "report": "copygym.experiments.commands.report",
+    "evaluate": "copygym.experiments.commands.evaluate.command",
+    "data": "copygym.experiments.commands.data",
+    "fidelity": "copygym.experiments.commands.fidelity",
+    "ope": "copygym.experiments.commands.ope",
+    "score": "copygym.experiments.commands.score",
+    "write": "copygym.experiments.commands.write",
+    "abtest": "copygym.experiments.commands.abtest",
+    "wandb": "copygym.experiments.commands.wandb",
+}
+
+
 def _dispatch(arguments: list[str]) -> int:
     from copygym.core.errors import unknown_name
 
-    commands: dict[str, Callable[[list[str]], int]] = {
-        "run": _run,
-        "reproduce": _reproduce,
-        "report": _report,
-        "evaluate": _evaluate,
-        "data": _data,
-        "fidelity": _fidelity,
-        "ope": _ope,
-        "score": _score,
-        "write": _write,
-        "abtest": _abtest,
-        "wandb": _wandb,
-    }
-    command = commands.get(arguments[0])
-    if command is None:
-        raise unknown_name("command", arguments[0], list(commands))
-    # TRL sets options that transformers renames; nobody who uses a command can mend that.
-    warnings.filterwarnings("ignore", r".*gradient_checkpointing", FutureWarning)
-    return command(arguments[1:])
-
-
-def _run(arguments: list[str]) -> int:
+    name = arguments[0]
+    if name not in _COMMANDS:
+        raise unknown_name("command", name, list(_COMMANDS))
     # Our matrices are small: more threads wait for each other (learning took ten times the CPU
     # time on two busy cores), and sums that depend on their number change the results. It must
     # be set before numpy and torch are imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from copygym.core.processes import join, serve
-
-    peers = join()
-    if not peers.first:
-        serve()
-        return 0
-    from copygym.experiments.app import run_app
-
-    try:
-        return run_app(arguments)
-    finally:
-        peers.dismiss()
-
-
-def _reproduce(arguments: list[str]) -> int:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from copygym.experiments.commands.reproduce import main as reproduce_main
-
-    return reproduce_main(arguments)
-
-
-def _report(arguments: list[str]) -> int:
-    from pathlib import Path
-
-    from copygym.experiments.options import add_trust, command_parser
-
-    parser = command_parser(
-        "copygym report", "Rebuilds report.html from a run's saved results.", ""
-    )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a finished run")
-    add_trust(parser)
-    options = parser.parse_args(arguments)
-    from copygym.core.components import trust
-    from copygym.experiments.report.page import write_report
-
-    trust(options.trust)
-    path, _ = write_report(options.folder)
-    sys.stdout.write(f"{path}\n")
-    return 0
-
-
-def _evaluate(arguments: list[str]) -> int:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from copygym.experiments.commands.evaluate.command import main as evaluate_main
-
-    return evaluate_main(arguments)
-
-
-def _data(arguments: list[str]) -> int:
-    from copygym.experiments.commands.data import main as data_main
-
-    return int(data_main(arguments) or 0)
-
-
-def _fidelity(arguments: list[str]) -> int:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from copygym.experiments.commands.fidelity import main as fidelity_main
-
-    return fidelity_main(arguments)
-
-
-def _ope(arguments: list[str]) -> int:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from copygym.experiments.commands.ope import main as ope_main
-
-    return ope_main(arguments)
-
-
-def _score(arguments: list[str]) -> int:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from copygym.experiments.commands.score import main as score_main
-
-    return score_main(arguments)
-
-
-def _write(arguments: list[str]) -> int:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from copygym.experiments.commands.write import main as write_main
-
-    return write_main(arguments)
-
-
-def _abtest(arguments: list[str]) -> int:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from copygym.experiments.commands.abtest import main as abtest_main
-
-    return abtest_main(arguments)
-
-
-def _wandb(arguments: list[str]) -> int:
-    from copygym.experiments.commands.wandb import main as wandb_main
-
-    return wandb_main(arguments)
+    # TRL sets options that transformers renames; nobody who uses a command can mend that.
+    warnings.filterwarnings("ignore", r".*gradient_checkpointing", FutureWarning)
+    return int(importlib.import_module(_COMMANDS[name]).main(arguments[1:]) or 0)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ _EXAMPLES = f"""policies (--policy, repeatable):
     arm,user_segment,probability         by any columns of the log
     hold,mens_email,womens_email         row by row, one column per arm
     probability                          row by row, of the logged arm alone
+  [NAME=]FILE.npy holds rows x arms (hold first, then by name) and is read block by block.
   --separator and --encoding hold for these files as well, where they fit.
 
 examples:

@@ -34,6 +34,7 @@ _EXAMPLES = """examples:
   copygym reproduce                        the experiments
   copygym reproduce E5 --tiny              that it works here, in about a minute, numbers aside
   copygym reproduce E5                     in full, into docs/results/E5
+  copygym reproduce E5 --jobs 8            eight seeds at a time; a cluster: hydra/launcher=...
   copygym reproduce E1 --data DATA         on real logs, too: DATA is a file, or a folder that holds
                                            one or has a folder per dataset (DATA/hillstrom, ...)
   copygym reproduce all --data DATA --yes  everything, one after the other
@@ -105,6 +106,12 @@ def _parser() -> Parser:
         type=Path,
         metavar="FOLDER",
         help="gets a folder for each job (default docs/results; with --tiny nothing is published)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="seeds that are run at a time (default: as many as there are cores)",
     )
     parser.add_argument("--yes", action="store_true", help="all: do not ask")
     return parser
@@ -189,6 +196,7 @@ def reproduce(job: Job, options: argparse.Namespace, overrides: list[str]) -> Ta
         arguments.append(f"data.path={quoted(str(_data(job, options.data)))}")
     if target is not None:
         arguments.append(f"publish={quoted(str(target))}")
+    arguments += _at_a_time(options.jobs)
     sys.stdout.write(f"\n{job.id}: {job.question} ({job.experiment})\n")
     run_app([*arguments, *overrides])
     # A multirun has its records beside its jobs, a single run in its own folder.
@@ -204,6 +212,30 @@ def reproduce(job: Job, options: argparse.Namespace, overrides: list[str]) -> Ta
         write_text(target / EXPECTED, table.to_page(f"{head}\n\n"))
     sys.stdout.flush()
     return table
+
+
+def _at_a_time(jobs: int | None) -> list[str]:
+    """Return the overrides by which a multirun's seeds are run ``jobs`` at a time.
+
+    Raises:
+        UserError: fewer than one.
+    """
+    import os
+    from importlib.util import find_spec
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = jobs or (len(affinity(0)) if affinity else os.cpu_count()) or 1
+    if jobs is not None and jobs < 1:
+        raise UserError(f"--jobs={jobs}: give a whole number of 1 or more.")
+    if count == 1:
+        return []
+    if find_spec("hydra_plugins.hydra_joblib_launcher") is None:
+        if jobs is None:
+            return []
+        raise UserError(
+            f"--jobs={jobs} needs the extra sweeps: pip install 'copygym[sweeps]', or leave it out."
+        )
+    return ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={count}"]
 
 
 def _published(job: Job, options: argparse.Namespace) -> Path | None:

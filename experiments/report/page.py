@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from copygym.core.errors import UserError
 from copygym.core.files import written
 from copygym.core.files.storage import read_json, understood, write_bytes, write_text
 from copygym.core.text.plain import inert, printable
-from copygym.evaluation.records import Records
+from copygym.evaluation.records import ABOUT, TABLE, Records
 from copygym.experiments.report.evidence import cautioned
 from copygym.experiments.report.figures import Picture
 from copygym.experiments.report.tables import Table, number
@@ -57,42 +57,44 @@ class Report:
     sections: list[Section]
 
 
-def write_report(folder: Path, job: ModuleType | None = None) -> tuple[Path, list[Section]]:
-    """Build the report and its parts from the results in ``folder``.
+def write_report(folder: Path, study: Any = None) -> tuple[Path, Report]:
+    """Build the report and its parts from what is saved in ``folder``.
 
     ``report.html`` stands alone; ``report.md`` shows the same beside its pictures, ``table.md`` the
     main table; ``figures/`` has the pictures as SVG and PNG.
 
     Args:
-        folder: of a finished run.
-        job: the experiment that ran in it; None: the one that the folder names, if it is
-            copygym's or the user has said that it is theirs.
+        folder: of a finished run or multirun.
+        study: that ran in it; None: the one that the folder names, if it is copygym's or the user
+            has said that it is theirs.
 
     Returns:
-        The report's path and its sections.
+        The page's path and what the study says.
 
     Raises:
-        UserError: no finished run is there, it names other code, or its files are damaged.
+        UserError: nothing has finished there, it names other code, or its files are damaged.
     """
-    config, result = read_run(folder)
+    config, result = _saved(folder)
     manifest_path = folder / "manifest.json"
     manifest = read_json(manifest_path) if manifest_path.exists() else {}
-    if job is not None:
-        return _written(folder, job, result, manifest)
-    job = stored_job(config.get("job"), folder / "run.json")
-    with understood(folder / "result.json"):
-        return _written(folder, job, result, manifest)
+    if study is None:
+        study = stored_job(config.get("job"), folder / "run.json")
+    records = Records.read(folder)
+    with understood(folder / ABOUT):
+        report: Report = study.report(records)
+    table = cautioned(report.table, result)
+    return write_page(folder, result, table, report.sections, manifest), report
 
 
-def _written(
-    folder: Path, job: Any, result: dict[str, Any], manifest: dict[str, Any]
-) -> tuple[Path, list[Section]]:
-    if hasattr(job, "report"):
-        report: Report = job.report(Records.read(folder))
-        table, sections = cautioned(report.table, result), report.sections
-    else:
-        table, sections = cautioned(job.main_table(result), result), job.sections(result)
-    return write_page(folder, result, table, sections, manifest), sections
+def _saved(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (config, result) of a run, or of a multirun: the config of its first job."""
+    if (folder / "run.json").exists() or not (folder / TABLE).exists():
+        return read_run(folder)
+    jobs = sorted(path.parent for path in folder.glob("*/run.json"))
+    if not jobs:
+        raise UserError(f"{folder} holds no job of a multirun; give the folder that it printed.")
+    config, _ = read_run(jobs[0])
+    return config, read_json(folder / "result.json")
 
 
 def write_page(
@@ -142,6 +144,21 @@ def markdown(result: Mapping[str, Any], table: Table, sections: list[Section]) -
         if section.points:
             blocks.append("\n".join(f"- {inert(point)}" for point in section.points))
     return "\n\n".join(blocks) + "\n"
+
+
+def terminal(sections: Sequence[Section]) -> str:
+    """Return sections as plain text; folded ones and pictures are left out, points are notes."""
+    parts: list[str] = []
+    for section in sections:
+        if section.folded:
+            continue
+        blocks = list(section.text)
+        for table in section.tables:
+            blocks += [table.to_text(), table.caption]
+        blocks.append("\n".join(f"note: {point}" for point in section.points))
+        if blocks := [block for block in blocks if block]:
+            parts += [section.heading, *blocks]
+    return "\n\n".join(parts)
 
 
 def _blocks(table: Table) -> list[str]:
@@ -223,4 +240,4 @@ def _standalone(svg: str) -> bytes:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ink}'.encode()
 
 
-__all__ = ["Section", "load_job", "markdown", "render", "write_report"]
+__all__ = ["Report", "Section", "load_job", "markdown", "render", "terminal", "write_report"]

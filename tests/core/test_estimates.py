@@ -114,6 +114,18 @@ def test_normal_quantile():
         assert normal_quantile(level) == pytest.approx(norm.isf((1 - level) / 2), rel=1e-12)
 
 
+def test_a_design_effect_by_hand():
+    # Two users of two impressions, one of them all clicks: rate 1/2, (2 - 1)^2 + (0 - 1)^2 = 2
+    # over 4 * 1/4 = 1.
+    n, k = np.ones(4), np.array([1.0, 1.0, 0.0, 0.0])
+    assert design_effect(n, k, np.array([0, 0, 1, 1])) == pytest.approx(2.0)
+    # Users who are all alike vary less than independent impressions would; 1 is the least.
+    assert design_effect(n, k, np.array([0, 1, 0, 1])) == 1.0
+    assert design_effect(n, np.zeros(4), np.array([0, 0, 1, 1])) == 1.0
+    # One below 1 does not make an interval narrower.
+    assert wilson(81, 263, 0.5) == wilson(81, 263)
+
+
 def test_design_effect_is_the_cluster_size_where_clusters_are_copies():
     unit = np.repeat(np.arange(500), 4)
     k = np.repeat(np.random.default_rng(2).random(500) < 0.3, 4) * 1.0

@@ -90,7 +90,7 @@ def encode(log: ClickLog, holdout: ClickLog | None, catalogue: Catalogue) -> tup
     """Return the rows of both logs and the sorted user ids that ``Rows.user`` points into."""
     logs = [log] if holdout is None else [log, holdout]
     frame = pl.concat(
-        [_selected(part, held_out=i == 1) for i, part in enumerate(logs)], how="diagonal_relaxed"
+        [_select_rows(part, held_out=i == 1) for i, part in enumerate(logs)], how="diagonal_relaxed"
     )
     users = frame.select("user").unique().collect(engine="streaming")["user"].sort()
     indexed = (
@@ -121,7 +121,7 @@ def encode(log: ClickLog, holdout: ClickLog | None, catalogue: Catalogue) -> tup
 _OPTIONAL = ("time", "conversions", "revenue", "unsubscribes", "propensity")
 
 
-def _selected(log: ClickLog, *, held_out: bool) -> pl.LazyFrame:
+def _select_rows(log: ClickLog, *, held_out: bool) -> pl.LazyFrame:
     frame = log.frame
     if log.has("user_id"):
         unit = pl.lit(None, dtype=pl.Int32)  # filled with the user's index below

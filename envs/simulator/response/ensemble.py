@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from copygym.core.errors import UserError
+from copygym.core.estimates import resampled_units
 from copygym.core.files.storage import check_saves_over, read_json, write_json
 from copygym.core.plugins import stored_names
 from copygym.envs.simulator.response.design import Actions, Counts, Sizes
@@ -53,7 +54,7 @@ class Ensemble:
         """Fit every member; see `ResponseModel.fit`."""
         rng = np.random.default_rng(seed)
         for member in self.members:
-            weights = rng.poisson(1.0, len(counts.profiles)).astype(np.float64)
+            (weights,) = next(resampled_units(len(counts.profiles), 1, rng))
             sample = counts.weighted(weights)
             member_seed = int(rng.integers(2**31))
             member.fit(sample, actions, sizes, validation=validation, seed=member_seed)

@@ -223,7 +223,7 @@ def fine_tuning(options: Mapping[str, Any]) -> tuple[CopyAlgorithm, int]:
     options = dict(options)
     peft = PeftChoice(**(options.pop("peft", None) or {}))
     batch, steps = int(options.pop("batch_size", 16)), int(options.pop("steps", 40))
-    rate = float(options.pop("lr", 1e-3))
+    rate = float(options.pop("learning_rate", 1e-3))
     sft = make_algorithm("sft", peft=peft, batch=batch, learning_rate=rate, **options)
     return sft, steps * batch
 

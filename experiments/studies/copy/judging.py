@@ -19,6 +19,7 @@ from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import score_copy
 from copygym.evaluation.records import Rows
 from copygym.experiments.runs.folder import Record, RunFolder
+from copygym.experiments.studies.build import given
 
 if TYPE_CHECKING:
     from copygym.agents.copywriter.writer import Copywriter
@@ -162,7 +163,7 @@ def copy_about(
         "log": setting.log.name,
         "rows": setting.log.height,
         "model": config["copywriter"]["model"]["name"],
-        "algorithms": list(config["algorithms"]),
+        "algorithms": list(given(config, "algorithms")),
         "samples": int(config["samples"]),
         "tasks": len(setting.test),
         "trained": "one seed",
@@ -199,7 +200,7 @@ def no_signal_warnings(setting: CopySetting) -> list[str]:
         f"the {name} found no signal: on held-out copy, better scores did not mean more clicks, so "
         "that nothing can be learned of clicks from it; give it a longer log or a larger part."
         for name, model in models.items()
-        if model is not None and model.no_signal
+        if getattr(model, "no_signal", False)
     ]
 
 

@@ -21,7 +21,7 @@ from copygym.evaluation.metrics import policy_metrics, segment_metrics
 from copygym.evaluation.records import Records, Rows
 from copygym.evaluation.rollout import Setting, rows_of
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.studies.build import instantiated, learned_name, policies
+from copygym.experiments.studies.build import environment, instantiated, learned_name, policies
 from copygym.experiments.studies.data import PARTS, load_log, same_data, seen, split_shares
 from copygym.experiments.studies.delivery.delivery_report import report
 from copygym.experiments.studies.learning import ONE_SEED, learn, play
@@ -100,15 +100,12 @@ def told(config: Mapping[str, Any], done: Comparison, **more: Any) -> dict[str, 
         "fidelity": fitted.fidelity.to_dict(),
         "segment_by": list(fitted.profile_builder.demographics.segment_columns),
     }
-    return about(
-        config,
-        origin,
-        synthetic=log.synthetic,
-        one_seed=ONE_SEED,
-        over_seeds=_OVER_SEEDS,
-        within_seed=("segment", "step"),
-        **(entries | more),
-    )
+    entries |= {
+        "one_seed": ONE_SEED,
+        "over_seeds": _OVER_SEEDS,
+        "within_seed": ("segment", "step"),
+    }
+    return about(config, origin, synthetic=log.synthetic, **(entries | more))
 
 
 def add_policies(rows: Rows, config: Mapping[str, Any], played: Mapping[str, Episodes]) -> None:
@@ -251,6 +248,7 @@ def check_agents(config: Mapping[str, Any]) -> None:
     for policy in agents.values():
         policy.make()
     instantiated(config["reward"], "reward")
+    environment(config)
     baseline = config["evaluation"]["baseline"]
     if baseline not in agents:
         raise UserError(
@@ -261,10 +259,8 @@ def check_agents(config: Mapping[str, Any]) -> None:
 
 def learning_env(users: UserModel, config: Mapping[str, Any]) -> DeliveryVectorEnv:
     """Return the environment of a config in which agents learn on ``users``."""
-    from copygym.envs.delivery import DeliveryVectorEnv
-
     options = config["env"]
-    return DeliveryVectorEnv(
+    return environment(config)(
         int(options["num_envs"]),
         users=users,
         horizon=int(options["horizon"]),
@@ -306,6 +302,7 @@ def evaluation_setting(users: UserModel, config: Mapping[str, Any]) -> Setting:
         episodes=int(options["episodes"]),
         seed=seed,
         num_envs=int(options["num_envs"]),
+        environment=environment(config),
     )
 
 

@@ -148,9 +148,11 @@ def _clear(records: Records, worse: str, better: str) -> bool:
     """Return whether neither value lies in the other's interval."""
     frame = plain(records).estimates
     low, high = (number(frame, _KEY, policy=name) for name in (worse, better))
-    if None in (*low.values(), *high.values()):
+    edges = [high["value"], low["high"], high["low"], low["value"]]
+    if None in edges:
         return False
-    return bool(high["value"] > low["high"] and low["value"] < high["low"])
+    value, above, below, under = map(float, edges)  # type: ignore[arg-type]
+    return value > above and under < below
 
 
 def _steps(records: Records, clear: Mapping[tuple[str, ...], bool]) -> Table:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from copygym.core.errors import UserError
+from copygym.evaluation.abtest import sequential
 from copygym.evaluation.abtest.planning import Plan, least_lift, power, sample_size
 from copygym.experiments.studies.statistics.peeking_simulation import ever_rejected, z_paths
 
@@ -34,6 +35,18 @@ def test_uneven_shares_by_the_formula():
 def test_sample_size_of_a_mean():
     # Half a standard deviation, the classic 63 per arm (normal approximation: 62.8).
     assert sample_size(Plan(1.0, 0.5, deviation=1.0)) == 126
+
+
+@pytest.mark.parametrize("comparisons", [1, 3])
+def test_without_an_effect_power_is_the_error_level(comparisons):
+    """Both tails of a two-sided test, shared out among the comparisons (Bonferroni)."""
+    alone = Plan(0.5, 1e-12, comparisons=comparisons)
+    assert power(alone, 1000) == pytest.approx(0.05 / comparisons)
+    # The always-valid bound at the planned size, tuned for the whole level (Robbins 1970).
+    q = sequential.mixture_scale(0.05)
+    bound = np.sqrt(2 * (q + 1) / q * np.log(np.sqrt(q + 1) * comparisons / 0.05))
+    watched = Plan(0.5, 1e-12, comparisons=comparisons, always_valid=True)
+    assert power(watched, 1000) == pytest.approx(2 * norm.sf(bound))
 
 
 def test_power_is_what_simulated_tests_have():

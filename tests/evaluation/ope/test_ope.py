@@ -109,7 +109,7 @@ def test_bent_estimators_lie_between_their_ends(rows):
     cap = float(np.median(weights))
     assert estimators.clipped_ips(rewards, weights, cap) <= estimators.ips(rewards, weights) + 1e-12
     assert rewards.min() - 1e-12 <= estimators.snips(rewards, weights) <= rewards.max() + 1e-12
-    assert (estimators.shrunk(weights, 7.0) <= weights).all()
+    assert (estimators.shrink_weights(weights, 7.0) <= weights).all()
 
 
 @settings(max_examples=40, deadline=None)
@@ -206,7 +206,7 @@ def test_constants_are_tried_from_the_largest_weight_down_to_usual_ones(weights,
     assert shrinkage[0] == np.inf
     # lambda = 10 c^2 takes a weight of c down by one part in eleven.
     for constant, weight in zip(shrinkage[1:], grid, strict=True):
-        shrunk = estimators.shrunk(np.array([weight]), constant)
+        shrunk = estimators.shrink_weights(np.array([weight]), constant)
         assert shrunk == pytest.approx(weight * 10 / 11)
 
 
@@ -351,7 +351,7 @@ def test_grouped_per_row_and_stored_numbers_agree(tmp_path):
                 )
         assert ips_point(actions, propensities, rewards, form) == pytest.approx(quick["ips"])
         np.testing.assert_allclose(
-            form.chosen(actions[some], some), policy_GA[group[some], actions[some]]
+            form.of_actions(actions[some], some), policy_GA[group[some], actions[some]]
         )
 
 

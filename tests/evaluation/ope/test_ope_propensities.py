@@ -1,6 +1,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import t
 
 from copygym.core.errors import UserError
 from copygym.envs.logs.clicklog import ClickLog
@@ -228,3 +229,16 @@ def test_weights_of_any_size_have_an_effective_number():
 def test_a_propensity_of_nothing_is_refused():
     with pytest.raises(UserError, match=r"row 1: propensity is 1e-160, and no log is long enough"):
         check_log(np.array([0, 1]), np.array([0.5, 1e-160]))
+
+
+def test_an_arms_interval_by_hand():
+    """Two arms, 10,000 decisions, every weight 0 or 2: mean 1 with a standard error of 0.01."""
+    actions = np.arange(10_000) % 2
+    check = check_propensities(["a", "b"], actions, np.full(10_000, 0.5))
+    # One false alarm in 10,000 for both arms together (Bonferroni); t has the degrees of freedom
+    # of the 5,000 decisions that took the arm.
+    half = t.isf(1e-4 / 2 / 2, 4999) * 0.01
+    for arm in check.arms:
+        assert (arm.share, arm.mean) == (0.5, 1.0)
+        assert (arm.low, arm.high) == pytest.approx((1 - half, 1 + half))
+    assert check.constant and not check.contradictions

@@ -10,6 +10,7 @@ import pytest
 from copygym.core.errors import UserError
 from copygym.experiments.commands import main as cli
 from copygym.experiments.commands.abtest import main
+from copygym.experiments.report.tables import interval
 
 ARMS = "arm,impressions,clicks\ncontrol,10000,200\na,10100,260\nb,9950,205\n"
 
@@ -88,6 +89,24 @@ def test_the_page_says_what_it_did(put, capsys):
     assert "nan" not in page.lower()
     assert main([put(ARMS), "--always-valid", "--planned", "30000"]) == 0
     assert "narrowest at 30,000 impressions" in capsys.readouterr().out
+
+
+def test_every_number_of_the_page_is_that_of_the_json(put, capsys):
+    path = put(ARMS)
+    found = answer(capsys, path)
+    assert main([path]) == 0
+    lines = [re.split(r"\s{2,}", line) for line in capsys.readouterr().out.splitlines()]
+    rows = {cells[0]: cells[1:] for cells in lines if len(cells) > 3}
+    for arm in found["arms"]:
+        share = f"{arm['units'] / 30_050:.2%}"
+        assert rows[arm["arm"]] == [f"{arm['units']:,}", share, interval(arm["mean"], "%")]
+    for entry in found["comparisons"]:
+        difference, lift, p, adjusted, verdict = rows[f"{entry['arm']} against control"]
+        assert difference == interval(entry["difference"], "%")
+        assert lift == interval(entry["lift"], "%")
+        assert float(p) == pytest.approx(entry["p"], rel=0.02)
+        assert float(adjusted) == pytest.approx(entry["p_adjusted"], rel=0.02)
+        assert verdict == entry["verdict"]
 
 
 def test_a_mismatch_is_said_aloud(put, capsys):

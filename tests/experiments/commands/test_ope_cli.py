@@ -15,6 +15,7 @@ from copygym.evaluation.ope.policies import built_in, policy_file
 from copygym.experiments.commands.main import main as copygym
 from copygym.experiments.commands.ope import FILES, main
 from copygym.experiments.commands.ope_report import warning_lines
+from copygym.experiments.report.tables import interval
 
 #: Click rates of hold, mail_a and mail_b for people without and with the trait.
 RATES = np.array([[0.02, 0.30, 0.10], [0.02, 0.10, 0.30]])
@@ -104,6 +105,59 @@ def test_policies_of_every_form_find_their_truth(log_file, tmp_path, capsys):
     assert "<svg" in page and "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.S).lower()
     # The folder is its own: the same command may write it again.
     assert run(log_file, f"--output={out}") == 0
+
+
+def test_a_stored_policy_is_that_of_the_same_table(log_file, tmp_path, capsys):
+    wide = np.random.default_rng(4).dirichlet(np.ones(3), 6000)
+    np.save(tmp_path / "stored.npy", wide)
+    pl.DataFrame(dict(zip(ARMS, wide.T, strict=True))).write_parquet(tmp_path / "wide.parquet")
+    files = [f"--policy={tmp_path / name}" for name in ("stored.npy", "wide.parquet")]
+    assert run(log_file, *files, f"--output={tmp_path / 'out'}") == 0
+    policies = json.loads((tmp_path / "out" / "result.json").read_text())["policies"]
+    assert policies["stored"] == policies["wide"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda wide: wide[:-1], "has 5,999 rows x 3 arms and the log 6,000 x 3; write one row"),
+        (lambda wide: wide[:, :2].copy(), "one column per arm: hold, mail_a, mail_b."),
+        (lambda wide: wide * np.where(np.arange(6000) == 4999, 2, 1)[:, None], "row 5000: prob"),
+        (lambda wide: wide * np.where(np.arange(6000) == 7, np.nan, 1)[:, None], "row 8: "),
+    ],
+)
+def test_stored_policies_that_cannot_be_meant_are_refused(
+    log_file, tmp_path, monkeypatch, change, message
+):
+    monkeypatch.setattr("copygym.evaluation.ope.policies._CELLS", 3000)
+    np.save(tmp_path / "p.npy", change(np.full((6000, 3), 1 / 3)))
+    with pytest.raises(UserError, match=re.escape(message)):
+        run(log_file, f"--policy={tmp_path / 'p.npy'}")
+
+
+def test_every_form_of_the_result_shows_the_same_numbers(log_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(log_file, "--policy=arms", f"--output={out}") == 0
+    printed = capsys.readouterr().out
+    policies = json.loads((out / "result.json").read_text())["policies"]
+    table = (out / "table.md").read_text()
+    for name, policy in policies.items():
+        best = policy["estimates"][policy["headline"]]
+        value = interval({"value": best["value"], **best["bootstrap"]}, "%")
+        cells = [name, policy["headline"], value]
+        cells.append(interval(best["lift"], "%") if "lift" in best else "-")
+        cells.append(f"{policy['support']['ess']:,.0f}")
+        assert f"| {' | '.join(cells)} |" in table
+        assert re.search(r" +".join(map(re.escape, cells)) + " ", printed), cells
+    rows = pl.read_csv(out / "estimates.csv").to_dicts()
+    assert len(rows) == sum(len(policy["estimates"]) for policy in policies.values())
+    for row in rows:
+        entry = policies[row["policy"]]["estimates"][row["estimator"]]
+        assert row["value"] == pytest.approx(entry["value"])
+        for kind in ("bootstrap", "normal"):
+            for end in ("low", "high"):
+                assert row[f"{kind}_{end}"] == pytest.approx(entry[kind][end])
+        assert row["gain"] == pytest.approx(entry.get("lift", {}).get("value"))
 
 
 def test_the_same_command_gives_the_same_bytes(log_file, tmp_path):

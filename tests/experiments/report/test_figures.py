@@ -120,10 +120,8 @@ def test_one_line_needs_no_legend(axes_of):
 
 
 def test_a_calibration_figure_shows_the_bins_and_the_diagonal(axes_of):
-    curve = {
-        "predicted": [0.1, 0.2, None], "observed": [0.15, 0.4, 0.3],
-        "low": [0.1, 0.3, 0.2], "high": [0.2, 0.5, 0.4],
-    }  # fmt: skip
+    rows = ((0.1, (0.15, 0.1, 0.2)), (0.2, (0.4, 0.3, 0.5)), (None, (0.3, 0.2, 0.4)))
+    curve = [{"predicted": predicted, "real": real} for predicted, real in rows]
     (axes,) = axes_of(calibration_figure, curve)
     bins, diagonal = axes.lines
     np.testing.assert_array_equal(bins.get_data(), [[0.1, 0.2, np.nan], [0.15, 0.4, 0.3]])

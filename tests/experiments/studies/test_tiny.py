@@ -60,12 +60,13 @@ def tiny(experiment, out, *overrides):
     if experiment == "headroom":
         small = [*small, "references.always.episodes=1"]
     if experiment in REAL:
-        small = [o for o in small if o.startswith(("learn", "env"))]
+        small = ["learn.steps=640", "env.num_envs=32"]
     if experiment == "e3_storefront":
         small = ["reward_model=tfidf", "data.n_users=150"]
     if experiment.startswith("e10"):
         small = []
-    if experiment == "e11_upworthy":
+    if experiment in ("e2", "e7", "e11_upworthy"):
+        # upworthy_reward has the sentence encoder.
         small = ["reward_model=tfidf"]
     if experiment == "ppo_options":
         small = ["copywriter=tiny", "algorithms.fast.layers=1", "reward_model=tfidf"]

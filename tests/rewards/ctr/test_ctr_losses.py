@@ -36,6 +36,15 @@ def test_bradley_terry_of_one_pair_by_hand():
     assert float(loss) == pytest.approx(weight * entropy / 2, rel=1e-5)
 
 
+def test_the_observed_share_is_of_rates_with_half_a_click_more():
+    """(k + 1/2) / (n + 1), so that 0 of 1 against 1 of 9 is a share of 0.25 / 0.4."""
+    clicks, shown = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 9.0])
+    test = torch.zeros(2, dtype=torch.int64)
+    scores = torch.tensor([math.log(0.25), math.log(0.15)], requires_grad=True)
+    bradley_terry_loss(scores, clicks, shown, test).backward()
+    assert scores.grad.abs().max() < 1e-7
+
+
 def test_bradley_terry_is_least_at_the_observed_log_odds_and_ignores_levels():
     rate = (CLICKS + 0.5) / (SHOWN + 1)
     best = rate.log().requires_grad_()
@@ -71,6 +80,17 @@ def test_only_the_binomial_loss_sees_the_level():
         here = ctr_loss(name, scores, zero, CLICKS, SHOWN, TEST)
         there = ctr_loss(name, scores, zero - 4, CLICKS, SHOWN, TEST)
         assert (float(here) != float(there)) == moves, name
+
+
+def test_both_is_bradley_terry_and_a_tenth_of_the_binomial():
+    scores, level = torch.tensor([0.3, -0.2, 0.1, 0.0]), torch.tensor(-4.0)
+    pairs, counts, both = (
+        float(ctr_loss(name, scores, level, CLICKS, SHOWN, TEST))
+        for name in ("bradley_terry", "binomial", "both")
+    )
+    assert pairs == pytest.approx(float(bradley_terry_loss(scores, CLICKS, SHOWN, TEST)))
+    assert counts == pytest.approx(float(binomial_loss(scores + level, CLICKS, SHOWN)))
+    assert both == pytest.approx(pairs + 0.1 * counts)
 
 
 def test_an_unknown_loss_lists_the_choices():
