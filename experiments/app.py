@@ -165,6 +165,8 @@ def run_app(arguments: list[str]) -> int:
     # Hydra would print its own traceback and exit; raised errors become one sentence here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     arguments = as_spelt(arguments)
+    # argparse takes overrides in one row only: `KEY=VALUE -m KEY=A,B` would be refused.
+    arguments.sort(key=lambda argument: argument not in ("-m", "--multirun"))
     previous, sys.argv = sys.argv, ["copygym run", *arguments]
     _began.append(time.time())
     try:

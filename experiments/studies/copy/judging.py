@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from copygym.core.estimates import Estimate, mean_estimate, resample_sums, with_interval
+from copygym.core.estimates import Estimate, mean_estimate, ratio, resample_sums, with_interval
 from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import score_copy
 from copygym.evaluation.records import Rows
@@ -124,7 +124,7 @@ def lift(values: np.ndarray, baseline: np.ndarray, resamples: int, seed: int) ->
         seed: of the draws.
     """
     sums = resample_sums(np.column_stack([values, baseline]), resamples, seed)
-    draws = sums[:, 0] / sums[:, 1] - 1.0
+    draws = ratio(sums[:, 0], sums[:, 1]) - 1.0
     return with_interval(float(values.mean() / baseline.mean() - 1.0), draws)
 
 

@@ -38,19 +38,29 @@ _VARIETY = ("coverage", "effective_creatives", "gini", "intra_list_diversity", "
 def report(records: Records) -> Report:
     """Return what the learned policy gained beside the references, on held-out people."""
     about = records.first
-    caption = (
-        f"{intervals(records)}, {about['horizon']} slots each. {about['judge']}{remarks(records)}"
-    )
     sections = [comparison(records), more_metrics(records)]
     if len(records.seeds) > 1:
         sections.append(over_seeds(records, "clicks_per_user"))
         sections.append(by_seed(plain(records), "policy", MAIN))
-    one = records.only()
-    for section in (learning_section(one), _timelines(one), _segments(one), fidelity_section(one)):
-        if section is not None:
-            sections.append(section)
+    sections += one_seed(records)
     title = f"Delivery on {about['log']}: {about['learned']}"
-    return Report(title, _summary(records), policy_table(records, MAIN, caption), sections)
+    return Report(title, _summary(records), main_table(records), sections)
+
+
+def main_table(records: Records) -> Table:
+    """Return CTR, clicks, profit and unsubscribes by policy with intervals."""
+    about = records.first
+    caption = (
+        f"{intervals(records)}, {about['horizon']} slots each. {about['judge']}{remarks(records)}"
+    )
+    return policy_table(records, MAIN, caption)
+
+
+def one_seed(records: Records) -> list[Section]:
+    """Return learning curves, timelines, segments and fidelity, those that the lowest seed has."""
+    one = records.only()
+    found = (learning_section(one), _timelines(one), _segments(one), fidelity_section(one))
+    return [section for section in found if section is not None]
 
 
 def intervals(records: Records) -> str:

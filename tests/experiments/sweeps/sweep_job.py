@@ -8,11 +8,17 @@ import time
 from pathlib import Path
 
 from copygym.core.errors import UserError
-from copygym.experiments.report.tables import Table
+from copygym.evaluation.records import Records, Rows
+from copygym.experiments.report.blocks import Shown, estimates_table
+from copygym.experiments.report.page import Report
 from copygym.experiments.runs.folder import Record
 
 
-def run(config, folder, trackers):
+def check(config):
+    pass
+
+
+def seed_records(config, folder, trackers):
     how = config.get("breaks")
     folder.stage("learn/one", lambda: _work(config, folder.path.parent))
     switch = Path(config["switch"]) if config.get("switch") else None
@@ -26,15 +32,11 @@ def run(config, folder, trackers):
         if how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
     value = float(config.get("x", 0.0)) + 0.001 * config["seed"]
-    return {
-        "title": "Sweep job",
-        "summary": "A test.",
-        "notes": [],
-        "assumptions": [],
-        "learned": "ours (learned)",
-        **_node(),
-        "summary_numbers": {"ours (learned)/score": value, "other": 1.0},
-    }
+    rows = Rows(config["seed"])
+    rows.add("score", value, policy="ours (learned)")
+    rows.add("score", 1.0, policy="other")
+    about = {"learned": "ours (learned)", "notes": [], "assumptions": [], **_node()}
+    return Records(rows.frame, {rows.seed: about})
 
 
 def _node():
@@ -53,9 +55,6 @@ def _work(config, place):
     return Record({"x": 1})
 
 
-def sections(result):
-    return []
-
-
-def main_table(result):
-    return Table(("score",), ((str(result["summary_numbers"]["other"]),),))
+def report(records):
+    table = estimates_table(records.estimates, "policy", {"score": Shown("score")})
+    return Report("Sweep job", "A test.", table, [])
