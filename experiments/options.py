@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,47 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_value(
+    parser: argparse.ArgumentParser, option: str, parse: Callable[[str, str], Any], **how: Any
+) -> None:
+    """Add an option whose text is read by a function that says what is wrong with it.
+
+    Args:
+        parser: gets the option.
+        option: with its dashes.
+        parse: returns the value of (text, option), or raises a `UserError`.
+        how: further arguments of ``add_argument``.
+    """
+
+    def parsed(text: str) -> Any:
+        try:
+            return parse(text, option)
+        except UserError as error:
+            # A ValueError, which argparse would put words of its own in the place of.
+            raise _Refused(str(error)) from None
+
+    parser.add_argument(option, type=parsed, **how)
+
+
+class _Refused(Exception):
+    """An option's text that means nothing; `Parser` makes it a `UserError`."""
+
+
+def decimal(text: str, option: str) -> float:
+    """Return a finite number.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{option}={text}: give a number, such as 0.5.")
+    return value
+
+
 def add_number(
     parser: argparse.ArgumentParser, name: str, told: str, least: int, default: int | None = None
 ) -> None:
@@ -57,35 +99,21 @@ def add_number(
         default: where the option is not given.
     """
 
-    def whole(text: str) -> int:
-        value = int(text)
+    def whole(text: str, option: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
         if value < least:
-            # Not the `UserError` itself: argparse would put words of its own around it.
-            raise _Refused(f"--{name}={text}: give a whole number of {least} or more.")
+            raise UserError(f"{option}={text}: give a whole number of {least} or more.")
         return value
 
-    whole.__name__ = "int"
-    parser.add_argument(f"--{name}", type=whole, default=default, help=told)
+    add_value(parser, f"--{name}", whole, default=default, help=told, metavar="N")
 
 
-class _Refused(Exception):
-    """A number that means nothing; `Parser` makes it a `UserError`."""
-
-
-def add_sampling(
-    parser: argparse.ArgumentParser, of: str, seed: int = 0, resamples: int | None = None
-) -> None:
-    """Add ``--seed``, and ``--resamples`` of the bootstrap where there is a default.
-
-    Args:
-        parser: gets the options.
-        of: what the seed is of.
-        seed: the default.
-        resamples: the default; None: there is no such option.
-    """
-    add_number(parser, "seed", f"{of} (default {seed})", 0, seed)
-    if resamples is not None:
-        add_number(parser, "resamples", f"of the bootstrap (default {resamples})", 2, resamples)
+def add_seed(parser: argparse.ArgumentParser, of: str) -> None:
+    """Add ``--seed``, 0 where it is not given; ``of`` says in the help what it is of."""
+    add_number(parser, "seed", f"{of} (default 0)", 0, 0)
 
 
 def add_json(parser: argparse.ArgumentParser, instead: str = "instead of tables") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError, unknown_name
-from copygym.experiments.options import add_log_options, command_parser, named_log, told
+from copygym.experiments.options import add_log_options, add_seed, command_parser, named_log, told
 from copygym.experiments.runs.outputs import check_output
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--families", default=",".join(FAMILIES), help="comma-separated families")
     parser.add_argument("--output", type=Path, help="write the page here instead of printing it")
-    parser.add_argument("--seed", type=int, default=0, help="of the split and the fit")
+    add_seed(parser, "of the split and the fit")
     add_log_options(parser)
     options = parser.parse_args(arguments)
     families = options.families.split(",")
