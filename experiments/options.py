@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import shlex
 import sys
@@ -13,9 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.plugins import is_path
+from copygym.experiments.option_values import whole
 
 if TYPE_CHECKING:
     from copygym.envs.logs.clicklog import ClickLog
+
+
+def add_texts(parser: argparse.ArgumentParser, **told: str) -> None:
+    """Add an option ``--NAME`` that takes a text for each name and what its help says."""
+    for name, text in told.items():
+        parser.add_argument(f"--{name}", help=text)
 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:
@@ -71,21 +77,6 @@ class _Refused(Exception):
     """An option's text that means nothing; `Parser` makes it a `UserError`."""
 
 
-def decimal(text: str, option: str) -> float:
-    """Return a finite number.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f"{option}={text}: give a number, such as 0.5.")
-    return value
-
-
 def add_number(
     parser: argparse.ArgumentParser, name: str, told: str, least: int, default: int | None = None
 ) -> None:
@@ -98,17 +89,7 @@ def add_number(
         least: what is less is refused.
         default: where the option is not given.
     """
-
-    def whole(text: str, option: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise UserError(f"{option}={text}: give a whole number of {least} or more.")
-        return value
-
-    add_value(parser, f"--{name}", whole, default=default, help=told, metavar="N")
+    add_value(parser, f"--{name}", whole(least), default=default, help=told, metavar="N")
 
 
 def add_seed(parser: argparse.ArgumentParser, of: str) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError
+from copygym.experiments.option_values import number, share, whole
 from copygym.experiments.options import (
     add_file_options,
     add_json,
+    add_number,
+    add_texts,
     add_value,
     command_parser,
     file_arguments,
@@ -20,8 +23,6 @@ from copygym.experiments.options import (
 if TYPE_CHECKING:
     from copygym.evaluation.abtest.planning import Plan
 
-#: Units that a whole number may stand for; beyond 2^53 they are not counted exactly.
-_MOST = 2**53 - 1
 _DESCRIPTION = """\
 Judge an A/B test from a file: click rates, differences and lifts with intervals, a sample-ratio
 check, and p-values adjusted for several arms.
@@ -35,6 +36,7 @@ The file has one row per user (or per impression), or one row per arm with count
 A fixed-horizon test is valid for one look, at the planned number of users. If you look more than
 once, or stop when it looks good, use --always-valid.
 """
+_USER = "column of users (default user_id, if there is one)"
 _EXAMPLES = """examples:
   copygym abtest arms.csv                                  columns arm, impressions, clicks
   copygym abtest users.csv --user customer --clicks opened --covariate opened_before
@@ -91,12 +93,15 @@ def _judge(arguments: list[str]) -> int:
         "the first in order: 0 before 1, A before B)",
     )
     parser.add_argument("--clicks", default="clicks", help="column of clicks (default clicks)")
-    parser.add_argument(
-        "--impressions", help="column of impressions (default impressions, if there is one)"
+    add_texts(
+        parser,
+        impressions="column of impressions (default impressions, if there is one)",
+        value="a number per user instead of clicks, such as revenue",
+        user=_USER,
+        covariate="a number per user from before the test, for CUPED",
+        look="column that says when a row came in, such as a day",
+        propensity="column of propensities, where a bandit chose the arms",
     )
-    parser.add_argument("--value", help="a number per user instead of clicks, such as revenue")
-    parser.add_argument("--user", help="column of users (default user_id, if there is one)")
-    parser.add_argument("--covariate", help="a number per user from before the test, for CUPED")
     parser.add_argument(
         "--rows",
         choices=("auto", "users", "counts"),
@@ -105,16 +110,11 @@ def _judge(arguments: list[str]) -> int:
         "(default auto: counts where there is one row per arm and look)",
     )
     parser.add_argument("--always-valid", action="store_true", help="valid at every look")
-    add_value(
+    add_number(
         parser,
-        "--planned",
-        whole,
-        metavar="N",
-        help="units of all arms at which an always-valid interval is narrowest (default 20000)",
-    )
-    parser.add_argument("--look", help="column that says when a row came in, such as a day")
-    parser.add_argument(
-        "--propensity", help="column of propensities, where a bandit chose the arms"
+        "planned",
+        "units of all arms at which an always-valid interval is narrowest (default 20000)",
+        1,
     )
     add_value(parser, "--level", share, default="95%", help="of the intervals (default 95%%)")
     parser.add_argument(
@@ -182,14 +182,13 @@ def _srm(arguments: list[str]) -> int:
         any_ratio,
         help="planned ratio, as in control=9,new=1, or 9:1 in the order of the arms",
     )
-    parser.add_argument(
-        "--arm", help="column of the arms (default arm; without one every row is an arm)"
+    add_texts(
+        parser,
+        arm="column of the arms (default arm; without one every row is an arm)",
+        test="column of the test, in a file of many",
+        impressions="column of units (default impressions, if there is one)",
+        user=_USER,
     )
-    parser.add_argument("--test", help="column of the test, in a file of many")
-    parser.add_argument(
-        "--impressions", help="column of units (default impressions, if there is one)"
-    )
-    parser.add_argument("--user", help="column of users (default user_id, if there is one)")
     add_value(parser, "--threshold", share, default="0.001", help="of the p-value (default .001)")
     add_file_options(parser)
     add_json(parser)
@@ -234,10 +233,10 @@ def _plan(arguments: list[str]) -> int:
         number,
         help="the least relative lift that matters: 10%%, .1 or -5%%",
     )
-    add_value(parser, "--users", whole, help="users of all arms, to learn what they can find")
+    add_number(parser, "users", "users of all arms, to learn what they can find", 1)
     add_value(parser, "--power", share, default="80%", help="chance to find it (default 80%%)")
     add_value(parser, "--level", share, default="95%", help="1 - the error level (default 95%%)")
-    add_value(parser, "--arms", whole, default="2", help="with the control (default 2)")
+    add_number(parser, "arms", "with the control (default 2)", 1, 2)
     add_value(parser, "--share", share, help="of the control (default: the same for all arms)")
     add_value(
         parser, "--deviation", number, help="standard deviation of a mean that is no click rate"
@@ -252,7 +251,7 @@ def _plan(arguments: list[str]) -> int:
     parser.add_argument(
         "--always-valid", action="store_true", help="for a test that may be looked at any time"
     )
-    add_value(parser, "--daily", whole, help="users a day, to learn how long it takes")
+    add_number(parser, "daily", "users a day, to learn how long it takes", 1)
     add_json(parser, "instead of words")
     options = parser.parse_args(arguments)
     if options.lift is None and options.users is None:
@@ -359,50 +358,6 @@ def plan_text(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def number(text: str, option: str) -> float:
-    """Return a number or a percentage as a number.
-
-    Raises:
-        UserError: it is neither.
-    """
-    text = text.strip()
-    try:
-        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f"{option} is {text!r}; give a number or a percentage, such as 0.1 or 10%.")
-    return value
-
-
-def whole(text: str, option: str, least: int = 1) -> int:
-    """Return a whole number that is not less than ``least``; 1e6 is one.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        # As a whole number where it is one, because floats are exact to 2^53 only.
-        value = int(text) if re.fullmatch(r"[+-]?[0-9]+", text.strip()) else int(_exact(text))
-    except ValueError:
-        raise UserError(
-            f"{option} is {text!r}; give a whole number of {least} or more, without marks between "
-            "its digits."
-        ) from None
-    if not least <= value <= _MOST:
-        wanted = f"{least} or more" if value < least else f"at most {_MOST:,}"
-        raise UserError(f"{option} is {text}; it must be {wanted}.")
-    return value
-
-
-def _exact(text: str) -> float:
-    """Return a number such as 1e6 that is whole; raise a ValueError for any other."""
-    value = float(text)
-    if "_" in text or not value.is_integer():
-        raise ValueError
-    return value
-
-
 def counts(text: str, option: str) -> list[int]:
     """Return counts such as 50000,50912.
 
@@ -415,19 +370,7 @@ def counts(text: str, option: str) -> list[int]:
             f"{option} is {text!r}; commas stand between the arms, so write a number without them, "
             "as in 50000,50912."
         )
-    return [whole(part, option, 0) for part in parts]
-
-
-def share(text: str, option: str) -> float:
-    """Return a number between 0 and 1, neither of them.
-
-    Raises:
-        UserError: it is none.
-    """
-    value = number(text, option)
-    if not 0 < value < 1:
-        raise UserError(f"{option} is {text}; it must lie between 0 and 1 (or 0% and 100%).")
-    return value
+    return [whole(0)(part, option) for part in parts]
 
 
 def any_ratio(text: str, option: str) -> list[float] | dict[str, float]:

@@ -14,13 +14,13 @@ import polars as pl
 from copygym.core.errors import UserError
 from copygym.core.tables.texts import read_texts
 from copygym.envs.tasks import CopyRows
+from copygym.experiments.option_values import number
 from copygym.experiments.options import (
     add_file_options,
     add_number,
     add_seed,
     add_value,
     command_parser,
-    decimal,
     file_arguments,
 )
 from copygym.experiments.runs.outputs import (
@@ -124,7 +124,7 @@ def _temperature(text: str, option: str) -> float:
         UserError: it is none.
     """
     low, high = _TEMPERATURES
-    value = decimal(text, option)
+    value = number(text, option)
     if value and not low <= value <= high:
         raise UserError(f"{option}={text}: give 0, or a number from {low:g} to {high:g}.")
     return value

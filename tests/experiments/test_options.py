@@ -5,6 +5,7 @@ import argparse
 import pytest
 
 from copygym.core.errors import UserError
+from copygym.experiments.option_values import number, share, whole
 from copygym.experiments.options import (
     add_json,
     add_number,
@@ -12,7 +13,6 @@ from copygym.experiments.options import (
     add_value,
     add_wandb,
     command_parser,
-    decimal,
     print_result,
 )
 
@@ -44,13 +44,27 @@ def test_a_seed_is_0_or_more():
 
 def test_an_option_says_what_its_reader_says():
     def add(parser):
-        add_value(parser, "--level", decimal, default="0.5")
+        add_value(parser, "--level", share, default="50%")
 
     # A default in words is read as what is given is.
     assert parsed(add).level == 0.5
-    for text in ("nan", "inf", "a half"):
-        with pytest.raises(UserError, match=rf"^--level={text}: give a number, such as 0.5.$"):
-            parsed(add, f"--level={text}")
+    with pytest.raises(UserError, match=r"^--level=1: it must lie between 0 and 1 "):
+        parsed(add, "--level=1")
+
+
+def test_numbers_are_read_as_people_write_them():
+    assert number("12.5%", "--lift") == 0.125
+    assert number(" -3e2", "--lift") == -300
+    assert whole(0)("1e6", "--users") == 1_000_000
+    assert whole(0)("9007199254740991", "--users") == 2**53 - 1
+    for text in ("nan", "inf", "a half", ""):
+        with pytest.raises(UserError, match=f"^--lift={text}: give a number or a percentage"):
+            number(text, "--lift")
+    for text in ("1.5", "1_000", "1,000", "nan", "1e999"):
+        with pytest.raises(UserError, match=f"^--users={text}: give a whole number of 2 or more"):
+            whole(2)(text, "--users")
+    with pytest.raises(UserError, match="at most 9,007,199,254,740,991"):
+        whole(0)("9007199254740992", "--users")
 
 
 def test_w_and_b_is_where_the_user_or_the_environment_says(monkeypatch):
