@@ -173,6 +173,10 @@ class CampaignVectorEnv(
     Observations and actions are dicts of batches: ``delivery`` (B, D), ``reader`` B texts;
     ``deliver`` (B,), ``copy`` B texts. A finished campaign starts again in the same step;
     ``info["final_obs"]`` then holds its last delivery observation, (B, D).
+
+    Attributes:
+        audience, horizon, budget: as they were given.
+        observation_layout: name -> columns of a part of ``delivery``.
     """
 
     metadata = {  # noqa: RUF012
@@ -195,6 +199,8 @@ class CampaignVectorEnv(
         self.users = default_users() if users is None else users
         self.num_envs, self.render_mode = num_envs, render_mode
         self._room = _Room(self.users, num_envs, audience, horizon, budget, reward, stale_budget)
+        self.audience, self.horizon, self.budget = audience, horizon, budget
+        self.observation_layout = self._room.batch.layout()
         self.single_observation_space, self.single_action_space = _spaces(self._room)
         box = self.single_observation_space["delivery"]
         deliver = self.single_action_space["deliver"]
@@ -307,6 +313,8 @@ class CampaignEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self.users = default_users() if users is None else users
         self.render_mode = render_mode
         self._room = _Room(self.users, 1, audience, horizon, budget, reward, stale_budget)
+        self.audience, self.horizon, self.budget = audience, horizon, budget
+        self.observation_layout = self._room.batch.layout()
         self.observation_space, self.action_space = _spaces(self._room)
         self._timeline = Timeline(self.users.catalogue, horizon * audience) if render_mode else None
 

@@ -255,7 +255,7 @@ def _measure(
     """Return the rules and hints, and one streaming pass's counts of the rows of each.
 
     Args:
-        frame: with what `lognumbers.parsed` adds.
+        frame: with what `copygym.envs.logs.numbers.parsed` adds.
         schema: of the log's own columns.
         plan: of the times.
     """

@@ -30,6 +30,8 @@ from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from copygym.envs.delivery import DeliveryVectorEnv
     from copygym.envs.logs.clicklog import ClickLog
     from copygym.envs.people.model import UserModel
@@ -56,7 +58,8 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     done = compare(config, folder, trackers)
     rows = Rows(int(config["seed"]))
     add_policies(rows, config, done.played)
-    add_segments(rows, config, done)
+    segments = done.judge.users.profiles.segments[done.setting.rows]
+    add_segments(rows, config, done.played, segments)
     add_curves(rows, done.curves)
     return Records(rows.frame, {rows.seed: told(config, done)})
 
@@ -97,15 +100,12 @@ def told(config: Mapping[str, Any], done: Comparison, **more: Any) -> dict[str, 
         "fidelity": fitted.fidelity.to_dict(),
         "segment_by": list(fitted.profile_builder.demographics.segment_columns),
     }
-    return about(
-        config,
-        origin,
-        synthetic=log.synthetic,
-        one_seed=ONE_SEED,
-        over_seeds=_OVER_SEEDS,
-        within_seed=("segment", "step"),
-        **(entries | more),
-    )
+    entries |= {
+        "one_seed": ONE_SEED,
+        "over_seeds": _OVER_SEEDS,
+        "within_seed": ("segment", "step"),
+    }
+    return about(config, origin, synthetic=log.synthetic, **(entries | more))
 
 
 def add_policies(rows: Rows, config: Mapping[str, Any], played: Mapping[str, Episodes]) -> None:
@@ -130,12 +130,23 @@ def _negated(entry: Mapping[str, float]) -> dict[str, float]:
     return {"value": -entry["value"], "low": -entry["high"], "high": -entry["low"]}
 
 
-def add_segments(rows: Rows, config: Mapping[str, Any], done: Comparison) -> None:
-    """Add the metrics of the largest segments of users, and how many users each has."""
+def add_segments(
+    rows: Rows,
+    config: Mapping[str, Any],
+    played: Mapping[str, Episodes],
+    segments: np.ndarray,
+) -> None:
+    """Add the metrics of the largest segments of users, and how many users each has.
+
+    Args:
+        rows: get the records.
+        config: of the run.
+        played: episodes by policy.
+        segments: (U,) segment of each user who was met.
+    """
     seed = derived_seed(config["seed"], "bootstrap")
     resamples = int(config["evaluation"]["resamples"])
-    segments = done.judge.users.profiles.segments[done.setting.rows]
-    found = segment_metrics(done.played, segments, _BY_SEGMENT, resamples, seed)
+    found = segment_metrics(played, segments, _BY_SEGMENT, resamples, seed)
     for segment, entry in found.items():
         rows.add("users", entry["users"], segment=segment)
         for name, values in entry["metrics"].items():

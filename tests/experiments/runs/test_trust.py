@@ -206,17 +206,6 @@ def test_no_command_imports_a_job_that_a_folder_names(evil, tmp_path, capsys, jo
     nothing_ran(tmp_path)
 
 
-def test_a_result_that_names_a_job_does_not_import_it(evil, tmp_path, capsys):
-    change(evil, lambda state: state["config"].update(job="copygym.experiments.studies.repeated"))
-    change(
-        evil,
-        lambda result: result.update(job="job_of_mine", unit="world", seeds={"0": {}}),
-        "result.json",
-    )
-    refused(capsys, "report", evil, match="job_of_mine")
-    nothing_ran(tmp_path)
-
-
 def test_a_run_does_not_go_on_in_a_folder_whose_config_a_stranger_has_changed(evil, tmp_path):
     config = json.loads((evil / "run.json").read_text())["config"]
 
@@ -331,11 +320,9 @@ def test_a_class_that_a_notebook_defines_anew_is_the_newest(tmp_path):
 
 
 def test_the_names_of_a_users_own_config_are_trusted_in_its_folder():
-    trust.trust_config(
-        {"job": "mine.job", "repeat": {"job": "mine.inner"}, "agent": {"_target_": "mine.Agent"}}
-    )
+    trust.trust_config({"job": "mine.job", "agent": {"_target_": "mine.Agent"}})
     assert components.may_be_run("mine.job")
-    assert components.may_be_run("mine.inner")
+    assert not components.may_be_run("theirs.job")
     assert components.may_be_named("mine.Agent", "agent")
     assert not components.may_be_named("theirs.Agent", "agent")
     trust.trust_config(
