@@ -118,12 +118,19 @@ def write_page(
         for picture in section.pictures:
             write_bytes(folder / "figures" / f"{picture.name}.png", picture.png)
             write_bytes(folder / "figures" / f"{picture.name}.svg", _standalone(picture.svg))
-    label = "Synthetic data. " if result.get("synthetic") else ""
-    write_text(folder / "table.md", table.to_page(label))
     everything = [*sections, *_closing(result, manifest)]
     write_text(folder / "report.md", markdown(result, table, everything))
+    return write_short(folder, result, table, everything)
+
+
+def write_short(
+    folder: Path, result: Mapping[str, Any], table: Table, sections: list[Section]
+) -> Path:
+    """Write ``table.md`` and ``report.html`` of a report; return the path of the second."""
+    label = "Synthetic data. " if result.get("synthetic") else ""
+    write_text(folder / "table.md", table.to_page(label))
     path = folder / "report.html"
-    write_text(path, render(result, table, everything))
+    write_text(path, render(result, table, sections))
     return path
 
 
@@ -240,4 +247,13 @@ def _standalone(svg: str) -> bytes:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ink}'.encode()
 
 
-__all__ = ["Report", "Section", "load_job", "markdown", "render", "terminal", "write_report"]
+__all__ = [
+    "Report",
+    "Section",
+    "load_job",
+    "markdown",
+    "render",
+    "terminal",
+    "write_report",
+    "write_short",
+]
