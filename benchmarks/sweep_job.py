@@ -1,15 +1,22 @@
-"""A job that does nothing but work for so long: what a sweep costs beside its jobs."""
+"""A study that does nothing but work for so long: what a sweep costs beside its jobs."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from copygym.evaluation.records import Records, Rows
+from copygym.experiments.report.page import Report
 from copygym.experiments.report.tables import Table
 from copygym.experiments.runs.folder import Record, RunFolder
 
 
-def run(config: dict[str, Any], folder: RunFolder, trackers: Any) -> dict[str, Any]:
+def check(config: Mapping[str, Any]) -> None:
+    """Accept any config."""
+
+
+def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Any) -> Records:
     """Keep one core busy for ``work`` CPU seconds."""
 
     def compute() -> Record:
@@ -19,14 +26,11 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Any) -> dict[str, A
         return Record()
 
     folder.stage("work", compute)
-    return {"title": "Work", "summary": "", "notes": [], "assumptions": []}
+    rows = Rows(int(config["seed"]))
+    rows.add("work", float(config["work"]))
+    return Records(rows.frame, {rows.seed: {}})
 
 
-def sections(result: dict[str, Any]) -> list[Any]:
-    """Return nothing to report."""
-    return []
-
-
-def main_table(result: dict[str, Any]) -> Table:
+def report(records: Records) -> Report:
     """Return an empty table."""
-    return Table(("work",), ())
+    return Report("Work", "", Table(("work",), ()), [])

@@ -184,6 +184,10 @@ class CampaignVectorEnv(SimulatedVectorEnv[dict[str, Any], dict[str, Any]]):
     Observations and actions are dicts of batches: ``delivery`` (B, D), ``reader`` B texts;
     ``deliver`` (B,), ``copy`` B texts. A finished campaign starts again in the same step;
     ``info["final_obs"]`` then holds its last delivery observation, (B, D).
+
+    Attributes:
+        audience, horizon, budget: as they were given.
+        observation_layout: name -> columns of a part of ``delivery``.
     """
 
     def __init__(
@@ -200,6 +204,8 @@ class CampaignVectorEnv(SimulatedVectorEnv[dict[str, Any], dict[str, Any]]):
         self._set_up(users, render_mode, horizon * audience)
         self.num_envs = num_envs
         self._room = _Room(self.users, num_envs, audience, horizon, budget, reward, stale_budget)
+        self.audience, self.horizon, self.budget = audience, horizon, budget
+        self.observation_layout = self._room.batch.layout()
         self.single_observation_space, self.single_action_space = _spaces(self._room)
         self.observation_space = _batched(self.single_observation_space, num_envs)
         self.action_space = _batched(self.single_action_space, num_envs)
@@ -283,6 +289,8 @@ class CampaignEnv(SimulatedEnv[dict[str, Any], dict[str, Any]]):
     ) -> None:
         self._set_up(users, render_mode, horizon * audience)
         self._room = _Room(self.users, 1, audience, horizon, budget, reward, stale_budget)
+        self.audience, self.horizon, self.budget = audience, horizon, budget
+        self.observation_layout = self._room.batch.layout()
         self.observation_space, self.action_space = _spaces(self._room)
 
     def reset(

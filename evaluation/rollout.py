@@ -36,6 +36,7 @@ class Setting:
         episodes: episodes per user, averaged.
         seed: of the users' luck.
         num_envs: users simulated at once.
+        environment: makes the vector environment.
     """
 
     users: UserModel
@@ -46,6 +47,7 @@ class Setting:
     episodes: int = 1
     seed: int = 0
     num_envs: int = 1024
+    environment: Callable[..., DeliveryVectorEnv] = DeliveryVectorEnv
 
 
 @dataclass
@@ -113,7 +115,7 @@ def evaluate(
     agent.bind(users)
     plays = np.tile(setting.rows, setting.episodes)
     size = min(setting.num_envs, len(plays))
-    env = DeliveryVectorEnv(
+    env = setting.environment(
         size, users=users, horizon=setting.horizon, reward=setting.reward, budget=setting.budget
     )
     k = users.catalogue.n_creatives

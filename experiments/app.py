@@ -81,6 +81,9 @@ _RENAMED = {
     "replay.resamples": "evaluation.resamples",
     "overopt.resamples": "evaluation.resamples",
     "evaluation.customers": "evaluation.users",
+    "copywriter.sft.lr": "copywriter.sft.learning_rate",
+    "training.lr": "training.learning_rate",
+    "federated.local_lr": "federated.local_learning_rate",
 }
 
 #: Folders of config files that are no groups to choose from.
@@ -162,6 +165,8 @@ def run_app(arguments: list[str]) -> int:
     # Hydra would print its own traceback and exit; raised errors become one sentence here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     arguments = as_spelt(arguments)
+    # argparse takes overrides in one row only: `KEY=VALUE -m KEY=A,B` would be refused.
+    arguments.sort(key=lambda argument: argument not in ("-m", "--multirun"))
     previous, sys.argv = sys.argv, ["copygym run", *arguments]
     _began.append(time.time())
     try:

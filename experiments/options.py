@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +42,89 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         "my_package:my_dataset or a plug-in's name, may be imported and run; without it a folder "
         "makes parts of copygym alone",
     )
+
+
+def add_number(
+    parser: argparse.ArgumentParser, name: str, told: str, least: int, default: int | None = None
+) -> None:
+    """Add an option ``--NAME`` that takes a whole number.
+
+    Args:
+        parser: gets the option.
+        name: without its dashes.
+        told: stands in the help.
+        least: what is less is refused.
+        default: where the option is not given.
+    """
+
+    def whole(text: str) -> int:
+        value = int(text)
+        if value < least:
+            # Not the `UserError` itself: argparse would put words of its own around it.
+            raise _Refused(f"--{name}={text}: give a whole number of {least} or more.")
+        return value
+
+    whole.__name__ = "int"
+    parser.add_argument(f"--{name}", type=whole, default=default, help=told)
+
+
+class _Refused(Exception):
+    """A number that means nothing; `Parser` makes it a `UserError`."""
+
+
+def add_sampling(
+    parser: argparse.ArgumentParser, of: str, seed: int = 0, resamples: int | None = None
+) -> None:
+    """Add ``--seed``, and ``--resamples`` of the bootstrap where there is a default.
+
+    Args:
+        parser: gets the options.
+        of: what the seed is of.
+        seed: the default.
+        resamples: the default; None: there is no such option.
+    """
+    add_number(parser, "seed", f"{of} (default {seed})", 0, seed)
+    if resamples is not None:
+        add_number(parser, "resamples", f"of the bootstrap (default {resamples})", 2, resamples)
+
+
+def add_json(parser: argparse.ArgumentParser, instead: str = "instead of tables") -> None:
+    """Add ``--json``; `print_result` does what it says."""
+    parser.add_argument("--json", action="store_true", help=f"print JSON {instead}")
+
+
+def print_result(result: Any, text: str, options: argparse.Namespace) -> None:
+    """Print a result as ``--json`` says: as strict JSON, or as text."""
+    if options.json:
+        from copygym.experiments.runs.outputs import json_text
+
+        text = json_text(result, sort_keys=False)
+    sys.stdout.write(text)
+
+
+def add_output_folder(parser: argparse.ArgumentParser, files: Sequence[str]) -> None:
+    """Add ``--output FOLDER`` of a command that writes several files."""
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help=f"write {', '.join(files)} there"
+    )
+
+
+def add_wandb(parser: argparse.ArgumentParser) -> None:
+    """Add what says where W&B keeps something: ``--entity``, ``--project``, ``--group``.
+
+    Without them it is where W&B's own variables say.
+    """
+    parser.add_argument(
+        "--entity",
+        default=os.environ.get("WANDB_ENTITY") or None,
+        help="W&B team or user (default: $WANDB_ENTITY)",
+    )
+    parser.add_argument(
+        "--project",
+        default=os.environ.get("WANDB_PROJECT") or "copygym",
+        help="W&B project (default: $WANDB_PROJECT, else copygym)",
+    )
+    parser.add_argument("--group", help="the group of one sweep's runs in W&B")
 
 
 def add_log_options(parser: argparse.ArgumentParser) -> None:
@@ -179,6 +265,17 @@ def _value(text: str) -> Any:
 
 class Parser(argparse.ArgumentParser):
     """Raises a `UserError` where argparse would print its usage and leave."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse arguments as argparse does.
+
+        Raises:
+            UserError: they are wrong.
+        """
+        try:
+            return super().parse_known_args(args, namespace)
+        except _Refused as refused:
+            raise UserError(str(refused)) from None
 
     def error(self, message: str) -> Any:
         """Raise the message as one sentence that says where the help is.

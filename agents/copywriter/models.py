@@ -56,7 +56,7 @@ def load_copywriter(
         dtype: of the weights: ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on
             cuda and on CPUs that multiply it in hardware (`processor.bf16_units`), else float32;
             tiny is always float32.
-            What is trained in bfloat16 has float32 masters (`masters.MasterAdamW`).
+            What is trained stays float32, whatever the weights are.
         max_prompt_tokens: see `PromptStyle`; at most the model's context. None: what a saved
             copywriter says, else 128.
         max_new_tokens: T, longest response; None: what a saved copywriter says, else 48.

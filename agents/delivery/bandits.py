@@ -7,27 +7,23 @@ policy earned, and what can be had without personalisation.
 from __future__ import annotations
 
 from abc import abstractmethod
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from copygym.agents.delivery.base import (
-    Agent,
     ArrayAgent,
     OnProgress,
     Progress,
+    SettingsAgent,
     State,
-    check_agent_folder,
     check_fraction,
     greedy_over,
     mix_uniform,
-    rebuilt,
     require_learned,
     same_shapes,
     sample_actions,
     uniform_over,
-    write_agent_file,
 )
 from copygym.agents.delivery.rules import (
     add_pulls,
@@ -42,7 +38,7 @@ if TYPE_CHECKING:
     from copygym.envs.delivery import DeliveryVectorEnv
 
 
-class UniformAgent(Agent):
+class UniformAgent(SettingsAgent):
     """Every allowed action is equally likely.
 
     Args:
@@ -77,19 +73,8 @@ class UniformAgent(Agent):
         probabilities[:, 0] = np.where(n_sends[:, 0] > 0, self.hold, 1.0)
         return probabilities
 
-    def save(self, folder: str | Path) -> None:
-        """Write ``agent.json``."""
-        check_agent_folder(Path(folder))
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        write_agent_file(Path(folder), self, {"name": self.name, "hold": self.hold})
 
-    @classmethod
-    def load(cls, folder: str | Path) -> UniformAgent:
-        """Read what `save` wrote."""
-        return rebuilt(folder, cls)
-
-
-class LoggingAgent(Agent):
+class LoggingAgent(SettingsAgent):
     """Acts as the policy that wrote the log, from the propensities of the simulated users.
 
     Args:
@@ -129,26 +114,14 @@ class LoggingAgent(Agent):
 
         What the mask forbids (a spent budget) goes to hold, as the environment executes it.
         """
-        require_learned(self, self._policy)
-        assert self._policy is not None
+        policy = require_learned(self, self._policy)
         if state is None:
             raise UserError(f"agent {self.name!r} is privileged: pass the environment's state.")
-        logged = self._policy[state["user"], state["slot"]].astype(np.float64)
+        logged = policy[state["user"], state["slot"]].astype(np.float64)
         probabilities = np.where(mask, logged, 0.0)
         probabilities[:, 0] = np.maximum(0.0, 1.0 - probabilities[:, 1:].sum(axis=1))
         # float32 tables miss 1 by rounding.
         return probabilities / probabilities.sum(axis=1, keepdims=True)
-
-    def save(self, folder: str | Path) -> None:
-        """Write ``agent.json``; the policy itself stays with the users."""
-        check_agent_folder(Path(folder))
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        write_agent_file(Path(folder), self, {"name": self.name})
-
-    @classmethod
-    def load(cls, folder: str | Path) -> LoggingAgent:
-        """Read what `save` wrote; `bind` must follow."""
-        return rebuilt(folder, cls)
 
 
 class BestFixedAgent(ArrayAgent):
@@ -210,21 +183,13 @@ class BestFixedAgent(ArrayAgent):
         self, obs: np.ndarray, mask: np.ndarray, state: State | None = None
     ) -> np.ndarray:
         """Return (N, A) float64: 1 for the best action, or for hold where it is masked."""
-        require_learned(self, self.returns)
-        assert self.returns is not None
-        best = int(np.argmax(self.returns))
+        best = int(np.argmax(require_learned(self, self.returns)))
         actions = np.where(mask[:, best], best, 0)
         return (np.arange(mask.shape[1]) == actions[:, None]).astype(np.float64)
 
-    def settings(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"episodes": self.episodes, "name": self.name}
-
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the mean return of each action, (A,)."""
-        require_learned(self, self.returns)
-        assert self.returns is not None
-        return {"returns": self.returns}
+        return {"returns": require_learned(self, self.returns)}
 
     def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Restore `arrays`."""
@@ -294,16 +259,13 @@ class _StatisticsAgent(ArrayAgent):
         self, obs: np.ndarray, mask: np.ndarray, state: State | None = None
     ) -> np.ndarray:
         """Return (N, A) float64: the best mean reward, mixed with ``deploy_epsilon`` uniform."""
-        require_learned(self, self.counts)
-        assert self.counts is not None
-        scores = mean_reward(self.counts, self.rewards, untried=-np.inf)
+        scores = mean_reward(require_learned(self, self.counts), self.rewards, untried=-np.inf)
         return mix_uniform(greedy_over(scores, mask), mask, self.deploy_epsilon)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return pulls, sums of rewards and sums of their squares, each (A,)."""
-        require_learned(self, self.counts)
-        assert self.counts is not None
-        return {"counts": self.counts, "rewards": self.rewards, "squares": self.squares}
+        counts = require_learned(self, self.counts)
+        return {"counts": counts, "rewards": self.rewards, "squares": self.squares}
 
     def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Restore `arrays`."""
@@ -331,14 +293,6 @@ class EpsilonGreedyAgent(_StatisticsAgent):
         assert self.counts is not None
         probabilities = epsilon_greedy_probabilities(self.counts, self.rewards, mask, self.epsilon)
         return sample_actions(probabilities, rng)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {
-            "epsilon": self.epsilon,
-            "deploy_epsilon": self.deploy_epsilon,
-            "name": self.name,
-        }
 
 
 class UCB1Agent(_StatisticsAgent):
@@ -386,12 +340,3 @@ class UCB1Agent(_StatisticsAgent):
             counts += np.bincount(actions, minlength=len(counts))
             parts.append(actions)
         return np.concatenate(parts)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {
-            "scale": self.scale,
-            "chunk": self.chunk,
-            "deploy_epsilon": self.deploy_epsilon,
-            "name": self.name,
-        }

@@ -105,6 +105,10 @@ class Agent(ABC):
         """Draw one action a row from `propensities`, (N,) int64."""
         return sample_actions(self.propensities(obs, mask, state), rng)
 
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments, JSON types only: the attributes of their names."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
     @abstractmethod
     def save(self, folder: str | Path) -> None:
         """Write the agent under ``folder`` (made if need be), without pickle."""
@@ -120,6 +124,23 @@ class Agent(ABC):
 
 
 _A = TypeVar("_A", bound=Agent)
+_S = TypeVar("_S", bound="SettingsAgent")
+_T = TypeVar("_T")
+
+
+class SettingsAgent(Agent):
+    """An agent that is its settings alone; saves them as JSON."""
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``agent.json``."""
+        check_agent_folder(Path(folder))
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_agent_file(Path(folder), self, self.settings())
+
+    @classmethod
+    def load(cls: type[_S], folder: str | Path) -> _S:
+        """Read what `save` wrote; where users are needed, `bind` must follow."""
+        return rebuilt(folder, cls)
 
 
 class ArrayAgent(Agent):
@@ -127,10 +148,6 @@ class ArrayAgent(Agent):
 
     #: Whether its arrays may hold minus infinity, for what it has ruled out.
     rules_out: ClassVar[bool] = False
-
-    @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """Return the constructor's arguments, JSON types only."""
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
@@ -260,7 +277,7 @@ def _import_class(path: str) -> None:
 def _loaded_class(path: str) -> type[Agent] | None:
     """Return the class of this path among the agents that this process has loaded."""
     found: type[Agent] | None = None
-    waiting: list[type[Agent]] = [Agent]
+    waiting: list[Any] = [Agent]
     while waiting:
         for kind in waiting.pop(0).__subclasses__():
             waiting.append(kind)
@@ -317,10 +334,15 @@ def check_fraction(name: str, value: float) -> float:
     return float(value)
 
 
-def require_learned(agent: Agent, learned: object) -> None:
-    """Refuse to act before `Agent.learn` or `Agent.load`."""
+def require_learned(agent: Agent, learned: _T | None) -> _T:
+    """Return what was learned.
+
+    Raises:
+        UserError: it is None: neither `Agent.learn` nor `Agent.load` was called.
+    """
     if learned is None:
         raise UserError(f"agent {agent.name!r} has not learned yet; call learn or load first.")
+    return learned
 
 
 class Progress:

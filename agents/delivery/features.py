@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from copygym.envs.campaign import CampaignVectorEnv
     from copygym.envs.delivery import DeliveryVectorEnv
 
 _N_STATE = 7
@@ -52,7 +53,7 @@ class FeatureMap:
     topic_of_creative: np.ndarray
 
     @classmethod
-    def of(cls, venv: DeliveryVectorEnv) -> FeatureMap:
+    def of(cls, venv: DeliveryVectorEnv | CampaignVectorEnv) -> FeatureMap:
         """Return the map that fits an environment's observations and actions."""
         catalogue = venv.users.catalogue
         layout = venv.observation_layout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
@@ -82,14 +82,31 @@ class LinearAgent(ArrayAgent):
     def _explore(self, obs: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the actions (N,) to learn from next."""
 
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "ridge": self.ridge,
-            "gamma": self.gamma,
-            "forget": self.forget,
-            "deploy_epsilon": self.deploy_epsilon,
-            "name": self.name,
-        }
+    def begin(self, features: FeatureMap, rng: np.random.Generator) -> None:
+        """Get ready to learn: from the prior, or from what is known if the map is the same."""
+        if self.features is None or not features.same_as(self.features):
+            self.features, self._seen = features, 0.0
+            self._start()
+        self._refresh(rng)
+
+    def update(
+        self,
+        obs: np.ndarray,
+        actions: np.ndarray,
+        targets: np.ndarray,
+        rng: np.random.Generator,
+    ) -> None:
+        """Take M more decisions into account: for those who step an environment themselves.
+
+        Args:
+            obs: (M, D) observations before the decisions.
+            actions: (M,) int64 actions as they were executed.
+            targets: (M,) what each was worth.
+            rng: of new posterior draws.
+        """
+        self._fit(require_learned(self, self.features).context_of(obs, actions), actions, targets)
+        self._seen = self.forget * self._seen + len(actions)
+        self._refresh(rng)
 
     def learn(
         self,
@@ -100,12 +117,9 @@ class LinearAgent(ArrayAgent):
         on_progress: OnProgress | None = None,
     ) -> None:
         """Learn from ``steps`` transitions; a second call goes on from the first posterior."""
-        features = FeatureMap.of(venv)
-        if self.features is None or not features.same_as(self.features):
-            self.features, self._seen = features, 0.0
-            self._start()
         rng = np.random.default_rng(seed)
-        self._refresh(rng)
+        features = FeatureMap.of(venv)
+        self.begin(features, rng)
         obs, info = venv.reset(seed=seed)
         # Returns need whole episodes; immediate rewards can be used at once.
         every = venv.horizon if self.gamma > 0 else 1
@@ -151,9 +165,8 @@ class LinearAgent(ArrayAgent):
 
         Linear agents: the expected reward (return). Logistic: the logit of the reward.
         """
-        require_learned(self, self.features)
-        assert self.features is not None
-        return self.features.scores(obs, self.features.collapse(self.theta))
+        features = require_learned(self, self.features)
+        return features.scores(obs, features.collapse(self.theta))
 
     def propensities(
         self, obs: np.ndarray, mask: np.ndarray, state: State | None = None
@@ -162,9 +175,8 @@ class LinearAgent(ArrayAgent):
         return mix_uniform(greedy_over(self.predict(obs), mask), mask, self.deploy_epsilon)
 
     def _posterior_arrays(self) -> dict[str, np.ndarray]:
-        require_learned(self, self.features)
-        assert self.features is not None
-        return {"theta": self.theta, "seen": np.array(self._seen), **self.features.arrays()}
+        features = require_learned(self, self.features)
+        return {"theta": self.theta, "seen": np.array(self._seen), **features.arrays()}
 
     def _set_posterior_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         self.features = FeatureMap.from_arrays(arrays)
@@ -268,10 +280,6 @@ class LinUCBAgent(_RidgeAgent):
         bound = self.features.scores(obs, self._weights) + self.alpha * self.noise * width
         return np.argmax(np.where(mask, bound, -np.inf), axis=1)
 
-    def settings(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"alpha": self.alpha, **self._settings()}
-
 
 class DrawsAgent(LinearAgent):
     """Thompson sampling by a finite number of posterior draws.
@@ -303,25 +311,27 @@ class DrawsAgent(LinearAgent):
         self._sampled = sampled
         self._weights = self.features.collapse(sampled)
 
-    def _explore(self, obs: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        assert self.features is not None
+    def sampled_scores(self, obs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return each action's score under a posterior draw picked for each row, (N, A) float64."""
+        features = require_learned(self, self.features)
         which = rng.integers(0, self.draws, size=len(obs))
-        actions = np.empty(len(obs), dtype=np.int64)
+        scores = np.empty((len(obs), features.n_actions))
         for m in np.unique(which):
             rows = np.flatnonzero(which == m)
-            scores = self.features.scores(obs[rows], self._weights[m])
-            actions[rows] = np.argmax(np.where(mask[rows], scores, -np.inf), axis=1)
-        return actions
+            scores[rows] = features.scores(obs[rows], self._weights[m])
+        return scores
+
+    def _explore(self, obs: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.argmax(np.where(mask, self.sampled_scores(obs, rng), -np.inf), axis=1)
 
     def propensities(
         self, obs: np.ndarray, mask: np.ndarray, state: State | None = None
     ) -> np.ndarray:
         """Return (N, A) float64: the share of the posterior draws that favour each action."""
-        require_learned(self, self.features)
-        assert self.features is not None
+        features = require_learned(self, self.features)
         wins = np.zeros(mask.shape)
         for weights in self._weights:
-            wins += greedy_over(self.features.scores(obs, weights), mask)
+            wins += greedy_over(features.scores(obs, weights), mask)
         return mix_uniform(wins / self.draws, mask, self.deploy_epsilon)
 
     def act(
@@ -370,10 +380,6 @@ class LinearTSAgent(DrawsAgent, _RidgeAgent):
 
     def _refresh(self, rng: np.random.Generator) -> None:
         self._sample(self._factor()[0], self.scale * self.noise, rng)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"scale": self.scale, "draws": self.draws, **self._settings()}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the posterior and the draws in use."""

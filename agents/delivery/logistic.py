@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
@@ -74,12 +72,6 @@ class LogisticTSAgent(DrawsAgent):
     def _refresh(self, rng: np.random.Generator) -> None:
         factor = cho_factor(self._precision, lower=True, check_finite=False)[0]
         self._sample(factor, self.scale, rng)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        settings = {"scale": self.scale, "draws": self.draws, **self._settings()}
-        del settings["gamma"]
-        return {**settings, "newton_steps": self.newton_steps}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the posterior and the draws in use."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numba import njit
@@ -132,13 +132,6 @@ class PlannerAgent(ArrayAgent):
             raise UserError(f"agent {self.name!r} is privileged: pass the environment's state.")
         actions, _ = self.plan(state, mask)
         return (np.arange(mask.shape[1]) == actions[:, None]).astype(np.float64)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        names = (
-            "objective", "unsubscribe_penalty", "gamma", "grid", "keep_model", "name",
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in names}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the horizon; the users are bound anew after loading."""

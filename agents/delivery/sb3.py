@@ -324,15 +324,6 @@ class SB3Agent(Agent):
             save_file(weights, path, metadata=shapes)
         write_agent_file(folder, self, self.settings())
 
-    def settings(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        names = (
-            "algorithm", "hyperparameters", "net_arch", "normalize_reward",
-            "bootstrap_at_horizon", "deterministic", "deploy_epsilon", "device", "name",
-            "activation",
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in names}
-
     @classmethod
     def load(cls, folder: str | Path) -> SB3Agent:
         """Read what `save` wrote; the policy is rebuilt from its shapes, nothing is unpickled."""

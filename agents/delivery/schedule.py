@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -120,15 +120,6 @@ class ScheduleAgent(ArrayAgent):
         due = (time % self.best.period == self.best.offset) & mask[:, self.best.action]
         actions = np.where(due, self.best.action, 0)
         return (np.arange(mask.shape[1]) == actions[:, None]).astype(np.float64)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {
-            "periods": list(self.periods),
-            "finalists": self.finalists,
-            "episodes": self.episodes,
-            "name": self.name,
-        }
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the schedule found, and where an observation tells the time."""

@@ -2,7 +2,7 @@
 
 A simulated user is composed of a profile, a response (tables of logits, whichever model family
 wrote them), a state transition (`Dynamics`) and a draw of randomness that depends on the user's
-episode and the time only, so that two policies meet the same luck (`kernel.py`).
+episode and the time only, so that two policies meet the same luck (`copygym.envs.people.kernel`).
 """
 
 from __future__ import annotations

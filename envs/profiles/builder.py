@@ -126,7 +126,8 @@ class ProfileBuilder:
                                                                 logit theta_iv - logit theta_i
 
     for each level v of a facet (topic: interests; channel; slot; copy that talks of money: price
-    sensitivity). The strengths are moment estimates, m = 1 / rho - 1 (`profile_history`).
+    sensitivity). The strengths are moment estimates, m = 1 / rho - 1
+    (`copygym.envs.profiles.history`).
     Recency is log1p of the days since the last click (since the first send where there was no
     click), frequency log1p of the clicks, monetary log1p of the revenue per click, shrunk with
     ``revenue_strength`` pseudo-clicks. All are standardised by the fit's mean and deviation and
@@ -232,7 +233,10 @@ class ProfileBuilder:
     # ------------------------------------------------------------------ apply
 
     def summarise(self, past: ClickLog) -> pl.DataFrame:
-        """Return the state of ``past``: one additive row per user (see `profile_history`)."""
+        """Return the state of ``past``: one additive row per user.
+
+        `copygym.envs.profiles.history` says which.
+        """
         columns, history = self.demographics.columns, self.learned_history
         needed = [*columns, *(["user_id"] if history else [])]
         missing = [name for name in needed if not past.has(name)]

@@ -10,6 +10,7 @@ in a model disappoints, Smith and Winkler (2006, "The optimizer's curse").
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,117 +38,127 @@ class Values:
     value_PJ: np.ndarray
     draws_RPJ: np.ndarray
 
-    def column(self, judge: str) -> tuple[np.ndarray, np.ndarray]:
+    def of_judge(self, judge: str) -> tuple[np.ndarray, np.ndarray]:
         """Return one judge's values (P,) and draws (R, P)."""
         j = self.judges.index(judge)
         return self.value_PJ[:, j], self.draws_RPJ[:, :, j]
 
-    def one(self, policy: str, judge: str) -> tuple[float, np.ndarray]:
-        """Return one value and its draws (R,)."""
+    def of_policy(self, policy: str, judge: str) -> tuple[float, np.ndarray]:
+        """Return what a judge says of one policy: its value and its draws (R,)."""
         p, j = self.policies.index(policy), self.judges.index(judge)
         return float(self.value_PJ[p, j]), self.draws_RPJ[:, p, j]
 
     def estimate(self, policy: str, judge: str) -> Estimate:
         """Return one value with its interval."""
-        return with_interval(*self.one(policy, judge))
+        return with_interval(*self.of_policy(policy, judge))
 
-    def take(self, policies: list[str]) -> Values:
+    def select(self, policies: Sequence[str]) -> Values:
         """Return the values of some policies, in that order."""
         rows = [self.policies.index(name) for name in policies]
         return Values(tuple(policies), self.judges, self.value_PJ[rows], self.draws_RPJ[:, rows])
 
 
-def optimism(values: Values, learned: dict[str, str], judge: str) -> Estimate:
-    """Return by how much the simulators in which policies learned promise more than ``judge`` pays.
+def optimism(values: Values, homes: Mapping[str, str], judge: str) -> Estimate:
+    """Return by how much the simulators in which policies learned value them above ``judge``.
 
     Args:
         values: of the policies.
-        learned: policy -> the simulator in which it learned; the mean over these is returned.
-        judge: who pays.
+        homes: policy -> the simulator in which it learned; the mean over these is returned.
+        judge: whose values are subtracted.
     """
     value, draws = 0.0, np.zeros(len(values.draws_RPJ))
-    for policy, own in learned.items():
+    for policy, own in homes.items():
         for sign, name in ((1.0, own), (-1.0, judge)):
-            one, spread = values.one(policy, name)
+            one, spread = values.of_policy(policy, name)
             value, draws = value + sign * one, draws + sign * spread
-    return with_interval(value / len(learned), draws / len(learned))
+    return with_interval(value / len(homes), draws / len(homes))
 
 
-def gain(values: Values, learned: dict[str, str], baseline: str, judge: str | None) -> Estimate:
+def gain(values: Values, homes: Mapping[str, str], baseline: str, judge: str | None) -> Estimate:
     """Return the mean gain of policies over a baseline, as ``judge`` sees it.
 
     Args:
         values: of the policies and the baseline.
-        learned: policy -> the simulator in which it learned.
+        homes: policy -> the simulator in which it learned.
         baseline: policy.
         judge: who says so; None: each policy's own simulator.
     """
-    return with_interval(*_gain(values, learned, baseline, judge))
+    return with_interval(*_gain(values, homes, baseline, judge))
 
 
 def _gain(
-    values: Values, learned: dict[str, str], baseline: str, judge: str | None
+    values: Values, homes: Mapping[str, str], baseline: str, judge: str | None
 ) -> tuple[float, np.ndarray]:
     value, draws = 0.0, np.zeros(len(values.draws_RPJ))
-    for policy, own in learned.items():
+    for policy, own in homes.items():
         for sign, name in ((1.0, policy), (-1.0, baseline)):
-            one, spread = values.one(name, judge or own)
+            one, spread = values.of_policy(name, judge or own)
             value, draws = value + sign * one, draws + sign * spread
-    return value / len(learned), draws / len(learned)
+    return value / len(homes), draws / len(homes)
 
 
 def gain_share(
-    values: Values, learned: dict[str, str], baseline: str, judge: str
+    values: Values, homes: Mapping[str, str], baseline: str, judge: str
 ) -> Estimate | None:
-    """Return the share of the promised gain over a baseline that a judge pays.
+    """Return the share of the promised gain over a baseline that is there by a judge.
 
-    1 is a promise kept, 0 a gain that exists in the simulator only. None where no gain was clearly
-    promised (its interval reaches 0): then the share has no meaning.
+    1: all of it; 0: the gain exists in the simulator only. None where no gain was clearly promised
+    (its interval reaches 0): then the share has no meaning.
     """
-    promised, promised_draws = _gain(values, learned, baseline, None)
+    promised, promised_draws = _gain(values, homes, baseline, None)
     if not with_interval(promised, promised_draws).low > 0:
         return None
-    paid, paid_draws = _gain(values, learned, baseline, judge)
+    paid, paid_draws = _gain(values, homes, baseline, judge)
     return with_interval(paid / promised, ratio(paid_draws, promised_draws))
 
 
-def agreement(values: Values, one: str, other: str) -> dict[str, Any] | None:
-    """Return how far two judges rank the policies alike; None for fewer than three policies.
+#: What `agreement` says of two judges.
+AGREEMENT = (
+    "policies",
+    "kendall_tau",
+    "spearman_rho",
+    "tau_if_right",
+    "pairs",
+    "clear_pairs",
+    "agreed_pairs",
+)
+
+
+def agreement(values: Values, judge: str, reference: str) -> dict[str, Any]:
+    """Return how far two judges rank the policies alike.
 
     Args:
         values: of P policies.
-        one: the judge in question, a simulator.
-        other: the judge that it is compared with.
+        judge: the one in question, a simulator.
+        reference: the judge that it is compared with.
 
     Returns:
-        ``tau`` (Kendall's tau-b) and ``rho`` (Spearman) with intervals over resampled people;
-        ``right``: the tau that a simulator whose values were right would get, its mean and the
-        middle 95% over the other judge's noise; ``clear``: pairs of policies whose difference the
-        other judge tells apart from 0, and ``agreed``: on how many of them ``one`` has its sign.
+        Name in `AGREEMENT` -> number, estimate or None. ``policies`` is P; ``kendall_tau`` (tau-b)
+        and ``spearman_rho`` have intervals over resampled people. ``tau_if_right`` is the tau that
+        a simulator whose values were right would get: its mean and the middle 95% over the
+        reference's noise. Of all ``pairs`` of policies the reference tells ``clear_pairs`` apart
+        (their difference is not 0), and on ``agreed_pairs`` of these the judge has its sign.
         Resampling adds noise a second time, so an interval lies low. A correlation of constant
-        values is None.
+        values is None; of fewer than three policies everything is, but for their number.
     """
     if len(values.policies) < LEAST_POLICIES:
-        return None
-    x_P, x_RP = values.column(one)
-    y_P, y_RP = values.column(other)
+        return {**dict.fromkeys(AGREEMENT), "policies": len(values.policies)}
+    x_P, x_RP = values.of_judge(judge)
+    y_P, y_RP = values.of_judge(reference)
     noise_RP = (y_RP - y_P) - (x_RP - x_P)
     right_R = tau_b(np.broadcast_to(x_P, noise_RP.shape), x_P + noise_RP)
     right = with_interval(float(np.nanmean(right_R)), right_R) if _any(right_R) else None
-    difference_RQ = _pairs(y_RP)
-    low, high = np.quantile(difference_RQ, [0.025, 0.975], axis=0)
+    low, high = np.quantile(_pairs(y_RP), [0.025, 0.975], axis=0)
     clear = (low > 0) | (high < 0)
     same = np.sign(_pairs(x_P[None])[0]) == np.sign(_pairs(y_P[None])[0])
     return {
-        "one": one,
-        "other": other,
         "policies": len(values.policies),
-        "tau": _entry(float(tau_b(x_P[None], y_P[None])[0]), tau_b(x_RP, y_RP)),
-        "rho": _entry(float(spearman(x_P[None], y_P[None])[0]), spearman(x_RP, y_RP)),
-        "right": None if right is None else right.to_dict(),
-        "clear": int(clear.sum()),
-        "agreed": int((clear & same).sum()),
+        "kendall_tau": _entry(float(tau_b(x_P[None], y_P[None])[0]), tau_b(x_RP, y_RP)),
+        "spearman_rho": _entry(float(spearman(x_P[None], y_P[None])[0]), spearman(x_RP, y_RP)),
+        "tau_if_right": None if right is None else right.to_dict(),
         "pairs": len(clear),
+        "clear_pairs": int(clear.sum()),
+        "agreed_pairs": int((clear & same).sum()),
     }
 
 

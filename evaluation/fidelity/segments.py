@@ -14,6 +14,8 @@ from copygym.envs.logs.clicklog import ClickLog
 
 #: Features of more levels than this make no segments.
 MOST_LEVELS = 12
+#: What `group_rates` says of a group.
+RATES = ("impressions", "simulated_rate", "real_rate", "rate_ratio", "z", "inside")
 
 
 def user_segments(
@@ -57,28 +59,30 @@ def group_rates(
         trials: (N,) impressions.
         clicks: (N,) clicks.
         unit: (N,) int independent users.
-        groups: kind -> (N,) str, the group of each row.
+        groups: kind -> (N,) str, the segment of each row.
 
     Returns:
-        By group: ``kind``, ``name``, ``impressions``, ``predicted``, ``observed`` with its 95%
-        Wilson interval (users as clusters), ``ratio`` observed / predicted with the same interval
-        divided by the prediction, and ``z``: the gap in standard errors, were the prediction right
-        (score test, inflated by the design effect). Largest groups come first within a kind.
+        By group: its ``kind`` and ``segment``, and the numbers that `RATES` names: ``impressions``,
+        ``simulated_rate``, ``real_rate`` with its 95% Wilson interval (users as clusters),
+        ``rate_ratio`` real / simulated with the same interval divided by the simulated rate (None
+        where that is 0), ``z``: the gap in standard errors, were the simulated rate right (score
+        test, inflated by the design effect), and ``inside``: whether the simulated rate lies in the
+        real one's interval. Largest groups come first within a kind.
     """
     found = []
     for kind, names in groups.items():
         rates = [
-            _rate(kind, str(name), rows, predicted, trials, clicks, unit)
-            for name in np.unique(names)
-            for rows in [np.flatnonzero(names == name)]
+            _rate(kind, str(segment), rows, predicted, trials, clicks, unit)
+            for segment in np.unique(names)
+            for rows in [np.flatnonzero(names == segment)]
         ]
-        found += sorted(rates, key=lambda rate: (-rate["impressions"], rate["name"]))
+        found += sorted(rates, key=lambda rate: (-rate["impressions"], rate["segment"]))
     return found
 
 
 def _rate(
     kind: str,
-    name: str,
+    segment: str,
     rows: np.ndarray,
     predicted: np.ndarray,
     trials: np.ndarray,
@@ -94,28 +98,26 @@ def _rate(
     error = float(np.sqrt(effect * p * (1 - p) / total))
     return {
         "kind": kind,
-        "name": name,
+        "segment": segment,
         "impressions": int(total),
-        "predicted": p,
-        "observed": observed,
-        "ratio": {key: value / p for key, value in observed.items()} if p > 0 else None,
+        "simulated_rate": p,
+        "real_rate": observed,
+        "rate_ratio": {key: value / p for key, value in observed.items()} if p > 0 else None,
         "z": (hits / total - p) / error if error > 0 else 0.0,
         "inside": bool(real.low <= p <= real.high),
     }
 
 
-def worst(rates: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the group whose gap is the largest in standard errors: not the smallest group."""
-    return max(rates, key=lambda rate: abs(rate["z"]))
-
-
-def chance_of_worst(rates: Sequence[Mapping[str, Any]]) -> float:
-    """Return how likely a worst gap as large as this is, were every prediction right.
+def chance_of_worst(z_G: Sequence[float]) -> float:
+    """Return how likely a worst gap as large as this is, were every simulated rate right.
 
     Sidak's ``1 - (1 - p)^G`` with the two-sided normal p of the worst of G groups, as if groups
     shared no impression; where they do, it is larger than the truth.
+
+    Args:
+        z_G: the groups' gaps in standard errors.
     """
     from scipy.stats import norm
 
-    p = 2 * float(norm.sf(abs(worst(rates)["z"])))
-    return float(-np.expm1(len(rates) * np.log1p(-min(p, 1 - 1e-12))))
+    p = 2 * float(norm.sf(np.abs(z_G).max()))
+    return float(-np.expm1(len(z_G) * np.log1p(-min(p, 1 - 1e-12))))

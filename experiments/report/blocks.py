@@ -29,10 +29,12 @@ class Shown:
     Attributes:
         label: heading, with its unit.
         unit: "%" for a share, which is shown times 100; "" for a plain number.
+        alone: whether its interval is left out, as of a cost or of what was set.
     """
 
     label: str
     unit: str = ""
+    alone: bool = False
 
 
 Metrics = Mapping[str, Any]
@@ -77,6 +79,7 @@ def estimates_table(
     *,
     heading: str | None = None,
     strong: str | None = None,
+    beside: Sequence[str] = (),
 ) -> Table:
     """Return a table with a row for each cell and a column for each metric.
 
@@ -87,28 +90,36 @@ def estimates_table(
         caption: says what is shown and how intervals were made.
         heading: of the first column; None: the names of ``rows``.
         strong: label of the row to stress.
+        beside: further columns that tell rows apart, each in a column of its own.
     """
     columns = [rows] if isinstance(rows, str) else list(rows)
     known = shown(metrics)
     frame = filtered(frame, metric=list(known))
-    numbers = _row_numbers(frame, columns)
+    numbers = _row_numbers(frame, [*columns, *beside])
     lines, labels = [], []
-    for cell in cells(frame, columns):
-        key = tuple(cell[name] for name in columns)
-        labels.append(label_of(cell))
-        entries = [numbers.get((*key, name)) for name in known]
+    for cell in cells(frame, [*columns, *beside]):
+        labels.append(label_of({name: cell[name] for name in columns}))
+        entries = [numbers.get((*cell.values(), name)) for name in known]
         lines.append(
             (
                 labels[-1],
+                *(NONE if cell[name] is None else _text(cell[name]) for name in beside),
                 *(
-                    NONE if entry is None else interval(entry, metric.unit)
+                    NONE if entry is None else _cell_text(entry, metric)
                     for entry, metric in zip(entries, known.values(), strict=True)
                 ),
             )
         )
-    headings = (heading or ", ".join(columns), *(metric.label for metric in known.values()))
+    labelled = (metric.label for metric in known.values())
+    headings = (heading or ", ".join(columns), *beside, *labelled)
     place = labels.index(strong) if strong in labels else None
     return Table(headings, tuple(lines), caption, place)
+
+
+def _cell_text(entry: Mapping[str, float | None], metric: Any) -> str:
+    if getattr(metric, "alone", False):
+        return number(scaled(entry, metric.unit)["value"])
+    return interval(entry, metric.unit)
 
 
 def pivot_table(
@@ -151,9 +162,10 @@ def by_seed(
         heading: of the section; None: "By UNIT".
     """
     tables = []
-    names = records.values(column)
     for name, metric in shown(metrics).items():
         frame = filtered(records.frame, metric=name).filter(_plain(records.frame))
+        own = set(frame[column].to_list())
+        names = [value for value in records.values(column) if value in own]
         values = {(row["seed"], row[column]): row["value"] for row in frame.iter_rows(named=True)}
         scale = 100.0 if metric.unit == "%" else 1.0
         lines = tuple(
@@ -271,6 +283,39 @@ def curve(
             entry |= {edge: [row[edge] for row in rows] for edge in ("low", "high")}
         lines[label_of(cell) or metric] = entry
     return lines_figure(name, caption, lines, x_label, y_label, log_x)
+
+
+def against(
+    frame: pl.DataFrame,
+    along: str,
+    line: str | Sequence[str],
+    metrics: tuple[str, str],
+    name: str,
+    caption: str,
+    labels: tuple[str, str],
+) -> Picture:
+    """Draw one metric against another, both of which were measured along a numeric column.
+
+    Args:
+        frame: records without seeds.
+        along: numeric compared column that pairs the two metrics.
+        line: compared columns that name a line.
+        metrics: across and up; up has a band where there are intervals.
+        name: of the picture's file.
+        caption: below it.
+        labels: of the axes, with their units.
+    """
+    columns = [line] if isinstance(line, str) else list(line)
+    across, up = metrics
+    lines: dict[str, dict[str, list[float | None]]] = {}
+    for cell in cells(filtered(frame, metric=up), columns):
+        x = filtered(frame, **cell, metric=across).select(along, x="value")
+        rows = filtered(frame, **cell, metric=up).join(x, on=along).sort(along)
+        entry = {"x": rows["x"].to_list(), "y": rows["value"].to_list()}
+        if rows["low"].is_not_null().any():
+            entry |= {edge: rows[edge].to_list() for edge in ("low", "high")}
+        lines[label_of(cell)] = entry
+    return lines_figure(name, caption, lines, *labels)
 
 
 def texts_table(

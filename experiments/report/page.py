@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -156,6 +156,21 @@ def markdown(result: Mapping[str, Any], table: Table, sections: list[Section]) -
     return "\n\n".join(blocks) + "\n"
 
 
+def terminal(sections: Sequence[Section]) -> str:
+    """Return sections as plain text; folded ones and pictures are left out, points are notes."""
+    parts: list[str] = []
+    for section in sections:
+        if section.folded:
+            continue
+        blocks = list(section.text)
+        for table in section.tables:
+            blocks += [table.to_text(), table.caption]
+        blocks.append("\n".join(f"note: {point}" for point in section.points))
+        if blocks := [block for block in blocks if block]:
+            parts += [section.heading, *blocks]
+    return "\n\n".join(parts)
+
+
 def _blocks(table: Table) -> list[str]:
     return [*([inert(table.caption)] if table.caption else []), table.to_markdown()]
 
@@ -235,4 +250,4 @@ def _standalone(svg: str) -> bytes:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ink}'.encode()
 
 
-__all__ = ["Section", "load_job", "markdown", "render", "write_report"]
+__all__ = ["Report", "Section", "load_job", "markdown", "render", "terminal", "write_report"]

@@ -105,9 +105,9 @@ def changed_modules(before: Mapping[str, str], now: Mapping[str, str]) -> list[s
 def _named(value: Any, section: str, key: str = "") -> Iterator[tuple[str, str]]:
     """Yield (section, dotted name) of all code that a config names.
 
-    A section is a key of the top level; that of the job itself, and of one inside ``repeat``, is
-    ``job``. Code is what stands under ``_target_`` or ``job``, is written ``module:attribute``, or
-    is the name of an entry point of copygym's.
+    A section is a key of the top level; that of the job itself is ``job``. Code is what stands
+    under ``_target_`` or ``job``, is written ``module:attribute``, or is the name of an entry point
+    of copygym's.
     """
     if isinstance(value, Mapping):
         for name, entry in value.items():

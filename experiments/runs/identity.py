@@ -10,7 +10,7 @@ from typing import Any
 from copygym.experiments.runs.code import Code, changed_modules, job_code
 from copygym.experiments.runs.outputs import plain
 
-#: Config keys that say where and how a run is shown or what is expected, not what it computes.
+#: Config keys that say where and how a run is shown, not what it computes.
 _UNHASHED = ("out", "tracker", "resume", "overwrite", "publish")
 #: So many modules a sentence names.
 _NAMED = 2

@@ -153,7 +153,7 @@ class Sft:
     free: ClassVar[bool] = True
     steps: Count
     batch_size: Count
-    lr: Positive
+    learning_rate: Positive
 
 
 @dataclass
@@ -266,7 +266,7 @@ class Training:
 
     sample_rate: Share
     rounds: Count
-    lr: Positive
+    learning_rate: Positive
     server: str
     start_rate: Inside
 
@@ -284,7 +284,7 @@ class Federated:
 
     clip: Positive
     local_steps: Count
-    local_lr: Positive
+    local_learning_rate: Positive
 
 
 @dataclass
@@ -316,6 +316,21 @@ class Features:
 
 
 @dataclass
+class Tracker:
+    """Where metrics go besides the run's folder."""
+
+    mode: str
+    project: str
+    entity: str | None
+    group: str | None
+    job_type: str | None
+    name: str | None
+    probe_seconds: NotNegative
+    init_seconds: NotNegative
+    finish_seconds: NotNegative
+
+
+@dataclass
 class Config:
     """The whole config: what every run has, then the sections of bases and experiments."""
 
@@ -323,10 +338,13 @@ class Config:
     name: str
     job: str
     seed: Seed
+    # Of the split, the tasks and the models of clicks, where seeds of learning share them.
+    setting_seed: Seed
     tiny: bool
     resume: bool
     overwrite: bool
     publish: Path | None
+    tracker: Tracker
     data: Data
     split: Split
     users: Users

@@ -198,12 +198,10 @@ def stored_job(name: object, place: object) -> ModuleType:
 
 def trust_config(config: Mapping[str, Any]) -> None:
     """Trust the names in a config that a user gave: the run's own files may name them again."""
-    repeat = config.get("repeat")
-    inner = repeat.get("job") if isinstance(repeat, Mapping) else None
     targets = [part.get("_target_") for _, part in _parts(config)]
     texts = [text for _, text in _words(config, "")]
     outside = [name for text in texts for name in _outside(text)]
-    trust(str(name) for name in (config.get("job"), inner, *targets, *outside) if name)
+    trust(str(name) for name in (config.get("job"), *targets, *outside) if name)
 
 
 def _outside(text: str) -> list[str]:

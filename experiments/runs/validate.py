@@ -72,7 +72,8 @@ def _check(value: Any, hint: Any, key: str, strict: bool) -> None:
 
 
 def _section_of(hint: Any) -> type | None:
-    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)
+    kinds = (kind for kind in (hint, *get_args(hint)) if isinstance(kind, type))
+    return next((kind for kind in kinds if is_dataclass(kind)), None)
 
 
 def _parts(hint: Any) -> tuple[Any, Range | str | None, bool]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from copygym.core import plugins
@@ -13,6 +15,7 @@ from copygym.experiments.runs.trust import check_names, holds_stored, reading
 
 if TYPE_CHECKING:
     from copygym.agents.delivery.base import Agent
+    from copygym.envs.delivery import DeliveryVectorEnv
 
 
 def given(config: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -87,6 +90,29 @@ def _made(config: Mapping[str, Any], what: str) -> Any:
         raise
 
 
+def environment(config: Mapping[str, Any]) -> Callable[..., DeliveryVectorEnv]:
+    """Return what makes the config's vector environment: `DeliveryVectorEnv`, or another's.
+
+    Args:
+        config: of a run; ``env`` may name another class as ``_target_``, which takes the same
+            arguments, and the other keys of ``env`` are arguments of its own.
+
+    Raises:
+        UserError: there is no such class, or it takes no such argument.
+    """
+    from copygym.envs.delivery import DeliveryVectorEnv
+
+    env = config["env"]
+    own = {key: value for key, value in env.items() if key not in ("horizon", "budget", "num_envs")}
+    if "_target_" not in own:
+        known_options(DeliveryVectorEnv, own, "key of env")
+        return partial(DeliveryVectorEnv, **own) if own else DeliveryVectorEnv
+    made: Callable[..., DeliveryVectorEnv] = instantiated(
+        type(env)({**own, "_partial_": True}), "env"
+    )
+    return made
+
+
 def check_part(config: Any, what: str) -> None:
     """Raise `UserError` unless ``config`` is a part with ``_target_``, such as a group's file is.
 
@@ -129,5 +155,5 @@ def policies(config: Mapping[str, Any]) -> dict[str, Policy]:
 def learned_name(config: Mapping[str, Any]) -> str:
     """Return the name under which tables show the config's agent."""
     agent = config["agent"]
-    name = agent.get("name") or str(agent["_target_"]).rpartition(".")[2]
+    name = agent.get("name") or re.split("[.:]", str(agent["_target_"]))[-1]
     return f"{name} (learned)"

@@ -72,7 +72,7 @@ def whole_catalogue(log: ClickLog, config: Mapping[str, Any]) -> Catalogue:
 
 def _fit_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of `fit_users` in a config."""
-    options = {key: value for key, value in config["users"].items() if key != "_target_"}
+    options = {k: v for k, v in (config.get("users") or {}).items() if k != "_target_"}
     if has_truth(config) and options.get("costs") is None:
         options["costs"] = _costs(true_world(config).catalogue)
     return options

@@ -112,7 +112,7 @@ class NetworkScorer:
     Args:
         encoder: ``minilm``, a folder, or a Hugging Face id.
         tuning: ``last_k``, ``lora`` or ``full``.
-        loss: see `ctr_losses`.
+        loss: see `copygym.rewards.ctr.losses`.
         layers: hidden states to pool; None for all.
         bf16: multiply matrices in bfloat16 (weights stay fp32); None where the processor has AMX.
         cache: of the frozen vectors that the head starts from.

@@ -41,10 +41,10 @@ class PrivateOptions:
     Attributes:
         sample_rate: chance of each person, independently, to take part in a round.
         rounds: updates of the server.
-        lr: learning rate of the server.
+        learning_rate: learning rate of the server.
         server: ``adam`` or ``sgd``; what it makes of the noised updates costs no privacy.
         local_steps: gradient steps of a person on all of their rows before the server hears of it.
-        local_lr: of those steps.
+        local_learning_rate: of those steps.
         clip: largest L2 norm of a person's update, in units of the loss's gradient; None for any.
         noise: standard deviation of the noise on the sum of updates, in clips; 0 for none.
         average: share of the rounds, the last ones, whose parameters are averaged (Polyak and
@@ -53,10 +53,10 @@ class PrivateOptions:
 
     sample_rate: float
     rounds: int
-    lr: float
+    learning_rate: float
     server: str = "adam"
     local_steps: int = 1
-    local_lr: float = 0.1
+    local_learning_rate: float = 0.1
     clip: float | None = None
     noise: float = 0.0
     average: float = 0.5
@@ -68,8 +68,11 @@ class PrivateOptions:
             raise UserError(
                 f"rounds={self.rounds}, local_steps={self.local_steps}: give 1 or more of each."
             )
-        if not (self.lr > 0 and self.local_lr > 0):
-            raise UserError(f"lr={self.lr}, local_lr={self.local_lr}: give rates above 0.")
+        if not (self.learning_rate > 0 and self.local_learning_rate > 0):
+            raise UserError(
+                f"learning_rate={self.learning_rate}, "
+                f"local_learning_rate={self.local_learning_rate}: give rates above 0."
+            )
         if self.server not in SERVERS:
             raise unknown_name("server", self.server, list(SERVERS))
         if self.clip is not None and not 0 < self.clip < float("inf"):
@@ -86,8 +89,9 @@ class PrivateOptions:
 class ClickModel(nn.Module):
     """Logistic in what was sent, the person, and all products of the two.
 
-    logit = (1, s)' W (1, p): the form of the reward model's head (`ctr_network.Head`) without its
-    bound on the rank. It starts at one click rate for everybody, with no luck in it.
+    logit = (1, s)' W (1, p): the form of the reward model's head
+    (`copygym.rewards.ctr.network.Head`) without its bound on the rank. It starts at one click rate
+    for everybody, with no luck in it.
 
     Args:
         sent_dims: E.
@@ -153,7 +157,7 @@ def train(
         noise.manual_seed(seed + 2**32)
     vector_D = nn.Parameter(nn.utils.parameters_to_vector(model.parameters()).detach().clone())
     kind = torch.optim.Adam if options.server == "adam" else torch.optim.SGD
-    optimiser = kind([vector_D], lr=options.lr)
+    optimiser = kind([vector_D], lr=options.learning_rate)
     first = options.rounds - max(1, round(options.average * options.rounds))
     mean_D = torch.zeros_like(vector_D)
     for done in range(1, options.rounds + 1):
@@ -231,7 +235,7 @@ def user_updates(
     # On the first step all hold the same parameters, which is several times faster.
     moved_BD: Tensor = vmap(grad(loss), in_dims=(None, 0, 0, 0, 0))(vector_D, *data)
     for _ in range(options.local_steps - 1):
-        here_BD = vector_D - options.local_lr * moved_BD
+        here_BD = vector_D - options.local_learning_rate * moved_BD
         moved_BD = moved_BD + vmap(grad(loss))(here_BD, *data)
     return moved_BD
 

@@ -20,7 +20,6 @@ OPTIONS = sorted(
     if path.parent.name not in ("experiment", "base", "paper")
 )
 SB3 = {"a2c": A2C, "dqn": DQN, "ppo": PPO, "maskable_ppo": MaskablePPO}
-ROOM = "copygym.agents.copywriter.algorithms"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
@@ -61,6 +60,7 @@ def test_every_option_of_every_group_composes(option):
 #: What experiments or the library give, not the config.
 GIVEN = {
     "make_algorithm": {"options", "pairs"},
+    "DeliveryVectorEnv": {"users", "reward", "render_mode"},
     "CopyRewardShape": {"model", "users", "reference_texts"},
 }
 #: Of Stable-Baselines3: what `SB3Agent` gives, and classes, which no config names.
@@ -76,8 +76,8 @@ def signature(part):
     build = get_object(part["_target_"])
     settings = dict(inspect.signature(build).parameters)
     if build.__name__ == "make_algorithm":
-        module, name = ALGORITHMS[part["name"]]
-        settings |= inspect.signature(get_object(f"{ROOM}.{module}.{name}")).parameters
+        algorithm = get_object(ALGORITHMS[part["name"]].replace(":", "."))
+        settings |= inspect.signature(algorithm).parameters
     return [key for key in settings if key not in GIVEN.get(build.__name__, ())]
 
 
@@ -89,6 +89,9 @@ def test_every_setting_of_a_part_is_a_key(option):
     part = plain["algorithms"]["other"] if group == "algorithm" else plain.get(group)
     if group == "copywriter":
         part = part["model"]
+    if group == "dataset":
+        load = get_object(f"copygym.envs.datasets.{plain['data']['name']}.load")
+        assert set(plain["data"]) == {"name", *inspect.signature(load).parameters}
     if group == "users":
         given = {"log", "holdout", "catalogue", "name", "seed"}
         assert set(part) == set(inspect.signature(fit_users).parameters) - given

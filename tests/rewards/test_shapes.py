@@ -133,7 +133,10 @@ def test_an_even_spread_of_sends_is_the_most_diverse():
     ("terms", "message"),
     [
         ({}, "a reward needs at least one term, such as terms: {click: 1.0}."),
-        ({"clicks": 1}, f"unknown reward term 'clicks': choose one of {', '.join(sorted(TERMS))}."),
+        (
+            {"clicks": 1},
+            f"unknown reward term 'clicks': choose one of {', '.join(sorted(TERMS))}",
+        ),
         ({"click": "much"}, "reward term 'click' has weight 'much'; give a finite number."),
         ({"click": float("nan")}, "reward term 'click' has weight nan; give a finite number."),
         ({"click": True}, "reward term 'click' has weight True; give a finite number."),
@@ -241,3 +244,12 @@ def test_shapes_are_cheap_inside_a_step():
     shape, one = RewardShape({"click": 1.0}), outcome()
     seconds = min(timeit.repeat(lambda: shape(one), number=200, repeat=5)) / 200
     assert seconds < 50e-6
+
+
+def test_a_term_of_another_package_is_named_by_its_path(tmp_path, monkeypatch):
+    (tmp_path / "terms_of_test.py").write_text("def fixed(outcome, of=2.0):\n    return of\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shape = RewardShape({"terms_of_test:fixed": 3.0, "terms_of_test:fixed:low": {"of": 0.5}})
+    total, terms = shape(None)
+    assert total == 3.0 * 2.0 + 0.5
+    assert list(terms.values()) == [6.0, 0.5]

@@ -201,7 +201,7 @@ class TrainingRun:
         *,
         state: Callable[[], Mapping[str, torch.Tensor]] = dict,
         last: bool = False,
-        texts: int = 0,
+        texts: float = 0,
         **metrics: float,
     ) -> bool:
         """End an update: history, guards, judge, checkpoint, progress.
@@ -218,7 +218,7 @@ class TrainingRun:
             True to go on.
         """
         self.updates += 1
-        self.texts += texts
+        self.texts += int(texts)
         line = self._line(metrics)
         for key in [key for key, value in line.items() if not math.isfinite(value)]:
             self.stop(f"{key} became {line.pop(key)}")

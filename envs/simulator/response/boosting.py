@@ -26,8 +26,9 @@ class BoostingResponse:
     """Histogram gradient boosting on profile, categories and text vector.
 
     Fitted by `sklearn.ensemble.HistGradientBoostingClassifier` (after LightGBM, Ke et al. 2017)
-    with the counts as weights; then only the trees' arrays are kept (`trees.py`), so that it
-    saves without pickle. It can't take offsets: state effects are estimated after it, not with it.
+    with the counts as weights; then only the trees' arrays are kept
+    (`copygym.envs.simulator.response.trees`), so that it saves without pickle. It can't take
+    offsets: state effects are estimated after it, not with it.
 
     Creatives are told apart by text, product and topic; their ids are a feature only where the log
     has no texts. Otherwise the trees would split on ids and know nothing of a new text.

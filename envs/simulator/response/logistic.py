@@ -42,7 +42,7 @@ class LogisticResponse:
     """Bayesian logistic regression on profile, action, slot and their crosses.
 
     Binomial likelihood on counts, Gaussian priors of mean 0, fitted by Newton's method (IRLS)
-    that streams over the rows (`bilinear.newton_sums`); the posterior is Laplace's approximation
+    that streams over the rows (`newton_sums`); the posterior is Laplace's approximation
     at the mode (Bishop 2006, section 4.4). With ``ridge="auto"`` every group of coefficients (one
     per block of action features, with and without profile) gets its own prior precision by
     MacKay's evidence update ``alpha = gamma / |beta|^2`` (MacKay 1992, "Bayesian interpolation"),

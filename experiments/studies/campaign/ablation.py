@@ -8,16 +8,16 @@ other and both have the same budget; both with twice of it says whether the two 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
 from copygym.envs.people.creatives import keep_creatives, with_copy
-from copygym.evaluation.over_seeds import estimates
+from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.build import Policy, given, learned_name
-from copygym.experiments.studies.campaign.ablation_report import main_table, sections, summary
+from copygym.experiments.studies.campaign.ablation_report import report
 from copygym.experiments.studies.campaign.campaign import best_creatives, logged_creatives
 from copygym.experiments.studies.copy import copywriting
 from copygym.experiments.studies.copy.setting import make_setting
@@ -27,9 +27,9 @@ from copygym.experiments.studies.delivery.delivery import (
     evaluation_setting,
     learning_env,
 )
-from copygym.experiments.studies.learning import learn, play
+from copygym.experiments.studies.learning import ONE_SEED, learn, play
 from copygym.experiments.studies.people import GOLD, has_truth
-from copygym.experiments.studies.seeds import check_seeds, origins, values_by_seed
+from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from copygym.evaluation.metrics import Episodes
     from copygym.experiments.studies.copy.setting import CopySetting
 
-__all__ = ["main_table", "run", "sections"]
+__all__ = ["check", "report", "seed_records"]
 
 #: The cells, in the order of tables.
 NEITHER, COPY, DELIVERY, BOTH, TWICE = "neither", "copy", "delivery", "both", "both, twice"
-_SEEDS = (
+_OVER_SEEDS = (
     "intervals are over {count} worlds, each with one seed of its split, fits, learning and luck."
 )
 _BUDGET = (
@@ -76,50 +76,6 @@ def arms(config: Mapping[str, Any]) -> dict[str, Arm]:
     }
 
 
-def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Run the whole experiment; return the result (JSON types).
-
-    Config keys: ``seeds`` (worlds), ``learn.steps`` (the budget in decisions), ``sample_cost``
-    (decisions for one scored sample), and those of `campaign.run`, with the agent that learns as
-    ``agent`` and what delivers otherwise as ``references.logging``.
-    """
-    check(config)
-    found = values_by_seed(config, folder, trackers, _in_world)
-    resamples = int(config["evaluation"]["resamples"])
-    boot = derived_seed(config["seed"], "bootstrap")
-    runs = [world["policies"] for world in found]
-    effects = estimates([{"effects": _effects(run)} for run in runs], resamples, boot)["effects"]
-    result: dict[str, Any] = {
-        "title": f"Copy, delivery or both? {len(found)} worlds of {config['data']['name']}",
-        "synthetic": True,
-        "arms": {name: vars(arm) for name, arm in arms(config).items()},
-        "policies": list(arms(config)),
-        "agent": learned_name(config).removesuffix(" (learned)"),
-        "budget": int(config["learn"]["steps"]),
-        "sample_cost": float(config["sample_cost"]),
-        "estimates": estimates(runs, resamples, boot),
-        "effects": effects,
-        "seeds": {str(seed): run for seed, run in zip(config["seeds"], runs, strict=True)},
-        "texts": {str(s): w["texts"] for s, w in zip(config["seeds"], found, strict=True)},
-        "users": int(found[0]["users"]),
-        "horizon": int(config["env"]["horizon"]),
-        "judge": GOLD,
-        **origins(
-            config["seeds"],
-            found,
-            _BUDGET,
-            _SEEDS.format(count=len(found)),
-            name=config["data"]["name"],
-        ),
-    }
-    result["summary"] = summary(result)
-    result["summary_numbers"] = {
-        f"{name}/clicks_per_user": entry["clicks_per_user"]["value"]
-        for name, entry in result["estimates"].items()
-    }
-    return result
-
-
 def check(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake in the config that would else be found after minutes."""
     if not has_truth(config):
@@ -127,7 +83,6 @@ def check(config: Mapping[str, Any]) -> None:
             f"dataset={config['data']['name']}: new copy must be judged by people, "
             "which only the truth of a synthetic world can, such as storefront's."
         )
-    check_seeds(config)
     copywriting.check_writers(config)
     if len(copywriting.algorithms(config)) != 1:
         raise UserError(
@@ -144,8 +99,13 @@ def check(config: Mapping[str, Any]) -> None:
         )
 
 
-def _in_world(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Return one world's values; every fit, every writer and every cell is a stage."""
+def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
+    """Return one world's records; every fit, every writer and every cell is a stage.
+
+    Config keys: ``learn.steps`` (the budget in decisions), ``sample_cost`` (decisions for one
+    scored sample), and those of the campaign study, with the agent that learns as ``agent`` and
+    what delivers otherwise as ``references.logging``.
+    """
     setting = make_setting(config, folder)
     assert setting.fitted is not None and setting.gold_users is not None
     with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
@@ -163,16 +123,31 @@ def _in_world(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> 
         learn(Policy(name, agent), env, arm.steps, seed, folder, trackers)
         env.close()
         played[name], _ = play(name, where, folder, "evaluate")
-    return {
-        # Catalogues differ in their creatives, so that each cell is counted by itself.
-        "policies": {name: point_values({name: e})[name] for name, e in played.items()},
-        "texts": texts,
-        "users": users,
+    # Catalogues differ in their creatives, so that each cell is counted by itself.
+    values = {name: point_values({name: e})[name] for name, e in played.items()}
+    origin = {
         "data": setting.data,
         "rows_seen": setting.rows_seen,
-        "notes": list(setting.log.notes),
-        "assumptions": list(setting.gold_users.assumptions),
+        "notes": setting.log.notes,
+        "assumptions": [*setting.gold_users.assumptions, _BUDGET],
     }
+    told = about(
+        config,
+        origin,
+        synthetic=True,
+        one_seed=ONE_SEED,
+        over_seeds=_OVER_SEEDS,
+        log=str(config["data"]["name"]),
+        agent=learned_name(config).removesuffix(" (learned)"),
+        budget=int(config["learn"]["steps"]),
+        sample_cost=float(config["sample_cost"]),
+        users=users,
+        horizon=int(config["env"]["horizon"]),
+        judge=GOLD,
+        texts=texts,
+    )
+    rows = rows_of_world(int(config["seed"]), arms(config), values)
+    return Records(rows.frame, {rows.seed: told})
 
 
 def _sides(
@@ -199,14 +174,25 @@ def _sides(
     return sides, texts
 
 
-def _effects(run: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return what each cell gains over neither in clicks per user, and how two compare."""
-    clicks = {name: values["clicks_per_user"] for name, values in run.items()}
-    gains = {name: clicks[name] - clicks[NEITHER] for name in clicks if name != NEITHER}
-    return {
-        **gains,
-        "both - delivery": clicks[BOTH] - clicks[DELIVERY],
-        "both - copy": clicks[BOTH] - clicks[COPY],
-        # Above 0: together they are worth more than the sum of each alone.
-        "interaction": gains[TWICE] - gains[COPY] - gains[DELIVERY],
-    }
+def rows_of_world(
+    seed: int, cells: Mapping[str, Arm], values: Mapping[str, Mapping[str, float]]
+) -> Rows:
+    """Return what each cell may spend, what came of it, and what it gains in clicks per user.
+
+    Args:
+        seed: of the world.
+        cells: what each may spend.
+        values: cell -> metric -> value.
+    """
+    rows = Rows(seed)
+    for name, arm in cells.items():
+        rows.add_all({**asdict(arm), **values[name]}, policy=name)
+    clicks = {name: values[name]["clicks_per_user"] for name in cells}
+    gains = {name: clicks[name] - clicks[NEITHER] for name in cells if name != NEITHER}
+    for name, gain in gains.items():
+        rows.add("clicks_per_user", gain, policy=name, versus=NEITHER)
+    for other in (DELIVERY, COPY):
+        rows.add("clicks_per_user", clicks[BOTH] - clicks[other], policy=BOTH, versus=other)
+    # Above 0: together they are worth more than the sum of each alone.
+    rows.add("interaction", gains[TWICE] - gains[COPY] - gains[DELIVERY])
+    return rows

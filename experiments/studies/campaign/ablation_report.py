@@ -1,96 +1,112 @@
-"""Tables, figures and sections of E12, from its saved result alone."""
+"""What E12 says: tables, figure and words from its records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import polars as pl
 
 from copygym.evaluation.metrics import METRICS
-from copygym.experiments.report.figures import interval_figure, metric_panels
-from copygym.experiments.report.page import Section
+from copygym.evaluation.records import Records, filtered, number
+from copygym.experiments.report.blocks import (
+    Shown,
+    by_seed,
+    estimates_table,
+    forest,
+    shown,
+    texts_table,
+)
+from copygym.experiments.report.page import Report, Section
 from copygym.experiments.report.tables import Table, interval
 
-_SHOWN = ("clicks_per_user", "ctr", "profit_per_user", "unsubscribe_rate", "sends_per_user")
+_METRICS = ("clicks_per_user", "ctr", "profit_per_user", "unsubscribe_rate", "sends_per_user")
+_PANELS = ("clicks_per_user", "profit_per_user", "unsubscribe_rate")
+#: Copies of each catalogue that the report shows.
+_COPIES = 3
 
 
-def main_table(result: Mapping[str, Any]) -> Table:
-    """Return what each cell may spend and what came of it."""
-    rows = tuple(
-        (
-            name,
-            f"{result['arms'][name]['samples']:,}",
-            f"{result['arms'][name]['steps']:,}",
-            *(interval(result["estimates"][name][key], METRICS[key].unit) for key in _SHOWN),
-            interval(result["effects"][name]) if name in result["effects"] else "-",
-        )
-        for name in result["policies"]
+def report(records: Records) -> Report:
+    """Return what a copywriter, an agent, both and neither bought in the same worlds."""
+    count = len(records.seeds)
+    worlds = f"{count} worlds" if count > 1 else "one world"
+    return Report(
+        f"Copy, delivery or both? {worlds} of {records.first['log']}",
+        _summary(records, worlds),
+        _main_table(records, worlds),
+        [
+            _effects(records.estimates),
+            by_seed(records, "policy", ("clicks_per_user",), unit="world"),
+            Section("Copies", (), (_copies(records),), folded=True),
+        ],
     )
+
+
+def _main_table(records: Records, worlds: str) -> Table:
+    about, frame = records.first, records.estimates
+    several = f"Interquartile means over {worlds} with 95% bootstrap intervals over worlds"
     caption = (
-        f"Interquartile means over {len(result['seeds'])} worlds with 95% bootstrap intervals over "
-        f"worlds; {result['users']:,} held-out people each, {result['horizon']} slots. A scored "
-        f"sample of the copywriter counts for {result['sample_cost']:,.0f} decisions; copy, "
-        f"delivery and both have {result['budget']:,} to spend. Without the copywriter the log's "
+        f"{several if len(records.seeds) > 1 else 'One world, without intervals'}; "
+        f"{about['users']:,} held-out people each, {about['horizon']} slots. A scored "
+        f"sample of the copywriter counts for {about['sample_cost']:,.0f} decisions; copy, "
+        f"delivery and both have {about['budget']:,} to spend. Without the copywriter the log's "
         "best copy is sent, without the agent as the log sent. Gain: clicks per user over neither "
-        f"in the same world. {result['judge']}"
+        f"in the same world. {about['judge']}"
     )
-    columns = ("who learns", "samples", "decisions", *(METRICS[k].label for k in _SHOWN), "gain")
-    return Table(columns, rows, caption)
+    # One column for what is a difference: over neither, and not of two others.
+    gains = filtered(frame, metric="clicks_per_user", versus="neither")
+    rows = pl.concat([filtered(frame, versus=None), gains.with_columns(metric=pl.lit("gain"))])
+    spent = {"samples": Shown("samples", alone=True), "steps": Shown("decisions", alone=True)}
+    metrics = {**spent, **shown(_METRICS), "gain": Shown("gain")}
+    return estimates_table(rows, "policy", metrics, caption, heading="who learns")
 
 
-def summary(result: Mapping[str, Any]) -> str:
-    """Return the report's first paragraph."""
-    effects = result["effects"]
+def _summary(records: Records, worlds: str) -> str:
+    about, frame = records.first, records.estimates
+
+    def gain(policy: str) -> str:
+        return interval(number(frame, "clicks_per_user", policy=policy, versus="neither"))
+
     return (
-        f"In {len(result['seeds'])} storefront worlds a copywriter and a delivery agent "
-        f"({result['agent']}) learned alone and together with a budget of {result['budget']:,} "
-        f"decisions. {result['judge']} Clicks per user over what the log did: copy alone "
-        f"{interval(effects['copy'])}, delivery alone {interval(effects['delivery'])}, both "
-        f"{interval(effects['both'])}; with twice the budget {interval(effects['both, twice'])}, "
-        f"of which {interval(effects['interaction'])} is more than the sum of each alone."
+        f"In {worlds} of {about['log']} a copywriter and a delivery agent "
+        f"({about['agent']}) learned alone and together with a budget of {about['budget']:,} "
+        f"decisions. {about['judge']} Clicks per user over what the log did: copy alone "
+        f"{gain('copy')}, delivery alone {gain('delivery')}, both {gain('both')}; with twice the "
+        f"budget {gain('both, twice')}, of which {interval(number(frame, 'interaction'))} is more "
+        "than the sum of each alone."
     )
 
 
-def sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return the report's sections."""
-    effects = Table(
-        ("clicks per user", "difference"),
-        tuple((name, interval(entry)) for name, entry in result["effects"].items()),
-        "Differences in the same world, interquartile means with 95% intervals over worlds. A name "
-        "alone: over neither. Interaction: both with twice the budget, less copy alone, less "
-        "delivery alone; above 0 the two are worth more together.",
+def _effects(frame: pl.DataFrame) -> Section:
+    name = pl.concat_str("policy", "versus", separator=" - ").fill_null("interaction")
+    differences = frame.filter(
+        pl.col("versus").is_not_null() | (pl.col("metric") == "interaction")
+    ).with_columns(difference=name, metric=pl.lit("clicks_per_user"))
+    table = estimates_table(
+        differences,
+        "difference",
+        {"clicks_per_user": METRICS["clicks_per_user"]},
+        "Differences in the same world, intervals as above. Interaction: both with twice the "
+        "budget, less copy alone, less delivery alone; above 0 the two are worth more together.",
     )
-    panels = metric_panels(
-        {name: result["estimates"][name] for name in result["policies"]},
-        ("clicks_per_user", "profit_per_user", "unsubscribe_rate"),
-    )
-    picture = interval_figure(
+    picture = forest(
+        filtered(frame, versus=None),
+        "policy",
+        _PANELS,
         "ablation",
-        "Copy, delivery, both or neither in storefront (synthetic), with 95% intervals over "
+        "Copy, delivery, both or neither in synthetic worlds, with 95% intervals over "
         "worlds; both under the same budget in orange.",
-        panels,
-        "both",
+        strong="both",
     )
-    worlds = Table(
-        ("world", *result["policies"]),
-        tuple(
-            (seed, *(f"{run[name]['clicks_per_user']:.3f}" for name in result["policies"]))
-            for seed, run in sorted(result["seeds"].items(), key=lambda item: int(item[0]))
-        ),
-        "Clicks per user.",
-    )
-    texts = Table(
-        ("copy", "world", "samples"),
-        tuple(
-            (text, seed, samples)
-            for seed, by_samples in sorted(result["texts"].items(), key=lambda item: int(item[0]))
-            for samples, found in sorted(by_samples.items(), key=lambda item: int(item[0]))
-            for text in found[:3]
-        ),
-        "Three of the copies that were sent, by the samples that the copywriter could spend; 0 is "
-        "the log's.",
-    )
-    return [
-        Section("What each adds", (), (effects,), (picture,)),
-        Section("By world", (), (worlds,), folded=True),
-        Section("Copies", (), (texts,), folded=True),
+    return Section("What each adds", (), (table,), (picture,))
+
+
+def _copies(records: Records) -> Table:
+    rows = [
+        {"copy": text, "world": str(seed), "samples": samples}
+        for seed, about in sorted(records.about.items())
+        for samples, texts in sorted(about["texts"].items(), key=lambda item: int(item[0]))
+        for text in texts[:_COPIES]
     ]
+    caption = (
+        "Three of the copies that were sent, by the samples that the copywriter could spend; 0 is "
+        "the log's."
+    )
+    return texts_table(rows, {"copy": "copy", "world": "world", "samples": "samples"}, caption)

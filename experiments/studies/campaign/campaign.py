@@ -1,13 +1,17 @@
-"""Experiment: learn what to say and what to send, and judge both against the log (quickstart).
+"""Study: learn what to say and what to send, and judge both against the log (quickstart).
 
 Log -> simulated users and a CTR reward model -> a copywriter (SFT, then the algorithm) -> its best
 copies into the catalogue -> a delivery agent on it -> an A/B comparison of copy and policy on
 people whom nothing was fitted on.
+
+Records: those of the copywriters by ``writer``, and those of delivery by ``policy``, which names
+the catalogue and who delivers it; ``places`` of the catalogue, and ``places_won`` by new copy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,51 +20,70 @@ from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
 from copygym.envs.people.creatives import NewCopy, keep_creatives, with_copy
 from copygym.envs.tasks import score_copy
-from copygym.evaluation.metrics import policy_metrics, segment_metrics
+from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import learned_name, policies
-from copygym.experiments.studies.campaign.campaign_report import main_table, sections
+from copygym.experiments.studies.campaign.campaign_report import report
 from copygym.experiments.studies.copy import copywriting
-from copygym.experiments.studies.copy.judging import summarise
+from copygym.experiments.studies.copy.judging import (
+    STATISTICS,
+    WITHIN_SEED,
+    add_writers,
+    copy_about,
+    copy_origin,
+)
 from copygym.experiments.studies.copy.setting import CopySetting, make_setting
 from copygym.experiments.studies.delivery import delivery
 from copygym.experiments.studies.learning import ONE_SEED, file_name, play
+from copygym.experiments.studies.people import has_truth
+from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
 if TYPE_CHECKING:
     from copygym.envs.people.model import UserModel
     from copygym.envs.tasks import CopyRows
     from copygym.evaluation.metrics import Episodes
-    from copygym.evaluation.rollout import Setting
 
-__all__ = ["main_table", "run", "sections"]
+__all__ = ["check", "report", "seed_records"]
 
 #: The two catalogues that are compared: the log's best creatives, and the best with new copy.
 LOGGED, WRITTEN = "logged copy", "with new copy"
+_OVER_SEEDS = (
+    "intervals are over {count} seeds, each with its own split, fits, learning and luck in the "
+    "same world."
+)
 
 
-def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Run the whole campaign; return the result (JSON types).
+def check(config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a mistake in the config that would else be found after minutes."""
+    copywriting.check_writers(config)
+    _algorithm(config)
+    delivery.check_agents(config)
+    if not has_truth(config):
+        raise UserError(
+            f"a campaign needs a log with users and a known truth; {config['data']['name']} has "
+            "none: use experiment=upworthy_rlpf for tests of copy."
+        )
 
-    Config keys: those of `copywriting.run` (one algorithm), of `delivery.compare`, and
+
+def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
+    """Return the records of the whole campaign with one seed.
+
+    Config keys: those of the copywriting study (one algorithm), those of the delivery study, and
     ``creatives`` (``per_product``, ``candidates``).
     """
-    copywriting.check_writers(config)
     algorithm = _algorithm(config)
-    delivery.check_agents(config)
     setting = make_setting(config, folder)
-    if setting.fitted is None or setting.gold_users is None:
-        raise UserError(
-            "a campaign needs a log with users and a known truth; "
-            f"{setting.log.name} has none: use experiment=upworthy_rlpf for tests of copy."
-        )
-    seed = int(config["seed"])
+    assert setting.fitted is not None and setting.gold_users is not None
+    rows = Rows(int(config["seed"]))
     based = copywriting.with_base(config, folder, setting)
-    written = copywriting.write_all(based, folder, trackers, setting, seed)
-    copy = summarise(config, setting, {seed: written})
+    written = copywriting.write_all(based, folder, trackers, setting, rows.seed)
+    add_writers(rows, config, setting, written)
     kept = logged_creatives(config, setting)
     with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
         stay, new = best_creatives(based, folder, trackers, setting, algorithm)
+    rows.add("places", len(stay) + len(new.texts))
+    rows.add("places_won", len(new.texts))
     sides = {
         LOGGED: (keep_creatives(setting.readers, kept), keep_creatives(setting.gold_users, kept)),
         WRITTEN: (
@@ -68,37 +91,38 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
             with_copy(setting.gold_users, new, stay),
         ),
     }
-    played: dict[str, Episodes] = {}
-    curves: dict[str, Any] = {}
-    timelines: dict[str, Any] = {}
-    for side, (proxy, gold) in sides.items():
-        child = folder.child(file_name(side))
-        learned = delivery.teach(child, trackers, proxy, config)
-        of_users = delivery.evaluation_setting(gold, config)
-        for name in policies(config):
-            label = f"{side}, {name}"
-            curves[label] = learned[name]
-            wanted = int(config["evaluation"]["timelines"])
-            wanted = wanted if (side, name) == (WRITTEN, learned_name(config)) else 0
-            played[label], events = play(name, of_users, child, "evaluate", wanted)
-            if events:
-                timelines = delivery.shown_timelines(gold, of_users, events)
-    return {
-        **_numbers(config, played, of_users, gold),
-        "title": f"Copy and delivery on {setting.log.name}: {algorithm} and {learned_name(config)}",
-        "synthetic": setting.log.synthetic,
-        "summary": _summary(config, copy, played, new, stay),
-        "copy": copy,
-        "creatives": _shown(setting, kept, stay, new),
-        "curves": curves,
-        "timelines": timelines,
-        "fidelity": setting.fitted.fidelity.to_dict(),
-        "data": {setting.log.name: setting.data},
-        "rows_seen": setting.rows_seen,
-        "notes": list(setting.log.notes),
-        "assumptions": list(dict.fromkeys([*copy["assumptions"], ONE_SEED])),
-        "judge": setting.gold_text,
-    }
+    done = _delivered(config, folder, trackers, sides)
+    baseline = f"{LOGGED}, {config['evaluation']['baseline']}"
+    compared = {**config, "evaluation": {**config["evaluation"], "baseline": baseline}}
+    delivery.add_policies(rows, compared, done.played)
+    delivery.add_segments(rows, compared, done.played, done.segments)
+    delivery.add_curves(rows, done.curves)
+    facts = about(
+        config,
+        copy_origin(setting),
+        synthetic=setting.log.synthetic,
+        one_seed=ONE_SEED,
+        over_seeds=_OVER_SEEDS,
+        statistics=STATISTICS,
+        within_seed=WITHIN_SEED,
+        copy=copy_about(config, setting, written),
+        creatives=_both_catalogues(setting, kept, stay, new),
+        log=setting.log.name,
+        algorithm=algorithm,
+        agent=learned_name(config),
+        learned=f"{WRITTEN}, {learned_name(config)}",
+        baseline=baseline,
+        upper=None,
+        per_product=int(config["creatives"]["per_product"]),
+        users=len(done.segments),
+        horizon=int(config["env"]["horizon"]),
+        steps=int(config["learn"]["steps"]),
+        judge=setting.gold_text,
+        timelines=done.timelines,
+        fidelity=setting.fitted.fidelity.to_dict(),
+        segment_by=list(setting.fitted.profile_builder.demographics.segment_columns),
+    )
+    return Records(rows.frame, {rows.seed: facts})
 
 
 def _algorithm(config: Mapping[str, Any]) -> str:
@@ -109,6 +133,54 @@ def _algorithm(config: Mapping[str, Any]) -> str:
             "set the others to null."
         )
     return names[0]
+
+
+@dataclass
+class _Delivered:
+    """What became of both catalogues.
+
+    Attributes:
+        played: episodes by catalogue and policy.
+        curves: learning curve by catalogue and policy.
+        segments: (U,) segment of each person.
+        timelines: of some people, under the learned policy with new copy.
+    """
+
+    played: dict[str, Episodes] = field(default_factory=dict)
+    curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    segments: np.ndarray = field(default_factory=lambda: np.array([], np.str_))
+    timelines: dict[str, Any] = field(default_factory=dict)
+
+
+def _delivered(
+    config: dict[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    sides: Mapping[str, tuple[UserModel, UserModel]],
+) -> _Delivered:
+    """Let every policy learn to deliver each catalogue, and play it for the people of the truth.
+
+    Args:
+        config: of the run.
+        folder: of the run; a catalogue has a child of it.
+        trackers: get the learning curves.
+        sides: catalogue -> where agents learn, and who judges.
+    """
+    done = _Delivered()
+    for side, (proxy, gold) in sides.items():
+        child = folder.child(file_name(side))
+        learned = delivery.teach(child, trackers, proxy, config)
+        where = delivery.evaluation_setting(gold, config)
+        done.segments = gold.profiles.segments[where.rows]
+        for name in policies(config):
+            label = f"{side}, {name}"
+            done.curves[label] = learned[name]
+            wanted = int(config["evaluation"]["timelines"])
+            wanted = wanted if (side, name) == (WRITTEN, learned_name(config)) else 0
+            done.played[label], events = play(name, where, child, "evaluate", wanted)
+            if events:
+                done.timelines = delivery.shown_timelines(gold, where, events)
+    return done
 
 
 # ------------------------------------------------------------------ creatives
@@ -139,7 +211,7 @@ def best_creatives(
     and not by having more of it, and the agent has no more to learn.
 
     Args:
-        config: as for `run`, with a base copywriter.
+        config: as for `seed_records`, with a base copywriter.
         folder: of the copywriter's stages.
         trackers: get the learning curve.
         setting: tasks and rewards.
@@ -227,10 +299,10 @@ def _candidate_tasks(setting: CopySetting, per_product: int, seed: int) -> CopyR
     )
 
 
-def _shown(
+def _both_catalogues(
     setting: CopySetting, kept: np.ndarray, stay: np.ndarray, new: NewCopy
 ) -> list[dict[str, str]]:
-    """Return both catalogues' creatives for the report."""
+    """Return both catalogues' creatives and on which side each is, for the report."""
     catalogue = setting.readers.catalogue
     before, after = set(kept.tolist()), set(stay.tolist())
     side_of = dict.fromkeys(before - after, "before")
@@ -244,52 +316,3 @@ def _shown(
         {"product": catalogue.product_ids[k], "side": "after, new", "text": text}
         for k, text in zip(new.source, new.texts, strict=True)
     ]
-
-
-# ------------------------------------------------------------------ numbers
-
-
-def _numbers(
-    config: Mapping[str, Any], played: Mapping[str, Episodes], setting: Setting, gold: UserModel
-) -> dict[str, Any]:
-    options = config["evaluation"]
-    baseline = f"{LOGGED}, {options['baseline']}"
-    seed, resamples = derived_seed(config["seed"], "bootstrap"), int(options["resamples"])
-    numbers = policy_metrics(played, baseline, None, resamples, seed)
-    segments = gold.profiles.segments[setting.rows]
-    return {
-        **numbers,
-        "segments": segment_metrics(
-            played, segments, ("clicks_per_user", "profit_per_user"), resamples, seed
-        ),
-        "policies": list(played),
-        "learned": f"{WRITTEN}, {learned_name(config)}",
-        "baseline": baseline,
-        "upper": None,
-        "users": len(setting.rows),
-        "horizon": setting.horizon,
-        "summary_numbers": {
-            f"{name}/{key}": entry["value"]
-            for name, by_key in numbers["metrics"].items()
-            for key, entry in by_key.items()
-        },
-    }
-
-
-def _summary(
-    config: Mapping[str, Any],
-    copy: Mapping[str, Any],
-    played: Mapping[str, Episodes],
-    new: NewCopy,
-    stay: np.ndarray,
-) -> str:
-    places = len(new.texts) + len(stay)
-    return (
-        f"{copy['summary']} New copy then competed with the log's for the "
-        f"{int(config['creatives']['per_product'])} places of each product in the catalogue and "
-        f"won {len(new.texts)} of {places}, by the training reward. {learned_name(config)} learned "
-        f"to deliver the log's best and this catalogue, for {int(config['learn']['steps']):,} "
-        "decisions each on simulated users. "
-        f"{len(played)} combinations of copy and policy met the same held-out people with the "
-        "same luck."
-    )

@@ -1,38 +1,61 @@
-"""Tables, figures and sections of a campaign run, from its saved result alone."""
+"""What a campaign says: copy and policy together, then each alone, from its records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from copygym.experiments.report.page import Section
-from copygym.experiments.report.tables import Table
-from copygym.experiments.studies.copy import copywriting_report as copy_report
-from copygym.experiments.studies.delivery import delivery_report
+from copygym.evaluation.records import Records
+from copygym.experiments.report.blocks import texts_table
+from copygym.experiments.report.page import Report, Section
+from copygym.experiments.studies.copy import copywriting_report as of_copy
+from copygym.experiments.studies.delivery import delivery_report as of_delivery
 
 
-def main_table(result: Mapping[str, Any]) -> Table:
-    """Return CTR, clicks, profit and unsubscribes by copy and policy with intervals."""
-    return delivery_report.main_table(result)
+def report(records: Records) -> Report:
+    """Return what copy and policy gained over the log's, and what the copywriter did alone."""
+    about = records.first
+    # Both parts have learning curves and segments of their own.
+    delivered, written = records.where(writer=None), records.where(policy=None)
+    copywriter = Section(
+        "The copywriter alone", (of_copy.summary(written),), (of_copy.main_table(written),)
+    )
+    return Report(
+        f"Copy and delivery on {about['log']}: {about['algorithm']} and {about['agent']}",
+        _summary(records, written),
+        of_delivery.main_table(delivered),
+        [
+            of_delivery.comparison(delivered),
+            _creatives(records),
+            copywriter,
+            *of_copy.sections(written),
+            of_delivery.more_metrics(delivered),
+            *of_delivery.one_seed(delivered),
+        ],
+    )
 
 
-def sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return the report's sections: copy and policy together, then each alone."""
-    of_delivery = delivery_report.sections(result)
-    of_copy = copy_report.sections(result["copy"])
-    table = copy_report.main_table(result["copy"])
-    copywriter = Section("The copywriter alone", (result["copy"]["summary"],), (table,))
-    return [of_delivery[0], _creatives(result), copywriter, *of_copy, *of_delivery[1:]]
+def _summary(records: Records, written: Records) -> str:
+    about = records.first
+    one = records.only()
+    won, places = (one.number(name)["value"] for name in ("places_won", "places"))
+    count = len(records.where(writer=None, versus=None, segment=None).values("policy"))
+    return (
+        f"{of_copy.summary(written)} New copy then competed with the log's for the "
+        f"{about['per_product']} places of each product in the catalogue and "
+        f"won {won:,.0f} of {places:,.0f}, by the training reward. {about['agent']} learned "
+        f"to deliver the log's best and this catalogue, for {about['steps']:,} "
+        "decisions each on simulated users. "
+        f"{count} combinations of copy and policy met the same held-out people with the "
+        "same luck."
+    )
 
 
-def _creatives(result: Mapping[str, Any]) -> Section:
+def _creatives(records: Records) -> Section:
     """Return the log's best copy and the new copy, product by product."""
-    tables = []
-    for product in dict.fromkeys(entry["product"] for entry in result["creatives"]):
-        rows = tuple(
-            (entry["side"], entry["text"])
-            for entry in result["creatives"]
-            if entry["product"] == product
+    creatives = records.first["creatives"]
+    tables = tuple(
+        texts_table(
+            [entry for entry in creatives if entry["product"] == product],
+            {"side": product, "text": "copy"},
         )
-        tables.append(Table((product, "copy"), rows))
-    return Section("What is sent: before and after", (), tuple(tables), folded=True)
+        for product in dict.fromkeys(entry["product"] for entry in creatives)
+    )
+    return Section("What is sent: before and after", (), tables, folded=True)

@@ -1,4 +1,4 @@
-"""Experiment: does learning from clicks write better copy than imitation? (RLPF, E3)
+"""Study: does learning from clicks write better copy than imitation? (RLPF, E3)
 
 From a log: a CTR reward model, a copywriter tuned on the log's better copy (SFT), then each
 algorithm from there with the same budget of scored samples. Gold judges texts for tasks that
@@ -20,39 +20,62 @@ from copygym.agents.copywriter.training.feedback import Demonstrations
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import score_copy
+from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import check_part, instantiated, known_options
-from copygym.experiments.studies.copy.copywriting_report import main_table, sections
-from copygym.experiments.studies.copy.judging import judged, summarise
-from copygym.experiments.studies.copy.setting import CopySetting, make_setting
-from copygym.experiments.studies.learning import file_name
+from copygym.experiments.studies.copy.copywriting_report import report
+from copygym.experiments.studies.copy.judging import (
+    OVER_SEEDS,
+    STATISTICS,
+    WITHIN_SEED,
+    add_writers,
+    copy_about,
+    copy_origin,
+    judged,
+)
+from copygym.experiments.studies.copy.setting import CopySetting, make_setting, setting_seed
+from copygym.experiments.studies.learning import ONE_SEED, file_name
+from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
 if TYPE_CHECKING:
     from copygym.agents.copywriter.training.algorithm import CopyAlgorithm
     from copygym.agents.copywriter.writer import Copywriter
 
-__all__ = ["main_table", "run", "sections"]
+__all__ = ["check", "report", "seed_records"]
 
 #: Names of the writers that are no algorithm, in the order of tables.
 BEST, ANY, BASE, SFT = "log's better copy", "log's copy", "base", "sft"
 
 
-def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Run the whole comparison; return the result (JSON types).
+def check(config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a mistake in the config that would else be found after minutes."""
+    check_writers(config)
+
+
+def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
+    """Return the records of one seed of training and sampling.
 
     Config keys: those of `make_setting`, ``copywriter`` (``model``, ``sft``), ``algorithms``
-    (name -> part of the group algorithm), ``samples`` (budget of each), ``seeds``, ``evaluation``
+    (name -> part of the group algorithm), ``samples`` (budget of each), ``evaluation``
     (``temperature``, ``top_p``, ``resamples``, ``examples``).
     """
-    check_writers(config)
     setting = make_setting(config, folder)
     based = with_base(config, folder, setting)
-    by_seed = {}
-    for seed in config["seeds"]:
-        child = folder if len(config["seeds"]) == 1 else folder.child(f"seed-{seed}")
-        by_seed[int(seed)] = write_all(based, child, trackers, setting, int(seed))
-    return summarise(config, setting, by_seed)
+    rows = Rows(int(config["seed"]))
+    written = write_all(based, folder, trackers, setting, rows.seed)
+    add_writers(rows, config, setting, written)
+    facts = about(
+        config,
+        copy_origin(setting),
+        synthetic=setting.log.synthetic,
+        one_seed=ONE_SEED,
+        over_seeds=OVER_SEEDS,
+        statistics=STATISTICS,
+        within_seed=WITHIN_SEED,
+        copy=copy_about(config, setting, written),
+    )
+    return Records(rows.frame, {rows.seed: facts})
 
 
 def check_writers(config: Mapping[str, Any]) -> None:
@@ -180,7 +203,7 @@ def with_base(
             writer = train_tiny(
                 texts,
                 rows,
-                seed=derived_seed(config["seed"], "tiny"),
+                seed=derived_seed(setting_seed(config), "tiny"),
                 corpus=setting.training_texts,
                 config=TinyConfig(**dict(spec.get("tiny") or {})),
             )
@@ -200,7 +223,7 @@ def fine_tuning(options: Mapping[str, Any]) -> tuple[CopyAlgorithm, int]:
     options = dict(options)
     peft = PeftChoice(**(options.pop("peft", None) or {}))
     batch, steps = int(options.pop("batch_size", 16)), int(options.pop("steps", 40))
-    rate = float(options.pop("lr", 1e-3))
+    rate = float(options.pop("learning_rate", 1e-3))
     sft = make_algorithm("sft", peft=peft, batch=batch, learning_rate=rate, **options)
     return sft, steps * batch
 

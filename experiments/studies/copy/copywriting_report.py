@@ -1,16 +1,39 @@
-"""Tables, figures and sections of a copywriting run, from its saved result alone."""
+"""What a copywriting study says: tables, figures and words from its records.
+
+Every function takes records whose ``writer`` is given; what stands beside them is in
+``about["copy"]``, so that a study which does more than write can use them too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from copygym.experiments.report.figures import interval_figure, lines_figure, scaled
-from copygym.experiments.report.page import Section
-from copygym.experiments.report.tables import Table, interval, number
+import polars as pl
 
-#: Measures of text that the report shows, of those that the result holds.
-MEASURES = {
+from copygym.evaluation.records import Records, filtered, number
+from copygym.experiments.report.blocks import (
+    Shown,
+    against,
+    by_seed,
+    estimates_table,
+    forest,
+    pivot_table,
+)
+from copygym.experiments.report.page import Report, Section
+from copygym.experiments.report.tables import Table
+
+_MAIN = {
+    "gold_ctr": Shown("gold CTR, %", "%"),
+    "lift": Shown("lift, %", "%"),
+    "proxy": Shown("proxy"),
+    "kl": Shown("KL", alone=True),
+    "samples": Shown("samples", alone=True),
+    "cpu_seconds": Shown("CPU s", alone=True),
+}
+#: Measures of text that the report shows, of those that the records hold.
+_MEASURES = {
+    "perplexity": "perplexity",
     "distinct_2": "distinct-2",
     "self_bleu": "self-BLEU",
     "words_mean": "words",
@@ -21,83 +44,110 @@ MEASURES = {
     "on_brief": "on brief",
     "gibberish": "gibberish",
 }
+_TRAINING = {
+    "reward": "training reward",
+    "judge": "held-out judge",
+    "kl": "KL from SFT, nats per text",
+    "entropy": "entropy, nats per token",
+}
 
 
-def main_table(result: Mapping[str, Any]) -> Table:
-    """Return gold click rate, lift over SFT, proxy, KL and cost by writer with intervals."""
-    rows = []
-    for name, entry in _writers(result):
-        spent = entry["spent"]
-        rows.append(
-            (
-                name,
-                interval(entry["gold_ctr"], "%"),
-                "-" if name == result["baseline"] else interval(entry["lift"], "%"),
-                interval(entry["proxy"]),
-                number(entry["kl"]),
-                number(spent.get("samples")),
-                number(spent.get("cpu_seconds")),
-            )
-        )
-    seeds = len(result["seeds"])
-    caption = (
-        f"95% intervals over {result['tasks']:,} held-out tasks"
-        + (f" and {seeds} seeds" if seeds > 1 else ", one seed")
-        + f" (bootstrap). Lift: change of the gold click rate from {result['baseline']}, paired. "
-        "KL: nats per text of what writes from SFT at the same temperature, estimated on these "
-        "texts, which a nucleus may have cut (best-of-n: the analytic bound). CPU seconds of "
-        f"training. {result['gold']}"
-    )
-    columns = ("writer", "gold CTR, %", "lift, %", "proxy", "KL", "samples", "CPU s")
-    return Table(columns, tuple(rows), caption)
+def report(records: Records) -> Report:
+    """Return what gold says of every writer's copy, and what would give a hacked reward away."""
+    copy = records.first["copy"]
+    title = f"Copywriting on {copy['log']}: {', '.join(copy['algorithms'])} after SFT"
+    found = sections(records)
+    if len(records.seeds) > 1:
+        found.append(_each(records))
+    return Report(title, summary(records), main_table(records), found)
 
 
-def _writers(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return (name, entry) of every writer in the order of tables; JSON keeps none."""
-    return [(name, result["writers"][name]) for name in result["order"]]
-
-
-def sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return the report's sections."""
-    found = [_comparison(result), _quality(result), samples_section(result)]
-    for section in (_training(result), segments_section(result)):
+def sections(records: Records) -> list[Section]:
+    """Return the sections below the main table."""
+    found = [_comparison(records), _quality(records), examples(records)]
+    # Training ends when it does, and tasks of another seed may be others.
+    for section in (_training(records.only()), _segments(records.only())):
         if section is not None:
             found.append(section)
     return found
 
 
-def _comparison(result: Mapping[str, Any]) -> Section:
-    names = result["order"]
-    panels = {
-        "gold CTR, %": {name: scaled(result["writers"][name]["gold_ctr"]) for name in names},
-        f"lift over {result['baseline']}, %": {
-            name: scaled(result["writers"][name]["lift"]) for name in names
-        },
-        "proxy reward": {name: result["writers"][name]["proxy"] for name in names},
-    }
-    last = names[-1]
-    picture = interval_figure(
-        "writers", "What gold and the proxy say of each writer, with 95% intervals.", panels, last
+def summary(records: Records) -> str:
+    """Return the first paragraph: what was learned from what, and what it gained."""
+    copy, frame = records.first["copy"], records.estimates
+    kind = "a synthetic log" if records.first["synthetic"] else "a real log"
+    gains = "; ".join(
+        f"{name} {_signed(number(frame, 'lift', writer=name, versus='sft'))}"
+        for name in copy["algorithms"]
     )
-    points = [
-        f"{name}: training ended because {'; '.join(entry['stopped'])}."
-        for name, entry in _writers(result)
-        if entry["stopped"]
-    ]
-    return Section("Writers compared", (), (), (picture,), tuple(points))
+    return (
+        f"From {kind} ({copy['log']}, {copy['rows']:,} rows), a CTR reward model was "
+        f"learned and a copywriter ({copy['model']}) was tuned on better "
+        f"copy (SFT), then trained on {copy['samples']:,} scored samples, {_trained(records)}. "
+        f"Change of the gold click rate from SFT on {copy['tasks']:,} held-out tasks: "
+        f"{gains}. {copy['gold']}" + "".join(f" Warning: {text}" for text in copy["warnings"])
+    )
 
 
-def _quality(result: Mapping[str, Any]) -> Section:
+def _signed(lift: Mapping[str, float | None]) -> str:
+    value, low, high = (lift[edge] for edge in ("value", "low", "high"))
+    if value is None:
+        return "-"
+    edges = "" if low is None or high is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return f"{100 * value:+.1f}%{edges}"
+
+
+def _trained(records: Records) -> str:
+    count = len(records.seeds)
+    return f"{count} seeds" if count > 1 else str(records.first["copy"]["trained"])
+
+
+def main_table(records: Records) -> Table:
+    """Return gold click rate, lift over SFT, proxy, KL and cost by writer with intervals."""
+    copy, trained = records.first["copy"], _trained(records)
+    over = (
+        f"Means with 95% intervals over {trained} (bootstrap), {copy['tasks']:,} held-out tasks."
+        if len(records.seeds) > 1
+        else f"95% intervals over {copy['tasks']:,} held-out tasks, {trained} (bootstrap)."
+    )
+    caption = (
+        f"{over} Lift: change of the gold click rate from sft, paired. "
+        "KL: nats per text of what writes from SFT at the same temperature, estimated on these "
+        "texts, which a nucleus may have cut (best-of-n: the analytic bound). CPU seconds of "
+        f"training. {copy['gold']}"
+    )
+    return estimates_table(_whole(records), "writer", _MAIN, caption)
+
+
+def _whole(records: Records) -> pl.DataFrame:
+    """Return the numbers of all tasks, after training."""
+    frame = filtered(records.estimates, term=None, segment=None, task=None, step=None)
+    return frame.filter(pl.col("writer").is_not_null())
+
+
+def _comparison(records: Records) -> Section:
+    frame = _whole(records)
+    picture = forest(
+        frame,
+        "writer",
+        dict(list(_MAIN.items())[:3]),
+        "writers",
+        "What gold and the proxy say of each writer, with 95% intervals; lift is over sft.",
+        strong=frame["writer"][-1],
+    )
+    reasons: dict[str, set[str]] = {}
+    for about in records.about.values():
+        for name, reason in about["copy"]["stopped"].items():
+            reasons.setdefault(name, set()).add(reason)
+    points = tuple(
+        f"{name}: training ended because {'; '.join(sorted(found))}."
+        for name, found in reasons.items()
+    )
+    return Section("Writers compared", (), (), (picture,), points)
+
+
+def _quality(records: Records) -> Section:
     """Return what would give a hacked reward away."""
-    rows = tuple(
-        (
-            name,
-            number(entry["perplexity"]),
-            *(number(entry["measures"].get(key)) for key in MEASURES),
-        )
-        for name, entry in _writers(result)
-    )
-    columns = ("writer", "perplexity", *MEASURES.values())
     caption = (
         "Signs of a hacked reward stand beside the click rate. Perplexity: median under the "
         "untuned model, text alone; distinct-n: share of distinct n-grams; self-BLEU: likeness of "
@@ -106,62 +156,83 @@ def _quality(result: Mapping[str, Any]) -> Section:
         "not be told by their capitals, and were not checked for that; on brief: share of texts by "
         "whose words their own brief is found among the test tasks'."
     )
-    terms = list(dict.fromkeys(key for e in result["writers"].values() for key in e["terms"]))
-    of_terms = Table(
-        ("writer", *terms),
-        tuple(
-            (name, *(number(entry["terms"].get(key)) for key in terms))
-            for name, entry in _writers(result)
+    measures = {name: Shown(label, alone=True) for name, label in _MEASURES.items()}
+    tables = (
+        estimates_table(_whole(records), "writer", measures, caption),
+        pivot_table(
+            records.estimates,
+            "writer",
+            "term",
+            "reward_term",
+            "Mean of each weighted term of the training reward on the test tasks.",
         ),
-        "Mean of each weighted term of the training reward on the test tasks.",
     )
-    return Section("Is it still copy?", (), (Table(columns, rows, caption), of_terms))
+    return Section("Is it still copy?", (), tables)
 
 
-def samples_section(result: Mapping[str, Any]) -> Section:
+def examples(records: Records) -> Section:
     """Return test tasks with what every writer wrote: before and after, side by side."""
+    one = records.only()
+    gold = filtered(one.frame, metric="gold_ctr").filter(pl.col("task").is_not_null())
+    clicked = {(row["writer"], row["task"]): row["value"] for row in gold.iter_rows(named=True)}
     tables = []
-    for sample in result["samples"]:
+    for example in one.first["copy"]["examples"]:
         rows = tuple(
-            (f"{name}: {sample['texts'][name]}", f"{100 * sample['gold'][name]:.2f}")
-            for name in result["order"]
+            (name, example["texts"][name], f"{100 * clicked[name, example['task']]:.2f}")
+            for name in one.values("writer")
         )
-        tables.append(Table((sample["prompt"].replace("\n", " · "), "gold CTR, %"), rows))
+        prompt = example["prompt"].replace("\n", " · ")
+        tables.append(Table(("writer", prompt, "gold CTR, %"), rows, texts=(1,)))
     text = ("Tasks are evenly spaced over the test part, not chosen.",)
-    return Section("Before and after", text, tuple(tables), folded=False)
+    return Section("Before and after", text, tuple(tables))
 
 
-def _training(result: Mapping[str, Any]) -> Section | None:
+def _training(one: Records) -> Section | None:
+    """Return the figures of training with one seed, or None where nothing has a history."""
+    if "step" not in one.compared:
+        return None
+    frame = one.frame.filter(pl.col("step").is_not_null())
     pictures = []
-    for key, label in (
-        ("reward", "training reward"),
-        ("judge", "held-out judge"),
-        ("kl", "KL from SFT, nats per text"),
-        ("entropy", "entropy, nats per token"),
-    ):
-        lines = {}
-        for name, history in result["histories"].items():
-            points = [p for p in history if p.get(key) is not None]
-            if len(points) > 1:
-                lines[name] = {
-                    "x": [p["samples"] for p in points],
-                    "y": [p[key] for p in points],
-                }
-        if lines:
-            caption = f"{label.capitalize()} while training (first seed)."
-            pictures.append(lines_figure(f"training_{key}", caption, lines, "samples", label))
+    for key, label in _TRAINING.items():
+        metric = f"learning_{key}"
+        counts = filtered(frame, metric=metric)["writer"].value_counts()
+        several = counts.filter(pl.col("count") > 1)["writer"].to_list()
+        if several:
+            pictures.append(
+                against(
+                    filtered(frame, writer=several),
+                    "step",
+                    "writer",
+                    ("learning_samples", metric),
+                    f"training_{key}",
+                    f"{label.capitalize()} while training (first seed).",
+                    ("samples", label),
+                )
+            )
     return Section("Training", (), (), tuple(pictures)) if pictures else None
 
 
-def segments_section(result: Mapping[str, Any]) -> Section | None:
+def _segments(one: Records) -> Section | None:
     """Return gold click rates by the reader's segment, or None without segments."""
-    segments = result.get("segments")
-    if not segments:
+    if "segment" not in one.compared:
         return None
-    writers = result["order"]
-    rows = tuple(
-        (name, *(f"{100 * by_writer[writer]:.2f}" for writer in writers))
-        for name, by_writer in segments.items()
+    frame = filtered(one.frame, metric="gold_ctr").filter(
+        pl.col("segment").is_not_null() & pl.col("writer").is_not_null()
     )
-    caption = "Gold click rate in percent by the reader's segment (first seed, no intervals)."
-    return Section("By segment", (), (Table(("segment", *writers), rows, caption),))
+    table = pivot_table(
+        frame,
+        "segment",
+        "writer",
+        "gold_ctr",
+        "Gold click rate in percent by the reader's segment (first seed, no intervals).",
+        unit="%",
+    )
+    return Section("By segment", (), (table,)) if table.rows else None
+
+
+def _each(records: Records) -> Section:
+    """Return the folded tables of each seed; a lift is one however it is taken."""
+    whole = records.where(term=None, segment=None, task=None, step=None)
+    frame = whole.frame.drop("versus")
+    metrics: dict[str, Any] = dict(list(_MAIN.items())[:3])
+    return by_seed(Records(frame, records.about), "writer", metrics)

@@ -5,6 +5,12 @@ much of the log they saw and in their head: a single CTR model, or an ensemble's
 (WCO) or uncertainty-weighted score (UWO; Coste et al. 2023, arXiv 2310.02743). Best-of-n moves it
 by an exact number of nats, PPO by many small steps; gold, which no proxy saw, is followed all the
 way and Gao et al.'s laws are fitted (arXiv 2210.10760).
+
+Records: ``method`` ("best_of_n" or "ppo") and ``head`` say what optimised which proxy, ``share``
+how much of the log it saw, ``kl_coef`` what PPO paid for a nat, ``reward`` ("proxy" or "gold") what
+was gained. ``gain`` and ``distance`` (sqrt(KL), nats) are curves along ``k`` draws or PPO's
+``step``; ``final_gain`` is where a curve ends. Best-of-n's gains are logits of a click over one
+draw, PPO's standard deviations of the tuned copywriter's draws for a task.
 """
 
 from __future__ import annotations
@@ -19,17 +25,21 @@ from copygym.core.errors import UserError, unknown_name
 from copygym.core.estimates import mean_estimate
 from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import CopyReward, CopyRows, score_copy
+from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.copy import copywriting
 from copygym.experiments.studies.copy.overoptimisation_fit import (
     BestOfCurve,
+    Law,
     best_of_curve,
     fit_law,
 )
-from copygym.experiments.studies.copy.overoptimisation_report import label_of, main_table, sections
+from copygym.experiments.studies.copy.overoptimisation_report import report
 from copygym.experiments.studies.copy.setting import CopySetting, make_setting
 from copygym.experiments.studies.learning import ONE_SEED, file_name
+from copygym.experiments.studies.people import has_truth
 from copygym.experiments.studies.reward_models import fit_ctr_model
+from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
 if TYPE_CHECKING:
@@ -37,61 +47,25 @@ if TYPE_CHECKING:
     from copygym.agents.copywriter.writer import Copywriter
     from copygym.rewards.ctr.ensemble import CtrEnsemble
 
-__all__ = ["main_table", "run", "sections"]
+__all__ = ["check", "report", "seed_records"]
 
-#: What `numbers_of` a run are.
-NUMBERS = {
-    "proxy gain": "of the best of all draws over one draw, in logits of a click by the row's proxy",
-    "gold gain": "the same by gold",
-    "R2 of the law": "Gao et al.'s, of the gold gained",
-    "last KL": "nats, at the end of learning",
-    "last proxy": "in standard deviations of the tuned copywriter's draws for a task, less their "
-    "mean",
-    "last gold": "the same of gold",
-}
 #: Proxies by the name that tables show: the first member alone, and the ensemble's heads.
 HEADS = ("single", "mean", "wco", "uwo")
+_OF_WORLDS = (
+    "intervals are over {count} worlds, each with one seed of its people, log, split, fit and "
+    "learning."
+)
+_OF_SPLITS = (
+    "intervals are over {count} splits, each with one seed of its fit and learning; all are of the "
+    "same log, whose own luck no split can show."
+)
 #: Texts scored together: bounds memory.
 _CHUNK = 4096
 
 
-def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Follow gold under best-of-n and PPO; return the result (JSON types).
-
-    Config keys: those of `make_setting` (``reward_model.members`` > 1), ``copywriter``, and
-    ``overopt``: ``heads``, ``sizes`` (shares of the proxy's part of the log), ``beta`` (of UWO),
-    ``n`` (draws per task), ``temperature`` and ``ppo`` (``kl_coefs``, ``heads``,
-    ``samples``, ``window`` and settings of PPO).
-    """
-    options = _checked(config)
-    copywriting.check_writers(config)
-    setting = make_setting(config, folder)
-    seed = int(config["seed"])
-    with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
-        based = copywriting.with_base(config, folder, setting)
-        start = copywriting.sft_writer(based, folder, trackers, setting, seed)
-        proxies = {
-            size: _proxy(config, folder, setting, size) for size in map(float, options["sizes"])
-        }
-        drawn = _draw(config, folder, setting, start, proxies)
-        curves = {
-            (size, head): best_of_curve(drawn.proxy(size, head, float(options["beta"])), drawn.gold)
-            for size in proxies
-            for head in options["heads"]
-        }
-        learned = {
-            (head, float(price)): _learn(
-                config, folder, trackers, setting, start, proxies, drawn, head, float(price)
-            )
-            for head in options["ppo"]["heads"]
-            for price in options["ppo"]["kl_coefs"]
-        }
-    return _result(config, setting, curves, learned)
-
-
-def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``overopt`` of the config, or say what is wrong with it."""
-    options: dict[str, Any] = dict(config["overopt"])
+def check(config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a mistake in the config that would else be found after minutes."""
+    options = config["overopt"]
     for head in [*options["heads"], *options["ppo"]["heads"]]:
         if head not in HEADS:
             raise unknown_name("overopt head", str(head), list(HEADS))
@@ -100,7 +74,41 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"reward_model.members is {members}; an ensemble's heads need more.")
     for price in options["ppo"]["kl_coefs"]:
         _ppo(options, float(price))
-    return options
+    copywriting.check_writers(config)
+
+
+def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
+    """Follow gold under best-of-n and PPO; return the records of a world or a split of the log.
+
+    Config keys: those of `make_setting` (``reward_model.members`` > 1), ``copywriter``, and
+    ``overopt``: ``heads``, ``sizes`` (shares of the proxy's part of the log), ``beta`` (of UWO),
+    ``n`` (draws per task), ``temperature`` and ``ppo`` (``kl_coefs``, ``heads``,
+    ``samples``, ``window`` and settings of PPO).
+    """
+    options = config["overopt"]
+    setting = make_setting(config, folder)
+    seed = int(config["seed"])
+    rows = Rows(seed)
+    with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
+        based = copywriting.with_base(config, folder, setting)
+        start = copywriting.sft_writer(based, folder, trackers, setting, seed)
+        proxies = {
+            size: _proxy(config, folder, setting, size) for size in map(float, options["sizes"])
+        }
+        drawn = _draw(config, folder, setting, start, proxies)
+        for size in proxies:
+            for head in options["heads"]:
+                curve = best_of_curve(drawn.proxy(size, head, float(options["beta"])), drawn.gold)
+                add_curve(
+                    rows, curve, int(config["evaluation"]["resamples"]), head, f"{100 * size:g}%"
+                )
+        for head in options["ppo"]["heads"]:
+            for price in map(float, options["ppo"]["kl_coefs"]):
+                lines = _learn(
+                    config, folder, trackers, setting, start, proxies, drawn, head, price
+                )
+                add_learning(rows, lines, _length(options, price), head, price)
+    return Records(rows.frame, {seed: _about(config, setting)})
 
 
 def _ppo(options: Mapping[str, Any], price: float) -> CopyAlgorithm:
@@ -302,131 +310,92 @@ def _learn(
     return lines
 
 
-# ------------------------------------------------------------------ the result
+# ------------------------------------------------------------------ the records
 
 
-def _result(
-    config: Mapping[str, Any],
-    setting: CopySetting,
-    curves: Mapping[tuple[float, str], BestOfCurve],
-    learned: Mapping[tuple[str, float], list[dict[str, float]]],
-) -> dict[str, Any]:
-    options = config["overopt"]
-    resamples = int(config["evaluation"]["resamples"])
+def add_curve(rows: Rows, curve: BestOfCurve, resamples: int, head: str, share: str) -> None:
+    """Add a best-of-n curve with intervals over tasks, where it ends, and its law."""
+    cell = {"method": "best_of_n", "head": head, "share": share}
     seed = derived_seed(0, "bootstrap")
-    best_of = [
-        {"size": size, "head": head, **_curve(curve, resamples, seed)}
-        for (size, head), curve in curves.items()
-    ]
-    ppo = [
-        {"head": head, "kl_coef": price, "lines": lines, "law": _learning_law(lines)}
-        for (head, price), lines in learned.items()
-    ]
-    kind = "a synthetic log" if setting.log.synthetic else "a real log"
-    writer = config["copywriter"]["model"]["name"]
-    largest = max(float(size) for size in options["sizes"])
-    full = [entry for entry in best_of if entry["size"] == largest]
-    words = "; ".join(
-        f"{entry['head']} {entry['gold'][-1]['value']:+.2f} "
-        f"[{entry['gold'][-1]['low']:+.2f}, {entry['gold'][-1]['high']:+.2f}]"
-        for entry in full
-    )
-    return {
-        "title": f"Gold against proxy on {setting.log.name}",
-        "synthetic": setting.log.synthetic,
-        "summary": (
-            f"On {kind} ({setting.log.name}), copy of a tuned copywriter ({writer}) was optimised "
-            f"against CTR models. Gold click logit gained by the best of "
-            f"{int(options['n']):,} draws over one draw, {len(setting.test)} tasks: {words}. "
-            f"{setting.gold_text}"
-        ),
-        "best_of_n": best_of,
-        "ppo": ppo,
-        "tasks": len(setting.test),
-        "n": int(options["n"]),
-        "gold": setting.gold_text,
-        "data": {setting.log.name: setting.data},
-        "rows_seen": setting.rows_seen,
-        "notes": list(setting.log.notes),
-        "assumptions": list(
-            dict.fromkeys([*setting.readers.assumptions, "every text is judged once.", ONE_SEED])
-        ),
-        "curves": curves_of(best_of, ppo),
-        "summary_numbers": numbers_of(best_of, ppo),
-    }
-
-
-def numbers_of(
-    best_of: Sequence[Mapping[str, Any]], ppo: Sequence[Mapping[str, Any]]
-) -> dict[str, float | None]:
-    """Return `NUMBERS` by proxy and by learning, named COLUMN/ROW."""
-    found: dict[str, float | None] = {}
-    for entry in best_of:
-        row = label_of(entry)
-        found[f"proxy gain/{row}"] = entry["proxy"][-1]["value"]
-        found[f"gold gain/{row}"] = entry["gold"][-1]["value"]
-        found[f"R2 of the law/{row}"] = entry["law"]["r2"]
-    for run in ppo:
-        row = f"PPO, {label_of(run)}"
-        last = run["lines"][-1]
-        found[f"last KL/{row}"] = last["kl"]
-        found[f"last proxy/{row}"] = last["proxy"]
-        found[f"last gold/{row}"] = last["gold"]
-    return found
-
-
-def curves_of(
-    best_of: Sequence[Mapping[str, Any]], ppo: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Return proxy and gold against the distance from the start, of draws and of learning."""
-
-    def figure(caption: str, what: str, unit: str, lines: dict[str, Any]) -> dict[str, Any]:
-        labels = {"x_label": "sqrt(KL), nats", "y_label": f"{what}, {unit}"}
-        return {"caption": f"{what.capitalize()} {caption}", **labels, "lines": lines}
-
-    curves: dict[str, Any] = {}
-    for what in ("gold", "proxy"):
-        drawn = {
-            label_of(entry): {"x": entry["d"], "y": [point["value"] for point in entry[what]]}
-            for entry in best_of
-        }
-        learned = {
-            label_of(run): {
-                "x": [max(line["kl"], 0.0) ** 0.5 for line in run["lines"]],
-                "y": [line[what] for line in run["lines"]],
-            }
-            for run in ppo
-        }
-        curves[f"best_of_n_{what}"] = figure(
-            "gained by the best of 1, 2, 4 ... draws.", what, "logits", drawn
-        )
-        curves[f"ppo_{what}"] = figure(
-            "while PPO moves away from the tuned copywriter.", what, "SD", learned
-        )
-    return curves
-
-
-def _curve(curve: BestOfCurve, resamples: int, seed: int) -> dict[str, Any]:
-    """Return a curve with intervals over tasks, and its law."""
-
-    def points(values_TC: np.ndarray) -> list[dict[str, float]]:
-        return [mean_estimate(column, resamples, seed).to_dict() for column in values_TC.T]
-
+    rows.add_lines("distance", "k", curve.k.tolist(), curve.d.tolist(), **cell)
+    for reward, values_TC in (("proxy", curve.proxy_TC), ("gold", curve.gold_TC)):
+        gains = [mean_estimate(column, resamples, seed) for column in values_TC.T]
+        rows.add_lines("gain", "k", curve.k.tolist(), gains, **cell, reward=reward)
+        rows.add("final_gain", gains[-1], **cell, reward=reward)
     gold = curve.gold_TC.mean(axis=0)
-    return {
-        "k": curve.k.tolist(),
-        "d": curve.d.tolist(),
-        "proxy": points(curve.proxy_TC),
-        "gold": points(curve.gold_TC),
-        "law": fit_law("best_of_n", curve.d.tolist(), gold.tolist()).to_dict(),
-        "best_k": int(curve.k[gold.argmax()]),
-    }
+    rows.add("best_k", int(curve.k[gold.argmax()]), **cell)
+    rows.add_all(_numbers(fit_law("best_of_n", curve.d.tolist(), gold.tolist())), **cell)
 
 
-def _learning_law(lines: Sequence[Mapping[str, float]]) -> dict[str, Any] | None:
+def add_learning(
+    rows: Rows, lines: Sequence[Mapping[str, float]], length: int, head: str, price: float
+) -> None:
+    """Add what proxy and gold did while PPO learned, where that ended, and its law.
+
+    Args:
+        rows: get the records.
+        lines: ``samples``, ``kl``, ``proxy`` and ``gold`` of each step, in order.
+        length: steps of a run that nothing stopped; those that are lacking are no numbers.
+        head: that was optimised.
+        price: of a nat of KL.
+    """
+    cell = {"method": "ppo", "head": head, "kl_coef": price}
+    for step in range(1, length + 1):
+        line = lines[step - 1] if step <= len(lines) else {}
+        kl = line.get("kl")
+        rows.add("samples", line.get("samples"), **cell, step=step)
+        rows.add("kl", kl, **cell, step=step)
+        rows.add("distance", None if kl is None else max(kl, 0.0) ** 0.5, **cell, step=step)
+        for reward in ("proxy", "gold"):
+            rows.add("gain", line.get(reward), **cell, step=step, reward=reward)
+    last, best = lines[-1], max(lines, key=lambda line: line["gold"])
+    rows.add("final_kl", last["kl"], **cell)
+    for reward in ("proxy", "gold"):
+        rows.add("final_gain", last[reward], **cell, reward=reward)
+    rows.add("best_gain", best["gold"], **cell, reward="gold")
+    rows.add("best_samples", best["samples"], **cell)
+    rows.add_all(_numbers(_learning_law(lines)), **cell)
+
+
+def _learning_law(lines: Sequence[Mapping[str, float]]) -> Law | None:
     """Return the law of a PPO run, None where too few of its points have left the start."""
     far = [line for line in lines if line["kl"] > 0]
     if len(far) < 3:
         return None
     d = np.sqrt([line["kl"] for line in far])
-    return fit_law("rl", d.tolist(), [line["gold"] for line in far]).to_dict()
+    return fit_law("rl", d.tolist(), [line["gold"] for line in far])
+
+
+def _numbers(law: Law | None) -> dict[str, float | None]:
+    return {name: getattr(law, name, None) for name in ("alpha", "beta", "r2", "peak")}
+
+
+def _length(options: Mapping[str, Any], price: float) -> int:
+    """Return the steps of `_learn` where nothing ends it early."""
+    samples, batch = int(options["ppo"]["samples"]), getattr(_ppo(options, price), "batch", 1)
+    return -(-(samples // min(samples, batch)) // int(options["ppo"]["window"]))
+
+
+def _about(config: Mapping[str, Any], setting: CopySetting) -> dict[str, Any]:
+    origin = {
+        "data": setting.data,
+        "rows_seen": setting.rows_seen,
+        "notes": setting.log.notes,
+        "assumptions": dict.fromkeys([*setting.readers.assumptions, "every text is judged once."]),
+    }
+    of_worlds = has_truth(config)
+    return about(
+        config,
+        origin,
+        synthetic=setting.log.synthetic,
+        one_seed=ONE_SEED,
+        over_seeds=_OF_WORLDS if of_worlds else _OF_SPLITS,
+        # Laws and gains are means in the paper that they are compared with.
+        statistics={"default": "mean"},
+        unit="world" if of_worlds else "split",
+        log=setting.log.name,
+        writer=config["copywriter"]["model"]["name"],
+        tasks=len(setting.test),
+        n=int(config["overopt"]["n"]),
+        gold=setting.gold_text,
+    )

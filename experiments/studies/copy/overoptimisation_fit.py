@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,10 +41,6 @@ class Law:
     def at(self, d: np.ndarray) -> np.ndarray:
         """Return the law's gain at distances ``d`` (N,) >= 0."""
         return _columns(self.kind, np.asarray(d, np.float64)) @ np.array([self.alpha, self.beta])
-
-    def to_dict(self) -> dict[str, float | str | None]:
-        """Return JSON types."""
-        return asdict(self)
 
 
 def fit_law(kind: str, d: Sequence[float], gain: Sequence[float]) -> Law:

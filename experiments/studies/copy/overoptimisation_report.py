@@ -1,125 +1,174 @@
-"""Table, figures and sections of a gold-against-proxy run, from its saved result alone."""
+"""What E4 says: tables, figures and words from its records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import polars as pl
 
-from copygym.experiments.report.figures import lines_figure
-from copygym.experiments.report.page import Section
-from copygym.experiments.report.tables import Table, interval, number
+from copygym.evaluation.records import Records, filtered, number
+from copygym.experiments.report.blocks import Shown, against, by_seed, estimates_table, label_of
+from copygym.experiments.report.figures import Picture
+from copygym.experiments.report.page import Report, Section
+from copygym.experiments.report.tables import Table, interval
 
-_LAW = ("alpha", "beta", "r2", "peak")
+_GAINS = {"proxy gain": Shown("proxy gain"), "gold gain": Shown("gold gain")}
+_LAW = {
+    "alpha": Shown("alpha"),
+    "beta": Shown("beta"),
+    "r2": Shown("R2"),
+    "peak": Shown("peak d"),
+}
+_LEARNED = {
+    "final_kl": Shown("last KL"),
+    "proxy gain": Shown("last proxy"),
+    "gold gain": Shown("last gold"),
+    "best_gain": Shown("highest gold"),
+    "best_samples": Shown("at samples"),
+    **_LAW,
+}
 _LAWS = (
     "Laws of Gao et al. (arXiv 2210.10760) for the gold gained at d = sqrt(KL): d (alpha - beta d) "
     "by best-of-n, d (alpha - beta ln d) by learning. R2 is that of the fitted law, peak the d at "
     "which its gold is highest; a dash: none in sight, or too few points."
 )
+#: Columns that name a curve, by method.
+_CELLS = {"best_of_n": ["head", "share"], "ppo": ["head", "kl_coef"]}
 
 
-def main_table(result: Mapping[str, Any]) -> Table:
-    """Return what best-of-n gains in proxy and gold by proxy, with the fitted laws."""
-    rows = []
-    for entry in result["best_of_n"]:
-        rows.append(
-            (
-                f"{label_of(entry)} of the log",
-                interval(entry["proxy"][-1]),
-                interval(entry["gold"][-1]),
-                f"{entry['best_k']:,}",
-                *(number(entry["law"][key]) for key in _LAW),
-            )
-        )
-    n = result["n"]
-    columns = (
-        "proxy",
-        f"proxy gain, best of {n:,}",
-        f"gold gain, best of {n:,}",
-        "k of highest gold",
-        "alpha",
-        "beta",
-        "R2",
-        "peak d",
+def report(records: Records) -> Report:
+    """Return what proxies promised and gold gave, by best-of-n and by PPO."""
+    frame = _of(records.estimates, "best_of_n")
+    sections = [_best_of_n(records, frame), _learning(records)]
+    if len(records.seeds) > 1:
+        sections.append(_each(records))
+    return Report(
+        f"Gold against proxy on {records.first['log']}{_many(records, ', ', '')}",
+        _summary(records, frame),
+        _main_table(records, frame),
+        sections,
     )
+
+
+def _many(records: Records, lead: str, alone: str) -> str:
+    """Return how many worlds or splits there are; ``alone`` of one."""
+    count = len(records.seeds)
+    return f"{lead}{count} {records.first['unit']}s" if count > 1 else alone
+
+
+def _of(frame: pl.DataFrame, method: str) -> pl.DataFrame:
+    """Return a method's numbers; what a curve ends with is called after its reward."""
+    gain = pl.concat_str("reward", pl.lit(" gain"))
+    renamed = pl.when(pl.col("metric") == "final_gain").then(gain).otherwise("metric")
+    return filtered(frame, method=method).with_columns(metric=renamed)
+
+
+def _main_table(records: Records, frame: pl.DataFrame) -> Table:
+    about = records.first
+    over = _many(
+        records,
+        "means over ",
+        f"95% intervals over {about['tasks']} tasks (bootstrap), one set of draws",
+    )
+    intervals = " with 95% bootstrap intervals over them" if len(records.seeds) > 1 else ""
     caption = (
-        f"Gains are in logits of a click over a single draw of the tuned copywriter; 95% intervals "
-        f"over {result['tasks']} tasks (bootstrap), one set of draws. {_LAWS} {result['gold']}"
+        f"What the best of {about['n']:,} draws gains over a single draw of the tuned copywriter, "
+        f"in logits of a click, by the row's proxy and by gold; {over}{intervals}. R2 of the law: "
+        f"Gao et al.'s, of the gold gained. {about['gold']}"
     )
-    return Table(columns, tuple(rows), caption)
+    metrics = {**_GAINS, "r2": Shown("R2 of the law")}
+    return estimates_table(frame, _CELLS["best_of_n"], metrics, caption, heading="head, share")
 
 
-def sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return the report's sections."""
-    return [_best_of_n(result), _learning(result)]
-
-
-def _best_of_n(result: Mapping[str, Any]) -> Section:
-    pictures = []
-    for what in ("gold", "proxy"):
-        lines = {
-            label_of(entry): {
-                "x": entry["d"],
-                "y": [point["value"] for point in entry[what]],
-                "low": [point["low"] for point in entry[what]],
-                "high": [point["high"] for point in entry[what]],
-            }
-            for entry in result["best_of_n"]
-        }
-        caption = (
-            f"{what.capitalize()} gained by the best of 1, 2, 4 ... {result['n']:,} draws against "
-            "the square root of the analytic KL, with 95% intervals over tasks; a line per proxy "
-            "and share of the log that it saw."
-        )
-        pictures.append(
-            lines_figure(f"best_of_n_{what}", caption, lines, "sqrt(KL), nats", f"{what}, logits")
-        )
-    return Section("Best-of-n", pictures=tuple(pictures))
-
-
-def _learning(result: Mapping[str, Any]) -> Section:
-    rows = []
-    for run in result["ppo"]:
-        last = run["lines"][-1]
-        best = max(run["lines"], key=lambda line: line["gold"])
-        law = run["law"] or {}
-        rows.append(
-            (
-                label_of(run),
-                number(last["kl"]),
-                number(last["proxy"]),
-                number(last["gold"]),
-                number(best["gold"]),
-                number(best["samples"]),
-                *(number(law.get(key)) for key in _LAW),
-            )
-        )
-    columns = (
-        "head, price of KL",
-        "last KL",
-        "last proxy",
-        "last gold",
-        "highest gold",
-        "at samples",
-        "alpha",
-        "beta",
-        "R2",
-        "peak d",
+def _summary(records: Records, frame: pl.DataFrame) -> str:
+    about = records.first
+    kind = "a synthetic log" if about["synthetic"] else "a real log"
+    # The last share is that of the whole part of the log.
+    share = records.values("share")[-1]
+    gained = "; ".join(
+        f"{head} {interval(number(frame, 'gold gain', head=head, share=share))}"
+        for head in filtered(frame, share=share)["head"].unique(maintain_order=True)
     )
+    return (
+        f"On {kind} ({about['log']}{_many(records, ', ', '')}), copy of a tuned copywriter "
+        f"({about['writer']}) was optimised against CTR models. Gold click logit gained by the "
+        f"best of {about['n']:,} draws over one draw, {about['tasks']} tasks: {gained}. "
+        f"{about['gold']}"
+    )
+
+
+def _best_of_n(records: Records, frame: pl.DataFrame) -> Section:
+    law = estimates_table(
+        frame,
+        _CELLS["best_of_n"],
+        {"best_k": Shown("k of highest gold"), **_LAW},
+        _LAWS,
+        heading="head, share",
+    )
+    pictures = [
+        _against_distance(
+            frame,
+            "best_of_n",
+            "k",
+            reward,
+            f"{reward.capitalize()} gained by the best of 1, 2, 4 ... {records.first['n']:,} draws "
+            f"against the square root of the analytic KL, with 95% intervals over "
+            f"{_many(records, '', 'tasks')}; a line per proxy and share of the log that it saw.",
+            "logits",
+        )
+        for reward in ("gold", "proxy")
+    ]
+    return Section("Best-of-n", (), (law,), tuple(pictures))
+
+
+def _learning(records: Records) -> Section:
+    frame = _of(records.estimates, "ppo")
+    over = _many(records, "means over ", "one seed, no interval")
     caption = (
-        "PPO against each head, no early stop, one seed, no interval. Proxy and gold are in "
+        f"PPO against each head, no early stop, {over}. Proxy and gold are in "
         "standard deviations of the tuned copywriter's draws for a task, less their mean; a line "
         "averages some updates. The highest gold is the highest of noisy means. " + _LAWS
     )
-    pictures = tuple(
-        lines_figure(name, figure["caption"], figure["lines"], figure["x_label"], figure["y_label"])
-        for name, figure in result["curves"].items()
-        if name.startswith("ppo")
+    table = estimates_table(frame, _CELLS["ppo"], _LEARNED, caption, heading="head, price of KL")
+    pictures = [
+        _against_distance(
+            frame,
+            "ppo",
+            "step",
+            reward,
+            f"{reward.capitalize()} while PPO moves away from the tuned copywriter; {over}.",
+            "SD",
+        )
+        for reward in ("gold", "proxy")
+    ]
+    return Section("PPO", (), (table,), tuple(pictures))
+
+
+def _against_distance(
+    frame: pl.DataFrame, method: str, along: str, reward: str, caption: str, unit: str
+) -> Picture:
+    own = frame.filter((pl.col("reward") == reward) | (pl.col("metric") == "distance"))
+    return against(
+        own.filter(pl.col(along).is_not_null()),
+        along,
+        _CELLS[method],
+        ("distance", "gain"),
+        f"{method}_{reward}",
+        caption,
+        ("sqrt(KL), nats", f"{reward}, {unit}"),
     )
-    return Section("PPO", (), (Table(columns, tuple(rows), caption),), pictures)
 
 
-def label_of(entry: Mapping[str, Any]) -> str:
-    """Return the name of a best-of-n entry (head, share of the log) or of a run (head, price)."""
-    if "size" in entry:
-        return f"{entry['head']}, {100 * entry['size']:g}%"
-    return f"{entry['head']}, {entry['kl_coef']:g}"
+def _each(records: Records) -> Section:
+    """Return the folded tables of each world or split."""
+    tables: list[Table] = []
+    for method, metrics in (
+        ("best_of_n", {**_GAINS, "r2": Shown("R2 of the law")}),
+        ("ppo", dict(list(_LEARNED.items())[:3])),
+    ):
+        frame = _of(records.frame, method)
+        names = [label_of(row) for row in frame.select(_CELLS[method]).iter_rows(named=True)]
+        frame = frame.with_columns(cell=pl.Series(names, dtype=pl.String))
+        own = by_seed(
+            Records(frame, records.about), "cell", metrics, unit=str(records.first["unit"])
+        )
+        tables += own.tables
+    return Section(f"By {records.first['unit']}", (), tuple(tables), folded=True)

@@ -109,10 +109,12 @@ class CopySetting:
 def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     """Return the setting of a config; its models are fitted in stages of ``folder``.
 
-    Config keys: ``data``, ``split`` (shares of `PARTS`), ``reward_model``, ``judge_model``,
-    ``gold_model`` (not used where the world is known), ``copy_reward``, ``tasks`` (numbers of
-    ``train``, ``validation`` and ``test`` tasks), ``users`` and ``env`` for logs with users.
+    Config keys: ``setting_seed`` (see `setting_seed`), ``data``, ``split`` (shares of `PARTS`),
+    ``reward_model``, ``judge_model``, ``gold_model`` (not used where the world is known),
+    ``copy_reward``, ``tasks`` (numbers of ``train``, ``validation`` and ``test`` tasks), ``users``
+    and ``env`` for logs with users.
     """
+    config = {**config, "seed": setting_seed(config)}
     log = load_log(config["data"])
     data = same_data(folder, log)
     if has_truth(config):
@@ -122,6 +124,15 @@ def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     from copygym.experiments.studies.copy.tests import headline_setting
 
     return headline_setting(log, data, config, folder)
+
+
+def setting_seed(config: Mapping[str, Any]) -> int:
+    """Return the seed of the split, the tasks and the models of clicks.
+
+    It is a key of its own so that several ``seed`` of learning share one setting; without it, a
+    seed is all of it anew.
+    """
+    return int(config.get("setting_seed", config["seed"]))
 
 
 def shares(config: Mapping[str, Any], names: Sequence[str] = PARTS) -> dict[str, float]:

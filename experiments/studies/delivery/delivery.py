@@ -21,7 +21,7 @@ from copygym.evaluation.metrics import policy_metrics, segment_metrics
 from copygym.evaluation.records import Records, Rows
 from copygym.evaluation.rollout import Setting, rows_of
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.studies.build import instantiated, learned_name, policies
+from copygym.experiments.studies.build import environment, instantiated, learned_name, policies
 from copygym.experiments.studies.data import PARTS, load_log, same_data, seen, split_shares
 from copygym.experiments.studies.delivery.delivery_report import report
 from copygym.experiments.studies.learning import ONE_SEED, learn, play
@@ -30,6 +30,8 @@ from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from copygym.envs.delivery import DeliveryVectorEnv
     from copygym.envs.logs.clicklog import ClickLog
     from copygym.envs.people.model import UserModel
@@ -56,7 +58,8 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     done = compare(config, folder, trackers)
     rows = Rows(int(config["seed"]))
     add_policies(rows, config, done.played)
-    add_segments(rows, config, done)
+    segments = done.judge.users.profiles.segments[done.setting.rows]
+    add_segments(rows, config, done.played, segments)
     add_curves(rows, done.curves)
     return Records(rows.frame, {rows.seed: told(config, done)})
 
@@ -97,15 +100,12 @@ def told(config: Mapping[str, Any], done: Comparison, **more: Any) -> dict[str, 
         "fidelity": fitted.fidelity.to_dict(),
         "segment_by": list(fitted.profile_builder.demographics.segment_columns),
     }
-    return about(
-        config,
-        origin,
-        synthetic=log.synthetic,
-        one_seed=ONE_SEED,
-        over_seeds=_OVER_SEEDS,
-        within_seed=("segment", "step"),
-        **(entries | more),
-    )
+    entries |= {
+        "one_seed": ONE_SEED,
+        "over_seeds": _OVER_SEEDS,
+        "within_seed": ("segment", "step"),
+    }
+    return about(config, origin, synthetic=log.synthetic, **(entries | more))
 
 
 def add_policies(rows: Rows, config: Mapping[str, Any], played: Mapping[str, Episodes]) -> None:
@@ -130,12 +130,23 @@ def _negated(entry: Mapping[str, float]) -> dict[str, float]:
     return {"value": -entry["value"], "low": -entry["high"], "high": -entry["low"]}
 
 
-def add_segments(rows: Rows, config: Mapping[str, Any], done: Comparison) -> None:
-    """Add the metrics of the largest segments of users, and how many users each has."""
+def add_segments(
+    rows: Rows,
+    config: Mapping[str, Any],
+    played: Mapping[str, Episodes],
+    segments: np.ndarray,
+) -> None:
+    """Add the metrics of the largest segments of users, and how many users each has.
+
+    Args:
+        rows: get the records.
+        config: of the run.
+        played: episodes by policy.
+        segments: (U,) segment of each user who was met.
+    """
     seed = derived_seed(config["seed"], "bootstrap")
     resamples = int(config["evaluation"]["resamples"])
-    segments = done.judge.users.profiles.segments[done.setting.rows]
-    found = segment_metrics(done.played, segments, _BY_SEGMENT, resamples, seed)
+    found = segment_metrics(played, segments, _BY_SEGMENT, resamples, seed)
     for segment, entry in found.items():
         rows.add("users", entry["users"], segment=segment)
         for name, values in entry["metrics"].items():
@@ -237,6 +248,7 @@ def check_agents(config: Mapping[str, Any]) -> None:
     for policy in agents.values():
         policy.make()
     instantiated(config["reward"], "reward")
+    environment(config)
     baseline = config["evaluation"]["baseline"]
     if baseline not in agents:
         raise UserError(
@@ -247,10 +259,8 @@ def check_agents(config: Mapping[str, Any]) -> None:
 
 def learning_env(users: UserModel, config: Mapping[str, Any]) -> DeliveryVectorEnv:
     """Return the environment of a config in which agents learn on ``users``."""
-    from copygym.envs.delivery import DeliveryVectorEnv
-
     options = config["env"]
-    return DeliveryVectorEnv(
+    return environment(config)(
         int(options["num_envs"]),
         users=users,
         horizon=int(options["horizon"]),
@@ -292,6 +302,7 @@ def evaluation_setting(users: UserModel, config: Mapping[str, Any]) -> Setting:
         episodes=int(options["episodes"]),
         seed=seed,
         num_envs=int(options["num_envs"]),
+        environment=environment(config),
     )
 
 

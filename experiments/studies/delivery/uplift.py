@@ -30,7 +30,7 @@ from copygym.evaluation.ope.support import Support, effective_events, support
 from copygym.evaluation.ope.terms import Terms, check_log, importance_weights, terms_of
 from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
-from copygym.experiments.studies.build import Policy, instantiated
+from copygym.experiments.studies.build import Policy, environment, instantiated
 from copygym.experiments.studies.data import load_log, same_data, seen, split_shares
 from copygym.experiments.studies.delivery.delivery import add_curves
 from copygym.experiments.studies.delivery.uplift_report import report
@@ -169,11 +169,9 @@ def _teach(
     folder: RunFolder, trackers: Trackers, users: UserModel, config: Mapping[str, Any]
 ) -> dict[str, list[dict[str, float]]]:
     """Let every learner learn on simulated customers; return the learning curves."""
-    from copygym.envs.delivery import DeliveryVectorEnv
-
     curves = {}
     for name, parts in config["learners"].items():
-        env = DeliveryVectorEnv(
+        env = environment(config)(
             int(config["env"]["num_envs"]),
             users=users,
             horizon=int(config["env"]["horizon"]),

@@ -1,9 +1,14 @@
-"""Experiment E7: does a text prior speed up online tests? (``experiment=e7``).
+"""Study E7: does a text prior speed up online tests?
 
 Randomised headline tests are replayed as bandits from their click rates. A reward model that
 learned from other tests predicts each headline's click rate, and the question is how many more
 clicks a bandit gets that starts from these predictions (LOLA, arXiv 2406.02611), from which traffic
 on it stops to matter, and what pure prediction and pure bandits get.
+
+Records: ``clicks`` per impression by ``truth`` (what is taken for it), ``policy`` and ``horizon``
+(impressions per headline), and its ``lift`` ``versus`` UCB; of tuned policies the chosen ``n_aux``
+and the ``tuning_clicks`` of each ``n_aux`` tried. Without a policy: how well the reward model ranks
+the replayed tests, and the priors.
 """
 
 from __future__ import annotations
@@ -30,10 +35,12 @@ from copygym.evaluation.headlines.replay import (
     shrunken_rates,
     within_test_strength,
 )
+from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import instantiated
 from copygym.experiments.studies.data import load_log, same_data
-from copygym.experiments.studies.headlines import bandits_report as headline_report
+from copygym.experiments.studies.headlines.bandits_report import report
+from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 from copygym.rewards.ctr.data import CopyCounts, part_sizes, some_tests, split_counts
 from copygym.rewards.ctr.model import load_ctr_model
@@ -42,8 +49,7 @@ from copygym.rewards.ctr.ranking import ranking_metrics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-main_table = headline_report.main_table
-sections = headline_report.sections
+__all__ = ["check", "report", "seed_records"]
 
 #: Parts of the tests, in the order in which they are drawn: the model learns on ``train`` and is
 #: stacked and calibrated on ``validation``; n_aux is chosen on ``tune``.
@@ -57,6 +63,14 @@ RATES: dict[str, Callable[[Tests], np.ndarray]] = {
 UCB = "ucb"
 #: Folder of the reward model in the run's folder, where `copygym score` looks for it.
 MODEL = "reward_model"
+_ONE_SEED = (
+    "intervals cover the choice of tests and the luck of their clicks; split, training and the "
+    "choice of n_aux are of one seed."
+)
+_OVER_SEEDS = (
+    "intervals are over {count} splits of the same log, each with one seed of its training, its "
+    "choice of n_aux and its clicks."
+)
 
 
 @dataclass(frozen=True)
@@ -80,8 +94,21 @@ class Job:
     folder: RunFolder
 
 
-def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Train the model, choose n_aux, replay every policy; return the result (JSON types).
+def check(config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a mistake in the config that would else be found after minutes."""
+    check_policies(config["replay"]["policies"])
+    _settings(config)
+    for name in config["split"]:
+        if name not in PARTS:
+            raise unknown_name("part of split", str(name), list(PARTS))
+    missing = [name for name in PARTS if name not in config["split"]]
+    if missing:
+        raise UserError(f"split lacks {missing[0]}; give each of {', '.join(PARTS)} a share.")
+    instantiated(config["reward_model"], "reward model")
+
+
+def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
+    """Train the model, choose n_aux, replay every policy; return the records of one split.
 
     Config keys: ``reward_model``; ``split`` (shares of tests); ``tests`` (how many to use, or
     null); ``replay.horizons`` (impressions per headline), ``replay.policies``, the fields of
@@ -92,7 +119,7 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     boot = derived_seed(config["seed"], "boot")
     horizons = sorted(set(options["horizons"]))
     names = check_policies(options["policies"])
-    settings = Settings(**{f.name: options[f.name] for f in fields(Settings)})
+    settings = _settings(config)
     log = load_log(config["data"])
     log.require("test_id", "text")
     data = same_data(folder, log)
@@ -104,38 +131,48 @@ def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[s
     ranking = ranking_metrics(predicted["replay"], parts["replay"], resamples=resamples, seed=boot)
     job = Job(horizons, sorted(set(options["tuning"])), prior, settings, config["seed"], folder)
     values, tuned = replay_all(job, names, tune, tests)
-    outcome = {t: _summary(by_name, horizons, resamples, boot) for t, by_name in values.items()}
+    rows = Rows(int(config["seed"]))
     for truth, by_name in values.items():
+        _add_clicks(rows, by_name, horizons, resamples, boot, truth)
         for name, values_BG in by_name.items():
             for g, horizon in enumerate(horizons):
                 trackers.log(f"{truth}/{name}", {"clicks": values_BG[:, g].mean()}, horizon)
-    return {
-        "title": f"Headline tests of {log.name}: does a text prior speed them up?",
-        "synthetic": log.synthetic,
-        "summary": _described_run(tests, rows_seen, names, horizons),
-        "tests": len(tests),
-        "arms": int(tests.arms_B.sum()),
-        "prior": {"mean": prior.mean, "strength": prior.strength},
-        "within_test_strength": _finite(within_test_strength(tests)),
-        "prediction": {
-            key: ranking[key] for key in ("pairwise", "best_of_k", "best_of_k_random", "lift")
+    for truth, by_tuned in tuned.items():
+        for name, entry in by_tuned.items():
+            cell = {"truth": truth, "policy": name}
+            rows.add_lines("n_aux", "horizon", horizons, entry["chosen"], **cell)
+            for n_aux, clicks in zip(entry["n_aux"], entry["clicks"], strict=True):
+                rows.add_lines(
+                    "tuning_clicks", "horizon", horizons, clicks, **cell, tried=int(n_aux)
+                )
+    for key in ("pairwise", "best_of_k", "best_of_k_random", "lift"):
+        rows.add(f"prediction_{key}", ranking[key])
+    rows.add("prior_mean", prior.mean)
+    rows.add("prior_strength", prior.strength)
+    rows.add("within_test_strength", within_test_strength(tests))
+    told = about(
+        config,
+        {
+            "data": data,
+            "rows_seen": rows_seen,
+            "notes": list(log.notes),
+            "assumptions": _assumptions(rows_seen),
         },
-        "horizons": horizons,
-        "policies": names,
-        "settings": {f.name: getattr(settings, f.name) for f in fields(Settings)},
-        "tuned": tuned,
-        "truth": outcome,
-        "data": {log.name: data},
-        "rows_seen": rows_seen,
-        "notes": list(log.notes),
-        "assumptions": _assumptions(rows_seen),
-        "summary_numbers": {
-            f"{truth}/{name}/lift_{horizon}": entry[str(horizon)]["lift"]["value"]
-            for truth, by_name in outcome.items()
-            for name, entry in by_name.items()
-            for horizon in (horizons[0], horizons[-1])
-        },
-    }
+        synthetic=log.synthetic,
+        one_seed=_ONE_SEED,
+        over_seeds=_OVER_SEEDS,
+        log=log.name,
+        tests=len(tests),
+        arms=int(tests.arms_B.sum()),
+        tuning_tests=len(tune),
+        policies=names,
+        settings={f.name: getattr(settings, f.name) for f in fields(Settings)},
+    )
+    return Records(rows.frame, {rows.seed: told})
+
+
+def _settings(config: Mapping[str, Any]) -> Settings:
+    return Settings(**{f.name: config["replay"][f.name] for f in fields(Settings)})
 
 
 def check_policies(names: Sequence[str]) -> list[str]:
@@ -156,14 +193,8 @@ def split_parts(counts: CopyCounts, config: Mapping[str, Any]) -> dict[str, Copy
     """Return the tests' parts; a headline, even by a chain of tests, is in one part only.
 
     Raises:
-        UserError: a part is unknown or missing, or no test has two headlines and a click.
+        UserError: no test has two headlines and a click.
     """
-    for name in config["split"]:
-        if name not in PARTS:
-            raise unknown_name("part of split", str(name), list(PARTS))
-    missing = [name for name in PARTS if name not in config["split"]]
-    if missing:
-        raise UserError(f"split lacks {missing[0]}; give each of {', '.join(PARTS)} a share.")
     _tests(counts, None)  # refuses a log without clicks before anything is learned from it
     counts = some_tests(counts, config.get("tests"), derived_seed(config["seed"], "tests"))
     shares = {name: float(config["split"][name]) for name in PARTS}
@@ -270,10 +301,15 @@ def _tuned(job: Job, truth: str, name: str, tests: Tests) -> dict[str, Any]:
     return job.folder.stage(f"tune/{truth}/{name}", compute).values
 
 
-def _summary(
-    values: Mapping[str, np.ndarray], horizons: list[int], resamples: int, seed: int
-) -> dict[str, Any]:
-    """Return clicks and lift over UCB, by policy and horizon, with intervals."""
+def _add_clicks(
+    rows: Rows,
+    values: Mapping[str, np.ndarray],
+    horizons: list[int],
+    resamples: int,
+    seed: int,
+    truth: str,
+) -> None:
+    """Add clicks and lift over UCB, by policy and horizon, with intervals over tests."""
     names = list(values)
     matrix = np.column_stack([values[name] for name in names])
     sums = resample_sums(matrix, resamples, seed)
@@ -281,34 +317,15 @@ def _summary(
     total = matrix.mean(axis=0)
     width = len(horizons)
     first = names.index(UCB) * width
-    result: dict[str, Any] = {}
     for index, name in enumerate(names):
-        result[name] = {}
         for g, horizon in enumerate(horizons):
             column, base = index * width + g, first + g
+            cell = {"truth": truth, "policy": name, "horizon": horizon}
+            rows.add("clicks", with_interval(float(total[column]), means[:, column]), **cell)
             lift = with_interval(
                 total[column] / total[base] - 1, means[:, column] / means[:, base] - 1
             )
-            result[name][str(horizon)] = {
-                "clicks": with_interval(float(total[column]), means[:, column]).to_dict(),
-                "lift": lift.to_dict(),
-            }
-    return result
-
-
-def _described_run(
-    tests: Tests, seen: Mapping[str, Any], names: list[str], horizons: list[int]
-) -> str:
-    return (
-        f"{len(tests):,} randomised headline tests with {int(tests.arms_B.sum()):,} headlines were "
-        f"replayed by {len(names)} policies with up to {horizons[-1]:,} impressions per headline. "
-        f"Click rates were predicted from the text by a model that learned on "
-        f"{seen['train']['tests']:,} other tests and was calibrated on "
-        f"{seen['validation']['tests']:,} more; n_aux was chosen on {seen['tune']['tests']:,} "
-        "others again. No headline is in two of these parts, directly or through a chain of shared "
-        "headlines. Intervals (95%) are over tests; all policies meet the same tests and the same "
-        "luck."
-    )
+            rows.add("lift", lift, **cell, versus=UCB)
 
 
 def _assumptions(seen: Mapping[str, Any]) -> list[str]:
@@ -318,13 +335,7 @@ def _assumptions(seen: Mapping[str, Any]) -> list[str]:
         "the 'observed' truth takes sampling noise for quality: it overstates what there is to "
         "gain; 'shrunken' removes the part of the spread that noise explains on average, and "
         "spreads less than the true rates do: the two bracket what there is to gain.",
-        "intervals cover the choice of tests and the luck of their clicks; split, training and the "
-        "choice of n_aux are of one seed.",
         "a policy sees every click before the next impression; real traffic comes in batches.",
         f"n_aux is chosen under the same kind of truth that judges it, on {seen['tune']['tests']:,}"
         " tests that are not replayed.",
     ]
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -1,9 +1,14 @@
-"""Experiment E11 on real headlines: do readers' tastes change, and does updating a model help?
+"""Study E11 on real headlines: do readers' tastes change, and does updating a model help?
 
 A reward model learns from the first tests of the archive and is asked, period by period, which
 headline of a later test will be clicked. Others learn again before each period: from everything so
 far, or from as many of the latest tests as the first model had. The difference of those two from
 the first one tells fresher data from more data.
+
+Records: ranking metrics by ``release``, ``update`` (what the model learned from) and ``period``
+(from 1, in order of time; null for all judged tests), ``versus`` the model that is never updated on
+paired gains; ``tests`` judged and ``tests_learned`` from; ``pairwise_change`` from the first judged
+period to the last.
 """
 
 from __future__ import annotations
@@ -17,15 +22,17 @@ import polars as pl
 from tqdm import tqdm
 
 from copygym.core.errors import UserError, unknown_name
-from copygym.core.estimates import ratio, resample_sums, with_interval
+from copygym.core.estimates import Estimate, ratio, resample_sums, with_interval
 from copygym.core.seeds import derived_seed
 from copygym.envs.logs.clicklog import ClickLog
+from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import instantiated
 from copygym.experiments.studies.data import same_data
-from copygym.experiments.studies.headlines.drift_report import main_table, sections, summary
+from copygym.experiments.studies.headlines.drift_report import METRICS, ONCE, report
 from copygym.experiments.studies.headlines.reward_model import load_releases
 from copygym.experiments.studies.learning import file_name
+from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 from copygym.rewards.ctr.data import (
     CopyCounts,
@@ -37,15 +44,25 @@ from copygym.rewards.ctr.data import (
 )
 from copygym.rewards.ctr.ranking import ratios, table_by_test
 
-__all__ = ["main_table", "run", "sections"]
+__all__ = ["check", "report", "seed_records"]
 
 #: What a model learns from before a period: the first tests, as many of the latest, all so far,
 #: and, as a reference that nobody can have, the later ones too.
-ONCE, WINDOW, EVERYTHING, HINDSIGHT = "once", "window", "everything", "hindsight"
+WINDOW, EVERYTHING, HINDSIGHT = "window", "everything", "hindsight"
 UPDATES = (ONCE, WINDOW, EVERYTHING, HINDSIGHT)
-#: Metrics of `ratios` that are reported.
-METRICS = ("pairwise", "pairwise_significant", "best_of_k", "lift")
 _LEFT_OUT = 0.1
+_ONE_SEED = "intervals are over tests; the split of validation tests has one seed."
+_OVER_SEEDS = (
+    "intervals are over {count} seeds of the split of validation tests; all judge the same tests "
+    "of the same log, whose own luck no seed can show."
+)
+_ASSUMPTIONS = (
+    "releases overlap (about half of the exploratory tests are in content_experiments), so "
+    "that they do not confirm each other independently.",
+    "content_experiments has no dates: its periods are equal parts of its tests in their "
+    "order, which runs in time.",
+    "no row tells why a later test is harder: readers, writers and pictures may all have changed.",
+)
 
 
 @dataclass(frozen=True)
@@ -69,50 +86,41 @@ class Dated:
         return len(np.unique(self.counts.test[keep]))
 
 
-def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Run the whole experiment; return the result (JSON types).
+def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
+    """Return the records of every release.
 
     Config keys: ``reward_model``, ``updates`` (of `UPDATES`), ``periods`` (see `dated`), ``first``
     (share of the tests that the first model may see), ``tests`` (of each release, or null) and
     ``evaluation.resamples``.
     """
-    check(config)
     logs = load_releases(config["data"])
-    releases: dict[str, Any] = {}
+    rows = Rows(int(config["seed"]))
     data: dict[str, Any] = {}
-    rows: dict[str, Any] = {}
+    rows_seen: dict[str, Any] = {}
+    periods: dict[str, Any] = {}
     for source, log in logs.items():
         name = source.rpartition("/")[2].split(".")[0]
         child = folder.child(f"releases/{file_name(name)}")
         data[name] = same_data(child, log)
         tests = dated(log, config)
-        releases[name] = _release(tests, config, child)
-        rows |= {f"{name}, {label}": entry for label, entry in _seen(tests).items()}
-    result: dict[str, Any] = {
-        "title": "Changing tastes: a headline model with and without updates",
-        "synthetic": any(log.synthetic for log in logs.values()),
-        "updates": list(config["updates"]),
-        "releases": releases,
-        "data": data,
-        "rows_seen": rows,
-        "notes": list(dict.fromkeys(note for log in logs.values() for note in log.notes)),
-        "assumptions": [
-            "intervals are over tests; the split of validation tests has one seed.",
-            "releases overlap (about half of the exploratory tests are in content_experiments), so "
-            "that they do not confirm each other independently.",
-            "content_experiments has no dates: its periods are equal parts of its tests in their "
-            "order, which runs in time.",
-            "no row tells why a later test is harder: readers, writers and pictures may all have "
-            "changed.",
-        ],
-    }
-    result["summary"] = summary(result)
-    result["summary_numbers"] = {
-        f"{name}/{update}/pairwise": entry["pooled"][update]["pairwise"]["value"]
-        for name, entry in releases.items()
-        for update in config["updates"]
-    }
-    return result
+        first = first_periods(tests, float(config["first"]))
+        periods[name] = {"learned": tests.labels[:first], "judged": tests.labels[first:]}
+        _add_release(rows, name, tests, config, child)
+        rows_seen |= {f"{name}, {label}": entry for label, entry in _seen(tests).items()}
+    told = about(
+        config,
+        {
+            "data": data,
+            "rows_seen": rows_seen,
+            "notes": list(dict.fromkeys(note for log in logs.values() for note in log.notes)),
+            "assumptions": list(_ASSUMPTIONS),
+        },
+        synthetic=any(log.synthetic for log in logs.values()),
+        one_seed=_ONE_SEED,
+        over_seeds=_OVER_SEEDS,
+        periods={name: {k: list(v) for k, v in entry.items()} for name, entry in periods.items()},
+    )
+    return Records(rows.frame, {rows.seed: told})
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -237,42 +245,32 @@ def training_rows(tests: Dated, update: str, p: int, first: int) -> np.ndarray:
     return past & np.isin(tests.counts.test, latest)
 
 
-def _release(tests: Dated, config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
-    """Return one release's values: by period and pooled, each model and its gain over `ONCE`."""
+def _add_release(
+    rows: Rows, name: str, tests: Dated, config: Mapping[str, Any], folder: RunFolder
+) -> None:
+    """Add one release's records: by period and pooled, each model and its gain over `ONCE`."""
     first = first_periods(tests, float(config["first"]))
     judged = range(first, len(tests.labels))
     tables: dict[str, list[np.ndarray]] = {update: [] for update in config["updates"]}
-    sizes: dict[str, list[int]] = {update: [] for update in config["updates"]}
     total = len(judged) * len(tables)
     with tqdm(total=total, desc=f"models of {folder.path.name}", disable=None) as bar:
-        for p in judged:
+        for period, p in enumerate(judged, 1):
             counts = tests.counts.take(tests.period == p)
+            cell = {"release": name, "period": period}
             for update in tables:
-                rows = training_rows(tests, update, p, first)
-                score = _scores(tests, rows, counts, config, folder, f"{update}/{p}")
+                learned = training_rows(tests, update, p, first)
+                score = _scores(tests, learned, counts, config, folder, f"{update}/{p}")
                 tables[update].append(table_by_test(score, counts))
-                sizes[update].append(tests.size(rows))
+                rows.add("tests_learned", tests.size(learned), **cell, update=update)
                 bar.update()
-    periods = []
-    for index, p in enumerate(judged):
-        here = {update: each[index] for update, each in tables.items()}
-        periods.append(
-            {
-                "label": tests.labels[p],
-                "tests": len(next(iter(here.values()))),
-                "trained_on": {update: sizes[update][index] for update in tables},
-                **compared(here, config, p),
-            }
-        )
-    pooled = compared({u: np.concatenate(each) for u, each in tables.items()}, config, -1)
-    return {
-        "first": [tests.labels[0], tests.labels[first - 1]],
-        "periods": periods,
-        "pooled": pooled["models"],
-        "gain": pooled["gain"],
-        "tests": sum(period["tests"] for period in periods),
-        "slope": _slopes(tables, config),
-    }
+            here = {update: each[-1] for update, each in tables.items()}
+            rows.add("tests", len(here[ONCE]), **cell)
+            add_compared(rows, here, config, p, **cell)
+    pooled = {update: np.concatenate(each) for update, each in tables.items()}
+    rows.add("tests", len(pooled[ONCE]), release=name)
+    add_compared(rows, pooled, config, -1, release=name)
+    for update, change in _changes(tables, config).items():
+        rows.add("pairwise_change", change, release=name, update=update)
 
 
 def _scores(
@@ -296,52 +294,43 @@ def _scores(
     return folder.stage(f"score/{stage}", compute).arrays["score"]
 
 
-def compared(
-    tables: Mapping[str, np.ndarray], config: Mapping[str, Any], purpose: int
-) -> dict[str, Any]:
-    """Return ``models`` and their ``gain`` over `ONCE`, paired by test.
+def add_compared(
+    rows: Rows,
+    tables: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    purpose: int,
+    **cell: Any,
+) -> None:
+    """Add every model's metrics, and what it gains over `ONCE`, paired by test.
 
     Args:
+        rows: get the records.
         tables: update -> (T, columns) of `table_by_test`, of the same tests.
         config: ``evaluation.resamples`` and ``seed``.
         purpose: tells the draws of one period from those of another.
-
-    Returns:
-        Both: update -> metric -> ``{value, low, high}``.
+        cell: columns of the records.
     """
-    names = list(tables)
-    width = next(iter(tables.values())).shape[1]
-    columns = np.concatenate([tables[name] for name in names], axis=1)
+    width = tables[ONCE].shape[1]
+    columns = np.concatenate(list(tables.values()), axis=1)
     seed = derived_seed(config["seed"], "boot", purpose)
     drawn = resample_sums(columns, int(config["evaluation"]["resamples"]), seed)[:, :-1]
     values, draws = {}, {}
-    for i, name in enumerate(names):
+    for i, update in enumerate(tables):
         part = slice(i * width, (i + 1) * width)
-        values[name] = ratios(columns[:, part].sum(axis=0))
-        draws[name] = ratios(drawn[:, part])
-    models = {
-        name: {
-            key: with_interval(float(values[name][key]), draws[name][key]).to_dict()
-            for key in METRICS
-        }
-        for name in names
-    }
-    gain = {
-        name: {
-            key: with_interval(
-                float(values[name][key] - values[ONCE][key]), draws[name][key] - draws[ONCE][key]
-            ).to_dict()
-            for key in METRICS
-        }
-        for name in names
-        if name != ONCE
-    }
-    return {"models": models, "gain": gain}
+        values[update] = ratios(columns[:, part].sum(axis=0))
+        draws[update] = ratios(drawn[:, part])
+    for update in tables:
+        for key in METRICS:
+            value, resampled = float(values[update][key]), draws[update][key]
+            rows.add(key, with_interval(value, resampled), **cell, update=update)
+            if update != ONCE:
+                gain = with_interval(float(value - values[ONCE][key]), resampled - draws[ONCE][key])
+                rows.add(key, gain, **cell, update=update, versus=ONCE)
 
 
-def _slopes(
+def _changes(
     tables: Mapping[str, Sequence[np.ndarray]], config: Mapping[str, Any]
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Estimate]:
     """Return by update the change of pairwise accuracy from the first to the last period.
 
     The weighted least-squares line of the share of right pairs on time (0 the first judged period,
@@ -364,5 +353,5 @@ def _slopes(
         seed = derived_seed(config["seed"], "slope")
         drawn = resample_sums(columns, int(config["evaluation"]["resamples"]), seed)
         value = float(slope(columns.sum(axis=0)[None])[0])
-        found[name] = with_interval(value, slope(drawn)).to_dict()
+        found[name] = with_interval(value, slope(drawn))
     return found

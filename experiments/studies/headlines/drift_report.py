@@ -1,22 +1,28 @@
-"""Tables, figures and sections of E11 on real headlines, from its saved result alone."""
+"""What E11 says of real headlines: tables, figures and words from its records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from copygym.experiments.report.figures import Picture, lines_figure
-from copygym.experiments.report.page import Section
+import polars as pl
+
+from copygym.evaluation.records import Records, filtered, number
+from copygym.experiments.report.blocks import NONE, Shown, estimates_table
+from copygym.experiments.report.figures import Picture, lines_figure, scaled
+from copygym.experiments.report.page import Report, Section
 from copygym.experiments.report.tables import Table, interval
 
+#: What learns from the first tests and never again, from which gains are taken.
+ONCE = "once"
 #: What a model learned from, in words.
 WORDS = {
-    "once": "once: the first tests",
+    ONCE: "once: the first tests",
     "window": "window: as many of the latest tests",
     "everything": "everything so far",
     "hindsight": "hindsight: later tests, too",
 }
-_LABELS = {
+#: Metrics of `copygym.rewards.ctr.ranking.ratios` -> heading.
+METRICS = {
     "pairwise": "pairs right %",
     "pairwise_significant": "significant pairs right %",
     "best_of_k": "best of K %",
@@ -24,115 +30,134 @@ _LABELS = {
 }
 
 
-def main_table(result: Mapping[str, Any]) -> Table:
-    """Return each release's models over all judged periods, and their gain over never updating."""
-    rows = tuple(
-        (
-            f"{name}, {WORDS[update]}",
-            f"{_trained(entry, update)}",
-            *(interval(entry["pooled"][update][key], "%") for key in _LABELS),
-            *(
-                interval(entry["gain"][update][key], "%") if update in entry["gain"] else "-"
-                for key in ("pairwise", "lift")
-            ),
-        )
-        for name, entry in result["releases"].items()
-        for update in result["updates"]
+def report(records: Records) -> Report:
+    """Return each release's models over all judged periods, and by period."""
+    frame = records.estimates
+    releases = records.values("release")
+    return Report(
+        "Changing tastes: a headline model with and without updates",
+        " ".join(_sentence(name, records) for name in releases),
+        _main_table(frame, records),
+        [_release(name, frame, records) for name in releases],
     )
+
+
+def _gaining(records: Records) -> list[str]:
+    """Return the updates that are compared with none."""
+    return [update for update in records.values("update") if update != ONCE]
+
+
+def _over(records: Records) -> str:
+    count = len(records.seeds)
+    return f"over {count} seeds" if count > 1 else "over tests"
+
+
+def _main_table(frame: pl.DataFrame, records: Records) -> Table:
+    rows = []
+    for name in records.values("release"):
+        own = filtered(frame, release=name)
+        pooled = filtered(own, period=None)
+        for update in records.values("update"):
+            gains = ("pairwise", "lift") if update != ONCE else ()
+            gained = [
+                interval(number(pooled, key, update=update, versus=ONCE), "%") for key in gains
+            ]
+            rows.append(
+                (
+                    f"{name}, {WORDS[update]}",
+                    _learned(own, update),
+                    *(interval(number(pooled, key, update=update), "%") for key in METRICS),
+                    *(gained or (NONE, NONE)),
+                )
+            )
     columns = (
-        "release, model", "tests learned from", *_LABELS.values(),
+        "release, model", "tests learned from", *METRICS.values(),
         "gain in pairs %", "gain in lift %",
     )  # fmt: skip
     return Table(
         columns,
-        rows,
+        tuple(rows),
         "All tests after the first ones, each judged by a model that saw none of its period; 95% "
-        "intervals by bootstrap over tests; gains are over the model fitted once, paired by test. "
-        "Tests learned from: in the first and the last judged period.",
+        f"intervals by bootstrap {_over(records)}; gains are over the model fitted once, paired by "
+        "test. Tests learned from: in the first and the last judged period.",
     )
 
 
-def _trained(entry: Mapping[str, Any], update: str) -> str:
-    first, last = (entry["periods"][i]["trained_on"][update] for i in (0, -1))
-    return f"{first:,} to {last:,}" if first != last else f"{first:,}"
+def _learned(frame: pl.DataFrame, update: str) -> str:
+    sizes = filtered(frame, metric="tests_learned", update=update).sort("period")["value"]
+    first, last = sizes[0], sizes[-1]
+    return f"{first:,.0f} to {last:,.0f}" if first != last else f"{first:,.0f}"
 
 
-def summary(result: Mapping[str, Any]) -> str:
-    """Return the report's first paragraph."""
-    sentences = []
-    for name, entry in result["releases"].items():
-        gains = ", ".join(
-            f"{WORDS[update].partition(':')[0]} {interval(entry['gain'][update]['pairwise'], '%')}"
-            for update in result["updates"]
-            if update in entry["gain"]
-        )
-        once = interval(entry["pooled"]["once"]["pairwise"], "%")
-        sentences.append(
-            f"{name}: a model of the earliest tests (up to {entry['first'][1]}) ranks "
-            f"{once}% of the pairs of headlines in {entry['tests']:,} later tests as their clicks "
-            f"did; in percentage points the others differ by: {gains}."
-        )
-    return " ".join(sentences)
+def _sentence(name: str, records: Records) -> str:
+    pooled = filtered(records.estimates, release=name, period=None)
+    gains = ", ".join(
+        f"{WORDS[update].partition(':')[0]} "
+        f"{interval(number(pooled, 'pairwise', update=update, versus=ONCE), '%')}"
+        for update in _gaining(records)
+    )
+    once = interval(number(pooled, "pairwise", update=ONCE), "%")
+    last = records.first["periods"][name]["learned"][-1]
+    return (
+        f"{name}: a model of the earliest tests (up to {last}) ranks {once}% of the pairs of "
+        f"headlines in {number(pooled, 'tests')['value']:,.0f} later tests as their clicks did; in "
+        f"percentage points the others differ by: {gains}."
+    )
 
 
-def sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return the report's sections."""
-    return [_release(name, entry, result) for name, entry in result["releases"].items()]
-
-
-def _release(name: str, entry: Mapping[str, Any], result: Mapping[str, Any]) -> Section:
-    updates = result["updates"]
-    # Keys of a saved result stand in the order of the alphabet, so that each is asked by its name.
-    gained = [update for update in updates if update in entry["gain"]]
-    by_period = Table(
-        ("period", "tests", *updates, *(f"{u} - once" for u in gained)),
-        tuple(
+def _release(name: str, frame: pl.DataFrame, records: Records) -> Section:
+    own = filtered(frame, release=name)
+    updates, gaining = records.values("update"), _gaining(records)
+    rows = []
+    for period, label in enumerate(records.first["periods"][name]["judged"], 1):
+        here = filtered(own, period=period)
+        rows.append(
             (
-                period["label"],
-                f"{period['tests']:,}",
-                *(interval(period["models"][u]["pairwise"], "%") for u in updates),
-                *(
-                    interval(period["gain"][u]["pairwise"], "%")
-                    for u in updates
-                    if u in entry["gain"]
-                ),
-            )
-            for period in entry["periods"]
-        ),
-        "Pairs of headlines in the right order, %, by period.",
-    )
-    tables = [by_period]
-    if entry["slope"]:
-        tables.append(
-            Table(
-                ("model", "change of pairs right, %"),
-                tuple((WORDS[u], interval(entry["slope"][u], "%")) for u in updates),
-                "From the first judged period to the last, by a straight line.",
+                label,
+                f"{number(here, 'tests')['value']:,.0f}",
+                *(interval(number(here, "pairwise", update=u), "%") for u in updates),
+                *(interval(number(here, "pairwise", update=u, versus=ONCE), "%") for u in gaining),
             )
         )
-    return Section(f"By period: {name}", (), tuple(tables), (_picture(name, entry, updates),))
+    tables = [
+        Table(
+            ("period", "tests", *updates, *(f"{u} - once" for u in gaining)),
+            tuple(rows),
+            "Pairs of headlines in the right order, %, by period.",
+        )
+    ]
+    change = filtered(own, metric="pairwise_change")
+    if not change.is_empty():
+        words = pl.col("update").replace(list(WORDS), list(WORDS.values()))
+        tables.append(
+            estimates_table(
+                change.with_columns(words),
+                "update",
+                {"pairwise_change": Shown("change of pairs right, %", "%")},
+                "From the first judged period to the last, by a straight line.",
+                heading="model",
+            )
+        )
+    return Section(f"By period: {name}", (), tuple(tables), (_picture(name, own, records),))
 
 
-def _picture(name: str, entry: Mapping[str, Any], updates: list[str]) -> Picture:
+def _picture(name: str, frame: pl.DataFrame, records: Records) -> Picture:
+    frame = filtered(frame, metric="pairwise", versus=None).drop_nulls("period").sort("period")
     lines: dict[str, dict[str, Any]] = {}
-    for update in updates:
-        found = [period["models"][update]["pairwise"] for period in entry["periods"]]
-        lines[WORDS[update]] = {
-            "x": list(range(1, len(found) + 1)),
-            "y": [_percent(one["value"]) for one in found],
-        }
+    for update in records.values("update"):
+        rows = [scaled(_edges(row)) for row in filtered(frame, update=update).iter_rows(named=True)]
+        line = {"x": list(range(1, len(rows) + 1)), "y": [row["value"] for row in rows]}
         # Four bands would hide each other.
-        if update in ("once", "everything"):
-            lines[WORDS[update]] |= {
-                edge: [_percent(one[edge]) for one in found] for edge in ("low", "high")
-            }
+        if update in (ONCE, "everything"):
+            line |= {edge: [row[edge] for row in rows] for edge in ("low", "high")}
+        lines[WORDS[update]] = line
     caption = (
         f"{name}: pairs of headlines in the right order by period, in order of time; bands are 95% "
-        "intervals over tests."
+        f"intervals {_over(records)}."
     )
     slug = "".join(c if c.isalnum() else "_" for c in name)
     return lines_figure(f"drift_{slug}", caption, lines, "judged period", "pairs right, %")
 
 
-def _percent(value: float | None) -> float | None:
-    return None if value is None else 100 * value
+def _edges(row: dict[str, Any]) -> dict[str, Any]:
+    return {edge: row[edge] for edge in ("value", "low", "high")}

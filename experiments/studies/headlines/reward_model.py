@@ -1,28 +1,39 @@
-"""Experiment E2: a CTR reward model judged on tests that nobody trained on.
+"""Study E2: which headline of a test will be clicked?
 
-Question: given the headlines of a randomised test that it has never seen, how often does the model
-rank two of them as the clicks did, how often is its favourite the best, and what is picking its
-favourite worth? Beside it: simpler models on the same tests, published numbers, and what the noise
-of the clicks allows at most.
+Given the headlines of a randomised test that it has never seen, how often does the model rank two
+of them as the clicks did, how often is its favourite the best, and what is picking its favourite
+worth? Beside it: simpler models on the same tests, published numbers, and what the noise of the
+clicks allows at most.
+
+Records: the ranking metrics by ``model`` and ``part`` (validation or test), also by the number of
+``arms`` of a test; ``predicted`` and ``observed`` click rate and ``impressions`` of each ``bin`` of
+the calibration curve, and ``calibration_error``. Model `CEILING` is the most that any could get.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from copygym.core.errors import UserError
+from copygym.core.errors import UserError, unknown_name
 from copygym.core.scores import calibration_curve, expected_calibration_error
 from copygym.core.seeds import derived_seed
+from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import instantiated
-from copygym.experiments.studies.data import describe, load_log, same_data
-from copygym.experiments.studies.headlines import reward_model_report as reward_report
+from copygym.experiments.studies.data import describe, load_log
+from copygym.experiments.studies.headlines.reward_model_report import (
+    CEILING,
+    MAIN,
+    RANDOM,
+    SHOWN,
+    report,
+)
 from copygym.experiments.studies.learning import ONE_SPLIT, file_name
+from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 from copygym.rewards.ctr.data import (
     CopyCounts,
@@ -38,8 +49,7 @@ from copygym.rewards.ctr.ranking import ranking_metrics
 if TYPE_CHECKING:
     from copygym.envs.logs.clicklog import ClickLog
 
-main_table = reward_report.main_table
-sections = reward_report.sections
+__all__ = ["check", "report", "seed_records"]
 
 #: Parts of the tests, in the order in which they are drawn.
 PARTS = ("train", "validation", "test")
@@ -47,72 +57,93 @@ PARTS = ("train", "validation", "test")
 MODEL = "reward_model"
 #: Groups of the calibration curve.
 _BINS = 10
-#: Above this share of right pairs a model must have seen what it is judged on.
-LEAKAGE = 0.83
-MAIN, RANDOM = "model", "random"
-#: Stands among the models for the most that any could get.
-CEILING = "at most"
-#: Numbers of a model on test tests.
-NUMBERS = {
-    "pairwise": "share of pairs in the order of their clicks",
-    "pairwise_significant": "the same of pairs that differ by |z| > 1.96",
-    "best_of_3": "share of favourites of three arms of a test that are the best of the three",
-    "best_of_k": "share of favourites that are the best of their test",
-    "lift": "CTR of its favourite over that of a random arm, less 1; at most: the arm that was "
-    "clicked most, noise included",
-}
+_OVER_SEEDS = (
+    "intervals are over {count} splits, each with one seed of its fit and learning; all are of the "
+    "same log, whose own luck no split can show."
+)
+_ASSUMPTIONS = (
+    "the lift of a picked arm is taken at its observed click rate; the oracle picks by the "
+    "same rates, noise included, so its lift is more than any model could get.",
+    "the noise ceiling takes true log click rates of a pair to differ normally, by the spread "
+    "that the observed differences leave after sampling noise.",
+)
 
 
-def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Train the main model and the baselines, judge them, and return the result (JSON types).
+def check(config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a mistake in the config that would else be found after minutes."""
+    for name in config["split"]:
+        if name not in PARTS:
+            raise unknown_name("part of split", str(name), list(PARTS))
+    missing = [name for name in PARTS if name not in config["split"]]
+    if missing:
+        raise UserError(f"split lacks {missing[0]}; give each of {', '.join(PARTS)} a share.")
+    for name, entry in _models(config).items():
+        if name in (CEILING, RANDOM):
+            raise UserError(f"baselines.{name}: the table has a row of this name; choose another.")
+        instantiated(entry, f"reward model {name}")
+
+
+def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
+    """Return the records of one split of the tests.
 
     Config keys: ``reward_model`` (the main model), ``baselines`` (name -> model or null),
     ``split`` (shares of tests), ``tests`` (how many tests to use, or null) and
     ``evaluation.resamples``.
     """
     logs = load_releases(config["data"])
-    data = same_data(folder, load_log(config["data"]))
     files = _same_files(folder, logs)
     counts = merge_counts([CopyCounts.from_log(log) for log in logs.values()])
     parts = split_parts(counts, config)
     seen = folder.stage("split", lambda: Record(part_sizes(parts))).values
-    models = {MAIN: config["reward_model"], **(config.get("baselines") or {})}
-    models = {name: entry for name, entry in models.items() if entry is not None}
-    metrics: dict[str, Any] = {}
+    models = _models(config)
+    rows = Rows(int(config["seed"]))
     training: dict[str, Any] = {}
     for name, entry in models.items():
         training[name] = _train(name, entry, parts, config, folder)
-        metrics[name] = {
-            part: _judge(name, part, parts[part], config, folder) for part in PARTS[1:]
-        }
-        value = metrics[name]["test"]["ranking"]["pairwise"]["value"]
-        trackers.log(f"reward/{name}", {"pairwise": value}, 0)
-    metrics[RANDOM] = {part: _random(parts[part], config) for part in PARTS[1:]}
-    test = metrics[MAIN]["test"]["ranking"]
-    return {
-        "title": "Reward model: which headline will be clicked?",
-        "synthetic": any(log.synthetic for log in logs.values()),
-        "summary": _summary(parts, test, config),
-        "models": [*models, RANDOM],
-        "names": {name: _title(name, models.get(name)) for name in [*models, RANDOM]},
-        "metrics": metrics,
-        "training": training,
-        "leakage": bool(test["pairwise"]["value"] > LEAKAGE),
-        "data": {next(iter(logs.values())).name: data},
-        "files": files,
-        "rows_seen": {name: seen[name] for name in PARTS},
-        "notes": list(dict.fromkeys(note for log in logs.values() for note in log.notes)),
-        "assumptions": _assumptions(seen),
-        "summary_numbers": {
-            f"{key}/{name}": metrics[name]["test"]["ranking"][key]["value"]
-            for name in metrics
-            for key in NUMBERS
-        }
-        | {
-            f"pairwise/{CEILING}": test["noise_ceiling"]["value"],
-            f"lift/{CEILING}": test["lift_oracle"]["value"],
+        for part in ("test", "validation"):
+            score = _score(name, part, parts[part], folder)
+            found = add_judged(rows, score, parts[part], config, model=name, part=part)
+            if part == "test":
+                trackers.log(f"reward/{name}", {"pairwise": found["pairwise"]["value"]}, 0)
+    judged: dict[str, int] = {}
+    for part in ("test", "validation"):
+        # Equal scores of all arms: ties are shared out, which is chance without its luck.
+        tied = np.zeros(len(parts[part]))
+        where = {"part": part}
+        found = add_judged(rows, tied, parts[part], config, calibrated=False, model=RANDOM, **where)
+        rows.add("pairwise", found["noise_ceiling"], model=CEILING, **where)
+        rows.add("lift", found["lift_oracle"], model=CEILING, **where)
+        for key in ("tests", "pairs", "significant_pairs"):
+            judged[f"{key}_of_{part}"] = int(found[key]["value"])
+    told = about(
+        config,
+        {
+            "data": files,
+            "rows_seen": {name: seen[name] for name in PARTS},
+            "notes": list(dict.fromkeys(note for log in logs.values() for note in log.notes)),
+            "assumptions": [
+                *_ASSUMPTIONS,
+                f"click rates of the training tests ({seen['train']['clicks']:,} clicks) are of a "
+                "news site in 2013-2015; calibrated probabilities hold for such headlines there.",
+            ],
         },
-    }
+        synthetic=any(log.synthetic for log in logs.values()),
+        one_seed=ONE_SPLIT,
+        over_seeds=_OVER_SEEDS,
+        statistics={"default": "mean"},
+        # Another split has tests of other numbers of arms, and bins at other rates.
+        within_seed=("arms", "bin"),
+        titles={name: _title(name, entry) for name, entry in models.items()},
+        judged=judged,
+        training=training,
+    )
+    return Records(rows.frame, {rows.seed: told})
+
+
+def _models(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the main model and its baselines, those that are left out (null) aside."""
+    models = {MAIN: config["reward_model"], **(config.get("baselines") or {})}
+    return {name: entry for name, entry in models.items() if entry is not None}
 
 
 def load_releases(data: Mapping[str, Any]) -> dict[str, ClickLog]:
@@ -200,67 +231,67 @@ def _train(
     return {"report": values["report"]}
 
 
-def _judge(
-    name: str, part: str, counts: CopyCounts, config: Mapping[str, Any], folder: RunFolder
-) -> dict[str, Any]:
+def _score(name: str, part: str, counts: CopyCounts, folder: RunFolder) -> np.ndarray:
+    """Return (N,) scores of a part's arms by a trained model, from its stage."""
+
     def compute() -> Record:
         model = load_ctr_model(folder.file(*_place(name)))
         return Record(arrays={"score": model.score(counts.texts, counts.profile)})
 
-    score = folder.stage(f"score/{file_name(name)}/{part}", compute).arrays["score"]
-    return judged(score, counts, config)
+    return folder.stage(f"score/{file_name(name)}/{part}", compute).arrays["score"]
 
 
-def judged(
-    score: np.ndarray, counts: CopyCounts, config: Mapping[str, Any], *, calibrated: bool = True
+def add_judged(
+    rows: Rows,
+    score: np.ndarray,
+    counts: CopyCounts,
+    config: Mapping[str, Any],
+    *,
+    calibrated: bool = True,
+    **cell: Any,
 ) -> dict[str, Any]:
-    """Return ranking metrics with intervals, best of K by K, and calibration."""
+    """Add ranking metrics with intervals, the same by number of arms, and calibration.
+
+    Args:
+        rows: get the records.
+        score: (N,) of the arms, logits if ``calibrated``.
+        counts: N arms of tests.
+        config: ``seed`` and ``evaluation.resamples``.
+        calibrated: whether scores stand for click rates.
+        cell: columns of the records.
+
+    Returns:
+        Every metric of `ranking_metrics`.
+    """
     seed, resamples = derived_seed(config["seed"], "boot"), int(config["evaluation"]["resamples"])
-    result: dict[str, Any] = {
-        "ranking": ranking_metrics(score, counts, resamples=resamples, seed=seed),
-        "by_arms": _by_arms(score, counts, resamples, seed),
-    }
+    whole = ranking_metrics(score, counts, resamples=resamples, seed=seed)
+    rows.add_all({key: whole[key] for key in SHOWN}, **cell)
+    for arms, inside in _groups(counts).items():
+        found = ranking_metrics(score[inside], counts.take(inside), resamples=resamples, seed=seed)
+        by_arms = {key: found[key] for key in ("tests", "best_of_k", "pairwise")}
+        rows.add_all(by_arms, **cell, arms=arms)
     if calibrated:
         from scipy.special import expit
 
         row = (expit(score), counts.impressions, counts.clicks)
         curve = calibration_curve(*row, unit=np.arange(len(score)), bins=_BINS)
-        result["calibration"] = [asdict(entry) for entry in curve]
-        result["calibration_error"] = expected_calibration_error(*row, bins=_BINS)
-    return result
+        for index, entry in enumerate(curve):
+            rows.add("predicted", entry.predicted, **cell, bin=index + 1)
+            rows.add("observed", entry.real, **cell, bin=index + 1)
+            rows.add("impressions", entry.impressions, **cell, bin=index + 1)
+        rows.add("calibration_error", expected_calibration_error(*row, bins=_BINS), **cell)
+    return dict(whole)
 
 
-def _by_arms(
-    score: np.ndarray, counts: CopyCounts, resamples: int, seed: int
-) -> dict[str, dict[str, Any]]:
-    """Return best of K and its random value by the number of arms: K decides how hard it is."""
+def _groups(counts: CopyCounts) -> dict[str, np.ndarray]:
+    """Return number of arms -> (N,) bool: K decides how hard the best of K is to find."""
     _, test, size = np.unique(counts.test, return_inverse=True, return_counts=True)
     arms = size[test]
-    found: dict[str, dict[str, Any]] = {}
-    for label, inside in (
-        ("2", arms == 2),
-        ("3", arms == 3),
-        ("4", arms == 4),
-        ("5", arms == 5),
-        ("6 or more", arms >= 6),
-    ):
-        if inside.any():
-            chosen = counts.take(inside)
-            metrics = ranking_metrics(score[inside], chosen, resamples=resamples, seed=seed)
-            found[label] = {
-                key: metrics[key] for key in ("best_of_k", "best_of_k_random", "pairwise", "tests")
-            }
-    return found
+    groups = {str(n): arms == n for n in (2, 3, 4, 5)} | {"6 or more": arms >= 6}
+    return {label: inside for label, inside in groups.items() if inside.any()}
 
 
-def _random(counts: CopyCounts, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Judge equal scores for all arms: ties are shared out, which is chance without its luck."""
-    return judged(np.zeros(len(counts)), counts, config, calibrated=False)
-
-
-def _title(name: str, entry: Mapping[str, Any] | None) -> str:
-    if entry is None:
-        return "a random arm"
+def _title(name: str, entry: Mapping[str, Any]) -> str:
     encoder = _short(entry)
     tuning = "" if encoder == "tfidf" else f", {entry.get('tuning', 'frozen')!s}"
     companions = entry.get("companions") or ()
@@ -274,28 +305,3 @@ def _title(name: str, entry: Mapping[str, Any] | None) -> str:
 def _short(entry: Mapping[str, Any]) -> str:
     """Return an encoder's name without the folder or the organisation that it lies in."""
     return str(entry.get("encoder", "")).rpartition("/")[2]
-
-
-def _summary(
-    parts: Mapping[str, CopyCounts], test: Mapping[str, Any], config: Mapping[str, Any]
-) -> str:
-    return (
-        f"{parts['train'].n_tests:,} randomised tests with {len(parts['train']):,} headlines "
-        f"trained each model, {parts['validation'].n_tests:,} chose its settings and calibrated "
-        f"it, and {int(test['tests']['value']):,} others with {len(parts['test']):,} headlines "
-        "judged it. No headline of those is in another part, directly or through a chain of "
-        "shared headlines; arms are compared under the same picture only. Intervals (95%) are "
-        f"over tests ({int(config['evaluation']['resamples']):,} bootstrap resamples)."
-    )
-
-
-def _assumptions(seen: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
-    return [
-        ONE_SPLIT,
-        "the lift of a picked arm is taken at its observed click rate; the oracle picks by the "
-        "same rates, noise included, so its lift is more than any model could get.",
-        "the noise ceiling takes true log click rates of a pair to differ normally, by the spread "
-        "that the observed differences leave after sampling noise.",
-        f"click rates of the training tests ({seen['train']['clicks']:,} clicks) are of a news "
-        "site in 2013-2015; calibrated probabilities hold for such headlines there.",
-    ]

@@ -23,6 +23,7 @@ from copygym.envs.simulator.population import simulate
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.data import describe, seen
 from copygym.experiments.studies.newcomers.known_log import (
+    Scored,
     Sends,
     demographics,
     fit_options,
@@ -46,12 +47,28 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError("cold_start.profiles is empty: name at least one.")
 
 
-def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
-    """Return one world's values: ``data``, ``rows_seen``, ``people``, ``sends``, ``profiles``.
+def baselines(cell: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what the scores of a cell are compared with: a name, and its cell."""
+    profile, n = cell["profile"], cell["n_sends"]
+    if profile == UPPER:
+        return []
+    found = [
+        (other, {"profile": other, "n_sends": None})
+        for other in (POPULATION, "demographics")
+        if profile != other
+    ]
+    if profile == "shrunk" and n is not None:
+        found.append(("raw means", {"profile": "raw means", "n_sends": n}))
+    return found
 
-    ``profiles`` maps a profile's name and each n, "NAME, N", to scores (`known_log.scores`) and
-    ``value``: true clicks per 100 sends if everybody, rested, is sent in each slot what is
-    predicted to be clicked most; beside them the `POPULATION` and, for the value, the `UPPER`.
+
+def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+    """Return one world's ``scores``, ``data``, ``rows_seen``, and what it has in ``about``.
+
+    Scores are of a ``profile`` and, where it has a history, the number of sends revealed,
+    ``n_sends``: those of `known_log.scores` and ``value``, true clicks per 100 sends if everybody,
+    rested, is sent in each slot what is predicted to be clicked most; beside them the `POPULATION`
+    and, for the value, the `UPPER`.
     """
     own = config["cold_start"]
     known = known_log(int(config["seed"]), own["data"])
@@ -62,27 +79,27 @@ def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
     who = np.unique(rest.user)
     people = demographics(parts["test"])
     gold = gold_clicks(known.world.user_model(users=known.world.rows_of(sends.ids[who])))
-    found: dict[str, dict[str, float]] = {UPPER: {"value": value(gold, gold)}}
+    found = [Scored({"profile": UPPER, "n_sends": None}, {"value": value(gold, gold)})]
 
-    def add(name: str, fitted: FittedUsers, shown: ClickLog) -> None:
+    def add(name: str, n: int | None, fitted: FittedUsers, shown: ClickLog) -> None:
         profiles = fitted.profile_builder.transform(shown, users=people)
         users = simulate(fitted, profiles)
-        found[name] = scores(predicted(users, fitted, rest), rest)
-        found[name]["value"] = value(gold_clicks(users)[who], gold)
+        values = scores(predicted(users, fitted, rest), rest)
+        values["value"] = value(gold_clicks(users)[who], gold)
+        found.append(Scored({"profile": name, "n_sends": n}, values))
 
     nothing = revealed(parts["test"], 0)
     for name, options in {POPULATION: {"history": False}, **own["profiles"]}.items():
         train = parts["train"] if name != POPULATION else without_features(parts["train"])
         fitted = _fit(train, parts["test"], options, catalogue, config, name)
         if options.get("history") is False:
-            add(name, fitted, nothing)
+            add(name, None, fitted, nothing)
             continue
         for n in own["reveal"]:
-            add(f"{name}, {n}", fitted, revealed(parts["test"], int(n)))
+            add(name, int(n), fitted, revealed(parts["test"], int(n)))
     return {
-        "profiles": found,
-        "people": len(who),
-        "sends": len(rest),
+        "scores": found,
+        "about": {"people": len(who), "sends": len(rest)},
         "data": {"cold_start": describe(known.log)},
         "rows_seen": {name: seen(part) for name, part in parts.items()},
     }

@@ -24,6 +24,7 @@ from copygym.envs.simulator.population import simulate
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.data import describe, seen
 from copygym.experiments.studies.newcomers.known_log import (
+    Scored,
     demographics,
     fit_options,
     judged_sends,
@@ -75,14 +76,19 @@ def edges(log: ClickLog, periods: int) -> np.ndarray:
     return np.linspace(low, high + 1, periods + 1).astype(np.int64)
 
 
-def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
-    """Return one world's values: ``data``, ``rows_seen`` and ``updates``.
+def baselines(cell: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what the scores of a cell are compared with: a name, and its cell."""
+    return [] if cell["update"] == ONCE else [(ONCE, {**cell, "update": ONCE})]
 
-    ``updates`` maps "TASTES, UPDATE, PERIOD" to scores (`known_log.scores`), and "TASTES, UPDATE,
-    all" to their means over the periods. TASTES is a name in ``drift.worlds``.
+
+def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+    """Return one world's ``scores``, ``data`` and ``rows_seen``.
+
+    Scores are of ``tastes`` (a name in ``drift.worlds``), an ``update`` and a ``period`` from 1
+    (null for the mean over periods): those of `known_log.scores`.
     """
     own, seed = config["drift"], int(config["seed"])
-    found: dict[str, dict[str, float]] = {}
+    found: list[Scored] = []
     rows: dict[str, Any] = {}
     data: dict[str, Any] = {}
     for tastes, changed in own["worlds"].items():
@@ -93,8 +99,8 @@ def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
         cuts = edges(known.log, int(own["periods"]))
         fits = Fits(parts["train"], parts["test"], known.world.catalogue, cuts, config)
         models = {name: Updated(name, fits) for name in own["updates"]}
-        periods = range(int(own["first"]), int(own["periods"]))
-        for p in periods:
+        by_update: dict[str, list[dict[str, float]]] = {name: [] for name in models}
+        for p in range(int(own["first"]), int(own["periods"])):
             here = (sends.time >= cuts[p]) & (sends.time < cuts[p + 1])
             now = sends.take(here)
             if not now.clicks.any():
@@ -105,14 +111,14 @@ def measure(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
             for name, model in models.items():
                 fitted, profiles = model.before(p)
                 users = simulate(fitted, profiles)
-                key = f"{tastes}, {name}, {p + 1}"
-                found[key] = scores(predicted(users, fitted, now), now)
-        for name in models:
-            each = [found[f"{tastes}, {name}, {p + 1}"] for p in periods]
-            found[f"{tastes}, {name}, all"] = {
-                key: float(np.mean([entry[key] for entry in each])) for key in each[0]
-            }
-    return {"updates": found, "rows_seen": rows, "data": data}
+                own_scores = scores(predicted(users, fitted, now), now)
+                by_update[name].append(own_scores)
+                cell = {"tastes": tastes, "update": name, "period": p + 1}
+                found.append(Scored(cell, own_scores))
+        for name, each in by_update.items():
+            means = {key: float(np.mean([entry[key] for entry in each])) for key in each[0]}
+            found.append(Scored({"tastes": tastes, "update": name, "period": None}, means))
+    return {"scores": found, "about": {}, "rows_seen": rows, "data": data}
 
 
 class Fits:

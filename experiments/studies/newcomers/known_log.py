@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -176,6 +176,18 @@ def predicted(users: UserModel, fitted: FittedUsers, sends: Sends) -> np.ndarray
     logit = users.click_logit[sends.user, sends.slot, sends.action].astype(np.float64)
     logit += fitted.response.layer.state_effect(sends.fatigue, sends.repetitions)
     return np.asarray(1.0 / (1.0 + np.exp(-logit)))
+
+
+class Scored(NamedTuple):
+    """The scores of one cell of a part, as a stage keeps them: a pair in JSON.
+
+    Attributes:
+        cell: columns of the records.
+        scores: metric -> number.
+    """
+
+    cell: dict[str, Any]
+    scores: dict[str, float]
 
 
 def scores(chance: np.ndarray, sends: Sends) -> dict[str, float]:

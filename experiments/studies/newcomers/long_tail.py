@@ -22,6 +22,7 @@ from copygym.envs.simulator.population import simulate
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.data import describe, seen
 from copygym.experiments.studies.newcomers.known_log import (
+    Scored,
     Sends,
     demographics,
     fit_options,
@@ -34,8 +35,9 @@ from copygym.rewards.ctr.response import texts_answered_by
 
 #: What a model knows a creative by, and the options of its fit. A fit of more creatives than
 #: max_creatives knows them by text and product alone.
+NUMBER = "number"
 KNOWN_BY: dict[str, dict[str, Any]] = {
-    "number": {"text_encoder": None},
+    NUMBER: {"text_encoder": None},
     "text": {"options": {"max_creatives": 1}},
     "number and text": {},
 }
@@ -78,11 +80,19 @@ def deciles(sends_K: np.ndarray, groups: int = 10) -> np.ndarray:
     return group
 
 
-def measure(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
-    """Return one world's values: ``data``, ``rows_seen``, ``creatives``, ``groups``, ``models``.
+def baselines(cell: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what the scores of a cell are compared with: a name, and its cell."""
+    if cell["model"] in (None, NUMBER):
+        return []
+    return [(NUMBER, {**cell, "model": NUMBER})]
 
-    ``groups`` maps each group to its ``share`` of the training sends and ``sends`` per creative;
-    ``models`` maps "MODEL, GROUP" to `group_scores`, and "MODEL, all" to those of all creatives.
+
+def measure(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
+    """Return one world's ``scores``, ``data``, ``rows_seen``, and what it has in ``about``.
+
+    Scores are of a ``model`` and a ``group`` from 1, the most sent (null for all creatives):
+    `group_scores`; and of a group alone its ``share`` of the training sends and ``sends`` per
+    creative.
     """
     own, seed = config["long_tail"], int(config["seed"])
     known = known_log(seed, own["data"])
@@ -97,20 +107,23 @@ def measure(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
     settings = fit_options(config, own)
     base = dict(settings.pop("options", None) or {})
     people = demographics(parts["test"])
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, list[Scored]] = {}
 
     def judge(name: str, users: UserModel, chance: np.ndarray) -> None:
         creative = catalogue.creative_of_action[sends.action]
         error_K = _error(users, gold)
-        for g in range(int(own["groups"])):
-            here = group_K == g
-            found[f"{name}, {g + 1}"] = group_scores(chance, sends, creative, here, error_K)
-        every = np.ones(len(group_K), bool)
-        found[f"{name}, all"] = group_scores(chance, sends, creative, every, error_K)
+        groups = [(g + 1, group_K == g) for g in range(int(own["groups"]))]
+        found[name] = [
+            Scored(
+                {"model": name, "group": group},
+                group_scores(chance, sends, creative, here, error_K),
+            )
+            for group, here in (*groups, (None, np.ones(len(group_K), bool)))
+        ]
 
     fits = [name for name in KNOWN_BY if name in own["models"]]
-    if WITH_CTR in own["models"] and "number" not in fits:
-        fits.append("number")
+    if WITH_CTR in own["models"] and NUMBER not in fits:
+        fits.append(NUMBER)
     for name in fits:
         more = KNOWN_BY[name]
         fitted = fit_users(
@@ -128,25 +141,26 @@ def measure(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
         users = simulate(fitted, profiles)
         if name in own["models"]:
             judge(name, users, predicted(users, fitted, sends))
-        if name == "number" and WITH_CTR in own["models"]:
+        if name == NUMBER and WITH_CTR in own["models"]:
             model = fit_ctr_model(folder, "long_tail", parts["train"], config, "reward_model")
             answered = texts_answered_by(users, model)
             judge(WITH_CTR, answered, predicted(answered, fitted, sends))
-    groups = {
-        str(g + 1): {
-            "share": float(sent_K[group_K == g].sum() / sent_K.sum()),
-            "sends": float(sent_K[group_K == g].mean()),
-        }
+    sizes = [
+        Scored(
+            {"model": None, "group": g + 1},
+            {
+                "share": float(sent_K[group_K == g].sum() / sent_K.sum()),
+                "sends": float(sent_K[group_K == g].mean()),
+            },
+        )
         for g in range(int(own["groups"]))
-    }
+    ]
     return {
-        "models": {f"{name}, {g}": found[f"{name}, {g}"] for name in own["models"]
-                   for g in (*groups, "all")},
-        "groups": groups,
-        "creatives": len(group_K),
+        "scores": [*sizes, *(entry for name in own["models"] for entry in found[name])],
+        "about": {"creatives": len(group_K)},
         "data": {"long_tail": describe(known.log)},
         "rows_seen": {name: seen(part) for name, part in parts.items()},
-    }  # fmt: skip
+    }
 
 
 def _error(users: UserModel, gold: UserModel) -> np.ndarray:

@@ -1,290 +1,315 @@
-"""Tables, figures and sections of E11 in storefront, from its saved result alone."""
+"""What E11 says of storefront: tables, figures and words from its records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from copygym.experiments.report.figures import Picture, lines_figure
-from copygym.experiments.report.page import Section
-from copygym.experiments.report.tables import Table, interval
+import polars as pl
 
-Estimates = Mapping[str, Mapping[str, Mapping[str, Any]]]
+from copygym.evaluation.records import Records, cells, filtered, number
+from copygym.experiments.report.blocks import (
+    NONE,
+    Shown,
+    curve,
+    estimates_table,
+    label_of,
+    pivot_table,
+)
+from copygym.experiments.report.figures import Picture, lines_figure
+from copygym.experiments.report.page import Report, Section
+from copygym.experiments.report.tables import Table, interval
 
 _EXCESS = "excess log loss, 1/1000 nats"
 _CALIBRATION = "predicted / true clicks"
-
-
-def main_table(result: Mapping[str, Any]) -> Table:
-    """Return the three answers: who or what is predicted, by what, and what that gains."""
-    rows: list[tuple[str, ...]] = []
-    if "cold_start" in result:
-        found, reveal = (
-            result["cold_start"]["estimates"],
-            result["cold_start"]["settings"]["reveal"],
-        )
-        rows += [
-            (f"new users: {name}", *_pair(found, name, f"{name} - demographics"))
-            for name in _cold_rows(result["cold_start"], [reveal[0], reveal[-1]])
-        ]
-    if "long_tail" in result:
-        tail = result["long_tail"]
-        last = str(tail["settings"]["groups"])
-        rows += [
-            (
-                f"{_group(group, last)}: by {model}",
-                *_pair(tail["estimates"], f"{model}, {group}", f"{model} - number, {group}"),
-            )
-            for group in ("1", last)
-            for model in tail["settings"]["models"]
-        ]
-    if "drift" in result:
-        settings = result["drift"]["settings"]
-        rows += [
-            (
-                f"{tastes} tastes: {_WORDS[update]}",
-                *_pair(
-                    result["drift"]["estimates"],
-                    f"{tastes}, {update}, all",
-                    f"{tastes}, {update} - once, all",
-                ),
-            )
-            for tastes in settings["worlds"]
-            for update in settings["updates"]
-        ]
-    caption = (
-        "How far predictions of people whom nothing was fitted on are from the truth: expected log "
-        "loss per send above that of the truth (0 is perfect, lower is better), and its difference "
-        "from demographics, from the creative's number, or from a fit that is never updated, in "
-        f"the same world. Means over {len(result['worlds'])} synthetic worlds with 95% bootstrap "
-        "intervals over worlds."
-    )
-    return Table(("", _EXCESS, "difference"), tuple(rows), caption)
-
-
+_VALUE = "true clicks per 100 sends"
 _WORDS = {
     "once": "fitted once",
     "profiles": "profiles updated",
     "everything": "fitted anew on everything",
     "window": "fitted anew on the latest periods",
 }
+#: What differences of the main table are taken from.
+_DEMOGRAPHICS, _NUMBER, _ONCE = "demographics", "number", "once"
 
 
-def _group(group: str, last: str) -> str:
-    return "most sent creatives" if group == "1" else f"rarest of {last} groups"
-
-
-def _pair(found: Estimates, name: str, difference: str) -> tuple[str, str]:
-    other = found.get(difference)
-    return (
-        interval(found[name]["excess"]),
-        "-" if other is None else interval(other["excess"]),
+def report(records: Records) -> Report:
+    """Return how far predictions of new, rare and changing are from the truth."""
+    makers: dict[str, Callable[[pl.DataFrame, Records], Section]] = {
+        "cold_start": _cold_start,
+        "long_tail": _long_tail,
+        "drift": _drift,
+    }
+    questions = [name for name in makers if name in records.values("question")]
+    frames = {name: filtered(records.estimates, question=name) for name in questions}
+    return Report(
+        f"New users, rare products, changing tastes: {_worlds(records)} of storefront",
+        _summary(frames, records),
+        _main_table(frames, records),
+        [makers[name](frame, records) for name, frame in frames.items()],
     )
 
 
-def _cold_rows(part: Mapping[str, Any], reveal: Sequence[int]) -> list[str]:
-    """Return the names of profiles with the numbers of sends in ``reveal``, in table order."""
-    names = ["population", *part["settings"]["profiles"]]
-    wanted = [entry for name in names for entry in (name, *(f"{name}, {n}" for n in reveal))]
-    return [name for name in wanted if name in part["estimates"]]
+def _worlds(records: Records) -> str:
+    count = len(records.seeds)
+    return f"{count} worlds" if count > 1 else "one world"
 
 
-def summary(result: Mapping[str, Any]) -> str:
-    """Return the report's first paragraph."""
-    parts = [f"{len(result['worlds'])} synthetic storefront worlds, judged by their own truth."]
-    if "cold_start" in result:
-        cold = result["cold_start"]
-        most = cold["settings"]["reveal"][-1]
-        gain = cold["estimates"].get(f"shrunk, {most} - demographics")
-        if gain is not None:
-            parts.append(
-                f"New users: after {most} sends a shrunk profile changes the excess log loss of "
-                f"demographics by {interval(gain['excess'])} (1/1000 nats) and true clicks per 100 "
-                f"sends by {interval(gain['value'])}."
+def _bands(records: Records) -> str:
+    several = "; bands are 95% intervals over worlds (synthetic)."
+    return several if len(records.seeds) > 1 else " (synthetic)."
+
+
+def _main_table(frames: dict[str, pl.DataFrame], records: Records) -> Table:
+    """Return the three answers: who or what is predicted, by what, and what that gains."""
+    rows: list[tuple[str, ...]] = []
+    if "cold_start" in frames:
+        frame = frames["cold_start"]
+        ends = {min(records.values("n_sends")), max(records.values("n_sends"))}
+        rows += [
+            (f"new users: {label_of(cell)}", *_pair(frame, _DEMOGRAPHICS, **cell))
+            for cell in _profiles(frame)
+            if cell["n_sends"] is None or cell["n_sends"] in ends
+        ]
+    if "long_tail" in frames:
+        last = max(records.values("group"))
+        names = {1: "most sent creatives", last: f"rarest of {last} groups"}
+        rows += [
+            (f"{name}: by {model}", *_pair(frames["long_tail"], _NUMBER, model=model, group=group))
+            for group, name in names.items()
+            for model in records.values("model")
+        ]
+    if "drift" in frames:
+        rows += [
+            (
+                f"{tastes} tastes: {_WORDS[update]}",
+                *_pair(frames["drift"], _ONCE, tastes=tastes, update=update, period=None),
             )
-    if "long_tail" in result:
-        tail = result["long_tail"]
-        last = tail["settings"]["groups"]
-        gain = tail["estimates"].get(f"number and text - number, {last}")
-        if gain is not None:
+            for tastes in records.values("tastes")
+            for update in records.values("update")
+        ]
+    several = len(records.seeds) > 1
+    caption = (
+        "How far predictions of people whom nothing was fitted on are from the truth: expected log "
+        "loss per send above that of the truth (0 is perfect, lower is better), and its difference "
+        "from demographics, from the creative's number, or from a fit that is never updated, in "
+        "the same world. "
+        + (
+            f"Means over {len(records.seeds)} synthetic worlds with 95% bootstrap intervals over "
+            "worlds."
+            if several
+            else "Of one synthetic world."
+        )
+    )
+    return Table(("", _EXCESS, "difference"), tuple(rows), caption)
+
+
+def _pair(frame: pl.DataFrame, versus: str, **cell: Any) -> tuple[str, str]:
+    """Return the excess of a cell and its difference, where there is one."""
+    return interval(number(frame, "excess", **cell)), _difference(frame, "excess", versus, **cell)
+
+
+def _difference(frame: pl.DataFrame, metric: str, versus: str, **cell: Any) -> str:
+    found = _differences(frame, metric=metric, versus=versus, **cell)
+    return NONE if found.is_empty() else interval(found.row(0, named=True))
+
+
+def _differences(frame: pl.DataFrame, **cell: Any) -> pl.DataFrame:
+    """Return paired differences; none where nothing was compared."""
+    if "versus" not in frame.columns:
+        return frame.clear()
+    return filtered(frame.drop_nulls("versus"), **cell)
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    return filtered(frame, versus=None)
+
+
+def _profiles(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return ``profile`` and ``n_sends`` of all that predicts."""
+    predicts = filtered(_plain(frame), metric="excess")
+    return list(cells(predicts, ["profile", "n_sends"]))
+
+
+def _summary(frames: dict[str, pl.DataFrame], records: Records) -> str:
+    count = len(records.seeds)
+    judged = "judged by their own truth" if count > 1 else "judged by its own truth"
+    worlds = (
+        f"{count} synthetic storefront worlds" if count > 1 else "One synthetic storefront world"
+    )
+    parts = [f"{worlds}, {judged}."]
+    if "cold_start" in frames:
+        cell = {"profile": "shrunk", "n_sends": max(records.values("n_sends"))}
+        excess, value = (
+            _difference(frames["cold_start"], key, _DEMOGRAPHICS, **cell)
+            for key in ("excess", "value")
+        )
+        if excess != NONE:
+            parts.append(
+                f"New users: after {cell['n_sends']} sends a shrunk profile changes the excess log "
+                f"loss of demographics by {excess} (1/1000 nats) and true clicks per 100 sends by "
+                f"{value}."
+            )
+    if "long_tail" in frames:
+        last = max(records.values("group"))
+        cell = {"model": "number and text", "group": last}
+        excess = _difference(frames["long_tail"], "excess", _NUMBER, **cell)
+        if excess != NONE:
             parts.append(
                 f"Rare products: in the rarest of {last} groups, text beside the creative's number "
-                f"changes it by {interval(gain['excess'])}."
+                f"changes it by {excess}."
             )
-    if "drift" in result:
-        for tastes in result["drift"]["settings"]["worlds"]:
-            gain = result["drift"]["estimates"].get(f"{tastes}, everything - once, all")
-            if gain is not None:
-                parts.append(
-                    f"{tastes.capitalize()} tastes: fitting anew on everything changes it by "
-                    f"{interval(gain['excess'])}."
-                )
+    for tastes in records.values("tastes") if "drift" in frames else ():
+        cell = {"tastes": tastes, "update": "everything", "period": None}
+        excess = _difference(frames["drift"], "excess", _ONCE, **cell)
+        if excess != NONE:
+            parts.append(
+                f"{tastes.capitalize()} tastes: fitting anew on everything changes it by {excess}."
+            )
     return " ".join(parts)
 
 
-def sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return the report's sections."""
-    makers = {"cold_start": _cold_start, "long_tail": _long_tail, "drift": _drift}
-    return [make(result[part]) for part, make in makers.items() if part in result]
+def _compared(frame: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Return the records with ``column`` naming what it is less than, where it is a difference."""
+    if "versus" not in frame.columns:
+        return frame
+    less = pl.concat_str([pl.lit(" - "), pl.col("versus")])
+    return frame.with_columns(pl.concat_str([pl.col(column), less], ignore_nulls=True))
+
+
+def _or_all(frame: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Return the records with "all" where the numeric ``column`` is null."""
+    return frame.with_columns(pl.col(column).cast(pl.String).fill_null("all"))
 
 
 # ------------------------------------------------------------------ new users
 
 
-def _cold_start(part: Mapping[str, Any]) -> Section:
-    found, reveal = part["estimates"], part["settings"]["reveal"]
-    columns = ("profile, sends revealed", _EXCESS, "log loss", "AUC", _CALIBRATION,
-               "true clicks per 100 sends")  # fmt: skip
-    keys = ("excess", "log_loss", "auc", "calibration", "value")
-    rows = [
-        (name, *(interval(found[name][key]) for key in keys)) for name in _cold_rows(part, reveal)
-    ]
-    rows.append(("truth", "0", "-", "-", "1", interval(found["truth"]["value"])))
+def _cold_start(frame: pl.DataFrame, records: Records) -> Section:
+    whole = estimates_table(
+        filtered(_plain(frame), profile=[cell["profile"] for cell in _profiles(frame)]),
+        ["profile", "n_sends"],
+        {
+            "excess": Shown(_EXCESS),
+            "log_loss": Shown("log loss"),
+            "auc": Shown("AUC"),
+            "calibration": Shown(_CALIBRATION),
+            "value": Shown(_VALUE),
+        },
+        f"The same {_mean(records, 'sends'):,} sends of {_mean(records, 'people'):,} people (means "
+        "over worlds) for every row: those after the largest number revealed. True clicks: "
+        "everybody, rested, is sent in each slot what is predicted to be clicked most.",
+        heading="profile, sends revealed",
+    )
+    truth = interval(number(frame, "value", profile="truth"))
     whole = Table(
-        columns,
-        tuple(rows),
-        f"The same {part['sends']:,} sends of {part['people']:,} people (means over worlds) for "
-        "every row: those after the largest number revealed. True clicks: everybody, rested, is "
-        "sent in each slot what is predicted to be clicked most.",
+        whole.columns, (*whole.rows, ("truth", "0", NONE, NONE, "1", truth)), whole.caption
     )
-    paired = Table(
-        ("difference", _EXCESS, "AUC", "true clicks per 100 sends"),
-        tuple(
-            (name, *(interval(found[name][key]) for key in ("excess", "auc", "value")))
-            for first in _cold_rows(part, reveal)
-            for name in (
-                f"{first} - {other}" for other in ("population", "demographics", "raw means")
-            )
-            if name in found
-        ),
+    label = pl.concat_str(["profile", pl.col("n_sends").cast(pl.String)], separator=", ",
+                          ignore_nulls=True)  # fmt: skip
+    paired = estimates_table(
+        _compared(_differences(frame).with_columns(label=label), "label"),
+        "label",
+        {"excess": Shown(_EXCESS), "auc": Shown("AUC"), "value": Shown(_VALUE)},
         "Differences within a world; negative excess is better.",
+        heading="difference",
     )
-    lines = {
-        name: _line(found, [(n, f"{name}, {n}") for n in reveal], "excess")
-        for name in part["settings"]["profiles"]
-        if f"{name}, {reveal[0]}" in found
-    }
-    for name in ("population", "demographics"):
-        if name in found:
-            lines[name] = _line(found, [(n, name) for n in reveal], "excess", band=False)
+    return Section("New users", (), (whole, paired), (_by_sends(frame, records),))
+
+
+def _mean(records: Records, key: str) -> int:
+    """Return a count of the judged people's, on average over worlds."""
+    counts = [about["cold_start"][key] for about in records.about.values()]
+    return round(sum(counts) / len(counts))
+
+
+def _by_sends(frame: pl.DataFrame, records: Records) -> Picture:
+    frame = filtered(_plain(frame), metric="excess")
+    reveal = sorted(records.values("n_sends"))
     # 0 has no place on a logarithmic axis: it stands left of 1.
-    for line in lines.values():
-        line["x"] = [max(n, 0.5) for n in reveal]
-    picture = lines_figure(
+    x = [max(n, 0.5) for n in reveal]
+    lines: dict[str, dict[str, Any]] = {}
+    several = frame.drop_nulls("n_sends").sort("n_sends")
+    for profile in frame.drop_nulls("n_sends")["profile"].unique(maintain_order=True):
+        own = filtered(several, profile=profile)
+        lines[profile] = {"x": x, "y": own["value"].to_list()}
+        if own["low"].is_not_null().any():
+            lines[profile] |= {edge: own[edge].to_list() for edge in ("low", "high")}
+    for row in filtered(frame, n_sends=None).iter_rows(named=True):
+        lines[row["profile"]] = {"x": x, "y": [row["value"]] * len(x)}
+    return lines_figure(
         "cold_start",
         "Excess log loss of people whom nobody was fitted on, by how many of their sends are "
-        f"revealed ({', '.join(str(n) for n in reveal)}); bands are 95% intervals over worlds "
-        "(synthetic).",
+        f"revealed ({', '.join(map(str, reveal))}){_bands(records)}",
         lines,
         "sends revealed (none: left of 1)",
         _EXCESS,
         log_x=True,
     )
-    return Section("New users", (), (whole, paired), (picture,))
-
-
-def _line(
-    found: Estimates, points: list[tuple[float, str]], key: str, *, band: bool = True
-) -> dict[str, Any]:
-    """Return x, y and perhaps low and high of the named estimates."""
-    entries = [found[name][key] for _, name in points]
-    line: dict[str, Any] = {"x": [x for x, _ in points], "y": [e["value"] for e in entries]}
-    if band:
-        line |= {edge: [e[edge] for e in entries] for edge in ("low", "high")}
-    return line
 
 
 # ------------------------------------------------------------------ rare products
 
 
-def _long_tail(part: Mapping[str, Any]) -> Section:
-    found, models = part["estimates"], part["settings"]["models"]
-    groups = [str(g + 1) for g in range(int(part["settings"]["groups"]))]
-    sizes = Table(
-        ("group", "share of sends %", "sends per creative"),
-        tuple(
-            (g, interval(part["groups"][g]["share"], "%"), interval(part["groups"][g]["sends"]))
-            for g in groups
-        ),
-        f"{part['creatives']} creatives by how often the training log sent them; 1 is the most "
-        "sent.",
+def _long_tail(frame: pl.DataFrame, records: Records) -> Section:
+    sizes = estimates_table(
+        frame,
+        "group",
+        {"share": Shown("share of sends %", "%"), "sends": Shown("sends per creative")},
+        f"{records.first['long_tail']['creatives']} creatives by how often the training log sent "
+        "them; 1 is the most sent.",
     )
-    by_group = tuple(
-        Table(
-            ("group", *models, *(f"{m} - number" for m in models if m != "number")),
-            tuple(
-                (
-                    g,
-                    *(interval(found[f"{m}, {g}"][key]) for m in models),
-                    *(
-                        interval(found[f"{m} - number, {g}"][key])
-                        if f"{m} - number, {g}" in found
-                        else "-"
-                        for m in models
-                        if m != "number"
-                    ),
-                )
-                for g in (*groups, "all")
-            ),
-            caption,
-        )
-        for key, caption in (
-            ("excess", f"{_EXCESS}, of held-out people's sends of these creatives."),
-            ("error", "Error of the logits (root mean square against the truth, rested people, "
-                      "every creative, channel and slot alike)."),
-            ("calibration", "Gap of predicted and true clicks, creative by creative, over the true "
-                            "ones."),
-            ("log_loss", "Log loss of the clicks, nats per send."),
-        )
-    )  # fmt: skip
-    lines = {
-        model: _line(found, [(int(g), f"{model}, {g}") for g in groups], "error")
-        for model in models
+    scores = frame.drop_nulls("model")
+    by_group = _or_all(_compared(scores, "model"), "group")
+    captions = {
+        "excess": f"{_EXCESS}, of held-out people's sends of these creatives.",
+        "error": "Error of the logits (root mean square against the truth, rested people, every "
+        "creative, channel and slot alike).",
+        "calibration": "Gap of predicted and true clicks, creative by creative, over the true "
+        "ones.",
+        "log_loss": "Log loss of the clicks, nats per send.",
     }
-    picture = lines_figure(
+    tables = [
+        pivot_table(by_group, "group", "model", metric, caption)
+        for metric, caption in captions.items()
+    ]
+    picture = curve(
+        _plain(scores),
+        "group",
+        "model",
+        "error",
         "long_tail",
-        "Error of the click logits by popularity of the creative, 1 the most sent; bands are 95% "
-        "intervals over worlds (synthetic).",
-        lines,
+        "Error of the click logits by popularity of the creative, 1 the most sent"
+        f"{_bands(records)}",
         "group by popularity in the training log (1: most sent)",
         "error of the logits",
     )
-    return Section("Rare products", (), (sizes, *by_group), (picture,))
+    return Section("Rare products", (), (sizes, *tables), (picture,))
 
 
 # ------------------------------------------------------------------ changing tastes
 
 
-def _drift(part: Mapping[str, Any]) -> Section:
-    found, settings = part["estimates"], part["settings"]
-    updates = settings["updates"]
-    periods = list(range(int(settings["first"]) + 1, int(settings["periods"]) + 1))
+def _drift(frame: pl.DataFrame, records: Records) -> Section:
     tables: list[Table] = []
     pictures: list[Picture] = []
-    for tastes in settings["worlds"]:
-        others = [u for u in updates if u != "once" and f"{tastes}, {u} - once, all" in found]
-        for key, caption in (("excess", _EXCESS), ("calibration", _CALIBRATION), ("auc", "AUC")):
-            compared = others if key != "calibration" else []
-            rows = tuple(
-                (
-                    f"{period}",
-                    *(interval(found[f"{tastes}, {u}, {period}"][key]) for u in updates),
-                    *(interval(found[f"{tastes}, {u} - once, {period}"][key]) for u in compared),
-                )
-                for period in (*periods, "all")
-            )
-            columns = ("period", *updates, *(f"{u} - once" for u in compared))
-            tables.append(Table(columns, rows, f"{tastes.capitalize()} tastes: {caption}."))
-        lines = {
-            _WORDS[u]: _line(found, [(p, f"{tastes}, {u}, {p}") for p in periods], "excess")
-            for u in updates
-        }
+    for tastes in records.values("tastes"):
+        own = filtered(frame, tastes=tastes)
+        compared = _or_all(_compared(own, "update"), "period")
+        for metric, caption in (("excess", _EXCESS), ("calibration", _CALIBRATION), ("auc", "AUC")):
+            shown = compared if metric != "calibration" else _plain(compared)
+            title = f"{tastes.capitalize()} tastes: {caption}."
+            tables.append(pivot_table(shown, "period", "update", metric, title))
+        words = pl.col("update").replace(list(_WORDS), list(_WORDS.values()))
         pictures.append(
-            lines_figure(
+            curve(
+                _plain(own).with_columns(words),
+                "period",
+                "update",
+                "excess",
                 f"drift_{tastes}",
                 f"{tastes.capitalize()} tastes: excess log loss by period, with and without "
-                "updates; bands are 95% intervals over worlds (synthetic).",
-                lines,
+                f"updates{_bands(records)}",
                 "period",
                 _EXCESS,
             )

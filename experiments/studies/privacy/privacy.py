@@ -1,16 +1,21 @@
-"""Experiment E10: what does privacy cost?
+"""Study E10: what does privacy cost?
 
 One click model learns from the same people centrally and federated, as it is and under
 differential privacy for whole people at several budgets, and from fewer people. Held-out people
 judge; an attacker tries to tell from a person's loss whether they were learned from. A seed is all
 of it anew: in storefront another world, elsewhere another split of the log.
+
+Records: ``learner`` (or a reference), ``epsilon`` (null without privacy) and ``people`` (null for
+all of the training part), and what it is worth (``auc``, ``log_loss``, ...), costs (``auc_lost``,
+``epsilon_spent``, ``noise`` in clips) and gives away (``attack_auc``, ``attack_bound``); ``auc`` of
+some by ``round``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,30 +29,34 @@ from copygym.core.seeds import derived_seed
 from copygym.envs.simulator.population import align_to_catalogue
 from copygym.envs.simulator.response.design import Counts
 from copygym.envs.simulator.response.model import make_response
-from copygym.evaluation.over_seeds import estimates
+from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.data import load_log, same_data, seen, split_shares
 from copygym.experiments.studies.learning import file_name
 from copygym.experiments.studies.people import has_truth, true_world, whole_catalogue
-from copygym.experiments.studies.privacy.privacy_report import main_table, sections, summary
-from copygym.experiments.studies.seeds import check_seeds, origins, values_by_seed
+from copygym.experiments.studies.privacy.privacy_report import CENTRAL, FEDERATED, report
+from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 from copygym.rewards.private.budget import epsilon_spent, largest_attack_auc, noise_for
 from copygym.rewards.private.data import PrivateData, UserRows, people_encoder, private_data
 from copygym.rewards.private.training import ClickModel, PrivateOptions, train
 
-__all__ = ["main_table", "run", "sections"]
+__all__ = ["check", "report", "seed_records"]
 
-#: From whom AUC is lost: learned centrally, nothing clipped, nothing noised.
-CENTRAL = "central"
 TRUTH = "the truth, everybody rested"
 USUAL = "logistic response model"
 BASE = "click rate alone"
 
+_ONE_SEED = (
+    "there is one seed of the split, the rounds and the noise: nothing here says how much of it is "
+    "luck."
+)
+_OVER_SEEDS = (
+    "intervals are over {{count}} {unit}, each with one seed of its split, its rounds and its "
+    "noise; they do not cover other settings of a learner than those of the config file, which "
+    "says where they were chosen; no budget covers that choice."
+)
 _ASSUMPTIONS = (
-    "intervals are over {count} {unit}, each with one seed of its split, its rounds and its noise; "
-    "they do not cover other settings of a learner than those of the config file, which says where "
-    "they were chosen; no budget covers that choice.",
     "the budget protects a person's rows and profile in the weights of one released model. The "
     "number of people, the sender's creatives, channels and slots, and the declared levels of "
     "profiles count as public.",
@@ -63,79 +72,36 @@ class Setting:
     """One way to learn.
 
     Attributes:
-        name: for tables.
+        learner: central or federated, perhaps clipped or with fewer rounds.
         options: of the training, noise included.
         epsilon: of the budget; None for no privacy.
         people: how many to learn from; None: all of the training part.
     """
 
-    name: str
+    learner: str
     options: PrivateOptions
     epsilon: float | None = None
     people: int | None = None
 
+    @property
+    def name(self) -> str:
+        """The setting in one line, for stages and progress bars."""
+        people = "" if self.people is None else f", {self.people:,} people"
+        return f"{self.learner}{people}{_budget(self.epsilon)}"
 
-def run(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> dict[str, Any]:
-    """Run the whole experiment; return the result (JSON types).
+    @property
+    def cell(self) -> dict[str, Any]:
+        """Its columns in the records."""
+        epsilon = None if self.epsilon is None else float(self.epsilon)
+        return {"learner": self.learner, "epsilon": epsilon, "people": self.people}
 
-    Config keys: ``seeds``, ``split``, ``features`` (of `private_data`), ``training`` (of
-    `PrivateOptions`, and ``start_rate``), ``central`` and ``federated`` (what they have beyond
-    it), ``privacy`` (``epsilons``, ``delta``, ``accountant``), ``few`` (``people``, ``epsilon``),
-    ``evaluation`` (``resamples``, ``every``: rounds between two points of a curve).
-    """
-    check(config)
-    noise = folder.stage("noise", lambda: Record(_noise(config))).values
-    chosen = settings(config, noise)
-    found = values_by_seed(config, folder, trackers, partial(_one_seed, chosen), unit="seed")
-    in_world = has_truth(config)
-    unit = "worlds" if in_world else "splits of one log"
-    resamples = int(config["evaluation"]["resamples"])
-    boot = derived_seed(config["seed"], "bootstrap")
-    runs = [seed["values"] for seed in found]
-    delta = float(config["privacy"]["delta"])
-    result: dict[str, Any] = {
-        "title": f"What does privacy cost? {len(found)} {unit}, {config['data']['name']}",
-        "synthetic": in_world,
-        "unit": unit,
-        "settings": {s.name: _described(s, noise, delta) for s in chosen},
-        "references": [name for name in runs[0] if name not in {s.name for s in chosen}],
-        "delta": delta,
-        "accountant": str(config["privacy"]["accountant"]),
-        "people": int(np.mean([seed["people"]["train"] for seed in found])),
-        "judges": int(np.mean([seed["people"]["test"] for seed in found])),
-        "parameters": found[0]["parameters"],
-        "sample_rate": float(config["training"]["sample_rate"]),
-        "estimates": estimates(runs, resamples, boot),
-        "curves": estimates([seed["curves"] for seed in found], resamples, boot),
-        "seeds": {str(seed): run for seed, run in zip(config["seeds"], runs, strict=True)},
-        **origins(
-            config["seeds"],
-            found,
-            _ASSUMPTIONS[0].format(count=len(found), unit=unit),
-            *_ASSUMPTIONS[1:],
-            unit="world" if in_world else "split",
-            name=config["data"]["name"],
-        ),
-    }
-    if not in_world:
-        # Every seed splits the same log.
-        result["data"] = {config["data"]["name"]: found[0]["data"]}
-    for name, curve in result["curves"].items():
-        for done, entry in curve.items():
-            trackers.log("rounds", {f"{name}/auc": entry["value"]}, int(done))
-    result["summary"] = summary(result)
-    result["summary_numbers"] = {
-        f"{name}/{key}": entry["value"]
-        for name, metrics in result["estimates"].items()
-        for key, entry in metrics.items()
-        if entry["value"] is not None
-    }
-    return result
+
+def _budget(epsilon: float | None) -> str:
+    return "" if epsilon is None else f", epsilon {epsilon:g}"
 
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake in the config that would else be found after minutes."""
-    check_seeds(config)
     privacy = config["privacy"]
     if config["few"]["people"] and config["few"]["epsilon"] not in privacy["epsilons"]:
         raise UserError(
@@ -147,15 +113,99 @@ def check(config: Mapping[str, Any]) -> None:
     people_encoder(config["features"]["people"])
 
 
+def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
+    """Return the records of one world, or of one split of a log.
+
+    Config keys: ``split``, ``features`` (of `private_data`), ``training`` (of `PrivateOptions`,
+    and ``start_rate``), ``central`` and ``federated`` (what they have beyond it), ``privacy``
+    (``epsilons``, ``delta``, ``accountant``), ``few`` (``people``, ``epsilon``) and
+    ``evaluation`` (``resamples``, ``every``: rounds between two points of a curve).
+    """
+    noise = folder.stage("noise", lambda: Record(_noise(config))).values
+    chosen = settings(config, noise)
+    log = load_log(config["data"])
+    described = same_data(folder, log)
+    shares = split_shares(config)
+    learn = shares["train"] / sum(shares.values())
+    parts = log.split_by_user(
+        {"train": learn, "test": 1.0 - learn}, derived_seed(config["seed"], "split")
+    )
+    data = private_data(
+        parts["train"], parts["test"], whole_catalogue(log, config), **config["features"]
+    )
+    delta = float(config["privacy"]["delta"])
+    _check_delta(delta, len(data.train))
+    truth = _truth(data, config) if has_truth(config) else None
+    rows = Rows(int(config["seed"]))
+    found = [
+        _learned_values(setting, data, truth, config, folder)
+        for setting in tqdm(chosen, desc="learn", unit="setting", disable=None)
+    ]
+    best = next(
+        record["values"]["auc"]
+        for setting, record in zip(chosen, found, strict=True)
+        if setting.name == CENTRAL
+    )
+
+    def add(values: Mapping[str, float], cell: Mapping[str, Any]) -> None:
+        rows.add_all({**values, "auc_lost": best - values["auc"]}, **cell)
+
+    for name, values in _references(data, truth).items():
+        add(values, {"learner": name})
+    for setting, record in zip(chosen, found, strict=True):
+        add(record["values"], setting.cell)
+        if setting.epsilon is not None:
+            spent = noise[str(setting.epsilon)]["spent"]
+            rows.add("epsilon_spent", spent, **setting.cell)
+            rows.add("noise", setting.options.noise, **setting.cell)
+            bound = largest_attack_auc(setting.epsilon, delta)
+            rows.add("attack_bound", bound, **setting.cell)
+        for done, auc in record["curve"].items():
+            rows.add("auc", auc, **setting.cell, round=int(done))
+            trackers.log("rounds", {f"{setting.name}/auc": auc}, int(done))
+    in_world = has_truth(config)
+    unit = "worlds" if in_world else "splits of one log"
+    told = about(
+        config,
+        {
+            "data": described,
+            "rows_seen": {name: seen(part.sends()) for name, part in parts.items()},
+            "notes": list(log.notes),
+            "assumptions": list(_ASSUMPTIONS),
+        },
+        synthetic=in_world,
+        one_seed=_ONE_SEED,
+        over_seeds=_OVER_SEEDS.format(unit=unit),
+        log=str(config["data"]["name"]),
+        unit=unit,
+        delta=delta,
+        accountant=str(config["privacy"]["accountant"]),
+        people={"train": len(data.train), "test": len(data.test)},
+        sample_rate=float(config["training"]["sample_rate"]),
+        parameters=(1 + data.train.cells_ME.shape[1]) * (1 + data.train.people_UP.shape[1]),
+        local_steps={s.learner: s.options.local_steps for s in chosen},
+    )
+    return Records(rows.frame, {rows.seed: told})
+
+
 def _noise(config: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Return epsilon -> ``noise`` in clips and the epsilon that it ``spent``."""
     privacy, training = config["privacy"], config["training"]
     rounds = float(training["sample_rate"]), int(training["rounds"]), str(privacy["accountant"])
     delta, found = float(privacy["delta"]), {}
     for epsilon in tqdm(privacy["epsilons"], desc="noise", unit="budget", disable=None):
-        noise = noise_for(float(epsilon), delta, *rounds)
-        found[str(epsilon)] = {"noise": noise, "spent": epsilon_spent(noise, delta, *rounds)}
+        noise, spent = _noise_of(float(epsilon), delta, *rounds)
+        found[str(epsilon)] = {"noise": noise, "spent": spent}
     return found
+
+
+@lru_cache
+def _noise_of(
+    epsilon: float, delta: float, sample_rate: float, rounds: int, accountant: str
+) -> tuple[float, float]:
+    """Return noise and the epsilon that it spends; the seeds of a multirun share them."""
+    noise = noise_for(epsilon, delta, sample_rate, rounds, accountant)
+    return noise, epsilon_spent(noise, delta, sample_rate, rounds, accountant)
 
 
 def settings(
@@ -173,86 +223,25 @@ def settings(
     found = [
         Setting(CENTRAL, replace(central, clip=None)),
         Setting("central, clipped", central),
-        Setting("federated", replace(federated, clip=None)),
+        Setting(FEDERATED, replace(federated, clip=None)),
         Setting(
             "federated, equal passes",
             replace(federated, clip=None, rounds=max(1, federated.rounds // federated.local_steps)),
         ),
     ]
-    for kind, options in ((CENTRAL, central), ("federated", federated)):
+    for kind, options in ((CENTRAL, central), (FEDERATED, federated)):
         found += [
-            Setting(f"{kind}, epsilon {e:g}", replace(options, noise=noise[str(e)]["noise"]), e)
+            Setting(kind, replace(options, noise=noise[str(e)]["noise"]), e)
             for e in config["privacy"]["epsilons"]
         ]
     epsilon = config["few"]["epsilon"]
     for people in config["few"]["people"]:
         private = replace(central, noise=noise[str(epsilon)]["noise"])
         found += [
-            Setting(f"central, {people:,} people", replace(central, clip=None), None, people),
-            Setting(f"central, {people:,} people, epsilon {epsilon:g}", private, epsilon, people),
+            Setting(CENTRAL, replace(central, clip=None), None, people),
+            Setting(CENTRAL, private, epsilon, people),
         ]
     return tuple(found)
-
-
-def _described(
-    setting: Setting, noise: Mapping[str, Mapping[str, float]], delta: float
-) -> dict[str, Any]:
-    options = setting.options
-    return {
-        "epsilon": setting.epsilon,
-        "spent": None if setting.epsilon is None else noise[str(setting.epsilon)]["spent"],
-        "noise": options.noise,
-        "clip": options.clip,
-        "local_steps": options.local_steps,
-        "rounds": options.rounds,
-        "people": setting.people,
-        "attack_bound": largest_attack_auc(setting.epsilon, delta),
-    }
-
-
-# ------------------------------------------------------------------ one seed
-
-
-def _one_seed(
-    chosen: tuple[Setting, ...], config: dict[str, Any], folder: RunFolder, trackers: Trackers
-) -> dict[str, Any]:
-    """Return one seed's values by setting and reference."""
-    log = load_log(config["data"])
-    about = same_data(folder, log)
-    shares = split_shares(config)
-    learn = shares["train"] / sum(shares.values())
-    parts = log.split_by_user(
-        {"train": learn, "test": 1.0 - learn}, derived_seed(config["seed"], "split")
-    )
-    data = private_data(
-        parts["train"], parts["test"], whole_catalogue(log, config), **config["features"]
-    )
-    _check_delta(float(config["privacy"]["delta"]), len(data.train))
-    truth = _truth(data, config) if has_truth(config) else None
-    values, curves = _references(data, truth), {}
-    for setting in tqdm(chosen, desc="learn", unit="setting", disable=None):
-        if setting.people is not None and setting.people > len(data.train):
-            raise UserError(
-                f"few.people: {setting.people} is more than the {len(data.train)} people of the "
-                "training part; give fewer."
-            )
-        stage = f"settings/{file_name(setting.name)}"
-        record = folder.stage(stage, partial(_learned, setting, data, truth, config)).values
-        values[setting.name] = record["values"]
-        if record["curve"]:
-            curves[setting.name] = record["curve"]
-    for entry in values.values():
-        entry["auc_lost"] = values[CENTRAL]["auc"] - entry["auc"]
-    return {
-        "values": values,
-        "curves": curves,
-        "people": {"train": len(data.train), "test": len(data.test)},
-        "parameters": (1 + data.train.cells_ME.shape[1]) * (1 + data.train.people_UP.shape[1]),
-        "data": about,
-        "rows_seen": {name: seen(part.sends()) for name, part in parts.items()},
-        "notes": list(log.notes),
-        "assumptions": [],
-    }
 
 
 def _check_delta(delta: float, people: int) -> None:
@@ -261,6 +250,23 @@ def _check_delta(delta: float, people: int) -> None:
             f"privacy.delta={delta} of {people} people allows to leak somebody whole; give one "
             f"below {1 / people:.2g}."
         )
+
+
+def _learned_values(
+    setting: Setting,
+    data: PrivateData,
+    truth: np.ndarray | None,
+    config: Mapping[str, Any],
+    folder: RunFolder,
+) -> dict[str, Any]:
+    """Return ``values`` and ``curve`` of a setting, from its stage."""
+    if setting.people is not None and setting.people > len(data.train):
+        raise UserError(
+            f"few.people: {setting.people} is more than the {len(data.train)} people of the "
+            "training part; give fewer."
+        )
+    stage = f"settings/{file_name(setting.name)}"
+    return folder.stage(stage, partial(_learned, setting, data, truth, config)).values
 
 
 def _learned(
@@ -286,7 +292,7 @@ def _learned(
         rows,
         setting.options,
         seed=derived_seed(config["seed"], "learn"),
-        on_round=on_round if setting.name in (CENTRAL, "federated") else None,
+        on_round=on_round if setting.name in (CENTRAL, FEDERATED) else None,
     )
     return Record({"values": judged(model.logits, rows, data.test, truth), "curve": curve})
 

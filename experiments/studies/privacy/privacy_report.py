@@ -1,14 +1,21 @@
-"""Tables, figures and sections of E10, from its saved result alone."""
+"""What E10 says: tables, figures and words from its records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from copygym.experiments.report.figures import Picture, lines_figure
-from copygym.experiments.report.page import Section
-from copygym.experiments.report.tables import Table, interval, number
+import numpy as np
+import polars as pl
 
+from copygym.evaluation.records import NUMBER, Records, cells, filtered, number
+from copygym.experiments.report.blocks import NONE, Shown, by_seed
+from copygym.experiments.report.figures import Picture, lines_figure
+from copygym.experiments.report.page import Report, Section
+from copygym.experiments.report.tables import Table, interval
+from copygym.experiments.report.tables import number as digits
+
+#: From whom AUC is lost: learned centrally, nothing clipped, nothing noised; and its counterpart.
+CENTRAL, FEDERATED = "central", "federated"
 #: Metric -> heading.
 _SHOWN = {
     "auc": "AUC",
@@ -18,57 +25,15 @@ _SHOWN = {
     "truth_correlation": "agreement with the truth",
     "attack_auc": "attack AUC",
 }
+_CELL = ("learner", "epsilon", "people")
+_BY_SEED = {"auc": Shown("AUC"), "attack_auc": Shown("attack AUC")}
 
 
-def main_table(result: Mapping[str, Any]) -> Table:
-    """Return what every setting is worth, what it cost, and what an attacker finds."""
-    first = next(iter(result["estimates"].values()))
-    shown = {key: heading for key, heading in _SHOWN.items() if key in first}
-    names = [*result["references"], *(n for n, s in result["settings"].items() if not s["people"])]
-    rows = tuple(_row(result, name, shown) for name in names)
-    caption = (
-        f"Interquartile means over {len(result['seeds'])} {result['unit']} with 95% bootstrap "
-        f"intervals over them; {result['people']:,} people were learned from and "
-        f"{result['judges']:,} others judge. AUC lost is against central without privacy, paired "
-        f"by seed. Budgets are of whole people, with delta {result['delta']:g}, by the accountant "
-        f"{result['accountant']}; noise is in clips. Attack AUC is that of a threshold on a "
-        "person's loss (0.5 is a guess); no attacker whatsoever can exceed the bound."
-    )
-    columns = ("learned", "epsilon spent", "noise", *shown.values(), "bound on attacks")
-    return Table(columns, rows, caption)
-
-
-def _row(result: Mapping[str, Any], name: str, shown: Mapping[str, str]) -> tuple[str, ...]:
-    setting = result["settings"].get(name, {})
-    values = (interval(result["estimates"][name][key]) for key in shown)
-    bound = "-" if setting.get("epsilon") is None else f"{setting['attack_bound']:.3f}"
-    return (name, _spent(setting), number(setting.get("noise") or None), *values, bound)
-
-
-def _spent(setting: Mapping[str, Any]) -> str:
-    if not setting:
-        return "-"
-    return "infinite" if setting["epsilon"] is None else f"{setting['spent']:.2f}"
-
-
-def summary(result: Mapping[str, Any]) -> str:
-    """Return the report's first paragraph."""
-    values = result["estimates"]
-    budgets = [s["epsilon"] for n, s in result["settings"].items() if n.startswith("central, eps")]
-    tight, loose = (f"central, epsilon {e:g}" for e in (min(budgets), max(budgets)))
-    return (
-        f"A click model of {result['parameters']} parameters that learned from "
-        f"{result['people']:,} people ranks the sends of others with AUC "
-        f"{interval(values['central']['auc'])}. Hiding each person's whole history costs "
-        f"{interval(values[loose]['auc_lost'])} of it at epsilon {max(budgets):g} and "
-        f"{interval(values[tight]['auc_lost'])} at epsilon {min(budgets):g}; learning federated "
-        f"costs {interval(values['federated']['auc_lost'])}."
-    )
-
-
-def sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return the report's sections."""
-    found = [
+def report(records: Records) -> Report:
+    """Return what each budget costs, federated learning costs, and how many people it takes."""
+    about, count = records.first, len(records.seeds)
+    frame = filtered(records.estimates, round=None)
+    sections = [
         Section(
             "What a budget costs",
             (
@@ -76,64 +41,168 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
                 "several local steps; clipped bounds what one person adds, and a budget adds "
                 "noise to the sum.",
             ),
-            pictures=(_by_epsilon(result), _by_round(result)),
+            pictures=(_by_epsilon(frame, records), *_by_round(records)),
         )
     ]
-    if any(setting["people"] for setting in result["settings"].values()):
-        found.append(_by_people(result))
-    return [*found, _by_seed(result)]
-
-
-def _by_epsilon(result: Mapping[str, Any]) -> Picture:
-    lines = {}
-    budgets = sorted({s["epsilon"] for s in result["settings"].values() if s["epsilon"]})
-    for kind in ("central", "federated"):
-        entries = [result["estimates"][f"{kind}, epsilon {e:g}"]["auc"] for e in budgets]
-        lines[f"{kind}, private"] = _line(budgets, entries)
-    for kind in ("central", "federated"):
-        entry = result["estimates"][kind]["auc"]
-        lines[f"{kind}, no privacy"] = _line([budgets[0], budgets[-1]], [entry, entry])
-    caption = (
-        "AUC on held-out people against the budget epsilon of whole people; bands are 95% "
-        f"intervals over {result['unit']}."
+    if records.values("people"):
+        sections.append(_by_people(frame, records))
+    if count > 1:
+        label = pl.struct(_CELL).map_elements(label_of, return_dtype=pl.String)
+        plain = records.where(round=None)
+        labelled = Records(plain.frame.with_columns(learner=label), records.about)
+        sections.append(by_seed(labelled, "learner", _BY_SEED, unit=_unit(records)))
+    worlds = f"{count} {about['unit']}" if count > 1 else f"one {_unit(records)}"
+    return Report(
+        f"What does privacy cost? {worlds}, {about['log']}",
+        _summary(frame, records),
+        _main_table(frame, records),
+        sections,
     )
+
+
+def label_of(cell: dict[str, Any]) -> str:
+    """Return the name of a setting: learner, people and budget."""
+    people = "" if cell["people"] is None else f", {cell['people']:,} people"
+    epsilon = "" if cell["epsilon"] is None else f", epsilon {cell['epsilon']:g}"
+    return f"{cell['learner']}{people}{epsilon}"
+
+
+def _unit(records: Records) -> str:
+    return str(records.first["unit"]).partition(" ")[0].removesuffix("s")
+
+
+def _people(records: Records, part: str) -> int:
+    """Return how many people a part has, on average over seeds."""
+    return int(np.mean([about["people"][part] for about in records.about.values()]))
+
+
+def _over(records: Records) -> str:
+    if len(records.seeds) < 2:
+        return f"Values of one {_unit(records)}"
+    return (
+        f"Interquartile means over {len(records.seeds)} {records.first['unit']} with 95% bootstrap "
+        "intervals over them"
+    )
+
+
+def _main_table(frame: pl.DataFrame, records: Records) -> Table:
+    """Return what every setting is worth, what it cost, and what an attacker finds."""
+    about = records.first
+    frame = filtered(frame, people=None)
+    shown = {key: name for key, name in _SHOWN.items() if key in records.values("metric")}
+    private = frame["metric"].is_in(["epsilon_spent", "noise", "attack_bound"])
+    settings, known = frame.filter(~private), set(about["local_steps"])
+    lines = []
+    for cell in cells(settings, _CELL):
+
+        def entry(metric: str, cell: dict[str, Any] = cell) -> dict[str, Any]:
+            found = filtered(frame, metric=metric, **cell)
+            return found.row(0, named=True) if found.height else dict.fromkeys(NUMBER)
+
+        spent, bound = entry("epsilon_spent")["value"], entry("attack_bound")["value"]
+        free = "infinite" if cell["learner"] in known else NONE
+        lines.append(
+            (
+                label_of(cell),
+                free if spent is None else f"{spent:.2f}",
+                digits(entry("noise")["value"]),
+                *(interval(entry(key)) for key in shown),
+                NONE if bound is None else f"{bound:.3f}",
+            )
+        )
+    caption = (
+        f"{_over(records)}; {_people(records, 'train'):,} people were learned from and "
+        f"{_people(records, 'test'):,} others judge. AUC lost is against central without privacy, "
+        f"paired by seed. Budgets are of whole people, with delta {about['delta']:g}, by the "
+        f"accountant {about['accountant']}; noise is in clips. Attack AUC is that of a threshold "
+        "on a person's loss (0.5 is a guess); no attacker whatsoever can exceed the bound."
+    )
+    columns = ("learned", "epsilon spent", "noise", *shown.values(), "bound on attacks")
+    return Table(columns, tuple(lines), caption)
+
+
+def _summary(frame: pl.DataFrame, records: Records) -> str:
+    frame = filtered(frame, people=None)
+    budgets = records.values("epsilon")
+
+    def cost(learner: str, epsilon: float | None) -> str:
+        return interval(number(frame, "auc_lost", learner=learner, epsilon=epsilon))
+
+    auc = interval(number(frame, "auc", learner=CENTRAL, epsilon=None))
+    return (
+        f"A click model of {records.first['parameters']} parameters that learned from "
+        f"{_people(records, 'train'):,} people ranks the sends of others with AUC {auc}. Hiding "
+        f"each person's whole history costs {cost(CENTRAL, max(budgets))} of it at epsilon "
+        f"{max(budgets):g} and {cost(CENTRAL, min(budgets))} at epsilon {min(budgets):g}; learning "
+        f"federated costs {cost(FEDERATED, None)}."
+    )
+
+
+def _bands(records: Records) -> str:
+    return f"; bands are 95% intervals over {records.first['unit']}" if _several(records) else ""
+
+
+def _several(records: Records) -> bool:
+    return len(records.seeds) > 1
+
+
+def _line(rows: pl.DataFrame, x: list[Any]) -> dict[str, list[Any]]:
+    """Return a line of `lines_figure`, with a band where there are intervals."""
+    line = {"x": x, "y": rows["value"].to_list()}
+    if rows["low"].is_not_null().any():
+        line |= {edge: rows[edge].to_list() for edge in ("low", "high")}
+    return line
+
+
+def _by_epsilon(frame: pl.DataFrame, records: Records) -> Picture:
+    frame = filtered(frame, metric="auc", people=None)
+    budgets = sorted(records.values("epsilon"))
+    kinds = (CENTRAL, FEDERATED)
+    lines = {}
+    for kind in kinds:
+        private = filtered(frame, learner=kind, epsilon=budgets).sort("epsilon")
+        lines[f"{kind}, private"] = _line(private, budgets)
+    for kind in kinds:
+        plain = filtered(frame, learner=kind, epsilon=None)
+        lines[f"{kind}, no privacy"] = _line(pl.concat([plain] * 2), [budgets[0], budgets[-1]])
+    caption = f"AUC on held-out people against the budget epsilon of whole people{_bands(records)}."
     return lines_figure("epsilon", caption, lines, "epsilon", "AUC", log_x=True)
 
 
-def _by_round(result: Mapping[str, Any]) -> Picture:
+def _by_round(records: Records) -> tuple[Picture, ...]:
+    """Return the learning curves, where there are any."""
+    frame = records.estimates.filter(pl.col("round").is_not_null()).sort("round")
     lines = {}
-    for name, curve in result["curves"].items():
-        rounds = sorted(curve, key=int)
-        steps = result["settings"][name]["local_steps"]
+    for name in frame["learner"].unique(maintain_order=True).sort():
+        rows, steps = filtered(frame, learner=name), records.first["local_steps"][name]
         label = f"{name}, {steps} local step{'s' if steps > 1 else ''}"
-        lines[label] = _line([int(r) for r in rounds], [curve[r] for r in rounds])
+        lines[label] = _line(rows, rows["round"].to_list())
+    if not lines:
+        return ()
     caption = (
         "AUC on held-out people by round, without privacy: the parameters of that round, not yet "
         "their average."
     )
-    return lines_figure("rounds", caption, lines, "rounds", "AUC")
+    return (lines_figure("rounds", caption, lines, "rounds", "AUC"),)
 
 
-def _line(x: list[Any], entries: list[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    y, low, high = ([entry[key] for entry in entries] for key in ("value", "low", "high"))
-    return {"x": x, "y": y, "low": low, "high": high}
-
-
-def _by_people(result: Mapping[str, Any]) -> Section:
-    few = {name: s for name, s in result["settings"].items() if s["people"]}
-    epsilon = next(s["epsilon"] for s in few.values() if s["epsilon"])
+def _by_people(frame: pl.DataFrame, records: Records) -> Section:
+    frame, everybody = filtered(frame, learner=CENTRAL), _people(records, "train")
+    few = frame.filter(pl.col("people").is_not_null())
     rows, lines = [], {}
-    for budget in (None, epsilon):
-        everybody = "central" if budget is None else f"central, epsilon {budget:g}"
-        names = [name for name, s in few.items() if s["epsilon"] == budget]
-        names = [*sorted(names, key=lambda name: int(few[name]["people"])), everybody]
-        people = [few[n]["people"] if n in few else result["people"] for n in names]
-        label = "no privacy" if budget is None else f"epsilon {budget:g}"
-        entries = [result["estimates"][name] for name in names]
-        lines[label] = _line(people, [entry["auc"] for entry in entries])
+    for epsilon in (None, *few["epsilon"].drop_nulls().unique().to_list()):
+        own = filtered(frame, epsilon=epsilon).with_columns(pl.col("people").fill_null(everybody))
+        own = own.sort("people")
+        label = "no privacy" if epsilon is None else f"epsilon {epsilon:g}"
+        auc = filtered(own, metric="auc")
+        lines[label] = _line(auc, auc["people"].to_list())
         rows += [
-            (f"{count:,}", label, interval(entry["auc"]), interval(entry["attack_auc"]))
-            for count, entry in zip(people, entries, strict=True)
+            (
+                f"{count:,}",
+                label,
+                *(interval(number(own, key, people=count)) for key in ("auc", "attack_auc")),
+            )
+            for count in auc["people"]
         ]
     table = Table(
         ("people", "budget", "AUC", "attack AUC"),
@@ -141,23 +210,6 @@ def _by_people(result: Mapping[str, Any]) -> Section:
         "The same training on fewer people, all else equal. The noise hides one person whatever "
         "the number, so that it weighs less on the mean of many.",
     )
-    caption = f"AUC on held-out people by the number learned from; 95% bands over {result['unit']}."
+    caption = f"AUC on held-out people by the number learned from{_bands(records)}."
     picture = lines_figure("people", caption, lines, "people learned from", "AUC", log_x=True)
     return Section("How many people it takes", (), (table,), (picture,))
-
-
-def _by_seed(result: Mapping[str, Any]) -> Section:
-    seeds = sorted(result["seeds"].items(), key=lambda item: int(item[0]))
-    tables = tuple(
-        Table(
-            ("learned", *(seed for seed, _ in seeds)),
-            tuple(
-                (name, *(number(run[name][key], 4) for _, run in seeds))
-                for name in result["estimates"]
-            ),
-            f"{heading}, by seed",
-        )
-        for key, heading in _SHOWN.items()
-        if key in ("auc", "attack_auc")
-    )
-    return Section("By seed", (), tables, folded=True)

@@ -389,3 +389,26 @@ def test_table_maps_columns_and_warns_without_propensity(tmp_path):
     assert any("propensity" in note for note in log.notes)
     with pytest.raises(UserError, match=re.escape("data.path is not set")):
         datasets.load("table")
+
+
+def test_a_dataset_of_made_up_people_has_a_world():
+    assert [name for name in datasets.available() if datasets.has_world(name)] == ["storefront"]
+    world = datasets.make_world("storefront", seed=3, n_users=20, n_slots=9, path=None)
+    assert (world.seed, world.n_users) == (3, 20)
+    assert datasets.make_world("hillstrom", path=None) is None
+
+
+def test_a_dataset_of_another_package_is_named_by_its_path(tmp_path, monkeypatch):
+    (tmp_path / "logs_of_test.py").write_text(
+        "class mine:\n"
+        "    CARD = 'card'\n"
+        "    load = staticmethod(lambda path=None, n=1: (path, n))\n"
+        "class empty:\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert datasets.load("logs_of_test:mine", "here", n=3) == ("here", 3)
+    assert not datasets.has_world("logs_of_test:mine")
+    with pytest.raises(UserError, match="has no option 'm'; its options are: n"):
+        datasets.load("logs_of_test:mine", m=3)
+    with pytest.raises(UserError, match="'logs_of_test:empty' has no 'CARD'"):
+        datasets.load("logs_of_test:empty")

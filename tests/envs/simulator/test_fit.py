@@ -5,12 +5,12 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 
 import numpy as np
 import polars as pl
 import pytest
-import yaml
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 from public_columns import VISITS
 
 from copygym.core.errors import UserError
@@ -516,7 +516,8 @@ def test_history_without_times_would_leak_and_is_refused(frame):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_config_names_only_options_that_exist(family):
-    config = yaml.safe_load((files("copygym.conf") / "users" / f"{family}.yaml").read_text())
+    with initialize_config_module("copygym.conf", version_base="1.3"):
+        config = OmegaConf.to_container(compose(f"users/{family}").users)
     inspect.signature(fit_users).bind(None, **config)
     assert config["family"] == family
     make_response(family, config["options"])

@@ -8,15 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from copygym.evaluation.aggregate import iqm
+from copygym.evaluation.records import Records, Rows, joined
 from copygym.experiments.report.aggregates import (
     FEW_RUNS,
+    of_records,
     over_runs,
     profile_figure,
     section,
 )
 from copygym.experiments.report.figures import Picture
 from copygym.experiments.runs.outputs import plain
-from copygym.experiments.studies.delivery import headroom
 
 #: Four runs on scales of their own: (logging, agent, upper).
 RUNS = [
@@ -150,14 +151,16 @@ def test_the_figure_begins_above_all_runs_and_ends_below_none(monkeypatch):
     assert (np.array(drawn["b"]["y"]) >= drawn["a"]["y"]).all()
 
 
-def test_headroom_aggregates_its_worlds():
-    def entry(value):
-        return {"clicks_per_user": {"value": value, "low": 0.0, "high": 9.0}}
-
-    worlds = {
-        str(seed): {name: entry(value) for name, value in run.items()}
-        for seed, run in enumerate(RUNS)
-    }
-    result = headroom.over_worlds(worlds, ["logging", "agent", "upper"], "logging", 100)
-    assert result["unit"] == "worlds"
-    assert result["statistics"]["agent"]["iqm"]["value"] == pytest.approx(iqm([[0.5], [0.4], [1.5], [-1.0]]))  # fmt: skip # noqa: E501
+def test_the_seeds_of_records_are_runs():
+    rows = [Rows(seed) for seed in range(len(RUNS))]
+    for own, run in zip(rows, RUNS, strict=True):
+        own.add_all({"clicks_per_user": 0.0}, policy="other")
+        for name, value in run.items():
+            own.add("clicks_per_user", value, policy=name)
+    records = joined([Records(own.frame, {own.seed: {"resamples": 100}}) for own in rows])
+    records = records.where(policy=["logging", "agent", "upper"])
+    result = of_records(records, "policy", "clicks_per_user", "logging", "upper", "worlds")
+    assert (result["unit"], result["what"]) == ("worlds", "clicks/user")
+    assert result["statistics"]["agent"]["iqm"]["value"] == pytest.approx(
+        iqm(np.array([[0.5], [0.4], [1.5], [-1.0]]))
+    )

@@ -7,12 +7,13 @@ import re
 import shutil
 import sys
 import zipfile
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from copygym.agents.delivery.base import load_agent
-from copygym.core import components
+from copygym.core import components, plugins
 from copygym.core.errors import UserError
 from copygym.experiments import app
 from copygym.experiments.commands import main as cli
@@ -20,6 +21,8 @@ from copygym.experiments.commands.evaluate.runs import sources_of
 from copygym.experiments.runs import trust
 from copygym.experiments.runs.folder import read_run
 from copygym.experiments.studies.build import instantiated
+from copygym.experiments.studies.data import load_log
+from copygym.experiments.studies.saved_agents import held_out
 from copygym.experiments.tracking.base import LocalFiles
 
 SMALL = (
@@ -203,17 +206,6 @@ def test_no_command_imports_a_job_that_a_folder_names(evil, tmp_path, capsys, jo
     nothing_ran(tmp_path)
 
 
-def test_a_result_that_names_a_job_does_not_import_it(evil, tmp_path, capsys):
-    change(evil, lambda state: state["config"].update(job="copygym.experiments.studies.repeated"))
-    change(
-        evil,
-        lambda result: result.update(job="job_of_mine", unit="world", seeds={"0": {}}),
-        "result.json",
-    )
-    refused(capsys, "report", evil, match="job_of_mine")
-    nothing_ran(tmp_path)
-
-
 def test_a_run_does_not_go_on_in_a_folder_whose_config_a_stranger_has_changed(evil, tmp_path):
     config = json.loads((evil / "run.json").read_text())["config"]
 
@@ -243,6 +235,45 @@ def test_a_saved_agent_is_one_of_ours(evil, tmp_path, capsys, path):
     nothing_ran(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda config: config["data"].update(name="job_of_mine:data"),
+        lambda config: config["users"].update(family="job_of_mine:Family"),
+        lambda config: config["reward"]["terms"].update({"job_of_mine:term": 1.0}),
+        lambda config: config["reward"]["terms"].update({"os:system": 1.0}),
+        lambda config: config["env"].update(_target_="job_of_mine:Env"),
+        lambda config: config.update(reward={"_target_": "job_of_mine:Reward"}),
+        lambda config: config.update(own=["job_of_mine:anything"]),
+    ],
+)
+def test_no_plug_in_that_a_folder_names_is_imported(evil, tmp_path, capsys, edit):
+    change(evil, lambda state: edit(state["config"]))
+    refused(capsys, "evaluate", evil, "--users", "5", match="names .*--trust")
+    nothing_ran(tmp_path)
+
+
+def test_simulated_users_of_an_outside_family_are_not_imported(evil, tmp_path, capsys):
+    model = evil / "users" / "proxy" / "click"
+    change(model, lambda state: state.update(family="job_of_mine:Family"), "model.json")
+    refused(capsys, "evaluate", evil, "--users", "5", match="response family 'job_of_mine:Family'")
+    nothing_ran(tmp_path)
+
+
+def test_an_entry_point_that_a_folder_names_is_not_imported(evil, tmp_path, capsys, monkeypatch):
+    """What is installed is not thereby the folder's to choose."""
+    entry = EntryPoint("stranger", "job_of_mine:data", "copygym.dataset")
+    monkeypatch.setattr(
+        plugins, "installed", lambda kind: {"stranger": (entry,)} if kind == "dataset" else {}
+    )
+    log = load_log(json.loads((evil / "run.json").read_text())["config"]["data"])
+    change(evil, lambda state: state["config"]["data"].update(name="stranger"))
+    refused(capsys, "evaluate", evil, "--users", "5", match="names the dataset 'stranger'")
+    with pytest.raises(UserError, match="names the dataset 'stranger'"):
+        held_out(log, evil)
+    nothing_ran(tmp_path)
+
+
 # ------------------------------------------------------------------ what users name themselves
 
 
@@ -257,14 +288,49 @@ def test_what_the_user_names_is_run(evil, tmp_path, capsys):
     assert cli.main(["evaluate", str(evil), "--trust", "mine.Mine", "--users", "5"]) == 0
 
 
-def test_the_names_of_a_users_own_config_are_trusted_in_its_folder():
-    trust.trust_config(
-        {"job": "mine.job", "repeat": {"job": "mine.inner"}, "agent": {"_target_": "mine.Agent"}}
+def test_an_outside_agent_is_loaded_once_its_class_is(evil, tmp_path, capsys):
+    agent = evil / "agents" / "uniform__learned"
+    change(agent, lambda s: s.update({"class": "agents_of_mine.Calm"}), "agent.json")
+    (tmp_path / "agents_of_mine.py").write_text(
+        "from copygym.agents.delivery.bandits import UniformAgent\n"
+        "class Calm(UniformAgent):\n    pass\n"
     )
+    match = "agents_of_mine.Calm.*import its module first, or say so by --trust agents_of_mine.Calm"
+    with pytest.raises(UserError, match=match):
+        load_agent(agent)
+    assert "agents_of_mine" not in sys.modules
+    refused(capsys, "evaluate", evil, "--users", "5", match=match)
+    arguments = ["evaluate", str(evil), "--trust", "agents_of_mine.Calm", "--users", "5"]
+    assert cli.main(arguments) == 0
+    components._trusted.clear()
+    # The module is loaded by now, as by a user who has imported it.
+    assert type(load_agent(agent)).__name__ == "Calm"
+
+
+def test_a_class_that_a_notebook_defines_anew_is_the_newest(tmp_path):
+    source = (
+        "from copygym.agents.delivery.bandits import UniformAgent\n"
+        "class Cell(UniformAgent):\n    pass\n"
+    )
+    spaces = [{"__name__": "notebook_of_test"} for _ in range(2)]
+    for space in spaces:
+        exec(source, space)
+    spaces[0]["Cell"]().save(tmp_path)
+    assert type(load_agent(tmp_path)) is spaces[1]["Cell"]
+
+
+def test_the_names_of_a_users_own_config_are_trusted_in_its_folder():
+    trust.trust_config({"job": "mine.job", "agent": {"_target_": "mine.Agent"}})
     assert components.may_be_run("mine.job")
-    assert components.may_be_run("mine.inner")
+    assert not components.may_be_run("theirs.job")
     assert components.may_be_named("mine.Agent", "agent")
     assert not components.may_be_named("theirs.Agent", "agent")
+    trust.trust_config(
+        {"data": {"name": "mine:data"}, "reward": {"terms": {"mine.terms:own:slow": 1.0}}}
+    )
+    assert components.is_trusted("mine:data")
+    assert components.is_trusted("mine.terms:own")
+    assert not components.is_trusted("mine.terms")
 
 
 def test_all_parts_of_our_own_configs_may_be_stored(composed):

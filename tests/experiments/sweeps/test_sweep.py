@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from copygym.evaluation.records import Records
 from copygym.experiments.commands import main as cli
 from copygym.experiments.sweeps import job as sweep
 from copygym.experiments.sweeps.job import Job, Outcome, attempt, held, job_folder, job_name, quoted
@@ -257,10 +258,14 @@ def test_a_killed_worker_costs_its_jobs_and_the_next_call_runs_them(launcher, tm
     Path("switch").unlink()
     code, err = finish(*sweeping)
     assert code == 0, err
-    results = [json.loads(p.read_text()) for p in Path("multirun/quick").glob("*/result.json")]
-    assert len(results) == 3
+    told = [next(iter(Records.read(p.parent).about.values())) for p in _results()]
+    assert len(told) == 3
     if launcher == "ray":
-        assert {result["address"] for result in results} == {"127.0.0.1"}
+        assert {about["address"] for about in told} == {"127.0.0.1"}
+
+
+def _results():
+    return list(Path("multirun/quick").glob("*/result.json"))
 
 
 CLUSTER = """
@@ -294,10 +299,10 @@ def test_ray_runs_jobs_on_the_nodes_of_a_cluster(ray_token):
         env={**os.environ, "PYTHONPATH": path, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    results = [json.loads(p.read_text()) for p in Path("multirun/quick").glob("*/result.json")]
-    assert len(results) == 4
+    told = [next(iter(Records.read(p.parent).about.values())) for p in _results()]
+    assert len(told) == 4
     # Each node has one core, and so works through its share in a process of its own.
-    assert len({result["node"] for result in results}) == 2
+    assert len({about["node"] for about in told}) == 2
 
 
 def test_a_bandits_job_imports_no_torch():

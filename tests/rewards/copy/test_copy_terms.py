@@ -92,6 +92,35 @@ def test_uncertainty_is_the_ensemble_s_standard_deviation(store):
         CopyRewardShape({"ctr": {"profiles": True}}, model=WordModel())
 
 
+@pytest.mark.parametrize("term", ["ctr", "uncertainty"])
+def test_profiles_are_refused_where_the_model_knows_texts_alone(store, term):
+    class Texts(WordModel):
+        profile_dims = 0
+
+    message = f"copy term '{term}' has profiles: true, but its CTR model learned from texts alone"
+    with pytest.raises(UserError, match=re.escape(message)):
+        CopyRewardShape({term: {"profiles": True}}, model=Texts(), users=store)
+    CopyRewardShape({term: {"profiles": False}}, model=Texts(), users=store)
+
+
+def test_a_term_of_another_package_is_named_by_its_path(store, tmp_path, monkeypatch):
+    (tmp_path / "copy_terms_of_test.py").write_text(
+        "import numpy as np\n"
+        "def hats(resources, per=1.0):\n"
+        "    return lambda texts, rows: per * np.array([t.count('hat') for t in texts], float)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    terms = {
+        "copy_terms_of_test:hats": 1.0,
+        "copy_terms_of_test:hats:twice": {"weight": -1.0, "per": 3.0},
+    }
+    scores, values = CopyRewardShape(terms)(["hat hat", "coat"], tasks(store, 2))
+    assert scores.tolist() == [2.0 - 6.0, 0.0]
+    assert list(values) == list(terms)
+    with pytest.raises(UserError, match="has no option 'size': choose one of weight, per"):
+        CopyRewardShape({"copy_terms_of_test:hats": {"size": 1}})
+
+
 # ---------------------------------------------------------------- the text itself
 
 

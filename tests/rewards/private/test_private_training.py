@@ -24,7 +24,7 @@ from copygym.rewards.private.training import (
 )
 
 E, P = 3, 2
-EVERYBODY = PrivateOptions(sample_rate=1.0, rounds=1, lr=1.0, server="sgd", average=0.0)
+EVERYBODY = PrivateOptions(sample_rate=1.0, rounds=1, learning_rate=1.0, server="sgd", average=0.0)
 
 
 def people(count=6, rows=4, seed=0, sent_dims=E, person_dims=P):
@@ -167,7 +167,7 @@ def test_small_updates_are_left_as_they_are():
 def test_noise_has_the_scale_of_the_clip():
     rows = people(count=10, sent_dims=40, person_dims=40)
     model = ClickModel(40, 40)
-    options = PrivateOptions(sample_rate=0.5, rounds=1, lr=1.0, clip=2.0, noise=3.0)
+    options = PrivateOptions(sample_rate=0.5, rounds=1, learning_rate=1.0, clip=2.0, noise=3.0)
     nobody = torch.zeros(10, dtype=bool)
     noise = torch.Generator().manual_seed(0)
     update = round_update(model, vector_of(model), rows, nobody, options, noise)
@@ -177,10 +177,10 @@ def test_noise_has_the_scale_of_the_clip():
 
 def test_one_local_step_is_a_gradient_and_several_are_local_sgd():
     rows, model = people(), some_model()
-    one = user_updates(model, vector_of(model), rows, replace(EVERYBODY, local_lr=0.7))
+    one = user_updates(model, vector_of(model), rows, replace(EVERYBODY, local_learning_rate=0.7))
     np.testing.assert_array_equal(one, user_updates(model, vector_of(model), rows, EVERYBODY))
     three = user_updates(
-        model, vector_of(model), rows, replace(EVERYBODY, local_steps=3, local_lr=0.7)
+        model, vector_of(model), rows, replace(EVERYBODY, local_steps=3, local_learning_rate=0.7)
     )
     weight = model.weight.detach().numpy().astype(float)
     for u in range(len(rows)):
@@ -192,7 +192,7 @@ def test_one_local_step_is_a_gradient_and_several_are_local_sgd():
 
 def test_the_average_is_over_the_last_rounds():
     rows = people()
-    options = PrivateOptions(sample_rate=1.0, rounds=4, lr=0.1, average=0.5)
+    options = PrivateOptions(sample_rate=1.0, rounds=4, learning_rate=0.1, average=0.5)
     seen, model = [], some_model()
     train(model, rows, options, seed=0, on_round=lambda _: seen.append(vector_of(model)))
     assert len(seen) == 4
@@ -200,7 +200,7 @@ def test_the_average_is_over_the_last_rounds():
 
 
 def test_a_seed_decides_and_none_does_not():
-    options = PrivateOptions(sample_rate=0.5, rounds=5, lr=0.1, clip=1.0, noise=1.0)
+    options = PrivateOptions(sample_rate=0.5, rounds=5, learning_rate=0.1, clip=1.0, noise=1.0)
 
     def learned(seed):
         model = some_model()
@@ -214,7 +214,7 @@ def test_a_seed_decides_and_none_does_not():
 
 def test_the_same_people_take_part_whatever_the_noise():
     """Without it, settings of one seed could not be compared in pairs."""
-    quiet = PrivateOptions(sample_rate=0.5, rounds=8, lr=0.1, clip=1.0)
+    quiet = PrivateOptions(sample_rate=0.5, rounds=8, learning_rate=0.1, clip=1.0)
     models = [some_model(), some_model()]
     for model, options in zip(models, (quiet, replace(quiet, noise=1e-7)), strict=True):
         train(model, people(), options, seed=3)
@@ -237,7 +237,7 @@ def test_training_learns():
         )
 
     before = loss()
-    train(model, rows, PrivateOptions(sample_rate=0.2, rounds=60, lr=0.05), seed=0)
+    train(model, rows, PrivateOptions(sample_rate=0.2, rounds=60, learning_rate=0.05), seed=0)
     assert loss() < before - 0.1
 
 
@@ -248,7 +248,7 @@ def test_training_learns():
         ({"sample_rate": 1.5}, "sample_rate=1.5"),
         ({"rounds": 0}, "rounds=0"),
         ({"local_steps": 0}, "local_steps=0"),
-        ({"lr": 0.0}, "lr=0.0"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
         ({"clip": 0.0}, "clip=0.0: give a norm above 0"),
         ({"clip": -1.0}, "clip=-1.0"),
         ({"noise": -1.0, "clip": 1.0}, "noise=-1.0"),
@@ -259,7 +259,7 @@ def test_training_learns():
 )
 def test_mistakes_are_one_sentence(wrong, message):
     with pytest.raises(UserError, match=re.escape(message)):
-        PrivateOptions(**{"sample_rate": 0.5, "rounds": 1, "lr": 0.1, **wrong})
+        PrivateOptions(**{"sample_rate": 0.5, "rounds": 1, "learning_rate": 0.1, **wrong})
 
 
 def test_nobody_is_an_error():

@@ -37,7 +37,8 @@ class PPO(PPOSettings, RunAlgorithm):
     """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347) on TRL's trainer.
 
     Rewards as in Ziegler et al. 2019 (arXiv 1909.08593): a KL penalty on every token, the score
-    of the text at its end; advantages by GAE; see `ppo_trainer` for what differs from TRL.
+    of the text at its end; advantages by GAE; what differs from TRL is said at the top of
+    `copygym.agents.copywriter.algorithms.ppo.trainer`.
     """
 
     name = "ppo"

@@ -35,7 +35,7 @@ class PPOSettings(Watch):
         lam: of the advantages: 1 is Monte Carlo, 0 one step.
         vf_coef: weight of the value loss.
         kl_coef: price of a nat of KL from the starting writer; 0: free.
-        kl_estimator: of the penalty: "k1" or "k3" (see `ppo_losses`). Both are reported.
+        kl_estimator: of the penalty: "k1" or "k3" (see the module `losses`). Both are reported.
         kl_control: "fixed", or "adaptive": ``kl_coef`` moves until KL is ``kl_target``.
         kl_target: nats per text, for the adaptive control.
         kl_horizon: samples in which the adaptive control reacts.

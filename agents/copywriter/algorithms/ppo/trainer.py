@@ -101,7 +101,7 @@ class CopyPPOTrainer(PPOTrainer):
         batch: B.
         seed: of the samples and the minibatches.
         done: updates that a resumed run has behind it.
-        state: what `state` returned then; empty at the start.
+        state: what `state_tensors` returned then; empty at the start.
         end_update: called after each update with its metrics and whether it was the last; returns
             whether to go on.
         stop: called with the reason when a guard ends training.

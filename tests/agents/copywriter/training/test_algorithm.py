@@ -368,7 +368,7 @@ def test_a_checkpoint_of_another_writer_is_refused(result, make_copywriter, rows
 
 def test_an_unknown_algorithm_lists_the_choices():
     message = (
-        "unknown algorithm 'sarsa': choose one of best_of_n, dpo, grpo, ppo, rejection, rloo, sft."
+        "unknown algorithm 'sarsa': choose one of best_of_n, dpo, grpo, ppo, rejection, rloo, sft, "
     )
     with pytest.raises(UserError, match=re.escape(message)):
         make_algorithm("sarsa")

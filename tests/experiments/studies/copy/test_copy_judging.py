@@ -1,4 +1,4 @@
-"""Intervals of copywriting comparisons: over seeds and tasks, paired between writers."""
+"""Numbers of written copy: intervals over tasks, paired between writers, and what is recorded."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from copygym.experiments.studies.copy.judging import (
-    draw_weights,
-    lift_with_interval,
-    mean_with_interval,
-    no_signal_warnings,
-)
+from copygym.evaluation.records import Records, Rows
+from copygym.experiments.studies.copy.judging import add_writers, lift, no_signal_warnings
+
+CONFIG = {"evaluation": {"resamples": 200}}
 
 
-def test_a_constant_has_no_width_and_a_constant_factor_is_an_exact_lift():
-    weights = draw_weights(3, 50, 200, 0)
-    assert mean_with_interval(np.full((3, 50), 0.25), weights) == pytest.approx(
-        {"value": 0.25, "low": 0.25, "high": 0.25}
-    )
-    values = np.random.default_rng(0).random((3, 50))
-    # Paired: what varies with seed and task cancels where one writer is the other times 1.1.
-    assert lift_with_interval(1.1 * values, values, weights) == pytest.approx(
-        {"value": 0.1, "low": 0.1, "high": 0.1}
-    )
+def test_a_constant_factor_is_an_exact_lift():
+    values = np.random.default_rng(0).random(50)
+    # Paired: what varies with the task cancels where one writer is the other times 1.1.
+    assert lift(1.1 * values, values, 200, 0) == pytest.approx((0.1, 0.1, 0.1))
+    assert lift(values, 2.0 * values, 200, 0) == pytest.approx((-0.5, -0.5, -0.5))
+
+
+def test_a_lift_s_interval_is_as_wide_as_the_luck_of_the_tasks():
+    rng = np.random.default_rng(1)
+    values = 1.0 + 0.5 * rng.normal(size=400)
+    found = lift(values, np.ones(400), 4000, 2)
+    width = 2 * 1.96 * values.std() / 20
+    assert found.high - found.low == pytest.approx(width, rel=0.08)
 
 
 def test_a_model_without_signal_is_named():
@@ -38,34 +39,35 @@ def test_a_model_without_signal_is_named():
     assert len(no_signal_warnings(setting(True, True))) == 2
 
 
-def test_one_seed_gives_the_width_of_the_mean_over_tasks():
-    rng = np.random.default_rng(1)
-    values = rng.normal(size=(1, 400))
-    found = mean_with_interval(values, draw_weights(1, 400, 4000, 2))
-    width = 2 * 1.96 * values.std() / 20
-    assert found["high"] - found["low"] == pytest.approx(width, rel=0.08)
+def writer(gold, **facts):
+    return {
+        "gold": np.array(gold), "proxy": np.array([1.0, 3.0]),
+        "perplexity": np.array([4.0, np.inf]), "measures": {"words_mean": 7.0},
+        "terms": {"gibberish": -0.5}, **facts,
+    }  # fmt: skip
 
 
-def test_seeds_that_differ_widen_the_interval():
-    rng = np.random.default_rng(3)
-    noise = rng.normal(size=(5, 400))
-    effect = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])[:, None]
-    weights = draw_weights(5, 400, 2000, 4)
-    alone = mean_with_interval(noise, weights)
-    spread = mean_with_interval(noise + effect, weights)
-    # Five seeds with a standard deviation of 0.71: the mean's is 0.32.
-    assert spread["high"] - spread["low"] == pytest.approx(2 * 1.96 * 0.316, rel=0.15)
-    assert alone["high"] - alone["low"] < 0.4
-
-
-@pytest.mark.slow
-def test_intervals_over_seeds_and_tasks_cover():
-    rng = np.random.default_rng(5)
-    covered = 0
-    for trial in range(200):
-        seeds = rng.normal(0, 0.3, size=(10, 1))
-        tasks = rng.normal(0, 0.5, size=(1, 60))
-        values = 2.0 + seeds + tasks + rng.normal(size=(10, 60))
-        found = mean_with_interval(values, draw_weights(10, 60, 400, trial))
-        covered += found["low"] <= 2.0 <= found["high"]
-    assert 0.86 <= covered / 200 <= 0.99
+def test_a_writer_has_a_record_for_each_number():
+    rows = Rows(3)
+    people = SimpleNamespace(profiles=SimpleNamespace(segments=np.array(["old", "young"])))
+    setting = SimpleNamespace(gold_users=people, test=SimpleNamespace(user=np.array([0, 1])))
+    history = [{"samples": 8.0, "kl": 0.1}, {"samples": 16.0, "kl": 0.2}]
+    written = {
+        "sft": writer([0.2, 0.4], kl=0.0),
+        "ppo": writer([0.3, 0.6], kl=2.0, spent={"samples": 16}, history=history),
+    }
+    add_writers(rows, CONFIG, setting, written)
+    records = Records(rows.frame)
+    ppo = records.where(writer="ppo")
+    whole = {"task": None, "segment": None, "term": None, "step": None}
+    assert ppo.number("gold_ctr", **whole)["value"] == pytest.approx(0.45)
+    assert ppo.number("lift", versus="sft")["value"] == pytest.approx(0.5)
+    # A gibberish term of the reward is not the gibberish measure of the text.
+    assert ppo.number("reward_term", term="gibberish")["value"] == -0.5
+    # What has no finite perplexity is left out of the median.
+    assert ppo.number("perplexity")["value"] == 4.0
+    assert ppo.number("gold_ctr", **{**whole, "segment": "young"})["value"] == pytest.approx(0.6)
+    assert ppo.number("gold_ctr", **{**whole, "task": 0})["value"] == pytest.approx(0.3)
+    assert ppo.number("learning_kl", step=2)["value"] == 0.2
+    assert ppo.number("samples")["value"] == 16
+    assert records.where(writer="sft", metric="lift").frame.is_empty()

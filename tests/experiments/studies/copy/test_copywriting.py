@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from copygym.core.errors import UserError
+from copygym.evaluation.records import Records, joined
 from copygym.experiments import app
+from copygym.experiments.studies.copy import copywriting
 from copygym.experiments.studies.copy.copywriting import ANY, BASE, BEST, SFT, saved_writer
 
 NAMES = {"group": "g", "job_type": "j", "name": "n"}
@@ -18,7 +18,6 @@ SMALL = ["copywriter=tiny", "reward_model=tfidf", "data.n_users=200"]
 CAMPAIGN = [
     "learn.steps=600",
     "env.num_envs=16",
-    "references.best_fixed=null",
     "evaluation.users=20",
     "evaluation.timelines=1",
 ]
@@ -32,28 +31,29 @@ def home(tmp_path_factory):
     patch.undo()
 
 
-def execute(experiment: str, folder: Path, *overrides: str) -> dict:
+def execute(experiment: str, folder: Path, *overrides: str) -> Records:
     given = [f"experiment={experiment}", "tiny=true", "tracker=disabled", f"out={folder}"]
     config = app.composed([*given, *SMALL, *overrides])
     app.execute(config, folder, ["run"], NAMES)
-    return json.loads((folder / "result.json").read_text())
+    return Records.read(folder)
 
 
 COMPARED = [
-    "seeds=[0,1]",
     "+algorithm@algorithms.best=best_of_n",
-    "+algorithms.best.n=4",
+    "algorithms.best.n=4",
     # Fewer simulated readers than people of the test part: best-of-n must not ask for the first's
     # opinion on tasks of the others.
     "users.n_users=32",
 ]
+WHOLE = {"task": None, "segment": None, "term": None, "step": None}
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """A finished comparison of two algorithms over two seeds."""
-    folder = tmp_path_factory.mktemp("copy") / "run"
-    return folder, execute("storefront_rlpf", folder, *COMPARED)
+    """Finished comparisons of two algorithms with two seeds, the first one's folder first."""
+    folder = tmp_path_factory.mktemp("copy")
+    found = [execute("storefront_rlpf", folder / f"{s}", f"seed={s}", *COMPARED) for s in (0, 1)]
+    return folder / "0", found
 
 
 def test_a_kept_writer_is_read_as_the_config_reads_its_model(compared):
@@ -69,64 +69,103 @@ def test_a_kept_writer_is_read_as_the_config_reads_its_model(compared):
 
 
 def test_every_writer_is_judged_with_intervals_and_its_bill(compared):
-    folder, result = compared
-    assert result["order"] == [BEST, ANY, BASE, SFT, "ppo", "best"]
-    assert result["seeds"] == [0, 1] and result["synthetic"]
-    for name, entry in result["writers"].items():
-        for key in ("gold_ctr", "lift", "proxy"):
-            assert set(entry[key]) == {"value", "low", "high"}, name
-        assert 0 < entry["gold_ctr"]["value"] < 1
-        assert {"distinct_2", "self_bleu", "compliance_rate"} <= set(entry["measures"])
-    assert result["writers"]["sft"]["lift"]["value"] == 0
-    assert 0 < result["writers"]["ppo"]["spent"]["samples"] <= 16
-    assert len(result["samples"]) == 2
+    folder, (records, _) = compared
+    assert records.values("writer") == [BEST, ANY, BASE, SFT, "ppo", "best"]
+    assert records.seeds == (0,) and records.first["synthetic"]
+    for name in records.values("writer"):
+        gold = records.number("gold_ctr", writer=name, **WHOLE)
+        assert 0 < gold["low"] <= gold["value"] <= gold["high"] < 1
+        for measure in ("distinct_2", "self_bleu", "compliance_rate"):
+            assert records.number(measure, writer=name)["value"] is not None
+    lift = records.number("lift", writer="ppo", versus="sft")["value"]
+    rates = [records.number("gold_ctr", writer=w, **WHOLE)["value"] for w in ("ppo", "sft")]
+    assert lift == pytest.approx(rates[0] / rates[1] - 1.0)
+    assert 0 < records.number("samples", writer="ppo")["value"] <= 16
     report = (folder / "report.html").read_text()
     for expected in ("Is it still copy?", "Before and after", "<svg", "synthetic data"):
         assert expected in report
     assert "user_id" not in report
 
 
+def test_copies_stand_side_by_side_in_a_column_that_wraps(compared):
+    _, (records, _) = compared
+    (section,) = [
+        s for s in copywriting.report(records).sections if s.heading == "Before and after"
+    ]
+    assert len(section.tables) == 2
+    for table, example in zip(section.tables, records.first["copy"]["examples"], strict=True):
+        assert table.texts == (1,)
+        for name, text, gold in table.rows:
+            assert text == example["texts"][name]
+            task = {**WHOLE, "task": example["task"]}
+            value = records.number("gold_ctr", writer=name, **task)["value"]
+            assert gold == f"{100 * value:.2f}"
+
+
+def test_seeds_of_learning_share_what_they_learn_from(compared):
+    _, (first, second) = compared
+    for name in (BEST, ANY):
+        texts = [part.first["copy"]["examples"][0]["texts"][name] for part in (first, second)]
+        assert texts[0] == texts[1]
+    judged = [part.number("proxy", writer=BEST) for part in (first, second)]
+    assert judged[0] == judged[1]
+    sft = [part.number("gold_ctr", writer=SFT, **WHOLE)["value"] for part in (first, second)]
+    assert sft[0] != sft[1]
+
+
+def test_several_seeds_are_reported_by_their_mean(compared):
+    _, parts = compared
+    records = joined(parts)
+    report = copywriting.report(records)
+    value = {
+        part.seeds[0]: part.number("gold_ctr", writer="ppo", **WHOLE)["value"] for part in parts
+    }
+    both = records.number("gold_ctr", writer="ppo", **WHOLE)
+    assert both["value"] == pytest.approx((value[0] + value[1]) / 2)
+    assert (both["low"], both["high"]) == pytest.approx(tuple(sorted(value.values())))
+    assert "2 seeds" in report.table.caption
+    each = report.sections[-1]
+    assert each.heading == "By seed" and len(each.tables) == 3
+    ppo = each.tables[0].columns.index("ppo")
+    assert [row[ppo] for row in each.tables[0].rows] == [f"{100 * value[s]:.3f}" for s in (0, 1)]
+
+
 def test_the_parts_of_the_log_are_disjoint_people(compared):
-    _, result = compared
-    seen = result["rows_seen"]
+    seen = compared[1][0].first["rows_seen"]
     assert set(seen) == {"proxy", "judge", "test"}
     assert sum(part["users"] for part in seen.values()) == 200
 
 
-def test_a_finished_comparison_is_reported_and_a_second_one_is_equal(compared, tmp_path):
-    _, result = compared
-    again = execute("storefront_rlpf", tmp_path / "again", *COMPARED)
+def test_a_second_run_is_equal_but_for_its_time(compared, tmp_path):
+    def without_time(records):
+        return records.frame.filter(~records.frame["metric"].str.contains("seconds|samples_per"))
 
-    def without_time(document):
-        if isinstance(document, dict):
-            return {
-                key: without_time(value)
-                for key, value in document.items()
-                if "seconds" not in key and "samples_per" not in key
-            }
-        if isinstance(document, list):
-            return [without_time(entry) for entry in document]
-        return document
-
-    assert without_time(again) == without_time(result)
+    again = execute("storefront_rlpf", tmp_path / "again", "seed=0", *COMPARED)
+    assert without_time(again).equals(without_time(compared[1][0]))
 
 
 def test_a_campaign_compares_copy_and_policy(tmp_path):
-    result = execute("quickstart", tmp_path / "run", *CAMPAIGN)
-    policies = result["policies"]
+    records = execute("quickstart", tmp_path / "run", *CAMPAIGN)
+    about, policies = records.first, records.where(versus=None).values("policy")
     assert {name.split(", ")[0] for name in policies} == {"logged copy", "with new copy"}
-    assert result["baseline"] == "logged copy, logging"
-    assert result["learned"].startswith("with new copy, maskable_ppo")
-    places = Counter(
-        (entry["product"], side)
-        for entry in result["creatives"]
-        for side in ("before", "after")
-        if side in entry["side"]
-    )
+    assert about["baseline"] == "logged copy, logging"
+    assert about["learned"].startswith("with new copy, maskable_ppo")
+    cell = {"policy": about["learned"], "segment": None}
+    clicks = records.number("clicks_per_user", **cell)["value"]
+    gain = records.number("clicks_per_user", **cell, versus=about["baseline"])["value"]
+    before = records.number("clicks_per_user", policy=about["baseline"], segment=None)["value"]
+    assert gain == pytest.approx(clicks - before)
     # One place a product (tiny), before and after.
-    assert len(places) == 16 and set(places.values()) == {1}
+    sides = [entry["side"] for entry in about["creatives"]]
+    for side in ("before", "after"):
+        assert sum(side in own for own in sides) == 8
+    assert records.number("places")["value"] == 8
+    assert records.number("places_won")["value"] == sides.count("after, new")
     report = (tmp_path / "run" / "report.html").read_text()
-    for expected in ("What is sent: before and after", "The copywriter alone", "Timelines"):
+    for expected in (
+        "What is sent: before and after", "The copywriter alone", "Timelines", "Learning curve",
+        "Is it still copy?", "How real are the simulated users?",
+    ):  # fmt: skip
         assert expected in report
 
 
@@ -152,7 +191,14 @@ def test_a_mistake_is_found_before_anything_is_learned(override, expected, tmp_p
     assert not (stages / "learn").exists() and not (stages / "model").exists()
 
 
-def test_the_fields_of_a_campaign_need_people_with_a_truth(tmp_path):
-    extra = "+algorithm@algorithms.best=best_of_n"
-    with pytest.raises(UserError, match="a campaign uses one copywriter"):
-        execute("quickstart", tmp_path / "run", *CAMPAIGN, extra)
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+algorithm@algorithms.best=best_of_n"], "a campaign uses one copywriter"),
+        (["dataset=hillstrom"], "needs a log with users and a known truth; hillstrom has none"),
+        (["evaluation.baseline=nobody"], "evaluation.baseline=nobody is no policy of this run"),
+    ],
+)
+def test_a_campaign_needs_one_copywriter_and_people_with_a_truth(overrides, message, tmp_path):
+    with pytest.raises(UserError, match=re.escape(message)):
+        execute("quickstart", tmp_path / "run", *CAMPAIGN, *overrides)

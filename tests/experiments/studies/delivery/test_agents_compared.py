@@ -1,4 +1,3 @@
-import json
 import re
 from functools import partial
 
@@ -6,6 +5,8 @@ import numpy as np
 import pytest
 
 from copygym.core.errors import UserError
+from copygym.evaluation.records import Records
+from copygym.experiments.report.tables import interval
 from copygym.experiments.studies.build import Policy
 from copygym.experiments.studies.delivery import agents_compared
 
@@ -22,54 +23,87 @@ def config(small_worlds):
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory, config, execute):
-    """A finished tiny run of two agents."""
+def compared(tmp_path_factory, config, records_of):
+    """The records of a tiny study of two agents in two worlds, and where its jobs lie."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COPYGYM_HOME", str(tmp_path_factory.getbasetemp() / "home"))
-        folder = tmp_path_factory.mktemp("e5") / "run"
-        execute(config(), folder)
-    return folder
+        folder = tmp_path_factory.mktemp("e5")
+        return records_of(agents_compared, config, folder), folder
 
 
-def read(folder):
-    return json.loads((folder / "result.json").read_text())
-
-
-def test_every_agent_has_a_value_in_every_world_and_at_every_budget(compared):
-    result = read(compared)
-    assert result["agents"] == ["ucb1", "ppo"]
-    assert result["policies"] == ["random", "logging", "ucb1", "ppo", "upper"]
-    assert set(result["seeds"]) == {"1", "2"}
-    for run_of_seed in result["seeds"].values():
-        assert set(run_of_seed) == set(result["policies"])
-    for by_steps in result["curves"].values():
-        assert set(by_steps) == {"96", "640"}
-        for entry in by_steps.values():
-            assert entry["regret"]["low"] <= entry["regret"]["value"] <= entry["regret"]["high"]
+def test_every_policy_has_a_value_in_every_world_and_each_agent_at_every_budget(compared):
+    records, _ = compared
+    assert records.seeds == (1, 2)
+    whole = records.where(budget=None, metric="clicks_per_user")
+    assert whole.values("policy") == ["random", "logging", "ucb1", "ppo", "upper"]
+    assert whole.frame.height == 10
+    found = records.where(policy=["ucb1", "ppo"], metric="regret")
+    assert sorted(found.values("budget")) == [96, 640]
+    assert found.frame.height == 8
+    for row in found.estimates.iter_rows(named=True):
+        assert row["low"] <= row["value"] <= row["high"]
 
 
 def test_regret_is_what_is_missing_to_the_best_reference(compared):
-    result = read(compared)
-    seeds = result["seeds"].values()
-    missing = [s["upper"]["clicks_per_user"] - s["ppo"]["clicks_per_user"] for s in seeds]
-    assert result["curves"]["ppo"]["640"]["regret"]["value"] == pytest.approx(np.mean(missing))
+    records, _ = compared
+    clicks = {
+        name: records.by_seed("clicks_per_user", policy=name, budget=None)
+        for name in ("upper", "ppo")
+    }
+    regret = records.by_seed("regret", policy="ppo", budget=640)
+    np.testing.assert_allclose(regret, clicks["upper"] - clicks["ppo"])
     # The whole budget is what the main table shows.
-    shown = result["estimates"]["ppo"]["clicks_per_user"]["value"]
-    assert result["curves"]["ppo"]["640"]["value"]["value"] == shown
+    whole = records.by_seed("clicks_per_user", policy="ppo", budget=640)
+    np.testing.assert_array_equal(whole, clicks["ppo"])
 
 
 def test_scores_are_0_for_logging_and_1_for_the_planner(compared):
-    found = read(compared)["aggregates"]
-    assert found["statistics"]["logging"]["iqm"]["value"] == 0
-    assert (found["baseline"], found["upper"], found["unit"]) == ("logging", "upper", "worlds")
+    records, _ = compared
+    assert records.by_seed("score", policy="logging").tolist() == [0.0, 0.0]
+    value = {
+        name: records.by_seed("clicks_per_user", policy=name, budget=None)
+        for name in ("logging", "ppo", "upper")
+    }
+    share = (value["ppo"] - value["logging"]) / (value["upper"] - value["logging"])
+    np.testing.assert_allclose(records.by_seed("score", policy="ppo"), share)
+    assert "upper" not in records.where(metric="score").values("policy")
 
 
-def test_the_report_can_be_built_from_the_saved_result(compared):
-    page = (compared / "report.md").read_text()
-    assert "Regret: clicks/user missing to upper" in page
+def test_the_report_shows_the_records(compared, cells_of):
+    records, _ = compared
+    report = agents_compared.report(records)
+    table = cells_of(report.table)
+    assert list(table)[-1] == "upper"
+    for name in ("ppo", "logging"):
+        entry = records.number("clicks_per_user", policy=name, budget=None)
+        assert table[name]["clicks/user"] == interval(entry)
+    by_heading = {section.heading: section for section in report.sections}
+    (regret,) = by_heading["Against decisions spent"].tables
     # Budgets in the order of numbers, not of text.
-    assert "| 96 decisions | 640 decisions |" in page
-    assert {"regret.svg", "profiles.svg"} <= {p.name for p in (compared / "figures").iterdir()}
+    assert regret.columns == ("agent", "96 decisions", "640 decisions")
+    entry = records.number("regret", policy="ucb1", budget=96)
+    assert cells_of(regret)["ucb1"]["96 decisions"] == interval(entry)
+    (worlds,) = by_heading["By world"].tables
+    ppo = records.by_seed("clicks_per_user", policy="ppo", budget=None)
+    assert [row[list(worlds.columns).index("ppo")] for row in worlds.rows] == [
+        f"{value:.3f}" for value in ppo
+    ]
+    # Best last; the winner is stressed.
+    best = max(
+        ("ucb1", "ppo"),
+        key=lambda n: records.number("clicks_per_user", policy=n, budget=None)["value"],
+    )
+    assert report.table.rows[report.table.strong][0] == best
+    assert f"is {best}'s" in report.summary
+
+
+def test_one_world_is_reported_as_it_is(compared, cells_of):
+    records, _ = compared
+    report = agents_compared.report(records.only(2))
+    value = records.by_seed("clicks_per_user", policy="ppo", budget=None)[1]
+    assert cells_of(report.table)["ppo"]["clicks/user"] == interval({"value": value})
+    assert "one world" in report.title
+    assert not [s for s in report.sections if s.heading.startswith(("By world", "Aggregates"))]
 
 
 def test_a_killed_run_learns_no_finished_cell_again(
@@ -80,26 +114,27 @@ def test_a_killed_run_learns_no_finished_cell_again(
 
     def counted(self):
         calls.append(self.name)
-        if calls.count("ppo 640") == 2:
+        # The check makes every agent once, and so does the learning.
+        if calls.count("ppo") == 1 and calls.count("ppo 640") == 1:
             raise KeyboardInterrupt
         return make(self)
 
     monkeypatch.setattr(Policy, "make", counted)
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        execute(config(), folder)
+        execute(config("seed=1"), folder)
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("stages/**/*.json")}
     assert before
     monkeypatch.setattr(Policy, "make", make)
-    execute(config(), folder)
+    execute(config("seed=1"), folder)
     assert {p: p.stat().st_mtime_ns for p in before} == before
-    assert (folder / "result.json").read_bytes() == (compared / "result.json").read_bytes()
+    records, _ = compared
+    assert Records.read(folder).frame.equals(records.only(1).frame, null_equal=True)
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("seeds=[1]", "an interval over seeds needs at least 2"),
         ("evaluation.baseline=ppo", "unknown evaluation.baseline 'ppo'"),
         ("evaluation.best=nobody", "unknown evaluation.best 'nobody'"),
         ("evaluation.metric=joy", "unknown evaluation.metric 'joy'"),

@@ -1,34 +1,81 @@
-from itertools import pairwise
+from functools import partial
 
-import numpy as np
+import pytest
 
-from copygym.evaluation.metrics import TOTALS, Episodes
-from copygym.experiments.studies.delivery.headroom import _step, _table_order
+from copygym.core.errors import UserError
+from copygym.evaluation.records import Records, Rows, joined
+from copygym.experiments.studies.delivery import headroom
 
-
-def played(clicks):
-    totals = np.zeros((len(clicks), len(TOTALS)))
-    totals[:, TOTALS.index("clicks")] = clicks
-    return Episodes(np.arange(len(clicks)), totals, np.ones((len(clicks), 1)))
-
-
-def test_a_step_is_clear_where_neither_value_is_in_the_others_interval():
-    luck = np.random.default_rng(0).poisson(2.0, size=400)
-    worse, better, same = played(luck), played(luck + 1), played(luck + 0.01)
-    runs = [{"a": worse, "b": better}, {"a": better, "b": worse}]
-    step = _step({"a": worse, "b": better}, runs, "a", "b", 300, 0)
-    assert step["clear"]
-    assert step["gain"]["value"] == 1.0
-    assert (step["worlds_better"], step["worlds"]) == (1, 2)
-    assert not _step({"a": worse, "b": same}, runs, "a", "b", 300, 0)["clear"]
-    # Each value must lie outside the other's interval: here only the narrow one's is missed.
-    wide, narrow = played(np.tile([0.0, 40.0], 200)), played(np.full(400, 20.5))
-    assert not _step({"a": wide, "b": narrow}, runs, "a", "b", 300, 0)["clear"]
+LADDER = [
+    ["random", "logging"],
+    ["logging", "learned"],
+    ["learned", "upper"],
+    ["always", "logging"],
+]
 
 
-def test_the_table_goes_from_worst_to_best():
-    names = ["random", "logging", "fixed", "always", "learned", "upper"]
-    ladder = ["random", "logging", "fixed", "learned", "upper"]
-    pairs = [*pairwise(ladder), ("always", "fixed")]
-    order = _table_order(names, pairs)
-    assert order == ["random", "logging", "always", "fixed", "learned", "upper"]
+def world(seed, values, gains=None):
+    """Return records of a world in which policies have these clicks, each within 0.5."""
+    rows = Rows(seed)
+    for name, value in values.items():
+        for metric in ("ctr", "profit_per_user", "unsubscribe_rate", "sends_per_user"):
+            rows.add(metric, 0.1, policy=name)
+        entry = {"value": value, "low": value - 0.5, "high": value + 0.5}
+        rows.add("clicks_per_user", entry, policy=name)
+    for worse, better in LADDER:
+        gain = values[better] - values[worse] if gains is None else gains
+        rows.add("gain", gain, policy=better, versus=worse)
+    about = {
+        "ladder": LADDER, "learned": "learned", "baseline": "logging", "upper": "upper",
+        "users": 40, "horizon": 8, "judge": "The truth judges.", "assumptions": [],
+        "statistics": {"default": "mean"}, "within_seed": ["segment", "step"], "resamples": 50,
+    }  # fmt: skip
+    return Records(rows.frame, {seed: about})
+
+
+VALUES = {"random": 1.0, "logging": 2.0, "always": 1.2, "learned": 2.8, "upper": 9.0}
+
+
+def steps(records, cells_of):
+    return cells_of(headroom.report(records).sections[0].tables[0])
+
+
+def test_a_step_is_clear_where_neither_value_is_in_the_others_interval(cells_of):
+    found = steps(world(1, VALUES), cells_of)
+    assert found["random < logging"] == {
+        "gain in clicks per user": "1.0", "clear": "yes", "worlds in which it holds": "1 of 1",
+    }  # fmt: skip
+    # 2.8 lies beyond 2.5, and 2.0 below 2.3.
+    assert found["logging < learned"]["clear"] == "yes"
+    near = steps(world(1, {**VALUES, "learned": 2.4}), cells_of)
+    assert near["logging < learned"]["clear"] == "no"
+
+
+def test_worlds_are_counted_in_which_a_step_holds(cells_of):
+    records = joined([world(1, VALUES), world(2, {**VALUES, "learned": 1.0})])
+    found = steps(records, cells_of)["logging < learned"]
+    assert found["worlds in which it holds"] == "1 of 2"
+    # 0.8 and -1.0: the mean over worlds.
+    assert found["gain in clicks per user"].startswith("-0.1 ")
+    assert found["clear"] == "no"
+
+
+def test_the_table_goes_from_worst_to_best(cells_of):
+    report = headroom.report(joined([world(1, VALUES), world(2, VALUES)]))
+    assert list(cells_of(report.table)) == ["random", "always", "logging", "learned", "upper"]
+    assert report.table.rows[report.table.strong][0] == "learned"
+    assert cells_of(report.table)["learned"]["clicks/user"] == "2.8 [2.8, 2.8]"
+
+
+@pytest.fixture(scope="module")
+def config(small_worlds):
+    return partial(small_worlds, "experiment=headroom", "references.always.episodes=1")
+
+
+def test_a_policy_that_no_run_has_is_refused(config):
+    fixed = "ladder=[random,logging,learned,upper]"
+    with pytest.raises(UserError, match="ladder: 'best_fixed' is no policy of this run"):
+        headroom.check(config(fixed))
+    with pytest.raises(UserError, match="headroom is measured in a synthetic world"):
+        headroom.check({**config(fixed, "below=[]"), "data": {"name": "hillstrom"}})
+    headroom.check(config(fixed, "below=[]"))

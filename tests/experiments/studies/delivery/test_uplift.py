@@ -7,8 +7,10 @@ import pytest
 from public_columns import BOUGHT, VISITS
 
 from copygym.core.errors import UserError
-from copygym.core.files.storage import read_json
 from copygym.envs.logs.clicklog import ClickLog
+from copygym.evaluation.records import Records
+from copygym.experiments.report.tables import interval
+from copygym.experiments.studies.delivery import uplift
 from copygym.experiments.studies.delivery.uplift import (
     catalogue_decisions,
     fixed_arms,
@@ -91,37 +93,54 @@ def test_arms_are_the_catalogue_s_where_the_log_never_took_one(make_user_model):
     assert found.rewards.tolist() == [1.0, 0.0, 0.0]
 
 
+def visits(records, policy, **cell):
+    cell = {"estimator": "dr", "versus": None, **cell}
+    return records.number("visit", policy=policy, **cell)
+
+
+def share(records, policy, segment, arm):
+    return records.number("share", policy=policy, segment=segment, arm=arm)["value"]
+
+
 def test_hillstrom_finds_who_likes_which_mail(data_folder, tmp_path, monkeypatch):
     """A fact of the real log: buyers of men's goods visit more after the men's e-mail."""
-    result = hillstrom(data_folder, tmp_path, monkeypatch, "evaluation.resamples=300")
-    visits = {name: tree["visit"]["dr"] for name, tree in result["values"].items()}
+    records = hillstrom(data_folder, tmp_path, monkeypatch, "evaluation.resamples=300")
     # The arms' own visit rates, known from the whole log.
     for name, rate in (("nothing", 0.106), ("mens_email", 0.183), ("womens_email", 0.151)):
-        assert visits[name]["low"] - 0.004 < rate < visits[name]["high"] + 0.004
-    gain = result["differences"]["bandit_visit - womens_email"]["visit"]["dr"]
-    assert gain["low"] > 0
-    assert result["shares"]["model_visit"]["1 | 0"]["mens_email"] > 0.9
+        found = visits(records, name)
+        assert found["low"] - 0.004 < rate < found["high"] + 0.004
+    assert visits(records, "bandit_visit", versus="womens_email")["low"] > 0
+    assert share(records, "model_visit", "1 | 0", "mens_email") > 0.9
 
 
-def test_planted_tastes_are_found(made_folder, tmp_path, monkeypatch):
+def test_planted_tastes_are_found(made_folder, tmp_path, monkeypatch, cells_of):
     """Each kind of customer gets the e-mail that was made to suit it."""
     small = ("evaluation.resamples=100", "users.n_users=600", "evaluation.users=1000")
-    result = hillstrom(made_folder, tmp_path, monkeypatch, *small)
+    records = hillstrom(made_folder, tmp_path, monkeypatch, *small)
     for policy in ("model_visit", "bandit_visit"):
-        assert result["shares"][policy]["1 | 0"]["mens_email"] > 0.9
-        assert result["shares"][policy]["0 | 1"]["womens_email"] > 0.9
-    visits = {name: tree["visit"]["dr"] for name, tree in result["values"].items()}
+        assert share(records, policy, "1 | 0", "mens_email") > 0.9
+        assert share(records, policy, "0 | 1", "womens_email") > 0.9
     for arm, name in (("No E-Mail", "nothing"), ("Mens E-Mail", "mens_email")):
-        rate = np.dot(VISITS[arm], BOUGHT)
-        assert visits[name]["low"] < rate < visits[name]["high"]
-    gain = result["differences"]["model_visit - mens_email"]["visit"]["dr"]
+        rate, found = np.dot(VISITS[arm], BOUGHT), visits(records, name)
+        assert found["low"] < rate < found["high"]
+    gain = visits(records, "model_visit", versus="mens_email")
     # 0.40 instead of 0.10 for the 45% who bought women's goods alone.
     assert gain["low"] < 0.3 * BOUGHT[1] < gain["high"] and gain["low"] > 0
+    report = uplift.report(records)
+    shown = cells_of(report.table)
+    assert list(shown)[:3] == ["nothing", "mens_email", "womens_email"]
+    assert shown["model_visit"]["visit per customer"] == interval(visits(records, "model_visit"))
+    differences = cells_of(report.sections[0].tables[0])
+    assert differences["model_visit, mens_email"]["visit per customer"] == interval(gain)
+    who = next(s for s in report.sections if s.heading == "Who gets what").tables
+    table = next(t for t in who if "model_visit" in t.caption)
+    assert cells_of(table)["1 | 0"]["mens_email %"] == (
+        f"{100 * share(records, 'model_visit', '1 | 0', 'mens_email'):.0f}"
+    )
 
 
 def hillstrom(folder, tmp_path, monkeypatch, *overrides):
-    """Return the result of the experiment on the log in ``folder``."""
-
+    """Return the records of the experiment on the log in ``folder``."""
     from copygym.experiments import app
 
     monkeypatch.setenv("COPYGYM_HOME", str(tmp_path / "home"))
@@ -132,4 +151,4 @@ def hillstrom(folder, tmp_path, monkeypatch, *overrides):
     ])  # fmt: skip
     names = {"group": "g", "job_type": "j", "name": "n"}
     app.execute(config, tmp_path / "run", ["run"], names)
-    return read_json(tmp_path / "run" / "result.json")
+    return Records.read(tmp_path / "run")

@@ -9,11 +9,13 @@ import pytest
 
 from copygym.core.errors import UserError
 from copygym.envs.logs.clicklog import ClickLog
+from copygym.evaluation.records import Records, Rows, joined, number
+from copygym.experiments.report.tables import interval
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.headlines import drift as headline_drift
 from copygym.experiments.studies.headlines.drift import (
     Dated,
-    compared,
+    add_compared,
     dated,
     first_periods,
     training_rows,
@@ -100,19 +102,69 @@ def test_nothing_later_and_no_shared_headline_is_learned_from(config, update):
             assert (tests.period[rows] < first).all()
 
 
-def test_updates_help_where_tastes_change_and_do_no_harm_where_they_stand(config, tmp_path):
-    gains = {}
-    for name, change in (("standing", None), ("changing", 3)):
-        settings = config("updates=[once,window]")
-        folder = RunFolder(tmp_path / name, tmp_path / name, settings, False)
-        entry = headline_drift._release(
-            dated(log_of_tests(change=change), settings), settings, folder
-        )
-        gains[name] = entry["gain"]["window"]["pairwise"]
-        assert len(entry["periods"]) == 4
-        assert entry["slope"]["once"]["low"] <= entry["slope"]["once"]["high"]
-    assert gains["changing"]["low"] > 0.2
-    assert abs(gains["standing"]["value"]) < 0.03
+def released(log, settings, place, seed=0):
+    """Return a log's records as the study makes them, whatever file it came from."""
+    settings = {**settings, "seed": seed}
+    tests = dated(log, settings)
+    folder = RunFolder(place, place, settings, False)
+    rows = Rows(seed)
+    headline_drift._add_release(rows, "made", tests, settings, folder)
+    first = first_periods(tests, settings["first"])
+    periods = {"learned": tests.labels[:first], "judged": tests.labels[first:]}
+    return Records(rows.frame, {seed: {"periods": {"made": periods}}})
+
+
+@pytest.fixture(scope="module")
+def found(composed, tmp_path_factory):
+    """Records of tests in which tastes stand, and in which they change; the last of two seeds."""
+    settings = composed(
+        "experiment=e11_upworthy", "tiny=true", "tracker=disabled", "reward_model=tfidf",
+        "tests=null", "periods.least=50", "first=0.3", "updates=[once,window]",
+    )  # fmt: skip
+    place = tmp_path_factory.mktemp("drift")
+    changing = log_of_tests(change=3)
+    return {
+        "standing": released(log_of_tests(), settings, place / "standing"),
+        "changing": released(changing, settings, place / "changing"),
+        "other seed": released(changing, settings, place / "other", seed=1),
+    }
+
+
+def gain(records, metric="pairwise", period=None):
+    cell = {"release": "made", "update": "window", "versus": "once", "period": period}
+    return records.number(metric, **cell)
+
+
+def test_updates_help_where_tastes_change_and_do_no_harm_where_they_stand(found):
+    for records in found.values():
+        assert records.values("period") == [1, 2, 3, 4]
+        change = records.number("pairwise_change", release="made", update="once")
+        assert change["low"] <= change["high"]
+    assert gain(found["changing"])["low"] > 0.2
+    assert abs(gain(found["standing"])["value"]) < 0.03
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_page_shows_the_records(found, several):
+    one = found["changing"]
+    records = joined([one, found["other seed"]]) if several else one
+    page = headline_drift.report(records)
+    rows = {row[0]: dict(zip(page.table.columns, row, strict=True)) for row in page.table.rows}
+    once, window = (rows[f"made, {words}"] for words in
+                    ("once: the first tests", "window: as many of the latest tests"))  # fmt: skip
+    assert window["gain in pairs %"] == interval(gain(records), "%")
+    assert window["gain in lift %"] == interval(gain(records, "lift"), "%")
+    assert once["gain in pairs %"] == "-"
+    assert interval(gain(records), "%") in page.summary
+    by_period, changes = page.sections[0].tables
+    assert [row[0] for row in by_period.rows] == list(one.first["periods"]["made"]["judged"])
+    for period, row in enumerate(by_period.rows, 1):
+        shown = dict(zip(by_period.columns, row, strict=True))
+        assert shown["window - once"] == interval(gain(records, period=period), "%")
+        assert int(shown["tests"]) == 60
+    for row, update in zip(changes.rows, ("once", "window"), strict=True):
+        entry = records.number("pairwise_change", release="made", update=update)
+        assert row[1] == interval(entry, "%")
 
 
 def test_gains_are_paired_by_test(config):
@@ -120,10 +172,12 @@ def test_gains_are_paired_by_test(config):
     rate = tests.counts.clicks / tests.counts.impressions
     table = table_by_test(rate, tests.counts)
     upside_down = table_by_test(-rate, tests.counts)
-    found = compared({"once": table, "window": table}, config(), 0)
-    assert found["gain"]["window"]["pairwise"] == {"value": 0, "low": 0, "high": 0}
-    found = compared({"once": table, "window": upside_down}, config(), 0)
-    assert found["gain"]["window"]["pairwise"]["value"] == pytest.approx(-1)
+    for other, value in ((table, 0), (upside_down, -1)):
+        rows = Rows(0)
+        add_compared(rows, {"once": table, "window": other}, config(), 0)
+        entry = number(rows.frame, "pairwise", update="window", versus="once")
+        assert entry["value"] == pytest.approx(value)
+        assert value or entry == {"value": 0, "low": 0, "high": 0}
 
 
 def test_the_first_model_leaves_something_to_judge():
@@ -152,28 +206,3 @@ def test_logs_in_which_nothing_can_change_are_refused(config):
 def test_mistakes_are_found_before_anything_is_trained(config, overrides, message):
     with pytest.raises(UserError, match=re.escape(message)):
         headline_drift.check(config(*overrides))
-
-
-def test_every_column_of_the_table_has_its_own_gain(config):
-    """A result that was read from JSON has its keys in the order of the alphabet."""
-
-    def metrics(value: float) -> dict[str, dict[str, float]]:
-        return {
-            key: {"value": value, "low": value, "high": value} for key in headline_drift.METRICS
-        }
-
-    gains = {"window": 0.02, "everything": 0.01, "hindsight": 0.03}
-    models = {update: metrics(0.6 + gains.get(update, 0.0)) for update in sorted(UPDATES)}
-    gain = {update: metrics(gains[update]) for update in sorted(gains)}
-    period = {"label": "A", "tests": 5, "trained_on": dict.fromkeys(UPDATES, 9)}
-    entry = {
-        "first": ["A", "B"], "tests": 5, "pooled": models, "gain": gain,
-        "periods": [{**period, "models": models, "gain": gain}],
-        "slope": {update: metrics(gains.get(update, 0.0))["lift"] for update in sorted(UPDATES)},
-    }  # fmt: skip
-    result = {"updates": list(UPDATES), "releases": {"log": entry}}
-    by_period, slopes = headline_drift.sections(result)[0].tables
-    row = dict(zip(by_period.columns, by_period.rows[0], strict=True))
-    for update, value in gains.items():
-        assert float(row[f"{update} - once"].split()[0]) == pytest.approx(100 * value)
-    assert [float(cells[1].split()[0]) for cells in slopes.rows] == pytest.approx([0, 2, 1, 3])

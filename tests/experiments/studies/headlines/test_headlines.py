@@ -1,6 +1,5 @@
-"""The experiment on headline bandits (E7), on a made archive where one word gets the clicks."""
+"""The study of headline bandits (E7), on a made archive where one word gets the clicks."""
 
-import json
 import re
 
 import numpy as np
@@ -8,9 +7,11 @@ import polars as pl
 import pytest
 
 from copygym.core.errors import UserError
+from copygym.evaluation.records import Records, joined, number
 from copygym.experiments import app
+from copygym.experiments.report.tables import interval
 from copygym.experiments.studies.headlines import bandits as headlines
-from copygym.experiments.studies.headlines import bandits_report as headline_report
+from copygym.experiments.studies.headlines.bandits import report
 from copygym.rewards.ctr.data import CopyCounts, overlap
 from copygym.rewards.ctr.model import load_ctr_model
 
@@ -44,7 +45,7 @@ def config(archive, out, *overrides):
 
 def execute(archive, folder, *overrides):
     app.execute(config(archive, folder, *overrides), folder, ["run"], NAMES)
-    return json.loads((folder / "result.json").read_text())
+    return Records.read(folder)
 
 
 @pytest.fixture(scope="module")
@@ -55,44 +56,66 @@ def finished(archive, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def result(finished):
-    return json.loads((finished / "result.json").read_text())
+def records(finished):
+    return Records.read(finished)
 
 
-def test_a_prediction_from_other_tests_speeds_up_these(result):
-    assert sum(part["tests"] for part in result["rows_seen"].values()) == 160
-    assert result["tests"] == result["rows_seen"]["replay"]["tests"]
+def of(records, metric, truth, policy, horizon=10):
+    versus = "ucb" if metric == "lift" else None
+    cell = {"truth": truth, "policy": policy, "horizon": horizon, "tried": None}
+    return number(records.estimates, metric, **cell, versus=versus)
+
+
+def test_a_prediction_from_other_tests_speeds_up_these(records):
+    about = records.first
+    assert sum(part["tests"] for part in about["rows_seen"].values()) == 160
+    assert about["tests"] == about["rows_seen"]["replay"]["tests"]
     for truth in headlines.RATES:
-        early = {name: entry["10"]["lift"] for name, entry in result["truth"][truth].items()}
+        early = {name: of(records, "lift", truth, name) for name in about["policies"]}
         assert early["lola"]["low"] > 0.05
         assert early["prediction"]["low"] > 0.05
         assert early["best_fixed"]["value"] >= early["lola"]["value"]
         assert early["ucb"] == {"value": 0, "low": 0, "high": 0}
-    assert result["prediction"]["best_of_k"]["value"] > 0.9
+    assert records.number("prediction_best_of_k")["value"] > 0.9
 
 
-def test_uniform_gets_the_mean_click_rates(result):
+def test_a_lift_is_that_of_the_clicks(records):
     for truth in headlines.RATES:
-        entry = result["truth"][truth]["uniform"]
-        # Three headlines of 1, 2 and 3%.
-        assert entry["10"] != entry["50"]  # the lift is over a ucb that learns
-        assert entry["10"]["clicks"] == entry["50"]["clicks"]
-        assert entry["10"]["clicks"]["value"] == pytest.approx(0.06, rel=0.05)
+        clicks = {name: of(records, "clicks", truth, name)["value"] for name in ("lola", "ucb")}
+        lift = of(records, "lift", truth, "lola")["value"]
+        assert lift == pytest.approx(clicks["lola"] / clicks["ucb"] - 1)
 
 
-def test_tuned_policies_take_the_best_n_aux_at_each_horizon(result):
-    for by_name in result["tuned"].values():
-        assert set(by_name) == {"lola_tuned", "prior_thompson_tuned"}
-        for entry in by_name.values():
-            best = np.argmax(entry["clicks"], axis=0)
-            assert entry["chosen"] == [entry["n_aux"][v] for v in best]
-            assert entry["tests"] == result["rows_seen"]["tune"]["tests"]
+def test_uniform_gets_the_mean_click_rates(records):
+    for truth in headlines.RATES:
+        early, late = (of(records, "clicks", truth, "uniform", h) for h in (10, 50))
+        # Three headlines of 1, 2 and 3%, whatever the traffic.
+        assert early == late
+        assert early["value"] == pytest.approx(0.06, rel=0.05)
+        # The lift is over a ucb that learns.
+        lifts = [of(records, "lift", truth, "uniform", h) for h in (10, 50)]
+        assert lifts[0] != lifts[1]
+
+
+def test_tuned_policies_take_the_best_n_aux_at_each_horizon(records):
+    frame = records.frame
+    chosen = frame.filter(pl.col("metric") == "n_aux")
+    assert chosen.height == len(headlines.RATES) * 2 * 2
+    assert set(chosen["policy"]) == {"lola_tuned", "prior_thompson_tuned"}
+    for row in chosen.iter_rows(named=True):
+        cell = {key: row[key] for key in ("truth", "policy", "horizon")}
+        tried = records.where(metric="tuning_clicks", **cell).frame
+        assert sorted(tried["tried"]) == [100, 1000]
+        assert row["value"] == tried.row(tried["value"].arg_max(), named=True)["tried"]
+    assert records.first["tuning_tests"] == records.first["rows_seen"]["tune"]["tests"]
 
 
 def test_a_tuned_policy_is_the_plain_one_with_its_n_aux(archive, tmp_path):
     found = execute(archive, tmp_path / "run", "replay.tuning=[1000]", "replay.n_aux=1000")
-    for by_name in found["truth"].values():
-        assert by_name["lola_tuned"] == by_name["lola"]
+    for truth in headlines.RATES:
+        for metric in ("clicks", "lift"):
+            tuned, plain = (of(found, metric, truth, p) for p in ("lola_tuned", "lola"))
+            assert tuned == plain
 
 
 def test_parts_share_no_headline_and_cover_all(archive, finished):
@@ -109,37 +132,60 @@ def test_parts_share_no_headline_and_cover_all(archive, finished):
     assert high > low
 
 
-def test_both_truths_have_a_table_and_a_figure(result):
-    found = headline_report.main_table(result)
-    assert [row[1] for row in found.rows] == ["observed"] * 12 + ["shrunken"] * 12
-    assert "shrunken: observed rates shrunk to their test's mean" in found.caption
-    parts = headline_report.sections(result)
-    assert [part.heading for part in parts] == [
+def test_both_truths_have_a_table_and_a_figure(records):
+    page = report(records)
+    assert [row[1] for row in page.table.rows] == ["observed"] * 12 + ["shrunken"] * 12
+    rows = {row[:2]: row[2:] for row in page.table.rows}
+    for truth in headlines.RATES:
+        shown = tuple(interval(of(records, "clicks", truth, "lola", h), "%") for h in (10, 50))
+        assert rows["lola", truth] == shown
+    assert "shrunken: observed rates shrunk to their test's mean" in page.table.caption
+    assert [part.heading for part in page.sections] == [
         "Truth: observed", "Truth: shrunken", "Beside the paper", "The prediction",
         "How n_aux was chosen", "Policies and priors",
     ]  # fmt: skip
-    assert [len(part.pictures) for part in parts[:2]] == [1, 1]
-    everything = [cell for p in parts for t in p.tables for row in t.rows for cell in row]
+    for truth, part in zip(headlines.RATES, page.sections, strict=False):
+        assert len(part.pictures) == 1
+        (table,) = part.tables
+        lifts = {row[0]: row[1:] for row in table.rows}
+        assert "ucb" not in lifts
+        assert lifts["lola"][0] == interval(of(records, "lift", truth, "lola"), "%")
+    everything = [cell for p in page.sections for t in p.tables for row in t.rows for cell in row]
     assert not any("nan" in cell for cell in everything)
 
 
-def test_the_papers_figures_stand_beside_ours(result):
-    rows = {row[0]: row[1:] for row in headline_report.sections(result)[2].tables[0].rows}
+def test_over_splits_intervals_are_over_them(archive, records, tmp_path):
+    other = execute(archive, tmp_path / "run", "seed=1")
+    two = joined([records, other])
+    page = report(two)
+    each = [of(one, "clicks", "observed", "lola")["value"] for one in (records, other)]
+    entry = of(two, "clicks", "observed", "lola")
+    assert entry["value"] == pytest.approx(sum(each) / 2)
+    row = next(row for row in page.table.rows if row[:2] == ("lola", "observed"))
+    assert row[2] == interval(entry, "%")
+    assert "over 2 splits" in page.table.caption
+
+
+def section_of(records, heading):
+    return next(part for part in report(records).sections if part.heading == heading)
+
+
+def test_the_papers_figures_stand_beside_ours(records):
+    section = section_of(records, "Beside the paper")
+    rows = {row[0]: row[1:] for row in section.tables[0].rows}
     # 50 impressions per headline is the only horizon that both have.
     assert rows["thompson, paper"] == (f"{100 * (0.0488 / 0.0497 - 1):.1f}",)
     assert rows["lola, paper"] == ("7.0",)
+    assert rows["lola"] == (interval(of(records, "lift", "observed", "lola", 50), "%"),)
+    # The order of the policies is compared.
+    assert re.search(r"is the paper's at [01] of 1 horizons", section.text[1])
 
 
 def test_a_run_at_other_horizons_says_that_it_has_none_of_the_papers(archive, tmp_path):
     found = execute(archive, tmp_path / "run", "replay.horizons=[10,20]")
-    section = headline_report.sections(found)[2]
+    section = section_of(found, "Beside the paper")
     assert not section.tables
     assert section.text[0].endswith("none is in this run.")
-
-
-def test_the_order_of_the_policies_is_compared(result):
-    section = headline_report.sections(result)[2]
-    assert re.search(r"is the paper's at [01] of 1 horizons", section.text[1])
 
 
 @pytest.mark.parametrize(
@@ -181,6 +227,5 @@ def test_a_log_without_tests_is_refused(tmp_path):
 
 def test_without_tuned_policies_nothing_is_tuned(archive, tmp_path):
     found = execute(archive, tmp_path / "run", "replay.policies=[uniform,ucb,lola]")
-    assert found["tuned"] == {"observed": {}, "shrunken": {}}
-    headings = [section.heading for section in headline_report.sections(found)]
-    assert "How n_aux was chosen" not in headings
+    assert found.where(metric=["n_aux", "tuning_clicks"]).frame.is_empty()
+    assert "How n_aux was chosen" not in [part.heading for part in report(found).sections]

@@ -6,9 +6,15 @@ import polars as pl
 import pytest
 
 from copygym.core.errors import UserError
+from copygym.evaluation.records import Records, Rows, joined, number
 from copygym.experiments import app
-from copygym.experiments.studies.headlines.reward_model import judged, load_releases
-from copygym.experiments.studies.headlines.reward_model_report import main_table
+from copygym.experiments.report.tables import interval
+from copygym.experiments.studies.headlines.reward_model import (
+    add_judged,
+    check,
+    load_releases,
+    report,
+)
 from copygym.rewards.ctr.data import CopyCounts
 from copygym.rewards.ctr.model import load_ctr_model
 
@@ -57,53 +63,108 @@ def finished(archive, tmp_path_factory):
     return folder
 
 
-def read(folder):
-    return json.loads((folder / "result.json").read_text())
+@pytest.fixture(scope="module")
+def records(finished):
+    return Records.read(finished)
 
 
-def test_every_test_of_the_folder_is_used_once(finished):
-    result = read(finished)
-    assert set(result["files"]) == {"content_experiments", "exploratory"}
-    assert sum(part["tests"] for part in result["rows_seen"].values()) == 160
-    assert sum(part["rows"] for part in result["rows_seen"].values()) == 480
+@pytest.fixture(scope="module")
+def two(finished, archive, tmp_path_factory):
+    """Records of two splits."""
+    folder = tmp_path_factory.mktemp("e2") / "other"
+    app.execute(config(archive, folder, "seed=1"), folder, ["run"], NAMES)
+    return joined([Records.read(finished), Records.read(folder)])
 
 
-def test_the_model_ranks_tests_that_it_has_not_seen(finished):
-    result = read(finished)
-    ranking = result["metrics"]["model"]["test"]["ranking"]
-    assert ranking["pairwise_significant"]["value"] > 0.95
-    assert ranking["lift"]["value"] > 0.3
-    chance = result["metrics"]["random"]["test"]["ranking"]
-    assert chance["pairwise"]["value"] == 0.5
-    assert chance["best_of_k"]["value"] == pytest.approx(1 / 3, abs=0.05)
+def test_every_test_of_the_folder_is_used_once(records):
+    about = records.first
+    assert set(about["data"]) == {"content_experiments", "exploratory"}
+    assert sum(part["tests"] for part in about["rows_seen"].values()) == 160
+    assert sum(part["rows"] for part in about["rows_seen"].values()) == 480
+
+
+def test_the_model_ranks_tests_that_it_has_not_seen(records):
+    def value(metric, model="model"):
+        return records.number(metric, model=model, part="test", arms=None)["value"]
+
+    assert value("pairwise_significant") > 0.95
+    assert value("lift") > 0.3
+    assert value("pairwise", "random") == 0.5
+    assert value("best_of_k", "random") == pytest.approx(1 / 3, abs=0.05)
+    assert value("lift", "at most") >= value("lift")
     # The planted order is nearly certain, so that being right this often is flagged.
-    assert result["leakage"] == (ranking["pairwise"]["value"] > 0.83)
+    headings = [section.heading for section in report(records).sections]
+    assert ("Leakage" in headings) == (value("pairwise") > 0.83)
 
 
-def test_the_saved_model_gives_the_figures(finished, archive):
-    result = read(finished)
+def test_the_saved_model_gives_the_figures(finished, records):
     model = load_ctr_model(finished)
-    texts = ["the secret of story 7", "the report of story 7"]
-    high, low = model.score(texts)
+    high, low = model.score(["the secret of story 7", "the report of story 7"])
     assert high > low + 0.5
-    assert result["training"]["model"]["report"] == model.report
+    assert records.first["training"]["model"]["report"] == model.report
 
 
-def test_the_table_has_the_published_rows_and_the_ceiling(finished):
-    table = main_table(read(finished))
-    names = [row[0] for row in table.rows]
-    assert names[0] == "tfidf (main)" and "a random arm" in names
-    assert [name.startswith("published") for name in names][-2:] == [True, True]
-    assert "46.9" in table.rows[-1]
-    assert any("noise allows" in name for name in names)
+def test_the_table_shows_the_records_published_rows_and_the_ceiling(finished, records):
+    table = report(records).table
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert table.rows[table.strong][0] == "tfidf (main)"
+    entry = records.number("pairwise", model="model", part="test", arms=None)
+    assert rows["tfidf (main)"][0] == interval(entry, "%")
+    assert rows["a random arm"][0] == "50 [50, 50]"
+    ceiling = rows["the most that noise allows (oracle for lift)"]
+    assert ceiling[0] == interval(records.number("pairwise", model="at most", part="test"), "%")
+    assert ceiling[1] == "-"
+    assert table.rows[-1][0].startswith("published") and "46.9" in table.rows[-1]
     assert (finished / "figures" / "calibration.svg").exists()
     assert (finished / "figures" / "ranking.svg").exists()
 
 
-def test_a_second_run_gives_the_same_numbers(finished, archive, tmp_path):
+def test_over_splits_numbers_are_means_and_sections_are_of_the_first(two):
+    page = report(two)
+    each = two.by_seed("best_of_k", model="tfidf", part="test", arms=None, bin=None)
+    entry = two.number("best_of_k", model="tfidf", part="test")
+    assert entry["value"] == pytest.approx(each.mean())
+    rows = {row[0]: row[1:] for row in page.table.rows}
+    assert rows["tfidf"][3] == interval(entry, "%")
+    assert page.title.endswith("2 splits")
+    sections = {section.heading: section for section in page.sections}
+    shown = sections["By split"].tables[3]
+    place = shown.columns.index("tfidf")
+    assert [row[0] for row in shown.rows] == ["0", "1"]
+    assert [float(row[place]) for row in shown.rows] == pytest.approx(100 * each, abs=6e-4)
+    (arms,) = sections["By number of arms"].tables
+    (row,) = arms.rows
+    first = two.only(0).number("best_of_k", model="model", part="test", arms="3")
+    assert row[2] == interval(first, "%")
+
+
+def test_the_calibration_curve_is_that_of_the_main_model(records):
+    bins = records.where(model="model", part="test", metric="predicted").frame
+    assert bins["bin"].to_list() == list(range(1, bins.height + 1))
+    assert bins["value"].is_sorted()
+    text = next(s for s in report(records).sections if s.heading == "Calibration").text[0]
+    error = records.number("calibration_error", model="model", part="test")["value"]
+    assert f"{100 * error:.2g} percentage points" in text
+
+
+def test_a_second_run_gives_the_same_numbers(finished, records, archive, tmp_path):
     app.execute(config(archive, tmp_path / "r"), tmp_path / "r", ["run"], NAMES)
-    again, first = read(tmp_path / "r"), read(finished)
-    assert again == first
+    again = Records.read(tmp_path / "r")
+    assert again.frame.equals(records.frame)
+    assert again.about == records.about
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["~split.test"], "split lacks test; give each of train, validation, test a share"),
+        (["+split.rest=0.1"], "unknown part of split 'rest'"),
+        (["+reward_model@baselines.random=tfidf"], "baselines.random: the table has a row"),
+    ],
+)
+def test_mistakes_in_the_config_are_told_in_a_sentence(archive, overrides, sentence):
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        check(config(archive, "x", *overrides))
 
 
 def test_changed_files_are_not_mixed_into_a_run(archive, tmp_path):
@@ -143,8 +204,9 @@ def test_best_of_k_is_told_apart_by_k():
         np.full(5, 1000.0),
         np.array([10.0, 20.0, 10.0, 20.0, 30.0]),
     )
-    found = judged(
-        np.array([0.0, 1.0, 2.0, 1.0, 0.0]), counts, {"seed": 0, "evaluation": {"resamples": 10}}
-    )["by_arms"]
-    assert found["2"]["best_of_k"]["value"] == 1 and found["3"]["best_of_k"]["value"] == 0
-    assert found["3"]["best_of_k_random"]["value"] == pytest.approx(1 / 3)
+    rows = Rows(0)
+    score = np.array([0.0, 1.0, 2.0, 1.0, 0.0])
+    add_judged(rows, score, counts, {"seed": 0, "evaluation": {"resamples": 10}}, model="m")
+    found = {arms: number(rows.frame, "best_of_k", arms=arms)["value"] for arms in ("2", "3")}
+    assert found == {"2": 1, "3": 0}
+    assert number(rows.frame, "tests", arms="3")["value"] == 1

@@ -12,7 +12,14 @@ from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.profiles.builder import ProfileBuilder
-from copygym.experiments.studies.newcomers import cold_start, drift, new_rare_changing
+from copygym.evaluation.records import Records, Rows, joined, number
+from copygym.experiments.report.tables import interval
+from copygym.experiments.studies.newcomers import (
+    cold_start,
+    drift,
+    long_tail,
+    new_rare_changing,
+)
 from copygym.experiments.studies.newcomers.cold_start import after, revealed, value
 from copygym.experiments.studies.newcomers.drift import Fits, Updated, between, edges
 from copygym.experiments.studies.newcomers.known_log import (
@@ -22,7 +29,7 @@ from copygym.experiments.studies.newcomers.known_log import (
     sends_of,
 )
 from copygym.experiments.studies.newcomers.long_tail import deciles, group_scores
-from copygym.experiments.studies.newcomers.new_rare_changing import differences
+from copygym.experiments.studies.newcomers.new_rare_changing import add_scores
 
 STILL = {"drift_step": 0.0, "drift_click": 0.0}
 
@@ -114,9 +121,9 @@ def test_what_is_hidden_changes_no_prediction(config, monkeypatch):
 
     def found(make):
         monkeypatch.setattr(cold_start, "known_log", make)
-        values = cold_start.measure({**settings, "seed": 3}, None)["profiles"]
+        scored = cold_start.measure({**settings, "seed": 3}, None)["scores"]
         # Neither is of the clicks themselves: the truth judges both.
-        return {name: (v.get("excess"), v["value"]) for name, v in values.items()}
+        return [(cell, values.get("excess"), values["value"]) for cell, values in scored]
 
     def swapped(seed, options):
         """The same people and truth, but other clicks of judged people after their second send."""
@@ -238,10 +245,12 @@ def test_updates_help_where_tastes_change_and_do_no_harm_where_they_stand(config
         "drift.updates=[once,everything]", "drift.worlds.changing.trend=0.2",
     )  # fmt: skip
     settings["seed"] = 5
-    found = drift.measure(settings, None)["updates"]
+    rows = Rows(5)
+    add_scores(rows, "drift", drift.measure(settings, None)["scores"])
     gain = {
-        tastes: found[f"{tastes}, everything, all"]["excess"]
-        - found[f"{tastes}, once, all"]["excess"]
+        tastes: number(
+            rows.frame, "excess", tastes=tastes, update="everything", period=None, versus="once"
+        )["value"]
         for tastes in ("standing", "changing")
     }
     assert gain["standing"] < 2
@@ -252,14 +261,47 @@ def test_updates_help_where_tastes_change_and_do_no_harm_where_they_stand(config
 
 
 def test_differences_are_those_of_one_world():
-    run = {"a": {"excess": 3.0, "value": 1.0}, "b": {"excess": 1.0}}
-    assert differences(run, [("a - b", "a", "b")]) == {"a - b": {"excess": 2.0}}
+    def cell(profile, n=None):
+        # In a stage's order of keys, which is that of the alphabet.
+        return {"n_sends": n, "profile": profile}
+
+    rows = Rows(0)
+    scored = [
+        [cell("truth"), {"value": 9.0}],
+        [cell("population"), {"excess": 5.0, "value": 1.0}],
+        [cell("raw means", 2), {"excess": 4.0, "value": 2.0}],
+        [cell("shrunk", 2), {"excess": 3.0, "value": 4.0}],
+    ]
+    add_scores(rows, "cold_start", scored)
+    found = rows.frame.drop_nulls("versus")
+    assert number(found, "excess", profile="shrunk", versus="population")["value"] == -2.0
+    assert number(found, "value", profile="shrunk", versus="raw means")["value"] == 2.0
+    assert number(found, "excess", profile="raw means", versus="population")["value"] == -1.0
+    # Nothing is compared with itself, or the truth with anything.
+    assert set(found["profile"]) == {"shrunk", "raw means"}
+
+
+@pytest.mark.parametrize(
+    ("part", "cell", "expected"),
+    [
+        (long_tail, {"model": "text", "group": 3}, {"model": "number", "group": 3}),
+        (long_tail, {"model": "number", "group": 3}, None),
+        (long_tail, {"model": None, "group": 3}, None),
+        (
+            drift,
+            {"tastes": "changing", "update": "window", "period": None},
+            {"tastes": "changing", "update": "once", "period": None},
+        ),
+        (drift, {"tastes": "changing", "update": "once", "period": 4}, None),
+    ],
+)
+def test_baselines_are_of_the_same_group_or_period(part, cell, expected):
+    assert [other for _, other in part.baselines(cell)] == ([] if expected is None else [expected])
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["seeds=[1]"], "an interval over seeds needs at least 2"),
         (["cold_start.reveal=[]"], "cold_start.reveal=[]"),
         (["cold_start.reveal=[-1,2]"], "cold_start.reveal=[-1, 2]"),
         (["long_tail.models=[fame]"], "'fame'"),
@@ -275,21 +317,106 @@ def test_mistakes_are_found_before_anything_is_fitted(config, overrides, message
         new_rare_changing.check(config(*overrides))
 
 
-def test_a_second_run_gives_the_same_and_a_killed_one_goes_on(config, execute, tmp_path):
-    small = [
-        "long_tail=null",
-        "drift=null",
-        "cold_start.data.n_users=150",
-        "cold_start.reveal=[0,2]",
-    ]
-    for name in ("one", "two"):
-        execute(config(*small), tmp_path / name)
-    results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("one", "two")]
-    assert results[0] == results[1]
-    stages = {p: p.stat().st_mtime_ns for p in (tmp_path / "one").rglob("stages/**/*.json")}
-    (tmp_path / "one" / "result.json").unlink()
-    state = json.loads((tmp_path / "one" / "run.json").read_text())
-    (tmp_path / "one" / "run.json").write_text(json.dumps({**state, "state": "started"}))
-    execute(config(*small), tmp_path / "one")
+@pytest.fixture(scope="module")
+def folders(composed, execute, tmp_path_factory):
+    """Runs of two worlds: new users and drift only, small."""
+    place = tmp_path_factory.mktemp("e11")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COPYGYM_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+        for seed in (1, 2):
+            execute(composed(*SMALL, f"seed={seed}"), place / str(seed))
+    return place
+
+
+SMALL = (
+    "experiment=e11", "tiny=true", "tracker=disabled", "long_tail=null",
+    "cold_start.data.n_users=150", "cold_start.reveal=[0,2]",
+    "drift.updates=[once,everything]", "drift.periods=3",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def one(folders):
+    return Records.read(folders / "1")
+
+
+@pytest.fixture(scope="module")
+def two(folders, one):
+    return joined([one, Records.read(folders / "2")])
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_page_shows_the_records(several, one, two):
+    records = two if several else one
+    page = new_rare_changing.report(records)
+    cold = {"question": "cold_start", "profile": "shrunk", "n_sends": 2}
+    later = {"question": "drift", "tastes": "changing", "update": "everything", "period": None}
+    rows = {row[0]: row[1:] for row in page.table.rows}
+    for label, versus, cell in (
+        ("new users: shrunk, 2", "demographics", cold),
+        ("changing tastes: fitted anew on everything", "once", later),
+    ):
+        excess, gain = (
+            interval(number(records.estimates, "excess", **cell, versus=other))
+            for other in (None, versus)
+        )
+        assert rows[label] == (excess, gain)
+        assert gain in page.summary
+        assert ("[" in gain) == several
+    assert rows["new users: demographics"][1] == "-"
+    assert rows["changing tastes: fitted once"][1] == "-"
+    new, changing = page.sections
+    assert new.tables[0].rows[-1][0] == "truth"
+    paired = {row[0]: row[1:] for row in new.tables[1].rows}
+    assert "shrunk, 2 - raw means" in paired
+    periods = [row[0] for row in changing.tables[0].rows]
+    assert periods == ["3", "all"]
+    assert changing.tables[0].columns == ("period", "once", "everything", "everything - once")
+    assert len(changing.pictures) == 2
+
+
+def test_over_worlds_differences_are_paired(two):
+    cell = {"question": "cold_start", "profile": "shrunk", "n_sends": 2}
+    one, other = (
+        two.by_seed("excess", **cell | {"profile": name}, versus=None) for name in
+        ("shrunk", "raw means")
+    )  # fmt: skip
+    gain = two.number("excess", **cell, versus="raw means")
+    assert gain["value"] == pytest.approx((one - other).mean())
+
+
+def test_a_second_run_gives_the_same_and_a_killed_one_goes_on(
+    folders, one, composed, execute, tmp_path
+):
+    folder, config = folders / "1", composed(*SMALL, "seed=1")
+    execute(config, tmp_path / "again")
+    assert Records.read(tmp_path / "again").frame.equals(one.frame)
+    stages = {p: p.stat().st_mtime_ns for p in folder.rglob("stages/**/*.json")}
+    (folder / "result.json").unlink()
+    state = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**state, "state": "started"}))
+    execute(config, folder)
     assert {p: p.stat().st_mtime_ns for p in stages} == stages
-    assert json.loads((tmp_path / "one" / "result.json").read_text()) == results[0]
+    assert Records.read(folder).frame.equals(one.frame)
+
+
+def test_creatives_are_shown_by_group():
+    rows = Rows(0)
+    values = {"excess": 1.0, "error": 2.0, "calibration": 0.1, "log_loss": 0.2}
+    scored = [[{"model": None, "group": g}, {"share": 0.5, "sends": 4.0 - g}] for g in (1, 2)]
+    scored += [
+        [{"model": model, "group": g}, {**values, "excess": base + (g or 5)}]
+        for model, base in (("number", 10.0), ("text", 20.5))
+        for g in (1, 2, None)
+    ]
+    add_scores(rows, "long_tail", scored)
+    records = Records(rows.frame, {0: {"long_tail": {"creatives": 2}}})
+    page = new_rare_changing.report(records)
+    sizes, excess, *_ = page.sections[0].tables
+    assert [row[:2] for row in sizes.rows] == [("1", "50"), ("2", "50")]
+    assert excess.columns == ("group", "number", "text", "text - number")
+    assert [row[0] for row in excess.rows] == ["1", "2", "all"]
+    assert [float(cell) for cell in excess.rows[1][1:]] == [12, 22, 10]
+    assert page.table.rows[0][0] == "most sent creatives: by number"
+    assert page.table.rows[-1][0] == "rarest of 2 groups: by text"
+    assert float(page.table.rows[-1][2]) == 10

@@ -7,66 +7,130 @@ import numpy as np
 import pytest
 
 from copygym.core.errors import UserError
+from copygym.evaluation.records import Records, Rows, joined
+from copygym.experiments.report.tables import interval
 from copygym.experiments.studies.privacy import privacy, privacy_report
-from copygym.experiments.studies.privacy.privacy import attack_auc
+from copygym.experiments.studies.privacy.privacy import attack_auc, report
 
 TINY = ("experiment=e10", "tiny=true", "tracker=disabled")
 
 
-def test_the_smallest_form_learns_every_setting_and_goes_on_where_it_was(
-    composed, execute, tmp_path, monkeypatch, tmp_path_factory
-):
+@pytest.fixture(scope="module")
+def folders(composed, execute, tmp_path_factory):
+    """Runs of two seeds in one place."""
     pytest.importorskip("opacus")
-    monkeypatch.setenv("COPYGYM_HOME", str(tmp_path_factory.getbasetemp() / "home"))
-    folder, config = tmp_path / "run", composed(*TINY)
-    execute(config, folder)
-    result = json.loads((folder / "result.json").read_text())
-    assert result["synthetic"]
-    private = [name for name, s in result["settings"].items() if s["epsilon"]]
-    assert len(private) == 5  # two budgets central and federated, one of few people
-    for name in private:
-        setting = result["settings"][name]
-        assert setting["noise"] > 0
-        assert 0.9 * setting["epsilon"] < setting["spent"] <= setting["epsilon"]
-        assert setting["attack_bound"] < 1
-    for name in result["settings"]:
-        assert 0 < result["estimates"][name]["auc"]["value"] < 1
-    assert result["estimates"]["central"]["auc_lost"] == {"value": 0, "low": 0, "high": 0}
-    truth = result["estimates"]["the truth, everybody rested"]
-    assert truth["truth_correlation"]["value"] == pytest.approx(1)
+    place = tmp_path_factory.mktemp("e10")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COPYGYM_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+        for seed in (1, 2):
+            execute(composed(*TINY, f"seed={seed}"), place / str(seed))
+    return place
+
+
+@pytest.fixture(scope="module")
+def one(folders):
+    return Records.read(folders / "1")
+
+
+@pytest.fixture(scope="module")
+def two(folders, one):
+    return joined([one, Records.read(folders / "2")])
+
+
+def of(records, metric, learner, epsilon=None, people=None):
+    cell = {"learner": learner, "epsilon": epsilon, "people": people, "round": None}
+    return records.number(metric, **cell)
+
+
+def test_the_smallest_form_learns_every_setting(one, folders):
+    assert one.first["synthetic"]
+    bounds = one.where(metric="attack_bound").frame
+    assert bounds.height == 5  # two budgets central and federated, one of few people
+    for row in bounds.iter_rows(named=True):
+        cell = (row["learner"], row["epsilon"], row["people"])
+        assert of(one, "noise", *cell)["value"] > 0
+        spent = of(one, "epsilon_spent", *cell)["value"]
+        assert 0.9 * row["epsilon"] < spent <= row["epsilon"]
+        assert row["value"] < 1
+    auc = one.where(metric="auc").frame["value"]
+    assert ((auc > 0) & (auc < 1)).all()
+    assert of(one, "auc_lost", "central")["value"] == 0
+    assert of(one, "truth_correlation", privacy.TRUTH)["value"] == pytest.approx(1)
     # Who knows the truth ranks best: the seed's rows and logits are in the same order.
-    assert truth["auc"]["value"] > 0.7
-    assert set(result["curves"]) == {"central", "federated"}
-    assert {int(done) for done in result["curves"]["central"]} == {5, 10}
-    assert {p.stem for p in (folder / "figures").glob("*.svg")} == {"epsilon", "people", "rounds"}
-    assert "How many people it takes" in (folder / "report.md").read_text()
-    # One setting of one seed was lost: it alone is learned again, and the end is the same.
+    assert of(one, "auc", privacy.TRUTH)["value"] > 0.7
+    curves = one.frame.drop_nulls("round")
+    assert set(curves["learner"]) == {"central", "federated"}
+    assert set(curves["round"]) == {5, 10}
+    drawn = {p.stem for p in (folders / "1" / "figures").glob("*.svg")}
+    assert drawn == {"epsilon", "people", "rounds"}
+
+
+def test_what_is_lost_is_what_central_learning_has_more(one):
+    rows = one.where(metric="auc_lost", round=None).frame
+    central = of(one, "auc", "central")["value"]
+    for row in rows.iter_rows(named=True):
+        own = of(one, "auc", row["learner"], row["epsilon"], row["people"])["value"]
+        assert row["value"] == pytest.approx(central - own)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_page_shows_the_records(several, one, two):
+    records = two if several else one
+    page = report(records)
+    rows = {row[0]: dict(zip(page.table.columns, row, strict=True)) for row in page.table.rows}
+    assert len(rows) == 3 + 4 + 4  # references, settings without privacy, two budgets twice
+    shown = rows["central, epsilon 8"]
+    assert shown["AUC"] == interval(of(records, "auc", "central", 8))
+    assert ("[" in shown["AUC"]) == several
+    spent = of(records, "epsilon_spent", "central", 8)["value"]
+    assert shown["epsilon spent"] == f"{spent:.2f}"
+    bound = of(records, "attack_bound", "central", 8)["value"]
+    assert shown["bound on attacks"] == f"{bound:.3f}"
+    assert rows["central"]["epsilon spent"] == "infinite"
+    assert rows["click rate alone"]["epsilon spent"] == "-"
+    assert interval(of(records, "auc_lost", "federated")) in page.summary
+    headings = [section.heading for section in page.sections]
+    assert headings[:2] == ["What a budget costs", "How many people it takes"]
+    assert ("By world" in headings) == several
+
+
+def test_over_worlds_every_world_is_shown(two):
+    section = report(two).sections[-1]
+    table = section.tables[0]
+    place = table.columns.index("central, 50 people, epsilon 1")
+    each = two.by_seed("auc", learner="central", people=50, epsilon=1, round=None)
+    assert [row[0] for row in table.rows] == ["1", "2"]
+    assert [float(row[place]) for row in table.rows] == pytest.approx(each, abs=6e-4)
+    entry = of(two, "auc", "central", 1, 50)
+    assert entry["value"] == pytest.approx(each.mean())
+
+
+def test_a_lost_setting_alone_is_learned_again(folders, composed, execute, one):
+    folder = folders / "1"
     stages = {p: p.stat().st_mtime_ns for p in folder.rglob("stages/**/*.json")}
-    lost = folder / "seeds" / "2" / "stages" / "settings" / "central__epsilon_1.json"
-    for path in (lost, folder / "seeds" / "2" / "stages" / "values.json", folder / "result.json"):
+    lost = folder / "stages" / "settings" / "central__epsilon_1.json"
+    for path in (lost, folder / "result.json"):
         path.unlink()
         stages.pop(path, None)
     state = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**state, "state": "started"}))
-    execute(config, folder)
+    execute(composed(*TINY, "seed=1"), folder)
     assert {p: p.stat().st_mtime_ns for p in stages} == stages
-    assert json.loads((folder / "result.json").read_text()) == result
+    assert Records.read(folder).frame.equals(one.frame)
 
 
-def test_fewer_people_come_first(composed):
-    """A saved result has its names in alphabetical order, where 1,000 stands before 250."""
-    config = composed("experiment=e10")
-    noise = {str(e): {"noise": 1.0, "spent": e} for e in config["privacy"]["epsilons"]}
-    chosen = privacy.settings(config, noise)
-    entry = {"value": 0.6, "low": 0.5, "high": 0.7}
-    result = {
-        "settings": {s.name: privacy._described(s, noise, 1e-5) for s in reversed(chosen)},
-        "estimates": {s.name: {"auc": entry, "attack_auc": entry} for s in chosen},
-        "people": 6000,
-        "unit": "worlds",
-    }
-    rows = privacy_report._by_people(result).tables[0].rows
-    assert [row[0] for row in rows] == ["250", "1,000", "3,000", "6,000"] * 2
+def test_fewer_people_come_first():
+    rows = Rows(0)
+    for people in (1000, 3000, 250, None):
+        for epsilon in (1.0, None):
+            cell = {"learner": "central", "people": people, "epsilon": epsilon}
+            rows.add("auc", 0.6, **cell)
+            rows.add("attack_auc", 0.5, **cell)
+    about = {"people": {"train": 6000}, "unit": "worlds"}
+    section = privacy_report._by_people(rows.frame, Records(rows.frame, {0: about}))
+    shown = [row[:2] for row in section.tables[0].rows]
+    counts = ["250", "1,000", "3,000", "6,000"]
+    assert shown == [(n, budget) for budget in ("no privacy", "epsilon 1") for n in counts]
 
 
 def test_the_attack_is_the_auc_of_losses():
@@ -88,13 +152,13 @@ def test_settings_are_one_mechanism(composed):
     assert found["federated, epsilon 8"].epsilon == 8
     equal = found["federated, equal passes"].options
     assert equal.rounds * equal.local_steps == found["central"].options.rounds
-    assert found["central, 250 people, epsilon 1"].people == 250
+    few = found["central, 250 people, epsilon 1"]
+    assert few.cell == {"learner": "central", "epsilon": 1.0, "people": 250}
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["seeds=[1]"], "an interval over seeds needs at least 2"),
         (["privacy.epsilons=[0]"], "privacy.epsilons=[0]: give a list of numbers above 0"),
         (["privacy.epsilons=[-1]"], "privacy.epsilons=[-1]"),
         (["privacy.delta=1"], "privacy.delta=1: give a number between 0 and 1"),

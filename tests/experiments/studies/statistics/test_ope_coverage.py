@@ -8,6 +8,8 @@ import pytest
 
 from copygym.core.errors import UserError
 from copygym.envs.logs.clicklog import ClickLog
+from copygym.evaluation.ope.judge import LEAST_ESS, WEAK_EVENTS
+from copygym.evaluation.records import Records, Rows
 from copygym.experiments.studies.statistics import ope_coverage as e8
 
 
@@ -92,7 +94,7 @@ def test_coverage_is_a_share_with_its_own_interval():
     assert found["high"] == pytest.approx(0.9785, abs=1e-3)
 
 
-def test_the_summary_compares_with_the_truth(real):
+def test_records_compare_with_the_truth(real):
     truth = real.truth("visit", "uniform")
     values = np.array(
         [
@@ -100,11 +102,29 @@ def test_the_summary_compares_with_the_truth(real):
             [1.2 * truth, truth + 0.1, truth + 1, truth - 1, truth + 1, 300, 80],
         ]
     )
-    (row,) = e8._summary(real, {"visit/uniform/ips": values})
-    assert row["relative_error"] == pytest.approx(np.sqrt(0.04 / 2))
-    assert row["relative_bias"] == pytest.approx(0.1)
-    assert (row["bootstrap"]["value"], row["normal"]["value"]) == (0.5, 1.0)
-    assert row["effective_rows"] == 400
+    rows = Rows(0)
+    e8._add_world(rows, real, {"visit/uniform/ips": values})
+    records = Records(rows.frame, {0: {"log_rows": {real.name: 500}, "replications": 2}})
+    found = {metric: records.number(metric)["value"] for metric in records.frame["metric"]}
+    assert found["relative_error"] == pytest.approx(np.sqrt(0.04 / 2))
+    assert found["relative_bias"] == pytest.approx(0.1)
+    assert (found["bootstrap_coverage"], found["normal_coverage"]) == (0.5, 1.0)
+    assert found["effective_rows"] == 400
+    report = e8.report(records)
+    (row,) = report.table.rows
+    assert row[:2] == (f"{real.name}, visit: ips", "1")
+    assert row[3:] == ("+10.0", "50.0 (50.0 to 50.0)", "100.0 (100.0 to 100.0)")
+    # Neither 93 nor 97% of the logs: it is counted as missing its goal.
+    assert "Of 1 pairs" in report.summary and "intervals of 0 cover" in report.summary
+    detail = report.sections[0].tables[0].rows[0]
+    assert detail[:4] == ("uniform: ips", f"{truth:.4g}", "400", "80")
+
+
+def test_an_unknown_world_is_refused():
+    with pytest.raises(UserError, match=re.escape("unknown entry of truths 'mars'")):
+        e8.check({"truths": ["mars"]})
+    with pytest.raises(UserError, match="truths is empty"):
+        e8.check({"truths": []})
 
 
 @pytest.mark.slow
@@ -119,6 +139,6 @@ def test_intervals_cover_as_often_as_they_say(kind, request):
             hits.setdefault(key, []).append([*inside, *kept[5:]])
     for (_, policy, estimator), found in hits.items():
         boot, normal, ess, events = np.mean(found, axis=0)
-        if estimator != "dm" and ess >= e8.LEAST_ESS and events >= e8.WEAK_EVENTS:
+        if estimator != "dm" and ess >= LEAST_ESS and events >= WEAK_EVENTS:
             # Three standard errors of 200 logs around 95%.
             assert min(boot, normal) > 0.90, (policy, estimator)

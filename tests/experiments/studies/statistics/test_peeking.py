@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from copygym.core.errors import UserError
+from copygym.evaluation.records import joined
 from copygym.experiments import app
+from copygym.experiments.report.tables import interval
 from copygym.experiments.runs.folder import open_run
 from copygym.experiments.studies.statistics import peeking
 from copygym.experiments.studies.statistics import peeking_simulation as simulate
@@ -16,47 +18,64 @@ def run(folder, *overrides):
     config = app.composed(given)
     names = {"group": "g", "job_type": "j", "name": "n"}
     trackers = make_trackers(config["tracker"], folder, config, names)
-    return peeking.run(config, open_run(folder, config), trackers)
+    peeking.check(config)
+    return peeking.seed_records(config, open_run(folder, config), trackers)
 
 
-def cells(result):
-    tables = [peeking.main_table(result)]
-    tables += [table for section in peeking.sections(result) for table in section.tables]
-    return [cell for table in tables for row in table.rows for cell in row]
-
-
-def test_without_a_log_the_audit_is_left_out_and_said_so(tmp_path):
-    result = run(tmp_path / "run", "peeking.replications=1500")
-    assert result["audit"] is None
-    assert "No log was given (data.path)" in result["summary"]
-    by_looks = {entry["looks"]: entry for entry in result["peeking"]}
-    assert set(by_looks) == {1, 2, 5, 10, 20, 100}
-    for entry in by_looks.values():
-        assert entry["naive"]["value"] == pytest.approx(entry["theory"], abs=0.05)
-        assert entry["always_valid"]["value"] < 0.05
-    for entry in result["cuped"]:
-        assert entry["ratio"]["value"] == pytest.approx(entry["theory"], abs=0.02)
-    assert not any("nan" in cell or "None" in cell for cell in cells(result))
-    assert "Not run" in peeking.sections(result)[-1].text[0]
-    assert len([p for section in peeking.sections(result) for p in section.pictures]) == 2
+def test_without_a_log_the_audit_is_left_out_and_said_so(tmp_path, cells_of):
+    records = run(tmp_path / "run", "peeking.replications=1500")
+    report = peeking.report(records)
+    assert "No log was given (data.path)" in report.summary
+    assert sorted(records.values("looks")) == [1, 2, 5, 10, 20, 100]
+    for looks in records.values("looks"):
+        naive, theory, valid = (
+            records.number("rejected", question="peeking", method=method, looks=looks)
+            for method in ("naive", "theory", "always_valid")
+        )
+        assert naive["value"] == pytest.approx(theory["value"], abs=0.05)
+        assert valid["value"] < 0.05
+        row = cells_of(report.table)[str(looks)]
+        assert row["fixed-horizon test, peeked at"] == interval(naive, "%")
+        assert row["theory"] == f"{100 * theory['value']:.1f}"
+        assert row["always-valid test"] == interval(valid, "%")
+    for correlation in records.values("correlation"):
+        cell = {"question": "cuped", "correlation": correlation}
+        ratio = records.number("variance_ratio", method="cuped", **cell)
+        assert ratio["value"] == pytest.approx(1 - correlation**2, abs=0.02)
+    tables = [report.table, *(table for s in report.sections for table in s.tables)]
+    cells = [cell for table in tables for row in table.rows for cell in row]
+    assert not any("nan" in cell or "None" in cell for cell in cells)
+    assert "Not run" in report.sections[-1].text[0]
+    assert [p.name for s in report.sections for p in s.pictures] == ["type_1_error", "power"]
 
 
 def test_the_audit_of_the_real_archive(tmp_path, data_folder):
     path = data_folder / "upworthy" / "exploratory.parquet"
-    result = run(tmp_path / "run", f"data.path={path}", "peeking.replications=50")
-    inside, outside = (result["audit"]["parts"][part] for part in ("inside", "outside"))
-    assert inside["flagged"]["value"] == pytest.approx(2 / 3, abs=0.03)
-    assert outside["flagged"]["value"] == pytest.approx(0.005, abs=0.002)
-    assert result["rows_seen"]["audit"]["rows"] == 19_025
-    assert "66.4%" in " ".join(cells(result)) + result["summary"]
+    records = run(tmp_path / "run", f"data.path={path}", "peeking.replications=50")
+    inside, outside = (records.number("flagged", weeks=part) for part in ("inside", "outside"))
+    assert inside["value"] == pytest.approx(2 / 3, abs=0.03)
+    assert outside["value"] == pytest.approx(0.005, abs=0.002)
+    assert records.first["rows_seen"]["audit"]["rows"] == 19_025
+    assert "66.4%" in peeking.report(records).summary
 
 
 def test_the_audit_finds_the_weeks_that_lost_an_arms_traffic(tmp_path, made_folder):
     path = made_folder / "upworthy" / "exploratory.parquet"
-    result = run(tmp_path / "run", f"data.path={path}", "peeking.replications=50")
-    inside, outside = (result["audit"]["parts"][part] for part in ("inside", "outside"))
-    assert (inside["flagged"]["value"], outside["flagged"]["value"]) == (1, 0)
-    assert result["rows_seen"]["audit"]["rows"] == 1200
+    records = run(tmp_path / "run", f"data.path={path}", "peeking.replications=50")
+    inside, outside = (records.number("flagged", weeks=part) for part in ("inside", "outside"))
+    assert (inside["value"], outside["value"]) == (1, 0)
+    assert records.first["rows_seen"]["audit"]["rows"] == 1200
+
+
+def test_seeds_of_the_simulation_are_taken_together(tmp_path):
+    parts = [
+        run(tmp_path / str(seed), f"seed={seed}", "peeking.replications=60") for seed in (1, 2)
+    ]
+    records = joined(parts)
+    cell = {"question": "peeking", "method": "naive", "looks": 100}
+    values = records.by_seed("rejected", **cell)
+    assert records.number("rejected", **cell)["value"] == pytest.approx(values.mean())
+    assert peeking.report(records).table.rows[-1][0] == "100"
 
 
 def test_wrong_configs_are_one_sentence(tmp_path):

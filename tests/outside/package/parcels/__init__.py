@@ -1,0 +1,1 @@
+"""Parts for copygym that copygym knows nothing of."""
