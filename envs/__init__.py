@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from copygym.envs.people.model import Response as Response
     from copygym.envs.people.model import UserModel as UserModel
     from copygym.envs.people.outcome import Outcome as Outcome
-    from copygym.envs.people.outcome import RewardShape as RewardShape
+    from copygym.envs.people.outcome import RewardFunction as RewardFunction
     from copygym.envs.profiles.builder import ProfileBuilder as ProfileBuilder
     from copygym.envs.profiles.builder import Profiles as Profiles
     from copygym.envs.simulator.fidelity import FidelityCard as FidelityCard
@@ -60,7 +60,7 @@ else:
             "copygym.envs.logs.from_log": ("catalogue_from_log",),
             "copygym.envs.people.dynamics": ("Dynamics",),
             "copygym.envs.people.model": ("CopyResponse", "Response", "UserModel"),
-            "copygym.envs.people.outcome": ("Outcome", "RewardShape"),
+            "copygym.envs.people.outcome": ("Outcome", "RewardFunction"),
             "copygym.envs.profiles.builder": ("ProfileBuilder", "Profiles"),
             "copygym.envs.simulator.fidelity": ("FidelityCard",),
             "copygym.envs.simulator.fit": ("fit_users",),

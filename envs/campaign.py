@@ -19,7 +19,7 @@ from copygym.envs.base import (
 from copygym.envs.delivery import observation_space
 from copygym.envs.people.kernel import UserBatch, whole_numbers
 from copygym.envs.people.model import Response, UserModel
-from copygym.envs.people.outcome import RewardShape, apply_reward, reward_shape
+from copygym.envs.people.outcome import RewardFunction, apply_reward, reward_shape
 from copygym.envs.prompts import MAX_COPY, MAX_PROMPT, clean_text, describe_reader, text_space
 
 
@@ -33,7 +33,7 @@ class _Room:
         audience: int,
         horizon: int,
         budget: float | None,
-        reward: RewardShape | None,
+        reward: RewardFunction | None,
         stale_budget: bool,
     ) -> None:
         if audience < 1:
@@ -197,7 +197,7 @@ class CampaignVectorEnv(SimulatedVectorEnv[dict[str, Any], dict[str, Any]]):
         audience: int = 8,
         horizon: int = 28,
         budget: float | None = None,
-        reward: RewardShape | None = None,
+        reward: RewardFunction | None = None,
         render_mode: str | None = None,
         stale_budget: bool = False,
     ) -> None:
@@ -283,7 +283,7 @@ class CampaignEnv(SimulatedEnv[dict[str, Any], dict[str, Any]]):
         audience: int = 8,
         horizon: int = 28,
         budget: float | None = None,
-        reward: RewardShape | None = None,
+        reward: RewardFunction | None = None,
         render_mode: str | None = None,
         stale_budget: bool = False,
     ) -> None:

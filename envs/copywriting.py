@@ -23,7 +23,7 @@ from copygym.envs.base import (
 )
 from copygym.envs.people.kernel import UserBatch, draw_index, whole_numbers
 from copygym.envs.people.model import Response, UserModel
-from copygym.envs.people.outcome import RewardShape, apply_reward, reward_shape
+from copygym.envs.people.outcome import RewardFunction, apply_reward, reward_shape
 from copygym.envs.prompts import MAX_COPY, MAX_PROMPT, text_space
 from copygym.envs.tasks import CopyReward, CopyRows, copy_rows, score_copy
 
@@ -37,7 +37,7 @@ class _Desk:
         self,
         users: UserModel,
         n: int,
-        reward: RewardShape | None = None,
+        reward: RewardFunction | None = None,
         copy_reward: CopyReward | None = None,
     ) -> None:
         if reward is not None and copy_reward is not None:
@@ -116,7 +116,7 @@ class CopywritingVectorEnv(SimulatedVectorEnv[tuple[str, ...], tuple[str, ...]])
         self,
         num_envs: int = 1,
         users: UserModel | None = None,
-        reward: RewardShape | None = None,
+        reward: RewardFunction | None = None,
         render_mode: str | None = None,
         copy_reward: CopyReward | None = None,
     ) -> None:
@@ -199,7 +199,7 @@ class CopywritingEnv(SimulatedEnv[str, str]):
     def __init__(
         self,
         users: UserModel | None = None,
-        reward: RewardShape | None = None,
+        reward: RewardFunction | None = None,
         render_mode: str | None = None,
         copy_reward: CopyReward | None = None,
     ) -> None:

@@ -16,7 +16,7 @@ from copygym.envs.base import (
 )
 from copygym.envs.people.kernel import BUDGET, FATIGUE, UserBatch
 from copygym.envs.people.model import UserModel
-from copygym.envs.people.outcome import RewardShape, apply_reward, reward_shape
+from copygym.envs.people.outcome import RewardFunction, apply_reward, reward_shape
 
 
 def observation_space(batch: UserBatch) -> gym.spaces.Box:
@@ -53,7 +53,7 @@ class DeliveryVectorEnv(SimulatedVectorEnv[np.ndarray, np.ndarray]):
         num_envs: int = 1,
         users: UserModel | None = None,
         horizon: int = 28,
-        reward: RewardShape | None = None,
+        reward: RewardFunction | None = None,
         budget: float | None = None,
         render_mode: str | None = None,
     ) -> None:
@@ -189,7 +189,7 @@ send, sends, clicks (shares of the horizon), last click | [0, 1] |
         self,
         users: UserModel | None = None,
         horizon: int = 28,
-        reward: RewardShape | None = None,
+        reward: RewardFunction | None = None,
         budget: float | None = None,
         render_mode: str | None = None,
     ) -> None:

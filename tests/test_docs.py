@@ -7,21 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = "|".join(
-    [
-        "agents",
-        "benchmarks",
-        "conf",
-        "core",
-        "docs",
-        "envs",
-        "evaluation",
-        "experiments",
-        "hydra_plugins",
-        "package",
-        "rewards",
-        "tests",
-    ]
+FOLDERS = (
+    "agents|benchmarks|conf|core|docs|envs|evaluation|experiments|hydra_plugins|package|rewards"
+    "|tests"
 )
 #: The log is dated: what it names existed on its day. The changelog is one, too.
 PAGES = sorted(

@@ -24,7 +24,7 @@ _SAMPLE = 1 << 18
 
 
 @dataclass(frozen=True)
-class Table:
+class OpenedTable:
     """A table file that was opened.
 
     Attributes:
@@ -64,7 +64,7 @@ def open_csv(
     encoding: str,
     header: tuple[str, ...] | None,
     quotes: bool,
-) -> Table:
+) -> OpenedTable:
     """Open a CSV; the verdict on a file that has not changed is kept.
 
     Args:
@@ -118,7 +118,7 @@ def open_csv(
     if int(frame.select(pl.len()).collect(engine="streaming").item()) != form.rows:
         return _exact_table(path, _exactly(path, file, dialect, form), form, dialect, notes)
     notes += _form_notes(form, names)
-    return Table(frame, tuple(notes), 1 if header else 2, True)
+    return OpenedTable(frame, tuple(notes), 1 if header else 2, True)
 
 
 def _in_utf8(path: Path, encoding: str) -> tuple[Path, list[str]]:
@@ -252,7 +252,9 @@ def _refuse_swallowed(
         )
 
 
-def _exact_table(path: Path, found: Exact, form: Form, dialect: Dialect, notes: list[str]) -> Table:
+def _exact_table(
+    path: Path, found: Exact, form: Form, dialect: Dialect, notes: list[str]
+) -> OpenedTable:
     with open_bytes(path) as stream:
         sample = form.sample or stream.read(_SAMPLE)
     _refuse_swallowed(path, found.doubtful, sample, dialect.separator)
@@ -273,7 +275,7 @@ def _exact_table(path: Path, found: Exact, form: Form, dialect: Dialect, notes: 
         )
     if found.returns:
         notes.append("lines end with a carriage return alone, and are read so.")
-    return Table(found.frame, tuple(notes), 1 if dialect.header else 2, True)
+    return OpenedTable(found.frame, tuple(notes), 1 if dialect.header else 2, True)
 
 
 def _form_notes(form: Form, names: list[str]) -> list[str]:

@@ -24,7 +24,7 @@ from copygym.envs.simulator.fitted import FittedResponse, FittedUsers
 from copygym.envs.simulator.logging_policy import estimate_logging_policy, estimate_send_rate
 from copygym.envs.simulator.response.calibration import StateLayer, fit_state_layer
 from copygym.envs.simulator.response.design import Counts
-from copygym.envs.simulator.response.encode import Rows
+from copygym.envs.simulator.response.encode import EncodedRows
 from copygym.envs.simulator.response.ensemble import Ensemble
 from copygym.envs.simulator.response.model import ResponseModel, make_response
 from copygym.envs.simulator.response.outcomes import (
@@ -176,7 +176,7 @@ def _check_size(catalogue: Catalogue, n_users: int, max_table_gb: float) -> None
         )
 
 
-def _base(model: ResponseModel, data: FitData, rows: Rows) -> np.ndarray:
+def _base(model: ResponseModel, data: FitData, rows: EncodedRows) -> np.ndarray:
     """Return (N,) float64 logits of the response model, before calibration and state."""
     cell = rows.slot.astype(np.int64) * data.catalogue.n_actions + rows.action
     out = np.empty(len(rows))
@@ -201,7 +201,7 @@ def _fit_clicks(
     )
     fit, calibrate = data.rows_of(FIT), data.rows_of(CALIBRATE)
 
-    def counts(rows: Rows, offset: np.ndarray | None) -> Counts:
+    def counts(rows: EncodedRows, offset: np.ndarray | None) -> Counts:
         return rows.counts(data.profiles.features, data.catalogue.n_actions, offset)
 
     def fitted(offsets: tuple[np.ndarray | None, np.ndarray | None]) -> None:
@@ -210,7 +210,7 @@ def _fit_clicks(
             validation=counts(calibrate, offsets[1]), seed=seed,
         )  # fmt: skip
 
-    def layer_of(rows: Rows, declared: Dynamics, state: bool) -> StateLayer:
+    def layer_of(rows: EncodedRows, declared: Dynamics, state: bool) -> StateLayer:
         return fit_state_layer(
             _base(model, data, rows), rows.trials.astype(np.float64),
             rows.clicks.astype(np.float64), declared=declared, method=calibration,
@@ -243,12 +243,12 @@ def _fit_clicks(
     )
 
 
-def _acting_fatigue(rows: Rows) -> np.ndarray | None:
+def _acting_fatigue(rows: EncodedRows) -> np.ndarray | None:
     """Return the fatigue that acts on the click: none where nothing is sent."""
     return None if rows.fatigue is None else np.where(rows.sent, rows.fatigue, 0.0)
 
 
-def _state_effect(layer: StateLayer, rows: Rows) -> np.ndarray:
+def _state_effect(layer: StateLayer, rows: EncodedRows) -> np.ndarray:
     tired = _acting_fatigue(rows)
     assert tired is not None and rows.repetitions is not None
     return layer.state_effect(tired, rows.repetitions)

@@ -14,7 +14,7 @@ from copygym.evaluation.ope.estimators import ESTIMATORS, MODEL_BASED, available
 from copygym.evaluation.ope.intervals import Bootstrap, Valued, difference, value_terms
 from copygym.evaluation.ope.policies import Target
 from copygym.evaluation.ope.support import Support, effective_events, support
-from copygym.evaluation.ope.terms import Actions, Terms, model_terms
+from copygym.evaluation.ope.terms import ActionValues, Terms, model_terms
 
 #: Where less speaks for a policy than this, its estimates are called unsupported or weak.
 LEAST_ESS, LEAST_EVENTS, MOST_OUTSIDE = 100, 10, 0.05
@@ -26,7 +26,7 @@ SUPPORTED, WEAK, UNSUPPORTED = "supported", "weak", "not supported"
 def evaluate(
     log: Decisions,
     targets: Sequence[Target],
-    model: Actions | None,
+    model: ActionValues | None,
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def evaluate(
     }
 
 
-def _terms(log: Decisions, target: Target, model: Actions | None) -> Terms:
+def _terms(log: Decisions, target: Target, model: ActionValues | None) -> Terms:
     logged = policy = None
     if model is not None and target.actions is not None:
         logged, policy = model_terms(log.actions, target.actions, model)

@@ -19,7 +19,7 @@ from copygym.envs.logs.columns import Source, is_text, refuse_types
 from copygym.envs.logs.numbers import real, whole
 from copygym.evaluation.abtest.file.arms import is_total
 from copygym.evaluation.ope.decisions import Decisions, best_fixed
-from copygym.evaluation.ope.terms import Actions, Grouped, PerRow, check_table
+from copygym.evaluation.ope.terms import ActionValues, Grouped, PerRow, check_table
 
 #: Policies that need no file; ``arms`` stands for one policy per arm.
 BUILT_IN = ("logging", "uniform", "best_fixed", "arms")
@@ -47,7 +47,7 @@ class Target:
 
     name: str
     weights: np.ndarray
-    actions: Actions | None
+    actions: ActionValues | None
     outside: float = 0.0
     outside_arms: tuple[str, ...] = ()
     logging: bool = False
@@ -58,7 +58,7 @@ class Target:
 def target(
     log: Decisions,
     name: str,
-    actions: Actions,
+    actions: ActionValues,
     outside: float = 0.0,
     outside_arms: tuple[str, ...] = (),
     note: str = "",

@@ -14,7 +14,7 @@ from numba import njit
 
 from copygym.core.errors import UserError
 from copygym.core.estimates import ratio
-from copygym.evaluation.ope.terms import Actions
+from copygym.evaluation.ope.terms import ActionValues
 
 #: Entries of a decisions x actions block: two of them fit a processor's second cache.
 _BLOCK = 1 << 16
@@ -123,7 +123,7 @@ def _sum_taken(
 
 
 def ips_point(
-    actions: np.ndarray, propensities: np.ndarray, rewards: np.ndarray, target: Actions
+    actions: np.ndarray, propensities: np.ndarray, rewards: np.ndarray, target: ActionValues
 ) -> float:
     """Return `estimators.ips`; only rows with an outcome are looked at, which are few.
 
@@ -142,8 +142,8 @@ def points(
     actions: np.ndarray,
     propensities: np.ndarray,
     rewards: np.ndarray,
-    target: Actions,
-    model: Actions,
+    target: ActionValues,
+    model: ActionValues,
 ) -> dict[str, float]:
     """Return IPS, SNIPS, DM, DR and SNDR, by name, from one pass over policy and model.
 
