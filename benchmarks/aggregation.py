@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.measure import Goal, Row
+from copygym.evaluation.metrics import METRICS
+from copygym.evaluation.records import Records, Rows
 
 GOAL = Goal("ours", "<", 5.0)
 _POLICIES = ("random", "logging", "best_fixed", "AGENT (learned)", "upper")
@@ -58,8 +61,9 @@ def write_sweep(folder: Path, agents: int, seeds: int) -> int:
             config = _config(f"agent-{agent}", seed)
             state = {"state": "finished", "code": "made up", "config": config}
             (run / "run.json").write_text(json.dumps(state))
-            text = json.dumps(_result(f"agent-{agent}", rng), indent=2, sort_keys=True)
-            size += (run / "result.json").write_text(text)
+            (run / "result.json").write_text("{}")
+            _records(f"agent-{agent}", seed, rng).write(run)
+            size += sum(path.stat().st_size for path in run.iterdir())
     return size
 
 
@@ -76,30 +80,21 @@ def _config(agent: str, seed: int) -> dict[str, Any]:
     }
 
 
-def _result(agent: str, rng: np.random.Generator) -> dict[str, Any]:
-    from copygym.evaluation.metrics import METRICS
-
+def _records(agent: str, seed: int, rng: np.random.Generator) -> Records:
     policies = [name.replace("AGENT", agent) for name in _POLICIES]
+    rows = Rows(seed)
 
-    def table(names: list[str], keys: list[str]) -> dict[str, Any]:
-        return {
-            name: {
-                key: dict(
-                    zip(("low", "value", "high"), np.sort(rng.random(3)) + 2 * i, strict=True)
-                )
-                for key in keys
-            }
-            for i, name in enumerate(names)
-        }
+    def add(keys: Sequence[str], **columns: str) -> None:
+        for i, name in enumerate(policies):
+            for key in keys:
+                low, value, high = np.sort(rng.random(3)) + 2 * i
+                rows.add(key, {"value": value, "low": low, "high": high}, policy=name, **columns)
 
-    keys, few = list(METRICS), ["clicks_per_user", "profit_per_user"]
-    segments = {f"segment {i}": {"users": 100, "metrics": table(policies, few)} for i in range(12)}
-    curve = [{"step": i, "reward": float(rng.random())} for i in range(100)]
-    return {
-        "policies": policies,
-        "metrics": table(policies, keys),
-        "differences": table(policies[1:], keys),
-        "regret": table(policies[:-1], keys),
-        "segments": segments,
-        "curves": dict.fromkeys(policies, curve),
-    }
+    add(list(METRICS))
+    for versus in ("random", "upper"):
+        add(list(METRICS), versus=versus)
+    for segment in range(12):
+        add(["clicks_per_user", "profit_per_user"], segment=f"segment {segment}")
+    for name in policies:
+        rows.add_lines("learning_reward", "step", range(100), rng.random(100), policy=name)
+    return Records(rows.frame, {seed: {"within_seed": ["segment", "step"]}})

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.plugins import is_path
+from copygym.experiments.option_values import whole
 
 if TYPE_CHECKING:
     from copygym.envs.logs.clicklog import ClickLog
+
+
+def add_texts(parser: argparse.ArgumentParser, **told: str) -> None:
+    """Add an option ``--NAME`` that takes a text for each name and what its help says."""
+    for name, text in told.items():
+        parser.add_argument(f"--{name}", help=text)
 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +49,91 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         "my_package:my_dataset or a plug-in's name, may be imported and run; without it a folder "
         "makes parts of copygym alone",
     )
+
+
+def add_value(
+    parser: argparse.ArgumentParser, option: str, parse: Callable[[str, str], Any], **how: Any
+) -> None:
+    """Add an option whose text is read by a function that says what is wrong with it.
+
+    Args:
+        parser: gets the option.
+        option: with its dashes.
+        parse: returns the value of (text, option), or raises a `UserError`.
+        how: further arguments of ``add_argument``.
+    """
+
+    def parsed(text: str) -> Any:
+        try:
+            return parse(text, option)
+        except UserError as error:
+            # A ValueError, which argparse would put words of its own in the place of.
+            raise _Refused(str(error)) from None
+
+    parser.add_argument(option, type=parsed, **how)
+
+
+class _Refused(Exception):
+    """An option's text that means nothing; `Parser` makes it a `UserError`."""
+
+
+def add_number(
+    parser: argparse.ArgumentParser, name: str, told: str, least: int, default: int | None = None
+) -> None:
+    """Add an option ``--NAME`` that takes a whole number.
+
+    Args:
+        parser: gets the option.
+        name: without its dashes.
+        told: stands in the help.
+        least: what is less is refused.
+        default: where the option is not given.
+    """
+    add_value(parser, f"--{name}", whole(least), default=default, help=told, metavar="N")
+
+
+def add_seed(parser: argparse.ArgumentParser, of: str) -> None:
+    """Add ``--seed``, 0 where it is not given; ``of`` says in the help what it is of."""
+    add_number(parser, "seed", f"{of} (default 0)", 0, 0)
+
+
+def add_json(parser: argparse.ArgumentParser, instead: str = "instead of tables") -> None:
+    """Add ``--json``; `print_result` does what it says."""
+    parser.add_argument("--json", action="store_true", help=f"print JSON {instead}")
+
+
+def print_result(result: Any, text: str, options: argparse.Namespace) -> None:
+    """Print a result as ``--json`` says: as strict JSON, or as text."""
+    if options.json:
+        from copygym.experiments.runs.outputs import json_text
+
+        text = json_text(result, sort_keys=False)
+    sys.stdout.write(text)
+
+
+def add_output_folder(parser: argparse.ArgumentParser, files: Sequence[str]) -> None:
+    """Add ``--output FOLDER`` of a command that writes several files."""
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help=f"write {', '.join(files)} there"
+    )
+
+
+def add_wandb(parser: argparse.ArgumentParser) -> None:
+    """Add what says where W&B keeps something: ``--entity``, ``--project``, ``--group``.
+
+    Without them it is where W&B's own variables say.
+    """
+    parser.add_argument(
+        "--entity",
+        default=os.environ.get("WANDB_ENTITY") or None,
+        help="W&B team or user (default: $WANDB_ENTITY)",
+    )
+    parser.add_argument(
+        "--project",
+        default=os.environ.get("WANDB_PROJECT") or "copygym",
+        help="W&B project (default: $WANDB_PROJECT, else copygym)",
+    )
+    parser.add_argument("--group", help="the group of one sweep's runs in W&B")
 
 
 def add_log_options(parser: argparse.ArgumentParser) -> None:
@@ -179,6 +274,17 @@ def _value(text: str) -> Any:
 
 class Parser(argparse.ArgumentParser):
     """Raises a `UserError` where argparse would print its usage and leave."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse arguments as argparse does.
+
+        Raises:
+            UserError: they are wrong.
+        """
+        try:
+            return super().parse_known_args(args, namespace)
+        except _Refused as refused:
+            raise UserError(str(refused)) from None
 
     def error(self, message: str) -> Any:
         """Raise the message as one sentence that says where the help is.

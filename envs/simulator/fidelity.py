@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from copygym.core.estimates import Estimate, clustered_rate, resampled_units, with_interval
-from copygym.core.files.storage import read_json, write_json, write_text
+from copygym.core.files.storage import read_json, write_json
 from copygym.core.scores import (
     CalibrationBin,
     auc_counts,
@@ -25,8 +25,6 @@ from copygym.core.scores import (
     log_loss_counts,
     log_losses,
 )
-from copygym.core.text.plain import inert, inert_cell
-from copygym.envs.logs.catalogue import HOLD
 
 #: Said of click rates where users also click while nothing was sent.
 ORGANIC_TOO = (
@@ -140,65 +138,9 @@ class FidelityCard:
         """Read what `save` wrote."""
         return cls.from_dict(read_json(Path(path)))
 
-    def to_markdown(self, largest_groups: int = 12) -> str:
-        """Return the card as Markdown; of each kind of group only the largest are shown."""
-        source = "**Synthetic log.** " if self.synthetic else ""
-        lines = [
-            f"## {inert(self.name)} ({self.family})",
-            "",
-            f"{source}Fitted on {self.fitted_rows:,} rows of {self.fitted_users:,} users; judged "
-            f"on {self.held_out_rows:,} rows of {self.held_out_users:,} users that the fit never "
-            "saw. Brackets: 95% intervals with users as clusters.",
-            "",
-            "| measure | value |",
-            "|---|---|",
-            f"| log loss (base rate {self.base_rate:.4f}: {self.log_loss_base:.5f}) | "
-            f"{self.log_loss:.5f} |",
-            f"| log loss skill | {self.log_loss_skill:.4f} |",
-            f"| Brier score | {self.brier:.6f} |",
-            f"| Brier skill | {self.brier_skill:.4f} |",
-            f"| AUC | {self.auc:.4f} |",
-            f"| ECE (a perfect model: {self.ece_floor:.5f}) | {self.ece:.5f} |",
-            "",
-            *self._curve_lines(),
-            *self._group_lines(largest_groups),
-        ]
-        if any(group.name == HOLD for group in self.groups if group.kind == "arm"):
-            lines += [ORGANIC_TOO, ""]
-        for title, sentences in (("Measured", self.effects), ("Assumed", self.assumptions)):
-            if sentences:
-                lines += [f"{title}:", "", *(f"- {inert(s)}" for s in sentences), ""]
-        return "\n".join(lines)
-
-    def _curve_lines(self) -> list[str]:
-        rows = [f"| {b.predicted:.4f} | {b.real:.4f} | {b.impressions:,} |" for b in self.curve]
-        return [
-            "| predicted click rate | real click rate | impressions |",
-            "|---|---|---|",
-            *rows,
-            "",
-        ]
-
-    def _group_lines(self, largest: int) -> list[str]:
-        lines = []
-        for kind in dict.fromkeys(group.kind for group in self.groups):
-            groups = [group for group in self.groups if group.kind == kind]
-            shown = sorted(groups, key=lambda g: -g.impressions)[:largest]
-            inside = sum(group.inside for group in groups)
-            lines += [
-                f"By {kind}: {inside} of {len(groups)} simulated rates lie in the real one's "
-                f"interval{'' if len(shown) == len(groups) else f'; the {len(shown)} largest'}.",
-                "",
-                f"| {kind} | simulated click rate | real click rate | impressions |",
-                "|---|---|---|---|",
-                *(
-                    f"| {inert_cell(g.name)} | {g.simulated:.4f} | {g.real:.4f} | "
-                    f"{g.impressions:,} |"
-                    for g in shown
-                ),
-                "",
-            ]
-        return lines
+    def groups_of(self, kind: str) -> list[GroupRate]:
+        """Return the groups of one kind."""
+        return [group for group in self.groups if group.kind == kind]
 
 
 def make_card(
@@ -336,39 +278,3 @@ def _bootstrap(
         sums = (np.bincount(b, w * x, bins) for x in (n, k, n * p))
         drawn["ece"].append(ece_of_bins(*sums))
     return {name: np.array(values) for name, values in drawn.items()}
-
-
-def write_fidelity_page(cards: Sequence[FidelityCard], path: str | Path, command: str) -> None:
-    """Write the page with all ``cards`` as Markdown, atomically.
-
-    Args:
-        cards: one per fitted simulator.
-        path: of the page.
-        command: that makes the page again; printed on it.
-    """
-    head = [
-        "# Fidelity cards",
-        "",
-        "How far fitted users are from real ones, on users that the fit never saw. Every number "
-        f"comes from one command: `{command}`.",
-        "",
-        "What a card cannot tell is measured by `copygym run experiment=e1`: whether policies keep "
-        "what a simulator promises, whether simulators rank policies rightly, and whose clicks "
-        "they get wrong.",
-        "",
-        "| simulator | log | log loss skill | AUC | ECE | arms inside | segments inside |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for card in cards:
-        counts = []
-        for kind in ("arm", "segment"):
-            groups = [group for group in card.groups if group.kind == kind]
-            counts.append(f"{sum(g.inside for g in groups)} of {len(groups)}")
-        head.append(
-            f"| {inert_cell(card.name)} ({card.family}) | "
-            f"{'synthetic' if card.synthetic else 'real'} | "
-            f"{card.log_loss_skill:.4f} | {card.auc:.4f} | {card.ece:.5f} | "
-            f"{' | '.join(counts)} |"
-        )
-    page = "\n".join([*head, "", *(card.to_markdown() for card in cards)])
-    write_text(Path(path), page)

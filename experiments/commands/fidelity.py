@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from copygym.core.errors import UserError, unknown_name
-from copygym.experiments.options import add_log_options, command_parser, named_log, told
+from copygym.core.errors import unknown_name
+from copygym.core.files.storage import write_text
+from copygym.experiments.options import add_log_options, add_seed, command_parser, named_log, told
 from copygym.experiments.runs.outputs import check_output
 
 if TYPE_CHECKING:
@@ -21,6 +23,14 @@ _DESCRIPTION = (
     "log's users and scores it on the rest: log loss and Brier against the base rate, AUC, "
     "calibration, and click rates by segment, arm, channel and slot."
 )
+_TITLE = "Fidelity cards"
+_CAPTION = (
+    "What a card cannot tell is measured by `copygym run experiment=e1`: whether policies keep "
+    "what a simulator promises, whether simulators rank policies rightly, and whose clicks they "
+    "get wrong."
+)
+#: Groups of each kind that a page shows.
+_LARGEST = 12
 _EXAMPLES = """examples:
   copygym fidelity storefront
   copygym fidelity storefront hillstrom=hillstrom.csv --output docs/fidelity.md
@@ -46,7 +56,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--families", default=",".join(FAMILIES), help="comma-separated families")
     parser.add_argument("--output", type=Path, help="write the page here instead of printing it")
-    parser.add_argument("--seed", type=int, default=0, help="of the split and the fit")
+    add_seed(parser, "of the split and the fit")
     add_log_options(parser)
     options = parser.parse_args(arguments)
     families = options.families.split(",")
@@ -55,10 +65,8 @@ def main(arguments: list[str]) -> int:
             raise unknown_name("response family", family, list(FAMILIES))
 
     if options.output is not None:
-        check_output(options.output, holds="# Fidelity cards")
+        check_output(options.output, holds=f"# {_TITLE}")
     from tqdm import tqdm
-
-    from copygym.envs.simulator.fidelity import write_fidelity_page
 
     jobs = [(log, family) for log in options.logs for family in families]
     cards = []
@@ -66,19 +74,40 @@ def main(arguments: list[str]) -> int:
         for log, family in bar:
             bar.set_description(f"{log.partition('=')[0]}, {family}")
             cards.append(fidelity_card(named_log(log, options, "LOG"), family, options.seed))
-    if options.output is None:
-        sys.stdout.write("\n".join(card.to_markdown() for card in cards))
-        return 0
     # Paths are where one machine keeps its logs; the command on the page names files only.
     names = [
         f"{name}={Path(path).name}" if path else Path(name).name
         for name, _, path in (log.partition("=") for log in options.logs)
     ]
+    command = ["copygym fidelity", *names, *told(options)]
+    if options.output is None:
+        sys.stdout.write(fidelity_page(cards, " ".join(command)))
+        return 0
     page = options.output.name if options.output.is_absolute() else options.output
-    shown = ["copygym fidelity", *names, *told(options), f"--output {page}"]
-    write_fidelity_page(cards, options.output, " ".join(shown))
+    write_text(options.output, fidelity_page(cards, " ".join([*command, f"--output {page}"])))
     sys.stdout.write(f"{options.output}\n")
     return 0
+
+
+def fidelity_page(cards: Sequence[FidelityCard], command: str) -> str:
+    """Return the page with all cards as Markdown.
+
+    Args:
+        cards: one per fitted simulator.
+        command: that makes the page again; printed on it.
+    """
+    from copygym.experiments.report.fidelity import card_section, cards_table
+    from copygym.experiments.report.page import markdown
+
+    summary = (
+        "How far fitted users are from real ones, on users that the fit never saw. Every number "
+        f"comes from one command: `{command}`."
+    )
+    sections = [
+        card_section(card, f"{card.name} ({card.family})", largest=_LARGEST, drawn=False)
+        for card in cards
+    ]
+    return markdown({"title": _TITLE, "summary": summary}, cards_table(cards, _CAPTION), sections)
 
 
 def fidelity_card(log: ClickLog, family: str, seed: int) -> FidelityCard:
@@ -90,12 +119,10 @@ def fidelity_card(log: ClickLog, family: str, seed: int) -> FidelityCard:
 
 def users_options(family: str) -> dict[str, Any]:
     """Return the options of `fit_users` in ``conf/users/FAMILY.yaml``."""
-    from importlib.resources import files
-
+    from hydra import compose, initialize_config_module
     from omegaconf import OmegaConf
 
-    text = (files("copygym.conf") / "users" / f"{family}.yaml").read_text(encoding="utf-8")
-    options = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
-    if not isinstance(options, dict):
-        raise UserError(f"conf/users/{family}.yaml holds no options.")
-    return {str(key): value for key, value in options.items() if key != "_target_"}
+    with initialize_config_module("copygym.conf", version_base="1.3"):
+        options = OmegaConf.to_container(compose(f"users/{family}").users, resolve=True)
+    assert isinstance(options, dict)
+    return {str(key): value for key, value in options.items()}

@@ -21,13 +21,13 @@ from copygym.evaluation.aggregate import (
     bootstrap,
     check_scores,
     improvement,
-    normalised,
+    normalise,
     performance_profile,
     same_tasks,
     score_matrix,
 )
 from copygym.evaluation.metrics import METRICS
-from copygym.evaluation.records import Records
+from copygym.evaluation.records import Records, filtered
 from copygym.experiments.report.figures import Picture, lines_figure
 from copygym.experiments.report.page import Section
 from copygym.experiments.report.tables import Table, interval
@@ -59,21 +59,32 @@ def of_records(
     """Return `over_runs` of the seeds of records.
 
     Args:
-        records: one number a seed for each value of ``column``.
+        records: one number a seed for each value of ``column``; with a column ``task``, a seed
+            of each task. A policy that lacks seeds is left out, and the result says so.
         column: that names policies.
         metric: what is compared; more is better.
         baseline: that counts as 0 in its own seed.
         upper: that counts as 1; None: values are taken as they are.
         unit: what a seed is.
+
+    Raises:
+        UserError: a policy has several numbers in a seed.
     """
-    names = records.values(column)
-    values = {name: records.by_seed(metric, **{column: name}) for name in names}
-    runs = [{n: float(values[n][i]) for n in names} for i in range(len(records.seeds))]
+    frame = filtered(records.frame, metric=metric).sort("seed", maintain_order=True)
+    keys = [name for name in ("task", "seed") if name in frame.columns]
+    runs, tasks = [], []
+    for key, part in frame.group_by(keys, maintain_order=True):
+        names = part[column].to_list()
+        if len(set(names)) < len(names):
+            raise UserError(f"metric={metric} is not one number a {column} and seed.")
+        values = part["value"].fill_null(float("nan")).to_list()
+        runs.append(dict(zip(names, values, strict=True)))
+        tasks.append(str(key[0] or "") if len(keys) > 1 else "")
     about = records.first
     label = METRICS[metric].label if metric in METRICS else metric
     return over_runs(
         runs,
-        [""] * len(runs),
+        tasks,
         baseline,
         upper,
         what=label,
@@ -211,7 +222,7 @@ def _matrix(
             continue
         value = np.array([[run[name]]])
         if upper is not None:
-            value = normalised(value, np.array([run[baseline]]), np.array([run[upper]]))
+            value = normalise(value, np.array([run[baseline]]), np.array([run[upper]]))
         by_task[task].append(float(value[0, 0]))
     if min(len(scores) for scores in by_task.values()) < 2:
         raise UserError(f"{name} was not run at least twice on every task.")

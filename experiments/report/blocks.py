@@ -79,6 +79,7 @@ def estimates_table(
     *,
     heading: str | None = None,
     strong: str | None = None,
+    beside: Sequence[str] = (),
 ) -> Table:
     """Return a table with a row for each cell and a column for each metric.
 
@@ -89,26 +90,28 @@ def estimates_table(
         caption: says what is shown and how intervals were made.
         heading: of the first column; None: the names of ``rows``.
         strong: label of the row to stress.
+        beside: further columns that tell rows apart, each in a column of its own.
     """
     columns = [rows] if isinstance(rows, str) else list(rows)
     known = shown(metrics)
     frame = filtered(frame, metric=list(known))
-    numbers = _row_numbers(frame, columns)
+    numbers = _row_numbers(frame, [*columns, *beside])
     lines, labels = [], []
-    for cell in cells(frame, columns):
-        key = tuple(cell[name] for name in columns)
-        labels.append(label_of(cell))
-        entries = [numbers.get((*key, name)) for name in known]
+    for cell in cells(frame, [*columns, *beside]):
+        labels.append(label_of({name: cell[name] for name in columns}))
+        entries = [numbers.get((*cell.values(), name)) for name in known]
         lines.append(
             (
                 labels[-1],
+                *(NONE if cell[name] is None else _text(cell[name]) for name in beside),
                 *(
                     NONE if entry is None else _cell_text(entry, metric)
                     for entry, metric in zip(entries, known.values(), strict=True)
                 ),
             )
         )
-    headings = (heading or ", ".join(columns), *(metric.label for metric in known.values()))
+    labelled = (metric.label for metric in known.values())
+    headings = (heading or ", ".join(columns), *beside, *labelled)
     place = labels.index(strong) if strong in labels else None
     return Table(headings, tuple(lines), caption, place)
 

@@ -33,8 +33,14 @@ FORMULAS = (
 
 def write_result(path: Path, value: Any) -> None:
     """Write ``value`` as strict JSON (sorted keys, NaN as null) to ``path`` atomically."""
-    text = json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    write_text(path, text + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any, *, sort_keys: bool = True) -> str:
+    """Return ``value`` as strict JSON (NaN as null), ending in a line break."""
+    content = plain(value)
+    text = json.dumps(content, indent=2, sort_keys=sort_keys, allow_nan=False, ensure_ascii=False)
+    return text + "\n"
 
 
 def plain(value: Any) -> Any:
@@ -150,13 +156,16 @@ def _earlier_output(path: Path, columns: Collection[str], holds: str) -> bool:
     return set(columns) <= set(next(csv.reader(io.StringIO(head)), []))
 
 
-def check_output_folder(folder: Path, names: Collection[str], key: str) -> None:
+def check_output_folder(
+    folder: Path, names: Collection[str], key: str, marker: str = "result.json"
+) -> None:
     """Refuse, before any work, an ``--output`` folder that holds more than an earlier output.
 
     Args:
         folder: as given.
-        names: of the files that are written there; ``result.json`` is one.
-        key: that the earlier ``result.json`` has.
+        names: of the files that are written there; ``marker`` is one.
+        key: that the marker of an earlier output has, itself or in each of its entries.
+        marker: JSON file by which an earlier output is known.
 
     Raises:
         UserError: it is a file, holds files of another origin, or cannot be written.
@@ -165,18 +174,20 @@ def check_output_folder(folder: Path, names: Collection[str], key: str) -> None:
         raise UserError(f"--output={folder} is a file; name a folder.")
     there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     other = next((name for name in there if name not in names), None)
-    if other is None and there and not _holds(folder / "result.json", key):
+    if other is None and there and not _holds(folder / marker, key):
         other = there[0]
     if other is not None:
         raise UserError(
             f"--output={folder} holds other files, such as {other!r}, which copygym did not write "
             "there; name a new or empty folder."
         )
-    check_output(folder / "result.json")
+    check_output(folder / marker)
 
 
 def _holds(path: Path, key: str) -> bool:
     try:
-        return key in read_json(path)
+        content = read_json(path)
+        parts = [part for part in content.values() if isinstance(part, dict)]
+        return key in content or (bool(parts) and all(key in part for part in parts))
     except UserError:
         return False

@@ -18,15 +18,17 @@ import polars as pl
 from copygym.core.errors import UserError
 from copygym.core.files.storage import read_json, understood
 from copygym.core.seeds import derived_seed
+from copygym.envs.simulator.population import simulate
 from copygym.evaluation.metrics import Episodes, policy_metrics
+from copygym.evaluation.records import Records, Rows, joined
 from copygym.experiments.commands.evaluate.runs import Group, Source, baseline_of
 from copygym.experiments.report.evidence import cautions
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.runs.identity import code_of
 from copygym.experiments.runs.outputs import plain
 from copygym.experiments.studies.data import describe, load_log, seen
-from copygym.experiments.studies.delivery.delivery import evaluation_setting
-from copygym.experiments.studies.people import Judge, has_truth, make_judge, split_users
+from copygym.experiments.studies.delivery.delivery import add_policies, evaluation_setting
+from copygym.experiments.studies.people import has_truth, make_judge, split_users
 
 if TYPE_CHECKING:
     from copygym.agents.delivery.base import Agent
@@ -34,11 +36,9 @@ if TYPE_CHECKING:
     from copygym.envs.simulator.fitted import FittedUsers
     from copygym.evaluation.rollout import Setting
 
-#: Who judges, by key of a result.
-JUDGE, SIMULATOR = "judge", "simulator"
-IN_SIMULATOR = (
-    "In the run's own simulator, where the agents learned, on people whom it was not fitted on."
-)
+#: Who judges: the run's judge, its own simulator on the same people, the second less the first, and
+#: the held-out log.
+JUDGE, SIMULATOR, GAP, LOG = "judge", "simulator", "gap", "log"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Options:
 
 def play_group(
     group: Group, options: Options, advance: Callable[[str], None] | None = None
-) -> dict[str, Any]:
+) -> Records:
     """Play a group's agents on its held-out users, before the judge and in the simulator.
 
     Args:
@@ -73,52 +73,59 @@ def play_group(
         advance: called with the name of a policy that has been played by one judge.
 
     Returns:
-        JSON types: ``metrics``, ``differences`` and, where there is an upper reference, ``regret``
-        by judge; ``gap`` (simulator - judge); ``support`` by the held-out log.
+        Columns ``task``, ``world``, ``policy``, ``judge`` (`JUDGE`, `SIMULATOR`, `GAP`, which is
+        the simulator less the judge, or `LOG`) and ``versus`` on paired differences; the delivery
+        metrics, and of the log ``ess``, ``rows`` and ``used`` (`evaluation.ope.support`). The
+        seed's ``about`` has this group as the only one of its ``groups``.
     """
     first = group.sources[0]
-    config = _changed(first.config, options)
+    baseline = baseline_of(group, options.baseline)
+    config = _changed(first.config, options, baseline)
     log = _same_log(first)
     parts = split_users(log, first.config)
     fitted = _fitted(first)
     folder = RunFolder(first.path, first.path, first.config, finished=True)
     judge = make_judge(folder, fitted, parts, first.config)
-    baseline = baseline_of(group, options.baseline)
-    resamples = int(config["evaluation"]["resamples"])
-    boot = derived_seed(config["seed"], "bootstrap")
-    upper = "upper" if "upper" in group.agents else None
-    judges: dict[str, Any] = {}
-    played: dict[str, dict[str, Episodes]] = {}
     setting = evaluation_setting(judge.users, config)
-    for key, one in ((JUDGE, judge), (SIMULATOR, _simulator(fitted, parts["test"]))):
-        played[key] = _play(group, replace(setting, users=one.users), advance)
-        values = policy_metrics(played[key], baseline, upper, resamples, boot)
-        judges[key] = {"text": one.text, **values}
-    gap = {}
+    simulator = simulate(fitted, fitted.profiles_of(parts["test"]))
+    played = {
+        JUDGE: _play(group, setting, advance),
+        SIMULATOR: _play(group, replace(setting, users=simulator), advance),
+    }
+    rows = {
+        key: Rows(first.seed, task=group.task or None, world=first.world or None, judge=key)
+        for key in (JUDGE, SIMULATOR, GAP, LOG)
+    }
+    for key, episodes in played.items():
+        add_policies(rows[key], config, episodes)
+    resamples, boot = (
+        int(config["evaluation"]["resamples"]),
+        derived_seed(config["seed"], "bootstrap"),
+    )
     for name in group.agents:
         pair = {key: played[key][name] for key in (JUDGE, SIMULATOR)}
-        gap[name] = policy_metrics(pair, JUDGE, None, resamples, boot)["differences"][SIMULATOR]
+        gap = policy_metrics(pair, JUDGE, None, resamples, boot)["differences"][SIMULATOR]
+        rows[GAP].add_all(gap, policy=name)
     support, reason = _support(group, parts["test"], fitted)
+    for name, numbers in support.items():
+        rows[LOG].add_all(numbers, policy=name)
     rows_seen = {name: seen(part) for name, part in parts.items()}
-    result = {
+    told = {
         "runs": [source.name for source in group.sources],
         "task": group.task,
         "world": first.world,
         "seed": first.seed,
-        "policies": list(group.agents),
         "learned": list(group.learned),
         "baseline": baseline,
-        "upper": upper,
         "users": len(setting.rows),
         "held_out": len(judge.users),
         "horizon": setting.horizon,
         "learned_horizon": int(first.config["env"]["horizon"]),
         "episodes": setting.episodes,
+        "resamples": resamples,
         "log": log.name,
         "synthetic": log.synthetic,
-        "judges": judges,
-        "gap": gap,
-        "support": support,
+        "judge": judge.text,
         "support_missing": reason,
         "other_code": any(s.code != code_of(s.config).id for s in group.sources),
         "assumptions": [
@@ -128,13 +135,13 @@ def play_group(
         "notes": list(log.notes),
         "cautions": cautions({"rows_seen": rows_seen, "notes": log.notes}),
     }
-    numbers: dict[str, Any] = plain(result)
-    return numbers
+    frame = joined([Records(part.frame) for part in rows.values() if len(part)]).frame
+    return Records(frame, {first.seed: {"groups": [plain(told)]}})
 
 
-def _changed(config: dict[str, Any], options: Options) -> dict[str, Any]:
+def _changed(config: dict[str, Any], options: Options, baseline: str) -> dict[str, Any]:
     """Return a run's config with the options in place of its own values."""
-    evaluation = dict(config["evaluation"])
+    evaluation = {**config["evaluation"], "baseline": baseline}
     for key in ("users", "episodes", "resamples"):
         if getattr(options, key) is not None:
             evaluation[key] = getattr(options, key)
@@ -182,13 +189,6 @@ def _fitted(source: Source) -> FittedUsers:
     return FittedUsers.load(source.path / "users" / "proxy")
 
 
-def _simulator(fitted: FittedUsers, test: ClickLog) -> Judge:
-    """Return the held-out people as the run's own simulator takes them to be."""
-    from copygym.envs.simulator.population import simulate
-
-    return Judge(simulate(fitted, fitted.profiles_of(test)), IN_SIMULATOR)
-
-
 def _play(
     group: Group, setting: Setting, advance: Callable[[str], None] | None
 ) -> dict[str, Episodes]:
@@ -217,10 +217,10 @@ def _loaded(folder: Path, horizon: int) -> Agent:
 
 def _support(
     group: Group, test: ClickLog, fitted: FittedUsers
-) -> tuple[dict[str, dict[str, float] | None], str]:
+) -> tuple[dict[str, dict[str, float | None]], str]:
     """Return how much of the held-out log speaks for each policy, or a sentence why none is known.
 
-    A policy that looks at the simulator's state has no place in a log: None.
+    A policy that looks at the simulator's state has no place in a log: its numbers are None.
     """
     from copygym.agents.delivery.bandits import LoggingAgent
     from copygym.evaluation.ope.agents import agent_target
@@ -237,13 +237,13 @@ def _support(
         log = decisions(rows)
         for contradiction in log.propensity_check.contradictions:
             return {}, contradiction.rstrip(".")
-        found: dict[str, dict[str, float] | None] = {}
+        found: dict[str, dict[str, float | None]] = {}
         for name, folder in group.agents.items():
             agent = _loaded(folder, horizon)
             if isinstance(agent, LoggingAgent):
                 weights = np.ones(len(log))
             elif agent.privileged:
-                found[name] = None
+                found[name] = dict.fromkeys(("ess", "rows", "used"))
                 continue
             else:
                 weights = agent_target(log, fitted, agent, horizon, test, name).weights

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from copygym.core.errors import UserError, unknown_name
-from copygym.core.files.storage import read_json, understood
+from copygym.core.files.storage import understood
+from copygym.evaluation.records import Records
 from copygym.experiments.runs.trust import check_names, read_state
 from copygym.experiments.runs.validate import validate
-from copygym.experiments.studies.build import learned_name, policies
+from copygym.experiments.studies.build import learned_name
 from copygym.experiments.studies.learning import file_name
 
 #: Jobs whose agents can be played again.
@@ -26,14 +27,15 @@ JOBS = ("delivery", "headroom")
 ELSEWHERE = {
     "uplift": "its policies are judged off-policy: copygym ope --log LOG --agent RUN:NAME",
     "campaign": "copygym write --model RUN takes its copywriter",
+    "ablation": "copygym write --model RUN takes its copywriter",
     "copywriting": "copygym write --model RUN takes its copywriter",
     "overoptimisation": "copygym write --model RUN takes its copywriter",
     "reward_model": "copygym score --model RUN takes its reward model",
     "peeking": "copygym abtest judges A/B tests",
     "ope_coverage": "copygym ope judges policies on a log",
 }
-#: Config parts that decide what is simulated and what the references are.
-_SETTING = ("data", "split", "users", "env", "reward", "learn", "references", "evaluation")
+#: Config parts that decide nothing of what is simulated, of the references or of the luck.
+_ASIDE = ("agent", "seed", "name", "out", "resume", "overwrite", "publish", "tracker")
 #: What a run's config has to hold for its agents to be played.
 _NEEDED = {
     "data": ("name",),
@@ -68,7 +70,7 @@ class Source:
     @property
     def world(self) -> str:
         """The synthetic world's seed; empty for a log that has none."""
-        return str(self.config["data"].get("seed", ""))
+        return str((self.config.get("data") or {}).get("seed", ""))
 
     @property
     def seed(self) -> int:
@@ -101,23 +103,31 @@ def sources_of(folder: Path) -> list[Source]:
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give the one that `copygym run` printed.")
+    return [_source(run) for run in runs_in(folder)]
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Return the folder of a run itself, or those of the runs of a multirun.
+
+    Raises:
+        UserError: it is neither.
+    """
     if (folder / "run.json").exists():
-        return _of_run(folder)
+        return [folder]
     runs = sorted(path.parent for path in folder.glob("*/run.json"))
     if not runs:
         raise UserError(f"{folder} holds no copygym run; give the folder that it printed.")
-    return [source for run in runs for source in _of_run(run)]
+    return runs
 
 
-def _of_run(folder: Path) -> list[Source]:
+def _source(folder: Path) -> Source:
     with understood(folder / "run.json"):
-        return _sources(folder)
+        return _checked(folder)
 
 
-def _sources(folder: Path) -> list[Source]:
+def _checked(folder: Path) -> Source:
     state = finished_state(folder)
-    config, code = state["config"], str(state["code"])
-    order = tuple(read_json(folder / "result.json").get("policies", ()))
+    config = state["config"]
     job = str(config["job"]).rpartition(".")[2]
     if job not in JOBS:
         other = ELSEWHERE.get(job, "copygym report RUN shows its result").replace(
@@ -139,18 +149,9 @@ def _sources(folder: Path) -> list[Source]:
                 f"{folder / 'run.json'} has no {lost[0]} that could be read: it is damaged; repeat "
                 "the run in another folder."
             )
-    if job == "delivery":
-        return [Source(folder.name, folder, config, code, order)]
-    return [
-        Source(
-            f"{folder.name}, world {seed}",
-            folder / "worlds" / str(seed),
-            {**config, "seed": int(seed), "data": {**config["data"], "seed": int(seed)}},
-            code,
-            order,
-        )
-        for seed in config["seeds"]
-    ]
+    # A stored config has its keys sorted: the order of tables is that of the records.
+    order = tuple(Records.read(folder).where(versus=None, segment=None).values("policy"))
+    return Source(folder.name, folder, config, str(state["code"]), order)
 
 
 def finished_state(folder: Path) -> dict[str, Any]:
@@ -174,31 +175,26 @@ def groups_of(sources: Sequence[Source]) -> list[Group]:
     Raises:
         UserError: a saved agent is missing.
     """
-    labels = _labels(sources)
-    tasks = _tasks(sources)
-    members: dict[str, list[Source]] = {}
-    for source in sources:
-        key = json.dumps([setting_of(source.config), source.seed], sort_keys=True)
-        members.setdefault(key, []).append(source)
-    groups = []
-    for group in members.values():
-        first = group[0]
-        own = learned_name(first.config)
-        references = [name for name in policies(first.config) if name != own]
-        # A stored config has its keys sorted.
-        references.sort(key=lambda name: first.order.index(name))
-        upper = [name for name in references if name == "upper"]
-        agents = {name: _agent_folder(first, name) for name in references if name not in upper}
-        learned = []
-        for source in group:
-            label = labels[_key(source.config["agent"])]
-            if label not in agents:
-                agents[label] = _agent_folder(source, learned_name(source.config))
-                learned.append(label)
-        agents.update({name: _agent_folder(first, name) for name in upper})
-        task = tasks[_key(_task(first.config))]
-        groups.append(Group(tuple(group), agents, tuple(learned), task))
-    return groups
+    members: dict[str, list[tuple[Source, str, str]]] = {}
+    for member in zip(sources, labels_of(sources), tasks_of(sources), strict=True):
+        members.setdefault(meeting(member[0]), []).append(member)
+    return [_group(group) for group in members.values()]
+
+
+def meeting(source: Source) -> str:
+    """Return what names the people and the luck that a run's agents met."""
+    return _key([setting_of(source.config), source.seed])
+
+
+def _group(members: Sequence[tuple[Source, str, str]]) -> Group:
+    (first, _, task), learned = members[0], {}
+    for source, label, _ in members:
+        learned.setdefault(label, _agent_folder(source, learned_name(source.config)))
+    agents: dict[str, Path] = {}
+    for name in first.order:
+        own = name == learned_name(first.config)
+        agents |= learned if own else {name: _agent_folder(first, name)}
+    return Group(tuple(source for source, _, _ in members), agents, tuple(learned), task)
 
 
 def _agent_folder(source: Source, name: str) -> Path:
@@ -210,15 +206,17 @@ def _agent_folder(source: Source, name: str) -> Path:
 
 def setting_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides what is simulated and what the references are."""
-    found = {key: config.get(key) for key in _SETTING}
-    found["evaluation"] = {k: v for k, v in config["evaluation"].items() if k not in _SHOWN}
+    found = {key: value for key, value in config.items() if key not in _ASIDE}
+    shown = config.get("evaluation") or {}
+    found["evaluation"] = {k: v for k, v in shown.items() if k not in _SHOWN}
     return found
 
 
 def _task(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what stays the same over the seeds and the worlds of one task."""
     found = setting_of(config)
-    found["data"] = {key: value for key, value in found["data"].items() if key != "seed"}
+    data = config.get("data") or {}
+    found["data"] = {key: value for key, value in data.items() if key != "seed"}
     return found
 
 
@@ -226,33 +224,32 @@ def _key(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _tasks(sources: Sequence[Source]) -> dict[str, str]:
-    """Return a name for each task among the sources: the keys in which it differs."""
-    return _told_apart([_task(source.config) for source in sources])
+def tasks_of(sources: Sequence[Source]) -> list[str]:
+    """Return each source's task: the keys in which it differs from other tasks."""
+    tasks = [_task(source.config) for source in sources]
+    names = _told_apart(tasks)
+    return [names[_key(task)] for task in tasks]
 
 
 def labels_of(sources: Sequence[Source]) -> list[str]:
-    """Return a name for each source's own agent; what differs is added where two share a name."""
-    labels = _labels(sources)
-    return [labels[_key(source.config["agent"])] for source in sources]
+    """Return a name for each source's own agent; what differs is added where two share a name.
 
-
-def tasks_of(sources: Sequence[Source]) -> list[str]:
-    """Return each source's task: the keys in which it differs from other tasks."""
-    tasks = _tasks(sources)
-    return [tasks[_key(_task(source.config))] for source in sources]
-
-
-def _labels(sources: Sequence[Source]) -> dict[str, str]:
-    """Return a name for each agent's config; what differs is added where two share a name."""
-    by_name: dict[str, list[Any]] = {}
+    A run that is about no agent of its own has an empty one.
+    """
+    agents: dict[str, list[Any]] = {}
     for source in sources:
-        by_name.setdefault(learned_name(source.config), []).append(source.config["agent"])
-    return {
-        key: f"{name}, {difference}" if difference else name
-        for name, agents in by_name.items()
-        for key, difference in _told_apart(agents).items()
-    }
+        agents.setdefault(_own(source), []).append(source.config.get("agent"))
+    names = {own: _told_apart(configs) for own, configs in agents.items()}
+    apart = [names[_own(source)][_key(source.config.get("agent"))] for source in sources]
+    return [
+        own and ", ".join(text for text in (own, difference) if text)
+        for own, difference in zip(map(_own, sources), apart, strict=True)
+    ]
+
+
+def _own(source: Source) -> str:
+    agent = source.config.get("agent")
+    return learned_name(source.config) if isinstance(agent, Mapping) else ""
 
 
 def _told_apart(configs: Sequence[Any]) -> dict[str, str]:

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from copygym.envs.logs.catalogue import HOLD, Catalogue
+from copygym.envs.logs.catalogue import Catalogue
 from copygym.envs.render import Event
-from copygym.envs.simulator.fidelity import ORGANIC_TOO
+from copygym.envs.simulator.fidelity import FidelityCard
 from copygym.evaluation.records import Records, filtered, number
 from copygym.experiments.report import aggregates
 from copygym.experiments.report.blocks import by_seed, estimates_table, forest
+from copygym.experiments.report.fidelity import card_section
 from copygym.experiments.report.figures import (
-    Picture,
-    calibration_figure,
     lines_figure,
     timelines_figure,
 )
@@ -304,79 +303,9 @@ def segment_remark(about: Mapping[str, Any]) -> str:
 
 def fidelity_section(records: Records) -> Section | None:
     """Return the fidelity card of one seed, or None where nothing was fitted."""
-    card = records.first.get("fidelity")
-    if not card:
+    about = records.first
+    if not about.get("fidelity"):
         return None
-    text = (
-        f"Users simulated by the {card['family']} response model, fitted on "
-        f"{card['fitted_rows']:,} rows of {card['fitted_users']:,} users, against "
-        f"{card['held_out_rows']:,} rows of {card['held_out_users']:,} users that the fit never "
-        "saw.",
-    )
-    scores = Table(
-        ("measure", "simulator", "compare with"),
-        (
-            (
-                "log loss, nats",
-                f"{card['log_loss']:.5f}",
-                f"{card['log_loss_base']:.5f} (base rate)",
-            ),
-            ("log loss skill", _triple(card["log_loss_skill"]), "0"),
-            ("Brier score", f"{card['brier']:.6f}", "-"),
-            ("Brier skill", _triple(card["brier_skill"]), "0"),
-            ("AUC", _triple(card["auc"]), "0.5"),
-            ("ECE", _triple(card["ece"], 5), f"{card['ece_floor']:.5f} (perfect model)"),
-        ),
-        "Skill: share of the base rate's loss that is removed. Intervals: 95%, users as clusters. "
-        "That of the ECE leans upwards, as resamples carry the noise twice; compare the value "
-        "itself with what noise alone makes of a perfect model.",
-    )
-    by = segment_remark(records.first)
-    groups = [
-        _group_table(card, kind, by) for kind in dict.fromkeys(g["kind"] for g in card["groups"])
-    ]
-    points = tuple(card["effects"])
-    pictures = (_calibration(card),) if card["curve"] else ()
-    return Section("How real are the simulated users?", text, (scores, *groups), pictures, points)
-
-
-def _calibration(card: Mapping[str, Any]) -> Picture:
-    caption = (
-        "Predicted and observed click rate of held-out users in bins of equal size, 95% intervals."
-    )
-    return calibration_figure("calibration", caption, card["curve"])
-
-
-def _group_table(card: Mapping[str, Any], kind: str, by: str, largest: int = 8) -> Table:
-    groups = [g for g in card["groups"] if g["kind"] == kind]
-    inside = sum(g["real"][1] <= g["simulated"] <= g["real"][2] for g in groups)
-    shown = sorted(groups, key=lambda g: -g["impressions"])[:largest]
-    rows = tuple(
-        (
-            g["name"],
-            f"{100 * g['simulated']:.2f}",
-            " ".join(
-                (
-                    f"{100 * g['real'][0]:.2f}",
-                    f"[{100 * g['real'][1]:.2f},",
-                    f"{100 * g['real'][2]:.2f}]",
-                )
-            ),
-            f"{g['impressions']:,}",
-        )
-        for g in shown
-    )
-    caption = (
-        f"By {kind}: {inside} of {len(groups)} simulated rates lie in the real one's 95% interval"
-        f"{'' if len(shown) == len(groups) else f'; the {len(shown)} largest are shown'}."
-    )
-    if kind == "segment":
-        caption += by
-    if kind != "channel" and any(g["name"] == HOLD for g in card["groups"]):
-        caption += f" {ORGANIC_TOO}"
-    return Table((kind, "simulated rate %", "real rate %", "impressions"), rows, caption)
-
-
-def _triple(values: list[float | None], digits: int = 4) -> str:
-    shown = ["-" if value is None else f"{value:.{digits}f}" for value in values]
-    return f"{shown[0]} [{shown[1]}, {shown[2]}]"
+    card = FidelityCard.from_dict(about["fidelity"])
+    heading = "How real are the simulated users?"
+    return card_section(card, heading, segments=segment_remark(about))

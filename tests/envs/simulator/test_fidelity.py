@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from copygym.core.errors import UserError
-from copygym.envs.simulator.fidelity import FidelityCard, make_card, write_fidelity_page
+from copygym.envs.simulator.fidelity import FidelityCard, make_card
 
 
 def card(**changes):
@@ -52,23 +52,7 @@ def test_card_survives_json(tmp_path):
         FidelityCard.load(tmp_path / "nowhere.json")
 
 
-def test_page_lists_every_card_with_its_command_and_assumptions(tmp_path):
-    write_fidelity_page([card(), card()], tmp_path / "fidelity.md", "copygym fidelity")
-    page = (tmp_path / "fidelity.md").read_text()
-    assert page.count("## toy (logistic)") == 2
-    assert page.count("- the moon is made of cheese.") == 2
-    assert "`copygym fidelity`" in page
-    assert "3 of 3" in page
-
-
-def test_a_card_is_inert_in_markdown():
-    rng = np.random.default_rng(0)
-    n = np.full(40, 10)
-    group = {"arm": (np.arange(40) % 2, ["<script>|x", "[a](b)"])}
-    card = make_card(
-        np.full(40, 0.1), n, rng.binomial(n, 0.1), np.arange(40), group,
-        base_rate=0.1, name="<b>", family="logistic", fitted=(1, 1), assumptions=("<i>",),
-    )  # fmt: skip
-    page = card.to_markdown()
-    assert "&lt;script>\\|x" in page
-    assert not [part for part in ("<script>", "<b>", "<i>", "](b") if part in page]
+def test_groups_are_found_by_kind():
+    judged = card()
+    assert [group.name for group in judged.groups_of("arm")] == ["a", "b", "c"]
+    assert judged.groups_of("segment") == []

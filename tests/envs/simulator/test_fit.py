@@ -5,18 +5,19 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 
 import numpy as np
 import polars as pl
 import pytest
-import yaml
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 from public_columns import VISITS
 
 from copygym.core.errors import UserError
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.logs.from_log import catalogue_from_log
-from copygym.envs.people.model import Dynamics, UserModel
+from copygym.envs.people.dynamics import Dynamics
+from copygym.envs.people.model import UserModel
 from copygym.envs.simulator.fit import fit_users
 from copygym.envs.simulator.fitted import FittedUsers
 from copygym.envs.simulator.response import FAMILIES, make_response
@@ -515,7 +516,8 @@ def test_history_without_times_would_leak_and_is_refused(frame):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_config_names_only_options_that_exist(family):
-    config = yaml.safe_load((files("copygym.conf") / "users" / f"{family}.yaml").read_text())
+    with initialize_config_module("copygym.conf", version_base="1.3"):
+        config = OmegaConf.to_container(compose(f"users/{family}").users)
     inspect.signature(fit_users).bind(None, **config)
     assert config["family"] == family
     make_response(family, config["options"])

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -11,10 +12,12 @@ import pytest
 from copygym.agents.delivery.schedule import Schedule, ScheduleAgent
 from copygym.core.errors import UserError
 from copygym.envs.datasets import load
+from copygym.evaluation.records import Records
 from copygym.experiments import app
 from copygym.experiments.commands.evaluate import play as evaluate_play
 from copygym.experiments.commands.evaluate import runs as evaluate_runs
 from copygym.experiments.commands.evaluate.command import main
+from copygym.experiments.commands.evaluate.report import groups_of, over_runs
 from copygym.experiments.commands.main import main as cli_main
 from copygym.experiments.studies.data import load_log
 from copygym.experiments.studies.saved_agents import held_out
@@ -61,13 +64,49 @@ def real(tmp_path_factory):
     patch.undo()
 
 
+class Evaluation:
+    """What ``--json`` prints."""
+
+    def __init__(self, printed):
+        content = json.loads(printed)
+        about = {int(seed): entry for seed, entry in content["about"].items()}
+        frame = pl.DataFrame(content["records"], infer_schema_length=None)
+        self.records = Records(frame, about)
+        self.about = self.records.first
+        self.groups = groups_of(self.records)
+        self.aggregates = content["aggregates"]
+
+    def judged(self, seed=0, judge="judge", versus=None):
+        """Return policy -> metric -> (value, low, high) of one seed, first told by one judge."""
+        part = self.records.where(seed=seed, judge=judge, versus=versus).frame
+        found = {}
+        for row in part.iter_rows(named=True):
+            found.setdefault(row["policy"], {})[row["metric"]] = (
+                row["value"], row["low"], row["high"],
+            )  # fmt: skip
+        return found
+
+    @property
+    def over(self):
+        return over_runs(self.records)
+
+
 def evaluated(capsys, *arguments):
     assert main([*map(str, arguments), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
+    return Evaluation(capsys.readouterr().out)
 
 
-def judged(result, group=0, judge="judge"):
-    return result["groups"][group]["judges"][judge]
+def own_numbers(run):
+    """Return the whole policies' records of a run: (policy, versus, metric) -> numbers."""
+    frame = Records.read(run).where(segment=None, step=None).frame
+    return numbers_of(frame.filter(~pl.col("metric").str.starts_with("learning_")))
+
+
+def numbers_of(frame):
+    return {
+        (row["policy"], row["versus"], row["metric"]): (row["value"], row["low"], row["high"])
+        for row in frame.iter_rows(named=True)
+    }
 
 
 def stamps(folder):
@@ -77,12 +116,12 @@ def stamps(folder):
 def test_without_options_it_gives_the_runs_own_numbers(sweep, capsys):
     before = stamps(sweep / "a")
     result = evaluated(capsys, sweep / "a")
-    stored = json.loads((sweep / "a" / "result.json").read_text())
-    for part in ("metrics", "differences", "regret"):
-        assert judged(result)[part] == stored[part]
-    assert result["policies"] == stored["policies"]
-    assert "aggregates" not in result
-    assert any("one seed" in text for text in result["assumptions"])
+    assert numbers_of(result.records.where(judge="judge").frame) == own_numbers(sweep / "a")
+    assert result.about["policies"] == [
+        "random", "logging", "best_fixed", "linucb (learned)", "upper",
+    ]  # fmt: skip
+    assert result.aggregates is None
+    assert any("one seed" in text for text in result.about["assumptions"])
     # The run itself is only read.
     assert stamps(sweep / "a") == before
 
@@ -91,33 +130,33 @@ def test_another_seed_is_other_luck_and_the_same_again(sweep, capsys):
     own, first, again = (
         evaluated(capsys, sweep / "a", *more) for more in ((), ("--seed=7",), ("--seed=7",))
     )
-    assert judged(first) == judged(again)
-    assert judged(first)["metrics"] != judged(own)["metrics"]
+    assert first.judged() == again.judged()
+    assert first.judged() != own.judged()
 
 
 def test_all_meet_the_same_luck(sweep, capsys):
     """The agent that learned nothing is the random reference: no noise lies between the two."""
     result = evaluated(capsys, sweep / "b", "--seed=3")
     for judge in ("judge", "simulator"):
-        metrics = judged(result, judge=judge)["metrics"]
+        metrics = result.judged(judge=judge)
         assert metrics["uniform (learned)"] == metrics["random"]
 
 
 def test_more_users_than_there_are_means_all(sweep, capsys):
     result = evaluated(capsys, sweep / "a", "--users=5000", "--episodes=2")
-    group = result["groups"][0]
+    (group,) = result.groups
     assert group["users"] == group["held_out"] == 100
     assert group["episodes"] == 2
-    assert any("more than the 100 people held out" in text for text in result["remarks"])
-    assert evaluated(capsys, sweep / "a", "--users=12")["groups"][0]["users"] == 12
+    assert any("more than the 100 people held out" in text for text in result.about["remarks"])
+    assert evaluated(capsys, sweep / "a", "--users=12").groups[0]["users"] == 12
 
 
 def test_another_horizon_shortens_episodes(sweep, capsys):
     result = evaluated(capsys, sweep / "a", "--horizon=6", "--seed=1")
     # Every second slot of six, less those after an unsubscribe.
-    sends = judged(result)["metrics"]["best_fixed"]["sends_per_user"]["value"]
+    sends, _, _ = result.judged()["best_fixed"]["sends_per_user"]
     assert 2.5 < sends <= 3
-    assert any("learned for 28 slots and played 6" in text for text in result["remarks"])
+    assert any("learned for 28 slots and played 6" in text for text in result.about["remarks"])
 
 
 def test_a_schedule_keeps_its_rhythm_under_another_horizon(tmp_path):
@@ -134,63 +173,63 @@ def test_a_schedule_keeps_its_rhythm_under_another_horizon(tmp_path):
 
 def test_the_gap_is_the_simulators_value_less_the_judges(sweep, capsys):
     result = evaluated(capsys, sweep / "a")
-    assert set(result["groups"][0]["gap"]) == set(result["policies"])
-    for name, gap in result["groups"][0]["gap"].items():
+    gaps = result.judged(judge="gap")
+    assert list(gaps) == result.about["policies"]
+    for name, gap in gaps.items():
         simulator, judge = (
-            judged(result, judge=key)["metrics"][name]["clicks_per_user"]["value"]
-            for key in ("simulator", "judge")
+            result.judged(judge=key)[name]["clicks_per_user"][0] for key in ("simulator", "judge")
         )
-        assert gap["clicks_per_user"]["value"] == pytest.approx(simulator - judge)
+        assert gap["clicks_per_user"][0] == pytest.approx(simulator - judge)
 
 
 def test_effective_sample_sizes_are_those_of_the_held_out_log(sweep, capsys):
     result = evaluated(capsys, sweep / "a")
-    support = result["groups"][0]["support"]
+    ess, rows = (
+        {name: numbers[metric][0] for name, numbers in result.judged(judge="log").items()}
+        for metric in ("ess", "rows")
+    )
     config = json.loads((sweep / "a" / "run.json").read_text())["config"]
-    rows, _, _ = held_out(load_log(config["data"]), sweep / "a")
-    frame = rows.collect()
+    held, _, _ = held_out(load_log(config["data"]), sweep / "a")
+    frame = held.collect()
     # Random gives every action the same chance: its weights are 1/p up to a factor.
     weights = 1 / frame["propensity"].to_numpy()
-    assert support["random"]["rows"] == len(frame) == support["logging"]["ess"]
-    assert support["random"]["ess"] == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
-    assert 0 < support["linucb (learned)"]["ess"] < len(frame)
-    assert support["upper"] is None
+    assert rows["random"] == len(frame) == ess["logging"]
+    assert ess["random"] == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
+    assert 0 < ess["linucb (learned)"] < len(frame)
+    assert ess["upper"] is None
 
 
 def test_several_runs_are_one_table_over_seeds(sweep, capsys):
     # The folder of the runs stands for all of them; a run named twice counts once.
     result = evaluated(capsys, sweep, sweep / "a", "--seed=2")
-    assert [group["runs"] for group in result["groups"]] == [["a", "b"], ["c"]]
-    assert result["unit"] == "seeds"
-    (table,) = result["table"].values()
-    runs = {name: entry["runs"] for name, entry in table.items()}
+    assert [group["runs"] for group in result.groups] == [["a", "b"], ["c"]]
+    assert result.about["unit"] == "seeds"
+    shown = result.over.where(judge="judge", versus=None, metric="clicks_per_user").frame
+    runs = dict(zip(shown["policy"], shown["runs"], strict=True))
     # References of runs that differ in their agent alone are the same, so they count once.
     assert runs == {
         "random": 2, "logging": 2, "best_fixed": 2, "linucb (learned)": 2,
         "uniform (learned)": 1, "upper": 2,
     }  # fmt: skip
-    values = [
-        judged(result, group)["metrics"]["linucb (learned)"]["clicks_per_user"]["value"]
-        for group in (0, 1)
-    ]
-    shown = table["linucb (learned)"]["metrics"]["clicks_per_user"]
-    assert shown["value"] == pytest.approx(np.mean(values))
-    assert [shown["low"], shown["high"]] == pytest.approx(sorted(values))
+    assert shown["policy"].to_list() == list(runs)
+    values = [result.judged(seed)["linucb (learned)"]["clicks_per_user"][0] for seed in (0, 1)]
+    mean = result.over.number("clicks_per_user", judge="judge", policy="linucb (learned)")
+    assert mean["value"] == pytest.approx(np.mean(values))
+    assert [mean["low"], mean["high"]] == pytest.approx(sorted(values))
     # One run: its interval is over its users.
-    own = judged(result)["metrics"]["uniform (learned)"]
-    assert table["uniform (learned)"]["metrics"] == own
+    own = result.over.number("clicks_per_user", judge="judge", policy="uniform (learned)")
+    assert tuple(own.values()) == result.judged()["uniform (learned)"]["clicks_per_user"]
 
 
 def test_several_runs_are_aggregated(sweep, capsys):
     result = evaluated(capsys, sweep, "--seed=2", "--metric=reward_per_user")
-    found = result["aggregates"]
-    for group, score in enumerate(found["scores"]["linucb (learned)"]):
+    for seed, score in enumerate(result.aggregates["scores"]["linucb (learned)"]):
         value, low, high = (
-            judged(result, group)["metrics"][name]["reward_per_user"]["value"]
+            result.judged(seed)[name]["reward_per_user"][0]
             for name in ("linucb (learned)", "logging", "upper")
         )
         assert score == pytest.approx([(value - low) / (high - low)])
-    assert "uniform (learned)" in found["left_out"]
+    assert "uniform (learned)" in result.aggregates["left_out"]
 
 
 def changed_copy(run, target, part, **values):
@@ -205,15 +244,15 @@ def changed_copy(run, target, part, **values):
 def test_agents_and_tasks_that_share_a_name_are_told_apart(sweep, tmp_path, capsys):
     wide = changed_copy(sweep / "a", tmp_path / "wide", "agent", alpha=9.0)
     result = evaluated(capsys, sweep / "a", wide, "--users=10")
-    (group,) = result["groups"]
+    (group,) = result.groups
     assert len(group["learned"]) == 2
     assert group["learned"][1] == "linucb (learned), alpha=9.0"
     # Another reward is another task, in which one run is too few for aggregates.
     other = changed_copy(sweep / "a", tmp_path / "other", "reward", terms={"conversion": 1.0})
     assert main([str(sweep / "a"), str(other), "--users=10"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"^task +policy +runs ", printed, flags=re.MULTILINE)
-    assert re.search(r"^reward\.terms\.conversion=1.0 +random +1 ", printed, flags=re.MULTILINE)
+    assert re.search(r"^policy +task +runs ", printed, flags=re.MULTILINE)
+    assert re.search(r"^random +reward\.terms\.conversion=1.0 +1 ", printed, flags=re.MULTILINE)
     assert "Aggregates need at least 2" in printed
     assert "95% intervals over each run's held-out users" in printed
 
@@ -222,7 +261,8 @@ def test_the_text_and_the_files_say_the_same(sweep, tmp_path, capsys):
     out = tmp_path / "out"
     assert cli_main(["evaluate", str(sweep), "--output", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert sorted(path.name for path in out.iterdir()) == ["report.html", "result.json", "table.md"]
+    files = ["about.json", "records.parquet", "report.html", "table.md"]
+    assert sorted(path.name for path in out.iterdir() if path.name[0] != ".") == files
     row = next(line for line in printed.splitlines() if line.startswith("linucb (learned)"))
     shown = (out / "table.md").read_text()
     for cell in re.split(r"\s{2,}", row):
@@ -234,27 +274,28 @@ def test_the_text_and_the_files_say_the_same(sweep, tmp_path, capsys):
     assert not re.search(r"(src|href)=\"(?!#)", page)
     for text in (printed, page, shown):
         assert not re.search(r"\bnan\b", text.lower())
-    assert json.loads((out / "result.json").read_text())["aggregates"]["unit"] == "seeds"
+    assert Records.read(out).first["unit"] == "seeds"
+    # Again over its own output.
+    assert cli_main(["evaluate", str(sweep), "--output", str(out)]) == 0
 
 
 @pytest.mark.parametrize("name", ["linucb (learned)", "linucb__learned", "linucb"])
 def test_agents_are_chosen_by_any_of_their_names(sweep, name, capsys):
     result = evaluated(capsys, sweep / "a", "--agents", name)
-    assert result["policies"] == ["logging", "linucb (learned)", "upper"]
+    assert result.about["policies"] == ["logging", "linucb (learned)", "upper"]
     other = evaluated(capsys, sweep / "a", "--agents", name, "--baseline", "random")
-    assert other["baseline"] == "random"
-    assert set(judged(other)["differences"]) == {"linucb (learned)", "upper"}
+    assert other.about["baseline"] == "random"
+    assert set(other.judged(versus="random")) == {"linucb (learned)", "upper"}
 
 
 def test_a_real_log_is_judged_by_the_runs_second_simulator(real, capsys):
     result = evaluated(capsys, real)
-    stored = json.loads((real / "result.json").read_text())
-    assert judged(result)["metrics"] == stored["metrics"]
-    assert "no experiment has confirmed it" in judged(result)["text"]
-    assert judged(result)["metrics"] != judged(result, judge="simulator")["metrics"]
-    assert not result["synthetic"]
-    assert result["groups"][0]["support"] == {}
-    assert any("the log has no propensities" in text for text in result["remarks"])
+    assert numbers_of(result.records.where(judge="judge").frame) == own_numbers(real)
+    assert "no experiment has confirmed it" in result.groups[0]["judge"]
+    assert result.judged() != result.judged(judge="simulator")
+    assert not result.about["synthetic"]
+    assert not result.judged(judge="log")
+    assert any("the log has no propensities" in text for text in result.about["remarks"])
 
 
 # ------------------------------------------------------------------ which runs, which names
@@ -270,16 +311,15 @@ def saved_run(folder, job="delivery", state="finished", **config):
     return folder
 
 
-def test_a_headroom_run_is_one_source_per_world(tmp_path):
-    data = {"name": "storefront", "seed": 0, "n_users": 9}
-    parts = {part: dict.fromkeys(keys, 2) for part, keys in evaluate_runs._NEEDED.items()}
-    parts["evaluation"]["baseline"] = "random"
-    config = {**parts, "seeds": [3, 4], "seed": 0, "data": data}
-    run = saved_run(tmp_path / "run", "headroom", **config)
-    sources = evaluate_runs.sources_of(run)
-    assert [(source.seed, source.world) for source in sources] == [(3, "3"), (4, "4")]
-    assert [source.path for source in sources] == [run / "worlds" / "3", run / "worlds" / "4"]
-    assert sources[0].config["data"] == {**data, "seed": 3}
+def test_a_headroom_run_is_a_source_of_its_world(sweep, tmp_path):
+    run = shutil.copytree(sweep / "c", tmp_path / "run")
+    state = json.loads((run / "run.json").read_text())
+    state["config"]["job"] = "copygym.experiments.studies.delivery.headroom"
+    state["config"]["data"]["seed"] = 1
+    (run / "run.json").write_text(json.dumps(state))
+    (source,) = evaluate_runs.sources_of(run)
+    assert (source.seed, source.world, source.path) == (1, "1", run)
+    assert source.order == ("random", "logging", "best_fixed", "linucb (learned)", "upper")
 
 
 def test_configs_are_told_apart_by_what_differs():
@@ -337,7 +377,7 @@ def test_folders_without_a_finished_run_are_refused(tmp_path):
         (["--horizon", "0"], "--horizon=0: give"),
         (["--episodes", "0"], "--episodes=0: give"),
         (["--resamples", "1"], "--resamples=1: give a whole number of 2 or more."),
-        (["--users", "many"], "argument --users: invalid int value: 'many'; see"),
+        (["--users", "many"], "--users=many: give a whole number of 1 or more."),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(sweep, arguments, sentence):
@@ -354,23 +394,25 @@ def test_a_sweeps_summary_is_one_run_of_its_group(sweep, tmp_path, capsys, monke
         WandbMirror,
         "__init__",
         lambda self, config, folder, told, names: (
-            sent.update(names=names, told=told, project=config.project),
+            sent.update(names=names, told=told, config=config),
             start(self, config, folder, told, names),
         )[-1],
     )
     monkeypatch.setattr(WandbMirror, "table", lambda _, name, table: sent["tables"].append(name))
+    monkeypatch.setattr(WandbMirror, "records", lambda _, frame: sent.update(rows=frame.height))
     monkeypatch.setattr(WandbMirror, "image", lambda _, name, png: sent["images"].append(name))
     monkeypatch.setattr(WandbMirror, "summary", lambda _, values: sent.update(values=values))
     arguments = [str(sweep), "--output", str(tmp_path), "--resamples", "50", "--json"]
     assert main([*arguments, "--track", "offline"]) == 0
     captured = capsys.readouterr()
-    result = json.loads(captured.out)
+    result = Evaluation(captured.out)
     assert sent["names"] == {"group": "runs", "job_type": "summary", "name": "runs-summary"}
     assert sent["tables"][0] == "main"
+    assert sent["rows"] == result.records.frame.height
     assert "policies" in sent["images"]
-    values = result["table"][""]["linucb (learned)"]["metrics"]["clicks_per_user"]
-    assert sent["values"]["linucb (learned)/clicks_per_user"] == values["value"]
-    iqm = result["aggregates"]["statistics"]["linucb (learned)"]["iqm"]
+    mean = result.over.number("clicks_per_user", judge="judge", policy="linucb (learned)")
+    assert sent["values"]["linucb (learned)/clicks_per_user"] == mean["value"]
+    iqm = result.aggregates["statistics"]["linucb (learned)"]["iqm"]
     assert sent["values"]["aggregate/linucb (learned)/iqm_low"] == iqm["low"]
     assert len(list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))) == 1
     assert f"wandb sync {tmp_path}/wandb/offline-*" in captured.err
@@ -380,6 +422,32 @@ def test_a_sweeps_summary_is_one_run_of_its_group(sweep, tmp_path, capsys, monke
         main([str(sweep), "--track", "offline"])
     with pytest.raises(UserError, match=re.escape("unknown tracker.mode 'on'")):
         main([*arguments, "--track", "on"])
+
+
+def test_a_folder_does_not_say_where_w_and_b_keeps_its_summary(
+    sweep, tmp_path, capsys, monkeypatch
+):
+    from copygym.experiments.commands.evaluate import summary
+
+    run = changed_copy(
+        sweep / "a", tmp_path / "run", "tracker",
+        project="theirs", entity="them", group="their-group",
+    )  # fmt: skip
+    configs = []
+    mirror = SimpleNamespace(mode="disabled")
+    monkeypatch.setattr(summary, "log_summary", lambda *told: (configs.append(told[2]), mirror)[-1])
+    arguments = [str(run), "--users=5", "--output", str(tmp_path / "out"), "--track", "offline"]
+    for name in ("WANDB_PROJECT", "WANDB_ENTITY"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(arguments) == 0
+    monkeypatch.setenv("WANDB_PROJECT", "ours")
+    monkeypatch.setenv("WANDB_ENTITY", "us")
+    assert main(arguments) == 0
+    assert main([*arguments, "--project", "mine", "--entity", "me", "--group", "all"]) == 0
+    capsys.readouterr()
+    assert [(one.project, one.entity, one.group) for one in configs] == [
+        ("copygym", None, "run"), ("ours", "us", "run"), ("mine", "me", "all"),
+    ]  # fmt: skip
 
 
 def test_an_output_folder_in_use_is_refused(sweep, tmp_path):

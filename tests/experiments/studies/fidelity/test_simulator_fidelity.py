@@ -2,14 +2,17 @@
 
 import re
 
+import numpy as np
 import polars as pl
 import pytest
 
 from copygym.core.errors import UserError
 from copygym.core.files.storage import read_json
-from copygym.evaluation.records import Records, joined
+from copygym.evaluation.fidelity.agreement import Values
+from copygym.evaluation.records import Records, Rows, joined
 from copygym.experiments.report.tables import interval
 from copygym.experiments.studies.fidelity import simulator_fidelity as e1
+from copygym.experiments.studies.fidelity.stages import Decided
 
 #: One family and two learners.
 SMALL = (
@@ -126,6 +129,35 @@ def test_policies_are_ranked_by_the_log_and_the_truth(records):
     assert set(records.where(metric="policies", span="episode").frame["value"]) == {4}
 
 
+def test_the_log_ranks_only_policies_that_it_supports():
+    """By hand: the log has the order of logistic A, the truth its reverse."""
+    policies = ("a", "b", "c", "d")
+    value_PJ = np.array([[1.0, 4.0, 1.0], [2.0, 3.0, 2.0], [3.0, 2.0, 3.0], [9.0, 9.0, 9.0]])
+    draws_RPJ = np.broadcast_to(value_PJ, (20, 4, 3))
+    values = Values(policies, ("logistic A", "truth", "log"), value_PJ, draws_RPJ)
+    support = Decided(values, np.array([500.0, 500.0, 500.0, 50.0]), np.full(4, 20.0))
+    rows = Rows(1)
+    supported = e1._add_support(rows, support, believable=True)
+    assert supported == ["a", "b", "c"]
+    e1._add_agreement(rows, {"decision": values}, supported, ["logistic A"])
+    records = Records(rows.frame)
+    for judge, reference, tau in (
+        ("logistic A", "log", 1.0), ("logistic A", "truth", -1.0), ("log", "truth", -1.0),
+    ):  # fmt: skip
+        cell = {"judge": judge, "reference": reference}
+        assert records.number("kendall_tau", **cell)["value"] == pytest.approx(tau)
+        assert records.number("policies", **cell)["value"] == 3
+    # A log that contradicts itself supports nobody: the truth then ranks all of them.
+    rows = Rows(1)
+    supported = e1._add_support(rows, support, believable=False)
+    e1._add_agreement(rows, {"decision": values}, supported, ["logistic A"])
+    records = Records(rows.frame)
+    assert records.number("kendall_tau", judge="logistic A", reference="log")["value"] is None
+    assert records.number("kendall_tau", judge="log", reference="truth")["value"] is None
+    assert records.number("policies", judge="logistic A", reference="truth")["value"] == 4
+    assert set(records.where(metric="supported").frame["value"]) == {0.0}
+
+
 def test_every_send_is_in_one_segment_of_each_kind(records):
     rates = records.where(metric="impressions", judge="logistic B")
     totals = rates.frame.group_by("kind").agg(pl.col("value").sum())
@@ -215,10 +247,12 @@ def test_the_sections_show_promises_ranks_and_segments(records):
     )
     own = records.number("optimism", policy=policy, judge="truth")
     assert cell_of(each, policy, "truth") == interval(own)
-    assert len(ranks.tables) == len(ranks.pictures) == 3
+    # Of so small a log too few policies are supported to be ranked by it.
+    assert any(text.startswith("Ranked by the log: fewer than three") for text in ranks.text)
+    assert len(ranks.tables) == len(ranks.pictures) == 2
     cell = {"judge": "logistic A", "reference": "truth", "span": "episode"}
     agreed, clear = (records.number(n, **cell)["value"] for n in ("agreed_pairs", "clear_pairs"))
-    assert cell_of(ranks.tables[2], "logistic A", "clear pairs agreed") == (
+    assert cell_of(ranks.tables[1], "logistic A", "clear pairs agreed") == (
         f"{agreed:.0f} of {clear:.0f}"
     )
     z = records.where(metric="z", judge="logistic A").frame.filter(pl.col("kind") != "creative")
