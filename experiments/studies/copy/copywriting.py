@@ -31,7 +31,7 @@ from copygym.experiments.studies.copy.judging import (
     add_writers,
     copy_about,
     copy_origin,
-    judged,
+    judge_texts,
 )
 from copygym.experiments.studies.copy.setting import CopySetting, make_setting, setting_seed
 from copygym.experiments.studies.learning import ONE_SEED, file_name
@@ -172,7 +172,7 @@ def _write_all(
     for name in algorithms(config):
         written[name] = _write_improved(config, folder, trackers, setting, seed, name)
     return {
-        name: judged(
+        name: judge_texts(
             folder, file_name(name), part.texts, part.facts, setting, lambda: base_writer(config)
         )
         for name, part in written.items()
