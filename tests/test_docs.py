@@ -31,7 +31,7 @@ def missing_paths(text: str) -> list[str]:
 
 
 def exists(name: str) -> bool:
-    """Tell whether a dotted name is a module of copygym, something in one, or an entry point group."""
+    """Tell whether a dotted name is a module of copygym, in one, or a group of entry points."""
     parts = name.split(".")
     if len(parts) == 2 and parts[1] in KINDS:
         return True

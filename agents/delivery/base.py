@@ -328,7 +328,7 @@ def mix_uniform(probabilities: np.ndarray, mask: np.ndarray, epsilon: float) -> 
 
 
 def apply_mask(actions: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the actions (N,) with masked ones replaced by hold, as the environments execute them."""
+    """Return the actions (N,) with masked ones replaced by hold, as environments execute them."""
     return np.where(mask[np.arange(len(actions)), actions], actions, 0)
 
 
