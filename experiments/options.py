@@ -6,15 +6,22 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.plugins import is_path
+from copygym.experiments.option_values import whole
 
 if TYPE_CHECKING:
     from copygym.envs.logs.clicklog import ClickLog
+
+
+def add_texts(parser: argparse.ArgumentParser, **told: str) -> None:
+    """Add an option ``--NAME`` that takes a text for each name and what its help says."""
+    for name, text in told.items():
+        parser.add_argument(f"--{name}", help=text)
 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +51,32 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_value(
+    parser: argparse.ArgumentParser, option: str, parse: Callable[[str, str], Any], **how: Any
+) -> None:
+    """Add an option whose text is read by a function that says what is wrong with it.
+
+    Args:
+        parser: gets the option.
+        option: with its dashes.
+        parse: returns the value of (text, option), or raises a `UserError`.
+        how: further arguments of ``add_argument``.
+    """
+
+    def parsed(text: str) -> Any:
+        try:
+            return parse(text, option)
+        except UserError as error:
+            # A ValueError, which argparse would put words of its own in the place of.
+            raise _Refused(str(error)) from None
+
+    parser.add_argument(option, type=parsed, **how)
+
+
+class _Refused(Exception):
+    """An option's text that means nothing; `Parser` makes it a `UserError`."""
+
+
 def add_number(
     parser: argparse.ArgumentParser, name: str, told: str, least: int, default: int | None = None
 ) -> None:
@@ -56,36 +89,12 @@ def add_number(
         least: what is less is refused.
         default: where the option is not given.
     """
-
-    def whole(text: str) -> int:
-        value = int(text)
-        if value < least:
-            # Not the `UserError` itself: argparse would put words of its own around it.
-            raise _Refused(f"--{name}={text}: give a whole number of {least} or more.")
-        return value
-
-    whole.__name__ = "int"
-    parser.add_argument(f"--{name}", type=whole, default=default, help=told)
+    add_value(parser, f"--{name}", whole(least), default=default, help=told, metavar="N")
 
 
-class _Refused(Exception):
-    """A number that means nothing; `Parser` makes it a `UserError`."""
-
-
-def add_sampling(
-    parser: argparse.ArgumentParser, of: str, seed: int = 0, resamples: int | None = None
-) -> None:
-    """Add ``--seed``, and ``--resamples`` of the bootstrap where there is a default.
-
-    Args:
-        parser: gets the options.
-        of: what the seed is of.
-        seed: the default.
-        resamples: the default; None: there is no such option.
-    """
-    add_number(parser, "seed", f"{of} (default {seed})", 0, seed)
-    if resamples is not None:
-        add_number(parser, "resamples", f"of the bootstrap (default {resamples})", 2, resamples)
+def add_seed(parser: argparse.ArgumentParser, of: str) -> None:
+    """Add ``--seed``, 0 where it is not given; ``of`` says in the help what it is of."""
+    add_number(parser, "seed", f"{of} (default 0)", 0, 0)
 
 
 def add_json(parser: argparse.ArgumentParser, instead: str = "instead of tables") -> None:

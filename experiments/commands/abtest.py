@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError
-from copygym.experiments.options import add_file_options, command_parser, file_arguments
+from copygym.experiments.option_values import number, share, whole
+from copygym.experiments.options import (
+    add_file_options,
+    add_json,
+    add_number,
+    add_texts,
+    add_value,
+    command_parser,
+    file_arguments,
+    print_result,
+)
 
 if TYPE_CHECKING:
     from copygym.evaluation.abtest.planning import Plan
 
-#: Units that a whole number may stand for; beyond 2^53 they are not counted exactly.
-_MOST = 2**53 - 1
 _DESCRIPTION = """\
 Judge an A/B test from a file: click rates, differences and lifts with intervals, a sample-ratio
 check, and p-values adjusted for several arms.
@@ -30,6 +36,7 @@ The file has one row per user (or per impression), or one row per arm with count
 A fixed-horizon test is valid for one look, at the planned number of users. If you look more than
 once, or stop when it looks good, use --always-valid.
 """
+_USER = "column of users (default user_id, if there is one)"
 _EXAMPLES = """examples:
   copygym abtest arms.csv                                  columns arm, impressions, clicks
   copygym abtest users.csv --user customer --clicks opened --covariate opened_before
@@ -86,12 +93,15 @@ def _judge(arguments: list[str]) -> int:
         "the first in order: 0 before 1, A before B)",
     )
     parser.add_argument("--clicks", default="clicks", help="column of clicks (default clicks)")
-    parser.add_argument(
-        "--impressions", help="column of impressions (default impressions, if there is one)"
+    add_texts(
+        parser,
+        impressions="column of impressions (default impressions, if there is one)",
+        value="a number per user instead of clicks, such as revenue",
+        user=_USER,
+        covariate="a number per user from before the test, for CUPED",
+        look="column that says when a row came in, such as a day",
+        propensity="column of propensities, where a bandit chose the arms",
     )
-    parser.add_argument("--value", help="a number per user instead of clicks, such as revenue")
-    parser.add_argument("--user", help="column of users (default user_id, if there is one)")
-    parser.add_argument("--covariate", help="a number per user from before the test, for CUPED")
     parser.add_argument(
         "--rows",
         choices=("auto", "users", "counts"),
@@ -100,26 +110,26 @@ def _judge(arguments: list[str]) -> int:
         "(default auto: counts where there is one row per arm and look)",
     )
     parser.add_argument("--always-valid", action="store_true", help="valid at every look")
-    parser.add_argument(
-        "--planned",
-        metavar="N",
-        help="units of all arms at which an always-valid interval is narrowest (default 20000)",
+    add_number(
+        parser,
+        "planned",
+        "units of all arms at which an always-valid interval is narrowest (default 20000)",
+        1,
     )
-    parser.add_argument("--look", help="column that says when a row came in, such as a day")
-    parser.add_argument(
-        "--propensity", help="column of propensities, where a bandit chose the arms"
-    )
-    parser.add_argument("--level", default="95%", help="of the intervals (default 95%%)")
+    add_value(parser, "--level", share, default="95%", help="of the intervals (default 95%%)")
     parser.add_argument(
         "--adjust",
         default="holm",
         help="for several arms: holm, dunnett, bh or none (default holm)",
     )
-    parser.add_argument(
-        "--ratio", help="planned ratio, as in control=9,new=1 (default: the same for all)"
+    add_value(
+        parser,
+        "--ratio",
+        named_ratio,
+        help="planned ratio, as in control=9,new=1 (default: the same for all)",
     )
     add_file_options(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    add_json(parser)
     options = parser.parse_args(arguments)
     if options.planned is not None and not options.always_valid:
         raise UserError("--planned belongs to --always-valid; add it or leave --planned out.")
@@ -134,22 +144,23 @@ def _judge(arguments: list[str]) -> int:
     columns = Columns(**{name: getattr(options, name) for name in names})
     question = Question(
         method="always_valid" if options.always_valid else "fixed",
-        level=share(options.level, "--level"),
+        level=options.level,
         adjust=options.adjust,
-        planned=PLANNED if options.planned is None else whole(options.planned, "--planned"),
-        ratio=None if options.ratio is None else named_ratio(options.ratio),
+        planned=PLANNED if options.planned is None else options.planned,
+        ratio=options.ratio,
     )
+    reading = file_arguments(options)
     test = read_test(
         options.file,
         columns,
         control=options.control,
         rows=options.rows,
-        **file_arguments(options),
+        **reading,
         planned=tuple(question.ratio or ()),
     )
     result = analyse(test, question)
-    result["notes"] = [*file_notes(options.file, **file_arguments(options)), *result["notes"]]
-    _print(result, to_text(result), options.json)
+    result["notes"] = [*file_notes(options.file, **reading), *result["notes"]]
+    print_result(result, to_text(result), options)
     return 0
 
 
@@ -162,21 +173,25 @@ def _srm(arguments: list[str]) -> int:
         _SRM_EXAMPLES,
     )
     parser.add_argument("file", type=Path, nargs="?", help="CSV, csv.gz or Parquet")
-    parser.add_argument("--counts", help="units per arm, as in 50000,50912, instead of a file")
-    parser.add_argument(
-        "--ratio", help="planned ratio, as in control=9,new=1, or 9:1 in the order of the arms"
+    add_value(
+        parser, "--counts", counts, help="units per arm, as in 50000,50912, instead of a file"
     )
-    parser.add_argument(
-        "--arm", help="column of the arms (default arm; without one every row is an arm)"
+    add_value(
+        parser,
+        "--ratio",
+        any_ratio,
+        help="planned ratio, as in control=9,new=1, or 9:1 in the order of the arms",
     )
-    parser.add_argument("--test", help="column of the test, in a file of many")
-    parser.add_argument(
-        "--impressions", help="column of units (default impressions, if there is one)"
+    add_texts(
+        parser,
+        arm="column of the arms (default arm; without one every row is an arm)",
+        test="column of the test, in a file of many",
+        impressions="column of units (default impressions, if there is one)",
+        user=_USER,
     )
-    parser.add_argument("--user", help="column of users (default user_id, if there is one)")
-    parser.add_argument("--threshold", default="0.001", help="of the p-value (default .001)")
+    add_value(parser, "--threshold", share, default="0.001", help="of the p-value (default .001)")
     add_file_options(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    add_json(parser)
     options = parser.parse_args(arguments)
     if (options.file is None) == (options.counts is None):
         raise UserError("copygym abtest srm: give a file or --counts, one of them.")
@@ -185,28 +200,17 @@ def _srm(arguments: list[str]) -> int:
     from copygym.evaluation.abtest.file.table import file_notes
     from copygym.experiments.commands.abtest_report import audit_text
 
-    weights: list[float] | dict[str, float] | None = None
-    if options.ratio is not None:
-        weights = (named_ratio if "=" in options.ratio else ratio)(options.ratio)
-    threshold = share(options.threshold, "--threshold")
+    notes: list[str] = []
     if options.file is None:
-        units = counts(options.counts)
-        tests = {"": {f"arm {i + 1}": float(n) for i, n in enumerate(units)}}
+        tests = {"": {f"arm {i + 1}": float(n) for i, n in enumerate(options.counts)}}
     else:
-        tests = audited_file(
-            options.file,
-            options.arm,
-            options.test,
-            options.impressions,
-            options.user,
-            **file_arguments(options),
-            weights=weights,
-        )
-    result = audit(tests, weights, threshold)
-    notes = [] if options.file is None else file_notes(options.file, **file_arguments(options))
-    result["notes"] = list(notes)
+        reading = file_arguments(options)
+        columns = (options.arm, options.test, options.impressions, options.user)
+        tests = audited_file(options.file, *columns, **reading, weights=options.ratio)
+        notes = list(file_notes(options.file, **reading))
+    result = audit(tests, options.ratio, options.threshold) | {"notes": notes}
     said = "".join(f"Note: {note}\n" for note in notes)
-    _print(result, audit_text(result) + said, options.json)
+    print_result(result, audit_text(result) + said, options)
     return 0
 
 
@@ -216,47 +220,60 @@ def _plan(arguments: list[str]) -> int:
         "How many users does a test need to find a lift? Or, with --users, what lift can it find?",
         _PLAN_EXAMPLES,
     )
-    parser.add_argument(
-        "--baseline", required=True, help="the control's click rate (2%% or .02), or its mean"
+    add_value(
+        parser,
+        "--baseline",
+        number,
+        required=True,
+        help="the control's click rate (2%% or .02), or its mean",
     )
-    parser.add_argument("--lift", help="the least relative lift that matters: 10%%, .1 or -5%%")
-    parser.add_argument("--users", help="users of all arms, to learn what they can find")
-    parser.add_argument("--power", default="80%", help="chance to find it (default 80%%)")
-    parser.add_argument("--level", default="95%", help="1 - the error level (default 95%%)")
-    parser.add_argument("--arms", default="2", help="with the control (default 2)")
-    parser.add_argument("--share", help="of the control (default: the same for all arms)")
-    parser.add_argument("--deviation", help="standard deviation of a mean that is no click rate")
-    parser.add_argument(
-        "--correlation", default="0", help="of outcome and covariate, where CUPED will be used"
+    add_value(
+        parser,
+        "--lift",
+        number,
+        help="the least relative lift that matters: 10%%, .1 or -5%%",
+    )
+    add_number(parser, "users", "users of all arms, to learn what they can find", 1)
+    add_value(parser, "--power", share, default="80%", help="chance to find it (default 80%%)")
+    add_value(parser, "--level", share, default="95%", help="1 - the error level (default 95%%)")
+    add_number(parser, "arms", "with the control (default 2)", 1, 2)
+    add_value(parser, "--share", share, help="of the control (default: the same for all arms)")
+    add_value(
+        parser, "--deviation", number, help="standard deviation of a mean that is no click rate"
+    )
+    add_value(
+        parser,
+        "--correlation",
+        number,
+        default="0",
+        help="of outcome and covariate, where CUPED will be used",
     )
     parser.add_argument(
         "--always-valid", action="store_true", help="for a test that may be looked at any time"
     )
-    parser.add_argument("--daily", help="users a day, to learn how long it takes")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of words")
+    add_number(parser, "daily", "users a day, to learn how long it takes", 1)
+    add_json(parser, "instead of words")
     options = parser.parse_args(arguments)
     if options.lift is None and options.users is None:
         raise UserError("copygym abtest plan: give --lift or --users.")
-    users = None if options.users is None else whole(options.users, "--users")
-    daily = None if options.daily is None else whole(options.daily, "--daily")
 
     from copygym.evaluation.abtest.planning import Plan
 
     plan = Plan(
-        baseline=number(options.baseline, "--baseline"),
+        baseline=options.baseline,
         # With --users the lift is what is asked for; only its sign is used.
-        lift=1e-6 if options.lift is None else number(options.lift, "--lift"),
-        deviation=None if options.deviation is None else number(options.deviation, "--deviation"),
-        level=share(options.level, "--level"),
-        comparisons=whole(options.arms, "--arms") - 1,
-        share=None if options.share is None else share(options.share, "--share"),
-        correlation=number(options.correlation, "--correlation"),
+        lift=1e-6 if options.lift is None else options.lift,
+        deviation=options.deviation,
+        level=options.level,
+        comparisons=options.arms - 1,
+        share=options.share,
+        correlation=options.correlation,
         always_valid=options.always_valid,
     )
-    result = planned(plan, share(options.power, "--power"), users, options.lift is None)
-    if daily is not None:
-        result["days"] = -(-result["users"] // daily)
-    _print(result, plan_text(result), options.json)
+    result = planned(plan, options.power, options.users, options.lift is None)
+    if options.daily is not None:
+        result["days"] = -(-result["users"] // options.daily)
+    print_result(result, plan_text(result), options)
     return 0
 
 
@@ -341,51 +358,7 @@ def plan_text(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def number(text: str, option: str) -> float:
-    """Return a number or a percentage as a number.
-
-    Raises:
-        UserError: it is neither.
-    """
-    text = text.strip()
-    try:
-        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f"{option} is {text!r}; give a number or a percentage, such as 0.1 or 10%.")
-    return value
-
-
-def whole(text: str, option: str, least: int = 1) -> int:
-    """Return a whole number that is not less than ``least``; 1e6 is one.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        # As a whole number where it is one, because floats are exact to 2^53 only.
-        value = int(text) if re.fullmatch(r"[+-]?[0-9]+", text.strip()) else int(_exact(text))
-    except ValueError:
-        raise UserError(
-            f"{option} is {text!r}; give a whole number of {least} or more, without marks between "
-            "its digits."
-        ) from None
-    if not least <= value <= _MOST:
-        wanted = f"{least} or more" if value < least else f"at most {_MOST:,}"
-        raise UserError(f"{option} is {text}; it must be {wanted}.")
-    return value
-
-
-def _exact(text: str) -> float:
-    """Return a number such as 1e6 that is whole; raise a ValueError for any other."""
-    value = float(text)
-    if "_" in text or not value.is_integer():
-        raise ValueError
-    return value
-
-
-def counts(text: str) -> list[int]:
+def counts(text: str, option: str) -> list[int]:
     """Return counts such as 50000,50912.
 
     Raises:
@@ -394,30 +367,20 @@ def counts(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if any(re.fullmatch(r"0\d+", part) for part in parts):
         raise UserError(
-            f"--counts is {text!r}; commas stand between the arms, so write a number without them, "
+            f"{option} is {text!r}; commas stand between the arms, so write a number without them, "
             "as in 50000,50912."
         )
-    return [whole(part, "--counts", 0) for part in parts]
+    return [whole(0)(part, option) for part in parts]
 
 
-def share(text: str, option: str) -> float:
-    """Return a number between 0 and 1, neither of them.
-
-    Raises:
-        UserError: it is none.
-    """
-    value = number(text, option)
-    if not 0 < value < 1:
-        raise UserError(f"{option} is {text}; it must lie between 0 and 1 (or 0% and 100%).")
-    return value
+def any_ratio(text: str, option: str) -> list[float] | dict[str, float]:
+    """Return a ratio by name, or such as 9:1."""
+    if "=" in text:
+        return named_ratio(text, option)
+    return [number(part, option) for part in text.split(":")]
 
 
-def ratio(text: str) -> list[float]:
-    """Return a ratio such as 9:1."""
-    return [number(part, "--ratio") for part in text.split(":")]
-
-
-def named_ratio(text: str) -> dict[str, float]:
+def named_ratio(text: str, option: str) -> dict[str, float]:
     """Return a ratio by name, such as control=9,new=1.
 
     Raises:
@@ -427,16 +390,8 @@ def named_ratio(text: str) -> dict[str, float]:
     for part in text.split(","):
         name, mark, value = part.rpartition("=")
         if not mark:
-            raise UserError(f"--ratio is {text!r}; name the arms, as in control=9,new=1.")
+            raise UserError(f"{option} is {text!r}; name the arms, as in control=9,new=1.")
         if name.strip() in pairs:
-            raise UserError(f"--ratio is {text!r}; it names {name.strip()!r} twice.")
-        pairs[name.strip()] = number(value, "--ratio")
+            raise UserError(f"{option} is {text!r}; it names {name.strip()!r} twice.")
+        pairs[name.strip()] = number(value, option)
     return pairs
-
-
-def _print(result: dict[str, Any], text: str, as_json: bool) -> None:
-    if as_json:
-        from copygym.experiments.runs.outputs import plain
-
-        text = json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    sys.stdout.write(text)

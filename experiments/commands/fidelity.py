@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import unknown_name
 from copygym.core.files.storage import write_text
-from copygym.experiments.options import add_log_options, command_parser, named_log, told
+from copygym.experiments.options import add_log_options, add_seed, command_parser, named_log, told
 from copygym.experiments.runs.outputs import check_output
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--families", default=",".join(FAMILIES), help="comma-separated families")
     parser.add_argument("--output", type=Path, help="write the page here instead of printing it")
-    parser.add_argument("--seed", type=int, default=0, help="of the split and the fit")
+    add_seed(parser, "of the split and the fit")
     add_log_options(parser)
     options = parser.parse_args(arguments)
     families = options.families.split(",")

@@ -13,6 +13,9 @@ from copygym.evaluation.ope.policies import BUILT_IN, Target, built_in, policy_f
 from copygym.experiments.options import (
     Parser,
     add_log_options,
+    add_number,
+    add_output_folder,
+    add_seed,
     add_trust,
     command_parser,
     file_arguments,
@@ -58,8 +61,6 @@ def main(arguments: list[str]) -> int:
     """
     options = _parser().parse_args(arguments)
     trust(options.trust)
-    if options.resamples < 2:
-        raise UserError(f"--resamples={options.resamples}: give a whole number of 2 or more.")
     if options.output is not None:
         check_output_folder(options.output, FILES, "policies")
     log = named_log(options.log, options)
@@ -127,12 +128,10 @@ def _parser() -> Parser:
         "--no-model", action="store_true", help="only estimators that need no response model"
     )
     add_trust(parser)
-    parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap (1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of folds and resamples")
+    add_number(parser, "resamples", "of the bootstrap (default 1000)", 2, 1000)
+    add_seed(parser, "of folds and resamples")
     parser.add_argument("--brief", action="store_true", help="print the first table only")
-    parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help=f"write {', '.join(FILES)} there"
-    )
+    add_output_folder(parser, FILES)
     return parser
 
 
@@ -196,21 +195,19 @@ def write(result: dict[str, Any], folder: Path) -> None:
     """Write `FILES` to ``folder``, each atomically."""
     import polars as pl
 
-    from copygym.core.files.storage import write_bytes, write_text
+    from copygym.core.files.storage import write_bytes
     from copygym.experiments.commands import ope_report
-    from copygym.experiments.report.page import render
+    from copygym.experiments.report.page import write_short
     from copygym.experiments.runs.outputs import without_formulas, write_result
 
     write_result(folder / "result.json", result)
     rows = pl.DataFrame(ope_report.csv_rows(result), infer_schema_length=None)
     # Policies and arms are called as the user's log calls them.
     write_bytes(folder / "estimates.csv", without_formulas(rows).write_csv().encode())
-    table = ope_report.main_table(result)
-    write_text(folder / "table.md", table.to_page())
     page = {
         "title": f"Off-policy evaluation: {result['log']}",
         "synthetic": result["synthetic"],
         "summary": f"What {len(result['policies'])} policies would have earned in the decisions "
         "of the log, estimated from what its own policy did and earned.",
     }
-    write_text(folder / "report.html", render(page, table, ope_report.sections(result)))
+    write_short(folder, page, ope_report.main_table(result), ope_report.sections(result))

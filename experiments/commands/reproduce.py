@@ -17,7 +17,7 @@ from copygym.experiments.commands.paper import (
     expected_table,
     jobs,
 )
-from copygym.experiments.options import Parser, command_parser
+from copygym.experiments.options import Parser, add_number, command_parser
 from copygym.experiments.report.tables import Table
 from copygym.experiments.sweeps.job import quoted
 
@@ -107,11 +107,8 @@ def _parser() -> Parser:
         metavar="FOLDER",
         help="gets a folder for each job (default docs/results; with --tiny nothing is published)",
     )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        metavar="N",
-        help="seeds that are run at a time (default: as many as there are cores)",
+    add_number(
+        parser, "jobs", "seeds that are run at a time (default: as many as there are cores)", 1
     )
     parser.add_argument("--yes", action="store_true", help="all: do not ask")
     return parser
@@ -218,15 +215,13 @@ def _at_a_time(jobs: int | None) -> list[str]:
     """Return the overrides by which a multirun's seeds are run ``jobs`` at a time.
 
     Raises:
-        UserError: fewer than one.
+        UserError: several were asked for, and joblib's launcher is not installed.
     """
     import os
     from importlib.util import find_spec
 
     affinity = getattr(os, "sched_getaffinity", None)
     count = jobs or (len(affinity(0)) if affinity else os.cpu_count()) or 1
-    if jobs is not None and jobs < 1:
-        raise UserError(f"--jobs={jobs}: give a whole number of 1 or more.")
     if count == 1:
         return []
     if find_spec("hydra_plugins.hydra_joblib_launcher") is None:

@@ -12,8 +12,7 @@ import polars as pl
 from copygym.core.components import trust
 from copygym.core.errors import UserError
 from copygym.core.files.storage import cache_home
-from copygym.core.tables.files import is_csv, open_table, readable
-from copygym.core.text.plain import as_written
+from copygym.core.tables.texts import read_texts
 from copygym.experiments.options import add_file_options, add_trust, command_parser, file_arguments
 from copygym.experiments.runs.outputs import FORMULAS, check_kinds, check_output, write_table
 
@@ -62,8 +61,13 @@ def main(arguments: list[str]) -> int:
     _check_suffix(options.output, "--output")
     check_output(options.output, reads=options.input, columns=(SCORE, PROBABILITY))
     # The table is checked before the model is read, which takes longer.
-    reading = file_arguments(options)
-    table = read_texts(options.input, options.text_column, **reading)
+    table, notes = read_texts(
+        options.input,
+        options.text_column,
+        adds=(SCORE, PROBABILITY),
+        way_out="name the one with the texts by --text-column",
+        **file_arguments(options),
+    )
     check_kinds(table, options.input, options.output)
 
     from copygym.rewards.ctr.model import load_ctr_model
@@ -72,7 +76,7 @@ def main(arguments: list[str]) -> int:
     if not options.no_cache:
         model.keep_scores(score_cache())
     write_table(scored(table, model, options.text_column), options.output)
-    for note in open_table(options.input, **reading).notes:
+    for note in notes:
         sys.stderr.write(f"note: {note}\n")
     sys.stderr.write(f"{table.height:,} texts scored in {options.output}\n")
     return 0
@@ -81,48 +85,6 @@ def main(arguments: list[str]) -> int:
 def score_cache() -> Path:
     """Return the folder of the score cache: ``$COPYGYM_HOME/scores``."""
     return cache_home() / "scores"
-
-
-def read_texts(
-    path: Path, column: str, *, separator: str | None = None, encoding: str = "utf-8"
-) -> pl.DataFrame:
-    """Return a table as it stands (a CSV's columns as text), checked.
-
-    Raises:
-        UserError: no such file, neither CSV nor Parquet, no such column, no row, a text that is
-            missing or empty, or a column that the output would overwrite.
-    """
-    if not path.exists():
-        raise UserError(f"{path} does not exist; give a .csv, .csv.gz or .parquet file.")
-    opened = open_table(path, separator=separator, encoding=encoding)
-    with readable(path):
-        table = opened.frame.collect()
-    if is_csv(path):
-        table = as_written(table)
-    if column not in table.columns:
-        raise UserError(
-            f"{path} has no column {column!r}; it has {', '.join(table.columns)}: name the one "
-            "with the texts by --text-column."
-        )
-    taken = [name for name in (SCORE, PROBABILITY) if name in table.columns]
-    if taken:
-        raise UserError(
-            f"{path} already has a column {taken[0]!r}, which the output adds; rename it first."
-        )
-    if table.height == 0:
-        raise UserError(f"{path} holds a header and no row; add a text.")
-    if table[column].dtype != pl.String:
-        raise UserError(
-            f"{path}, column {column}: it holds {table[column].dtype}, not text; name the column "
-            "with the texts by --text-column."
-        )
-    empty = np.flatnonzero((table[column].fill_null("").str.strip_chars() == "").to_numpy())
-    if len(empty):
-        row = int(empty[0]) + opened.first_row
-        raise UserError(
-            f"{path}, row {row}, column {column}: the text is empty; fill it in or delete the row."
-        )
-    return table
 
 
 def scored(table: pl.DataFrame, model: CtrModel | CtrEnsemble, column: str) -> pl.DataFrame:

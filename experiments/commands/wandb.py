@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from copygym.core.errors import UserError
-from copygym.experiments.options import Parser, command_parser
+from copygym.experiments.options import Parser, add_json, add_wandb, command_parser, print_result
 
 _EXAMPLES = """examples:
   copygym wandb sweep experiment=delivery agent=linucb,logistic_ts seed=0,1,2 --output sweep.yaml
@@ -46,13 +45,9 @@ def _parser() -> Parser:
     sweep.add_argument("--goal", default="maximize", help="maximize (default) or minimize")
     sweep.add_argument("--output", type=Path, metavar="FILE", help="instead of standard output")
     workspace = commands.add_parser("workspace", help="a view of runs and sweeps on the W&B site")
-    workspace.add_argument("--entity", help="W&B team or user; the view is saved there")
-    workspace.add_argument("--project", default="copygym", help="default copygym")
-    workspace.add_argument("--group", help="show one sweep's runs only")
+    add_wandb(workspace)
     workspace.add_argument("--name", help="of the view")
-    workspace.add_argument(
-        "--json", action="store_true", help="print the view instead of saving it; no account"
-    )
+    add_json(workspace, "instead of saving the view; no account is needed")
     return parser
 
 
@@ -84,12 +79,12 @@ def _sweep(options: argparse.Namespace) -> int:
 def _workspace(options: argparse.Namespace) -> int:
     from copygym.experiments.tracking.workspace import save, view
 
+    place = (options.project, options.group, options.name)
     if options.json:
-        content = view(options.entity or "ENTITY", options.project, options.group, options.name)
-        sys.stdout.write(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        print_result(view(options.entity or "ENTITY", *place), "", options)
         return 0
     if options.entity is None:
         raise UserError("--entity is missing: name the W&B team or user, or print by --json.")
-    url = save(options.entity, options.project, options.group, options.name)
+    url = save(options.entity, *place)
     sys.stdout.write(f"saved: {url}\n")
     return 0

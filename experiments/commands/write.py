@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,17 @@ import numpy as np
 import polars as pl
 
 from copygym.core.errors import UserError
-from copygym.core.tables.files import is_csv, open_table, readable
-from copygym.core.text.plain import as_written
+from copygym.core.tables.texts import read_texts
 from copygym.envs.tasks import CopyRows
-from copygym.experiments.options import add_file_options, command_parser, file_arguments
+from copygym.experiments.option_values import number
+from copygym.experiments.options import (
+    add_file_options,
+    add_number,
+    add_seed,
+    add_value,
+    command_parser,
+    file_arguments,
+)
 from copygym.experiments.runs.outputs import (
     FORMULAS,
     check_kinds,
@@ -64,14 +72,15 @@ def main(arguments: list[str]) -> int:
         type=Path,
         help="write a CSV here instead of printing it; .csv.gz and .parquet are packed so",
     )
-    parser.add_argument("--samples", type=int, default=1, help="texts per brief (default 1)")
-    parser.add_argument(
+    add_number(parser, "samples", "texts per brief (default 1)", 1, 1)
+    add_value(
+        parser,
         "--temperature",
-        type=float,
+        _temperature,
         default=0.7,
         help="0 takes the likeliest words, 1 samples as in training (default 0.7)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the sampling (default 0)")
+    add_seed(parser, "of the sampling")
     add_file_options(parser)
     parser.add_argument(
         "--allow-download",
@@ -80,24 +89,12 @@ def main(arguments: list[str]) -> int:
         "this machine has not got it",
     )
     options = parser.parse_args(arguments)
-    if options.samples < 1:
-        raise UserError(f"--samples is {options.samples}; ask for at least 1 text per brief.")
-    low, high = _TEMPERATURES
-    if options.temperature and not low <= options.temperature <= high:
-        raise UserError(
-            f"--temperature is {options.temperature:g}; it must be 0, or from {low:g} to {high:g}."
-        )
-    if options.seed < 0:
-        raise UserError(f"--seed is {options.seed}; it must be 0 or more.")
     # The table is checked before the model is read, which takes longer.
-    reading = file_arguments(options)
-    table = read_briefs(options.briefs, **reading)
-    added = (COPY, SAMPLE) if options.samples > 1 else (COPY,)
-    if taken := [name for name in added if name in table.columns]:
-        raise UserError(
-            f"{options.briefs} already has a column {taken[0]}, which the output adds; rename it "
-            "first."
-        )
+    table, notes = read_briefs(
+        options.briefs,
+        adds=(COPY, SAMPLE) if options.samples > 1 else (COPY,),
+        **file_arguments(options),
+    )
     if options.output is not None:
         check_output(options.output, reads=options.briefs, columns=(COPY,))
     check_kinds(table, options.briefs, options.output)
@@ -110,8 +107,7 @@ def main(arguments: list[str]) -> int:
         samples=options.samples,
     )
     written = with_copy(table, texts, options.samples)
-    notes = [*open_table(options.briefs, **reading).notes, *_cut(writer, rows), *_empty(texts)]
-    for note in notes:
+    for note in (*notes, *_cut(writer, rows), *_empty(texts)):
         sys.stderr.write(f"note: {note}\n")
     if options.output is None:
         sys.stdout.write(without_formulas(written).write_csv())
@@ -121,41 +117,21 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def read_briefs(
-    path: Path, *, separator: str | None = None, encoding: str = "utf-8"
-) -> pl.DataFrame:
-    """Return a table's columns as text, checked.
+def _temperature(text: str, option: str) -> float:
+    """Return a temperature that a writer can sample at.
 
     Raises:
-        UserError: no such file, neither CSV nor Parquet, no column ``brief``, no row, or an empty
-            brief.
+        UserError: it is none.
     """
-    if not path.exists():
-        raise UserError(f"{path} does not exist; give a CSV with a column {BRIEF}.")
-    opened = open_table(path, separator=separator, encoding=encoding)
-    with readable(path):
-        table = opened.frame.collect()
-    if is_csv(path):
-        table = as_written(table)
-    for name in (BRIEF, *OPTIONAL):
-        if name in table.columns and table[name].dtype != pl.String:
-            raise UserError(
-                f"{path}, column {name}: it holds {table[name].dtype}, not text; write it as text."
-            )
-    if BRIEF not in table.columns:
-        raise UserError(
-            f"{path} has no column {BRIEF}; it has {', '.join(table.columns)}: rename the one that "
-            "holds the briefs."
-        )
-    if not table.height:
-        raise UserError(f"{path} holds a header and no row; add a brief.")
-    empty = table[BRIEF].fill_null("").str.strip_chars() == ""
-    if (first := empty.arg_max()) is not None and empty[first]:
-        raise UserError(
-            f"{path}, row {first + opened.first_row}, column {BRIEF}: the brief is empty; fill it "
-            "in or delete the row."
-        )
-    return table
+    low, high = _TEMPERATURES
+    value = number(text, option)
+    if value and not low <= value <= high:
+        raise UserError(f"{option}={text}: give 0, or a number from {low:g} to {high:g}.")
+    return value
+
+
+#: `read_texts` of a table of briefs.
+read_briefs = partial(read_texts, column=BRIEF, kind="brief", optional=OPTIONAL)
 
 
 def brief_rows(table: pl.DataFrame) -> CopyRows:

@@ -22,7 +22,6 @@ from copygym.core.plugins import entry_points_of, find, is_installed, is_path, s
 
 #: What a module must offer to be named by the config's ``job``.
 JOB_FUNCTIONS = ("check", "seed_records", "report")
-_BEFORE = ("run", "sections", "main_table")
 #: Hydra's words in a part with ``_target_`` that only say how to make it, and what they may be.
 _HOW: dict[str, tuple[Any, ...]] = {
     "_convert_": ("none", "partial", "object", "all"),
@@ -176,7 +175,7 @@ def load_job(name: str, key: str = "job") -> ModuleType:
             f"{', '.join([ours, *entry_points_of('experiment')])}."
         ) from None
     missing = [function for function in JOB_FUNCTIONS if not hasattr(module, function)]
-    if missing and not all(hasattr(module, name) for name in _BEFORE):
+    if missing:
         raise UserError(f"{key}={name} has no function {missing[0]}(); an experiment needs one.")
     return module
 

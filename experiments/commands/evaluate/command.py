@@ -262,11 +262,9 @@ def text(records: Records, report: Report) -> str:
 
 def write(records: Records, report: Report, folder: Path) -> None:
     """Write `FILES` to ``folder``, each atomically."""
-    from copygym.core.files.storage import write_text
-    from copygym.experiments.report.page import render
+    from copygym.experiments.report.page import write_short
 
-    synthetic = records.first["synthetic"]
     records.write(folder)
-    write_text(folder / "table.md", report.table.to_page("Synthetic data. " if synthetic else ""))
-    told = {"title": report.title, "summary": report.summary, "synthetic": synthetic}
-    write_text(folder / "report.html", render(told, report.table, report.sections))
+    told = {"title": report.title, "summary": report.summary}
+    told |= {"synthetic": records.first["synthetic"]}
+    write_short(folder, told, report.table, report.sections)

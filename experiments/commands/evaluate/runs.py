@@ -18,7 +18,7 @@ from copygym.core.files.storage import understood
 from copygym.evaluation.records import Records
 from copygym.experiments.runs.trust import check_names, read_state
 from copygym.experiments.runs.validate import validate
-from copygym.experiments.studies.build import learned_name, policies
+from copygym.experiments.studies.build import learned_name
 from copygym.experiments.studies.learning import file_name
 
 #: Jobs whose agents can be played again.
@@ -175,30 +175,26 @@ def groups_of(sources: Sequence[Source]) -> list[Group]:
     Raises:
         UserError: a saved agent is missing.
     """
-    labels = _labels(sources)
-    tasks = _tasks(sources)
-    members: dict[str, list[Source]] = {}
-    for source in sources:
-        key = json.dumps([setting_of(source.config), source.seed], sort_keys=True)
-        members.setdefault(key, []).append(source)
-    groups = []
-    for group in members.values():
-        first = group[0]
-        own = learned_name(first.config)
-        references = [name for name in policies(first.config) if name != own]
-        references.sort(key=lambda name: first.order.index(name))
-        upper = [name for name in references if name == "upper"]
-        agents = {name: _agent_folder(first, name) for name in references if name not in upper}
-        learned = []
-        for source in group:
-            label = labels[_key(source.config["agent"])]
-            if label not in agents:
-                agents[label] = _agent_folder(source, learned_name(source.config))
-                learned.append(label)
-        agents.update({name: _agent_folder(first, name) for name in upper})
-        task = tasks[_key(_task(first.config))]
-        groups.append(Group(tuple(group), agents, tuple(learned), task))
-    return groups
+    members: dict[str, list[tuple[Source, str, str]]] = {}
+    for member in zip(sources, labels_of(sources), tasks_of(sources), strict=True):
+        members.setdefault(meeting(member[0]), []).append(member)
+    return [_group(group) for group in members.values()]
+
+
+def meeting(source: Source) -> str:
+    """Return what names the people and the luck that a run's agents met."""
+    return _key([setting_of(source.config), source.seed])
+
+
+def _group(members: Sequence[tuple[Source, str, str]]) -> Group:
+    (first, _, task), learned = members[0], {}
+    for source, label, _ in members:
+        learned.setdefault(label, _agent_folder(source, learned_name(source.config)))
+    agents: dict[str, Path] = {}
+    for name in first.order:
+        own = name == learned_name(first.config)
+        agents |= learned if own else {name: _agent_folder(first, name)}
+    return Group(tuple(source for source, _, _ in members), agents, tuple(learned), task)
 
 
 def _agent_folder(source: Source, name: str) -> Path:
@@ -228,39 +224,32 @@ def _key(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _tasks(sources: Sequence[Source]) -> dict[str, str]:
-    """Return a name for each task among the sources: the keys in which it differs."""
-    return _told_apart([_task(source.config) for source in sources])
+def tasks_of(sources: Sequence[Source]) -> list[str]:
+    """Return each source's task: the keys in which it differs from other tasks."""
+    tasks = [_task(source.config) for source in sources]
+    names = _told_apart(tasks)
+    return [names[_key(task)] for task in tasks]
 
 
 def labels_of(sources: Sequence[Source]) -> list[str]:
-    """Return a name for each source's own agent; what differs is added where two share a name."""
-    labels = _labels(sources)
-    return [labels[_key(source.config["agent"])] if _agent(source) else "" for source in sources]
+    """Return a name for each source's own agent; what differs is added where two share a name.
+
+    A run that is about no agent of its own has an empty one.
+    """
+    agents: dict[str, list[Any]] = {}
+    for source in sources:
+        agents.setdefault(_own(source), []).append(source.config.get("agent"))
+    names = {own: _told_apart(configs) for own, configs in agents.items()}
+    apart = [names[_own(source)][_key(source.config.get("agent"))] for source in sources]
+    return [
+        own and ", ".join(text for text in (own, difference) if text)
+        for own, difference in zip(map(_own, sources), apart, strict=True)
+    ]
 
 
-def tasks_of(sources: Sequence[Source]) -> list[str]:
-    """Return each source's task: the keys in which it differs from other tasks."""
-    tasks = _tasks(sources)
-    return [tasks[_key(_task(source.config))] for source in sources]
-
-
-def _agent(source: Source) -> bool:
-    """Return whether a run is about an agent of its own."""
+def _own(source: Source) -> str:
     agent = source.config.get("agent")
-    return isinstance(agent, Mapping) and "_target_" in agent
-
-
-def _labels(sources: Sequence[Source]) -> dict[str, str]:
-    """Return a name for each agent's config; what differs is added where two share a name."""
-    by_name: dict[str, list[Any]] = {}
-    for source in filter(_agent, sources):
-        by_name.setdefault(learned_name(source.config), []).append(source.config["agent"])
-    return {
-        key: f"{name}, {difference}" if difference else name
-        for name, agents in by_name.items()
-        for key, difference in _told_apart(agents).items()
-    }
+    return learned_name(source.config) if isinstance(agent, Mapping) else ""
 
 
 def _told_apart(configs: Sequence[Any]) -> dict[str, str]:

@@ -7,25 +7,27 @@ several agents, as where agents are played again.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.storage import understood
-from copygym.evaluation.records import Records, Rows, filtered, joined
+from copygym.evaluation.records import NUMBER, Records, filtered
 from copygym.experiments.commands.evaluate.runs import (
     Source,
     finished_state,
     labels_of,
+    meeting,
     runs_in,
-    setting_of,
     tasks_of,
 )
 from copygym.experiments.report import aggregates
 from copygym.experiments.report.evidence import cautions
 from copygym.experiments.studies.build import learned_name
+
+if TYPE_CHECKING:
+    import polars as pl
 
 #: Columns that name policies; of several the first that the records have.
 POLICIES = ("policy", "agent", "writer")
@@ -41,46 +43,46 @@ def saved_records(folders: Sequence[Path], metric: str, resamples: int) -> Recor
 
     Returns:
         Columns ``task`` (what tells runs apart beside agent and seed, and other columns of the
-        study), ``policy`` and ``seed``, which counts runs. ``about`` has the folders of
-        ``runs``, their ``baselines`` and the ``cautions`` of their logs.
+        study), ``policy``, ``folder`` (of the run) and ``seed``, which counts runs. ``about`` has
+        the runs' ``baselines`` and the ``cautions`` of their logs.
 
     Raises:
         UserError: no such folder, a run that has not finished, or records without policies or
             without the metric.
     """
+    import polars as pl
+
     paths = {run.resolve(): run for folder in folders for run in runs_in(folder)}
     read = [_read(path) for path in paths.values()]
     sources = [source for source, _ in read]
-    labels, tasks = labels_of(sources), tasks_of(sources)
-    merged: dict[tuple[str, str], dict[str, float | None]] = {}
-    task_of: dict[tuple[str, str], str] = {}
-    path_of: dict[tuple[str, str], str] = {}
-    for (source, records), label, task in zip(read, labels, tasks, strict=True):
-        own = learned_name(source.config) if label else ""
-        setting = setting_of(source.config)
-        for seed, part, values in _runs(source, records, metric):
-            key = (json.dumps([setting, seed], sort_keys=True), part)
-            run = merged.setdefault(key, {})
-            task_of[key] = ", ".join(text for text in (task, part) if text)
-            path_of[key] = str(source.path)
-            for name, value in values.items():
-                if name == own:
-                    run[label] = value
-                else:
-                    run.setdefault(name, value)
-    frames = []
-    for number, (key, run) in enumerate(merged.items()):
-        rows = Rows(number, task=task_of[key] or None)
-        for name, value in run.items():
-            rows.add(metric, value, policy=name)
-        frames.append(Records(rows.frame))
+    met = {key: number for number, key in enumerate(dict.fromkeys(map(meeting, sources)))}
+    parts = []
+    for (source, records), label, task in zip(
+        read, labels_of(sources), tasks_of(sources), strict=True
+    ):
+        own = {learned_name(source.config): label} if label else {}
+        names = pl.concat_str(
+            pl.lit(task or None, pl.String), "part", separator=", ", ignore_nulls=True
+        )
+        part = _policies(source, records, metric).with_columns(
+            policy=pl.col("policy").replace(own),
+            task=names.replace({"": None}),
+            met=met[meeting(source)],
+            folder=pl.lit(str(source.path)),
+        )
+        parts.append(part)
+    run = ["met", "seed", "part"]
+    # References of runs that met the same people and luck are the same: they count once.
+    frame = pl.concat(parts).unique([*run, "policy"], keep="first", maintain_order=True)
+    runs = frame.select(run).unique(maintain_order=True).with_row_index("run")
+    frame = frame.join(runs, on=run, nulls_equal=True, maintain_order="left")
+    number = pl.col("run").cast(pl.Int64).alias("seed")
     about = {
         "resamples": resamples,
-        "runs": list(path_of.values()),
         "baselines": sorted({_baseline(source, records) for source, records in read} - {""}),
         "cautions": list(dict.fromkeys(t for _, r in read for t in cautions(r.first))),
     }
-    return Records(joined(frames).frame, {0: about})
+    return Records(frame.select(number, "task", "policy", "folder", "metric", *NUMBER), {0: about})
 
 
 def aggregated(
@@ -105,9 +107,10 @@ def aggregated(
         raise UserError(f"the runs {said}; name one of their policies by --baseline.")
     base = baseline or bases[0]
     if lacking := _lacking(records, base):
+        run = filtered(records.frame, seed=lacking[0])
         raise UserError(
-            f"{about['runs'][lacking[0]]} has no policy {base!r}: choose a baseline among "
-            f"{', '.join(filtered(records.frame, seed=lacking[0])['policy'])}."
+            f"{run['folder'][0]} has no policy {base!r}: choose a baseline among "
+            f"{', '.join(run['policy'])}."
         )
     upper = None if _lacking(records, "upper") else "upper"
     found = aggregates.of_records(records, "policy", metric, base, upper, "runs")
@@ -133,13 +136,13 @@ def _baseline(source: Source, records: Records) -> str:
     return str(evaluation.get("baseline") or records.first.get("baseline") or "")
 
 
-def _runs(
-    source: Source, records: Records, metric: str
-) -> Iterator[tuple[int, str, dict[str, float | None]]]:
-    """Yield (seed, what else the study compares, policy -> value) of a run's records.
+def _policies(source: Source, records: Records, metric: str) -> pl.DataFrame:
+    """Return ``seed``, ``part`` (what else the study compares), ``policy`` and the numbers.
 
     A policy of which the study has one number, such as a reference, is in all of its parts.
     """
+    import polars as pl
+
     column = next((name for name in POLICIES if name in records.compared), None)
     if column is None:
         raise UserError(
@@ -147,19 +150,20 @@ def _runs(
             f", but {', '.join(records.compared) or 'none'}; `copygym report` shows the result."
         )
     aside = ("versus", *(records.first.get("within_seed") or ()))
-    frame = filtered(records.frame, **dict.fromkeys(aside)).drop(aside, strict=False)
-    others = [name for name in frame.columns if name in records.compared and name != column]
-    whole = filtered(frame.drop_nulls(column), metric=metric)
+    frame = filtered(records.frame, **dict.fromkeys(aside)).drop_nulls(column)
+    others = [name for name in records.compared if name not in (column, *aside)]
+    named = [pl.lit(f"{name}=") + pl.col(name).cast(pl.String) for name in others]
+    part = pl.concat_str(*named, separator=", ", ignore_nulls=True) if named else pl.lit("")
+    whole = filtered(frame, metric=metric).select(
+        "seed", "metric", *NUMBER, policy=pl.col(column), part=part.replace({"": None})
+    )
     if not whole.height:
-        raise unknown_name("metric", metric, sorted(set(frame.drop_nulls(column)["metric"])))
-    for (seed,), own in whole.group_by(["seed"], maintain_order=True):
-        parts: dict[str, dict[str, float | None]] = {}
-        for row in own.iter_rows(named=True):
-            part = ", ".join(f"{n}={row[n]}" for n in others if row[n] is not None)
-            parts.setdefault(part, {})[row[column]] = row["value"]
-        shared = parts.pop("", {}) if len(parts) > 1 else {}
-        for part, values in parts.items():
-            yield int(str(seed)), part, {**shared, **values}
+        raise unknown_name("metric", metric, sorted(set(frame["metric"])))
+    parts = whole.drop_nulls("part").select("seed", "part").unique(maintain_order=True)
+    if not parts.height:
+        return whole
+    shared = whole.filter(pl.col("part").is_null()).drop("part").join(parts, on="seed")
+    return pl.concat([whole.drop_nulls("part"), shared], how="diagonal")
 
 
 def section_text(found: dict[str, Any]) -> str:

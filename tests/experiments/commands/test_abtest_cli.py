@@ -268,8 +268,8 @@ def test_bad_options_are_one_sentence(put, tmp_path, capsys):
     for arguments, message in [
         ((path, "--control", "z"), "has no arm 'z'; it has control, a, b"),
         ((path, "--planned", "10"), "--planned belongs to --always-valid"),
-        ((path, "--level", "95"), "--level is 95; it must lie between 0 and 1"),
-        ((path, "--level", "high"), "--level is 'high'; give a number or a percentage"),
+        ((path, "--level", "95"), "--level=95: it must lie between 0 and 1"),
+        ((path, "--level", "high"), "--level=high: give a number or a percentage"),
         ((path, "--adjust", "tukey"), "unknown adjustment 'tukey'"),
         ((path, "--ratio", "control=1,a=1"), "the file has the arms control, a, b"),
         ((path, "--ratio", "1:1:1"), "name the arms, as in control=9,new=1"),
@@ -286,7 +286,7 @@ def test_bad_options_are_one_sentence(put, tmp_path, capsys):
         (("plan", "--baseline", "2", "--lift", "10%"), "a click rate lies between 0 and 1"),
         (("plan", "--baseline", ".02", "--lift", "0"), "a lift of 0 cannot be found"),
         (("plan", "--baseline", ".02", "--lift", ".1", "--arms", "1"), "at least two arms"),
-        (("plan", "--baseline", ".02", "--lift", ".1", "--daily", "0"), "--daily is 0"),
+        (("plan", "--baseline", ".02", "--lift", ".1", "--daily", "0"), "--daily=0: give a whole"),
         (("--nonsense",), "see `copygym abtest --help`"),
     ]:
         assert cli.main(["abtest", *arguments]) == 2, arguments

@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from copygym.core.errors import UserError
 from copygym.evaluation.aggregate import iqm
 from copygym.evaluation.records import Records, Rows, joined
 from copygym.experiments.report.aggregates import (
@@ -164,3 +166,26 @@ def test_the_seeds_of_records_are_runs():
     assert result["statistics"]["agent"]["iqm"]["value"] == pytest.approx(
         iqm(np.array([[0.5], [0.4], [1.5], [-1.0]]))
     )
+
+
+def test_records_of_several_tasks_are_their_runs():
+    rows = []
+    for task, scale in (("short", 1.0), ("long", 10.0)):
+        for seed, gain in enumerate((0.5, 0.25)):
+            own = Rows(seed, task=task)
+            for name, value in (("logging", 1.0), ("agent", 1.0 + gain), ("upper", 2.0)):
+                own.add("clicks_per_user", scale * value, policy=name)
+            rows.append(Records(own.frame))
+    records = Records(joined(rows).frame, {0: {"resamples": 50}})
+    result = of_records(records, "policy", "clicks_per_user", "logging", "upper", "runs")
+    assert result["tasks"] == ["short", "long"]
+    # (R, T): a row is a seed, a column a task.
+    assert result["scores"]["agent"] == [[0.5, 0.5], [0.25, 0.25]]
+    options = ("policy", "clicks_per_user", "logging", "upper")
+    # A policy that lacks a seed is left out, a second number is refused.
+    lacks = (pl.col("policy") == "agent") & (pl.col("seed") == 1)
+    lacking = of_records(Records(records.frame.filter(~lacks)), *options)
+    assert "agent was not run at least twice" in lacking["left_out"]["agent"]
+    twice = Records(pl.concat([records.frame, records.frame[:1]]))
+    with pytest.raises(UserError, match="is not one number a policy and seed"):
+        of_records(twice, *options)

@@ -49,6 +49,18 @@ def test_a_table_has_a_row_for_each_cell_and_a_column_for_each_metric():
     assert (table.caption, table.strong) == ("What.", 1)
 
 
+def test_columns_beside_the_first_stand_alone():
+    rate = {"rate": METRICS["rate"]}
+    table = estimates_table(plain(of_seed(1)), "agent", rate, beside=["shape"], strong="dqn")
+    assert table.columns == ("agent", "shape", "rate %")
+    assert table.rows == (
+        ("ppo", "click", "0 [0, 20]"),
+        ("ppo", "profit", "10 [10, 30]"),
+        ("dqn", "click", "20 [20, 40]"),
+    )
+    assert table.strong == 2
+
+
 def test_a_pivot_has_a_row_and_a_column_for_each_value():
     table = pivot_table(plain(of_seed(1)), "agent", "shape", "rate", unit="%")
     assert table.columns == ("agent", "click", "profit")

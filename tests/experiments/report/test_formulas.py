@@ -6,10 +6,10 @@ import types
 import polars as pl
 import pytest
 
+from copygym.core.tables.texts import read_texts
 from copygym.experiments.commands import main as cli
 from copygym.experiments.commands import ope as ope_cli
 from copygym.experiments.commands import write as write_cli
-from copygym.experiments.commands.score import read_texts
 from copygym.experiments.runs.outputs import write_table
 
 TEXTS = ["=HYPERLINK(1)", "-20% off", "@you", "+1 free", "plain", "-1.5"]
@@ -25,18 +25,18 @@ def test_a_scored_csv_holds_no_formula_and_is_read_again_as_it_was(tmp_path, cap
     assert lines[0] == "headline,'=id,number"
     assert lines[1] == "'=HYPERLINK(1),1,-1.0"
     assert lines[6] == "-1.5,1,-1.0"
-    again = read_texts(tmp_path / name, "headline")
+    again = read_texts(tmp_path / name, "headline")[0]
     assert again["headline"].to_list() == TEXTS
     # A second pass adds nothing.
     write_table(again, tmp_path / f"again.{name}")
-    assert read_texts(tmp_path / f"again.{name}", "headline").equals(again)
+    assert read_texts(tmp_path / f"again.{name}", "headline")[0].equals(again)
 
 
 def test_parquet_stays_as_it_is(tmp_path, capsys):
     table = pl.DataFrame({"headline": TEXTS})
     write_table(table, tmp_path / "o.parquet")
     assert pl.read_parquet(tmp_path / "o.parquet").equals(table)
-    assert read_texts(tmp_path / "o.parquet", "headline").equals(table)
+    assert read_texts(tmp_path / "o.parquet", "headline")[0].equals(table)
     assert capsys.readouterr().err == ""
 
 

@@ -8,7 +8,14 @@ import pytest
 from copygym.core.errors import UserError
 from copygym.experiments.report.evidence import cautioned
 from copygym.experiments.report.figures import draw
-from copygym.experiments.report.page import Section, markdown, render, write_page, write_report
+from copygym.experiments.report.page import (
+    Section,
+    markdown,
+    render,
+    terminal,
+    write_page,
+    write_report,
+)
 from copygym.experiments.report.tables import Table, interval
 
 RESULT = {
@@ -185,3 +192,17 @@ def test_an_unfinished_run_has_no_report(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(UserError, match="holds no finished copygym run"):
         write_report(tmp_path)
+
+
+def test_sections_in_a_terminal_leave_out_what_is_folded():
+    table = Table(("policy", "clicks"), (("ours", "2"),), "A caption.")
+    shown = terminal(
+        [
+            Section("Compared", ("A text.",), (table,), points=("one", "two")),
+            Section("By seed", (), (table,), folded=True),
+            Section("Empty"),
+        ]
+    )
+    assert shown.split("\n\n") == [
+        "Compared", "A text.", table.to_text(), "A caption.", "note: one\nnote: two",
+    ]  # fmt: skip
