@@ -75,7 +75,7 @@ def test_the_map_has_every_room():
     text = (ROOT / "docs/how-it-fits.md").read_text(encoding="utf-8")
     rooms = {
         path.parent.relative_to(ROOT).as_posix()
-        for folder in ("core", "envs", "rewards", "agents", "evaluation")
+        for folder in ("core", "envs", "rewards", "agents", "evaluation", "experiments")
         for path in (ROOT / folder).rglob("*.py")
         if path.name != "__init__.py"
     }
