@@ -73,6 +73,3 @@ def _texts(folder: Traversable) -> list[str]:
         elif entry.name.endswith(".yaml"):
             found.append(entry.read_text(encoding="utf-8"))
     return found
-
-
-__all__ = ["is_trusted", "may_be_named", "may_be_run", "registered", "registered_jobs", "trust"]

@@ -40,6 +40,3 @@ def lazy_names(
         return sorted({*vars(importlib.import_module(package)), *public})
 
     return get, names, public
-
-
-__all__ = ["lazy_names"]

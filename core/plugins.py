@@ -55,7 +55,7 @@ def is_path(name: object) -> bool:
 
 
 @cache
-def installed(kind: str) -> Mapping[str, tuple[EntryPoint, ...]]:
+def entry_points_of(kind: str) -> Mapping[str, tuple[EntryPoint, ...]]:
     """Return name -> entry points of this kind; nothing is imported.
 
     Two packages may have taken the same name.
@@ -68,12 +68,12 @@ def installed(kind: str) -> Mapping[str, tuple[EntryPoint, ...]]:
 
 def choices(kind: str, own: Mapping[str, Any]) -> list[str]:
     """Return the names that a user can choose from: ours, then those of installed packages."""
-    return [*own, *(name for name in sorted(installed(kind)) if name not in own)]
+    return [*own, *(name for name in sorted(entry_points_of(kind)) if name not in own)]
 
 
 def is_installed(name: str) -> bool:
     """Return whether an installed package has an entry point of this name, of whatever kind."""
-    return any(name in installed(kind) for kind in KINDS)
+    return any(name in entry_points_of(kind) for kind in KINDS)
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def target(name: str) -> Any:
     Raises:
         UserError: there is nothing there, or two kinds have an entry point of this name.
     """
-    kinds = [kind for kind in KINDS if name in installed(kind)]
+    kinds = [kind for kind in KINDS if name in entry_points_of(kind)]
     if len(kinds) > 1:
         raise UserError(
             f"_target_={name}: there is an entry point of this name for {' and for '.join(kinds)}; "
@@ -154,7 +154,7 @@ def target(name: str) -> Any:
         return find(kinds[0], name, {})
     _check_trusted("part", name, None)
     if not is_path(name):
-        known = sorted({n for kind in KINDS for n in installed(kind)})
+        known = sorted({n for kind in KINDS for n in entry_points_of(kind)})
         raise _unknown("_target_", name, known)
     return _loaded_path("_target_", name)
 
@@ -181,7 +181,9 @@ def _check_trusted(kind: str, name: str, stored: object) -> None:
 
 def _same(name: str) -> set[str]:
     """Return a name, and those by which an installed package says the same."""
-    entries = [entry for kind in KINDS for found in installed(kind).values() for entry in found]
+    entries = [
+        entry for kind in KINDS for found in entry_points_of(kind).values() for entry in found
+    ]
     paths = {entry.value for entry in entries if entry.name == name}
     names = {entry.name for entry in entries if entry.value == name}
     return {name} | paths | names
@@ -193,7 +195,7 @@ def path_of(part: Any) -> str:
 
 
 def _outside(kind: str, name: str, own: Mapping[str, Any]) -> Any:
-    entries = installed(kind).get(name, ())
+    entries = entry_points_of(kind).get(name, ())
     what = KINDS[kind]
     if len(entries) > 1:
         raise UserError(
@@ -215,7 +217,7 @@ def _outside(kind: str, name: str, own: Mapping[str, Any]) -> Any:
 
 def packages(kind: str, name: str) -> list[str]:
     """Return the installed packages that have an entry point of this kind and name."""
-    return sorted(_package(entry) for entry in installed(kind).get(name, ()))
+    return sorted(_package(entry) for entry in entry_points_of(kind).get(name, ()))
 
 
 def _package(entry: EntryPoint) -> str:
@@ -245,18 +247,3 @@ def _imported(module: str, attribute: str) -> Any:
     for name in attribute.split(".") if attribute else ():
         part = getattr(part, name)
     return part
-
-
-__all__ = [
-    "KINDS",
-    "choices",
-    "find",
-    "installed",
-    "is_installed",
-    "is_path",
-    "packages",
-    "path_of",
-    "stored_names",
-    "target",
-    "term_name",
-]

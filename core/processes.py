@@ -211,6 +211,3 @@ def serve() -> None:
             if "closed by peer" in str(error) or "reset by peer" in str(error):
                 return  # the first process has failed, and has said so
             raise
-
-
-__all__ = ["Peers", "join", "peers", "serve"]

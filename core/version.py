@@ -3,5 +3,3 @@
 from importlib.metadata import version
 
 __version__: str = version("copygym")
-
-__all__ = ["__version__"]

@@ -15,6 +15,7 @@ from copygym.envs.registration import register_environments
 if TYPE_CHECKING:
     from copygym.core.errors import UserError as UserError
     from copygym.envs import datasets as datasets
+    from copygym.envs.base import default_users as default_users
     from copygym.envs.campaign import CampaignEnv as CampaignEnv
     from copygym.envs.campaign import CampaignVectorEnv as CampaignVectorEnv
     from copygym.envs.copywriting import CopywritingEnv as CopywritingEnv
@@ -22,17 +23,16 @@ if TYPE_CHECKING:
     from copygym.envs.copywriting import draw_tasks as draw_tasks
     from copygym.envs.delivery import DeliveryEnv as DeliveryEnv
     from copygym.envs.delivery import DeliveryVectorEnv as DeliveryVectorEnv
-    from copygym.envs.delivery import default_users as default_users
     from copygym.envs.logs.catalogue import HOLD as HOLD
     from copygym.envs.logs.catalogue import Catalogue as Catalogue
     from copygym.envs.logs.clicklog import ClickLog as ClickLog
     from copygym.envs.logs.from_log import catalogue_from_log as catalogue_from_log
+    from copygym.envs.people.dynamics import Dynamics as Dynamics
     from copygym.envs.people.model import CopyResponse as CopyResponse
-    from copygym.envs.people.model import Dynamics as Dynamics
     from copygym.envs.people.model import Response as Response
     from copygym.envs.people.model import UserModel as UserModel
     from copygym.envs.people.outcome import Outcome as Outcome
-    from copygym.envs.people.outcome import RewardShape as RewardShape
+    from copygym.envs.people.outcome import RewardFunction as RewardFunction
     from copygym.envs.profiles.builder import ProfileBuilder as ProfileBuilder
     from copygym.envs.profiles.builder import Profiles as Profiles
     from copygym.envs.simulator.fidelity import FidelityCard as FidelityCard
@@ -51,14 +51,16 @@ else:
         __name__,
         {
             "copygym.core.errors": ("UserError",),
+            "copygym.envs.base": ("default_users",),
             "copygym.envs.campaign": ("CampaignEnv", "CampaignVectorEnv"),
             "copygym.envs.copywriting": ("CopywritingEnv", "CopywritingVectorEnv", "draw_tasks"),
-            "copygym.envs.delivery": ("DeliveryEnv", "DeliveryVectorEnv", "default_users"),
+            "copygym.envs.delivery": ("DeliveryEnv", "DeliveryVectorEnv"),
             "copygym.envs.logs.catalogue": ("HOLD", "Catalogue"),
             "copygym.envs.logs.clicklog": ("ClickLog",),
             "copygym.envs.logs.from_log": ("catalogue_from_log",),
-            "copygym.envs.people.model": ("CopyResponse", "Dynamics", "Response", "UserModel"),
-            "copygym.envs.people.outcome": ("Outcome", "RewardShape"),
+            "copygym.envs.people.dynamics": ("Dynamics",),
+            "copygym.envs.people.model": ("CopyResponse", "Response", "UserModel"),
+            "copygym.envs.people.outcome": ("Outcome", "RewardFunction"),
             "copygym.envs.profiles.builder": ("ProfileBuilder", "Profiles"),
             "copygym.envs.simulator.fidelity": ("FidelityCard",),
             "copygym.envs.simulator.fit": ("fit_users",),

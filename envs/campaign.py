@@ -6,25 +6,21 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
 
 from copygym.core.errors import UserError
-from copygym.envs.delivery import (
-    default_users,
-    draw_key,
-    draw_keys,
+from copygym.envs.base import (
+    SimulatedEnv,
+    SimulatedVectorEnv,
     first_row,
-    observation_space,
-    one_seed,
     reset_options,
-    seeds_of,
     step_info,
 )
+from copygym.envs.delivery import observation_space
 from copygym.envs.people.kernel import UserBatch, whole_numbers
 from copygym.envs.people.model import Response, UserModel
-from copygym.envs.people.outcome import RewardShape, reward_shape, rewarded
+from copygym.envs.people.outcome import RewardFunction, apply_reward, reward_shape
 from copygym.envs.prompts import MAX_COPY, MAX_PROMPT, clean_text, describe_reader, text_space
-from copygym.envs.render import Timeline
 
 
 class _Room:
@@ -37,7 +33,7 @@ class _Room:
         audience: int,
         horizon: int,
         budget: float | None,
-        reward: RewardShape | None,
+        reward: RewardFunction | None,
         stale_budget: bool,
     ) -> None:
         if audience < 1:
@@ -56,10 +52,15 @@ class _Room:
         """(B,) rows of the batch whose decision it is."""
         return self.first + self.turn
 
-    def seed(self, keys: np.ndarray) -> None:
+    @property
+    def has_keys(self) -> bool:
+        """Whether an episode has begun."""
+        return self.batch.has_keys
+
+    def seed(self, base_key: np.ndarray) -> None:
         """Give every campaign a base key, (B,) uint64; its users' keys count up from there."""
         offsets = np.arange(self.audience, dtype=np.uint64)
-        self.batch.seed((keys[:, None] + offsets[None, :]).ravel())
+        self.batch.seed((base_key[:, None] + offsets[None, :]).ravel())
 
     def reset(self, which: np.ndarray, users: np.ndarray | None = None) -> None:
         """Begin the next episode of campaigns ``which``, (C,) int64."""
@@ -103,7 +104,7 @@ class _Room:
             if propensity is not None:  # no logging policy ever sent a text that was just written
                 propensity = np.where(written, 0.0, propensity)
         self.budget -= outcome.cost
-        reward, terms = rewarded(self.reward, outcome)
+        reward, terms = apply_reward(self.reward, outcome)
         self.active[np.arange(self.n), self.turn] = ~outcome.unsubscribe & (
             self.batch.time[rows] < self.horizon
         )
@@ -165,9 +166,19 @@ def _spaces(room: _Room) -> tuple[gym.spaces.Dict, gym.spaces.Dict]:
     return gym.spaces.Dict(observation), gym.spaces.Dict(action)
 
 
-class CampaignVectorEnv(
-    gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarray],
-):
+def _batched(space: gym.spaces.Dict, n: int) -> gym.spaces.Dict:
+    """Return the space of ``n`` at once: arrays in one block, texts in a tuple."""
+    return gym.spaces.Dict(
+        {
+            name: gym.spaces.Tuple([part] * n)
+            if isinstance(part, gym.spaces.Text)
+            else batch_space(part, n)
+            for name, part in space.items()
+        }
+    )
+
+
+class CampaignVectorEnv(SimulatedVectorEnv[dict[str, Any], dict[str, Any]]):
     """`CampaignEnv` for B campaigns at once.
 
     Observations and actions are dicts of batches: ``delivery`` (B, D), ``reader`` B texts;
@@ -179,12 +190,6 @@ class CampaignVectorEnv(
         observation_layout: name -> columns of a part of ``delivery``.
     """
 
-    metadata = {  # noqa: RUF012
-        "render_modes": ["ansi", "rgb_array"],
-        "render_fps": 4,
-        "autoreset_mode": AutoresetMode.SAME_STEP,
-    }
-
     def __init__(
         self,
         num_envs: int = 1,
@@ -192,46 +197,27 @@ class CampaignVectorEnv(
         audience: int = 8,
         horizon: int = 28,
         budget: float | None = None,
-        reward: RewardShape | None = None,
+        reward: RewardFunction | None = None,
         render_mode: str | None = None,
         stale_budget: bool = False,
     ) -> None:
-        self.users = default_users() if users is None else users
-        self.num_envs, self.render_mode = num_envs, render_mode
+        self._set_up(users, render_mode, horizon * audience)
+        self.num_envs = num_envs
         self._room = _Room(self.users, num_envs, audience, horizon, budget, reward, stale_budget)
         self.audience, self.horizon, self.budget = audience, horizon, budget
         self.observation_layout = self._room.batch.layout()
         self.single_observation_space, self.single_action_space = _spaces(self._room)
-        box = self.single_observation_space["delivery"]
-        deliver = self.single_action_space["deliver"]
-        reader = self.single_observation_space["reader"]
-        copy = self.single_action_space["copy"]
-        self.observation_space = gym.spaces.Dict(
-            {
-                "delivery": gym.vector.utils.batch_space(box, num_envs),
-                "reader": gym.spaces.Tuple([reader] * num_envs),
-            }
-        )
-        self.action_space = gym.spaces.Dict(
-            {
-                "deliver": gym.vector.utils.batch_space(deliver, num_envs),
-                "copy": gym.spaces.Tuple([copy] * num_envs),
-            }
-        )
-        self._timeline = Timeline(self.users.catalogue, horizon * audience) if render_mode else None
+        self.observation_space = _batched(self.single_observation_space, num_envs)
+        self.action_space = _batched(self.single_action_space, num_envs)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start every campaign; ``options={"user": (B, M)}`` fixes the audiences."""
-        seed, options = seeds_of(seed, self.num_envs), reset_options(options)
-        super().reset(seed=seed if isinstance(seed, int) else None)
-        room = self._room
-        if seed is not None or room.batch.episode[0] < 0:
-            room.seed(draw_keys(seed, self.num_envs, self.np_random))
+        options, room = reset_options(options), self._room
+        self._seed(seed, room)
         room.reset(np.arange(self.num_envs), _audience(options))
-        if self._timeline is not None:
-            self._timeline.clear()
+        self._clear_timeline()
         return room.observe(), {"action_mask": room.masks()}
 
     def step(
@@ -241,8 +227,7 @@ class CampaignVectorEnv(
         deliver = np.asarray(actions["deliver"], dtype=np.int64)
         room = self._room
         info, reward, terminated, truncated = room.step(deliver, tuple(actions["copy"]))
-        if self._timeline is not None:
-            self._timeline.add(info["outcome"], 0, actions["copy"][0])
+        self._record(info["outcome"], actions["copy"][0])
         done = terminated | truncated
         if done.any():
             info["final_obs"], info["_final_obs"] = room.observe()["delivery"], done
@@ -250,14 +235,8 @@ class CampaignVectorEnv(
         info["action_mask"] = room.masks()
         return room.observe(), reward, terminated, truncated, info
 
-    def render(self) -> Any:
-        """Return campaign 0's timeline as text or as a picture."""
-        if self._timeline is None or self.render_mode is None:
-            return None
-        return self._timeline.render(self.render_mode)
 
-
-class CampaignEnv(gym.Env[dict[str, Any], dict[str, Any]]):
+class CampaignEnv(SimulatedEnv[dict[str, Any], dict[str, Any]]):
     """Write and deliver to an audience under one shared budget: the full P, F, G objective.
 
     ## Description
@@ -298,37 +277,30 @@ class CampaignEnv(gym.Env[dict[str, Any], dict[str, Any]]):
       is everything without a budget.
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
-
     def __init__(
         self,
         users: UserModel | None = None,
         audience: int = 8,
         horizon: int = 28,
         budget: float | None = None,
-        reward: RewardShape | None = None,
+        reward: RewardFunction | None = None,
         render_mode: str | None = None,
         stale_budget: bool = False,
     ) -> None:
-        self.users = default_users() if users is None else users
-        self.render_mode = render_mode
+        self._set_up(users, render_mode, horizon * audience)
         self._room = _Room(self.users, 1, audience, horizon, budget, reward, stale_budget)
         self.audience, self.horizon, self.budget = audience, horizon, budget
         self.observation_layout = self._room.batch.layout()
         self.observation_space, self.action_space = _spaces(self._room)
-        self._timeline = Timeline(self.users.catalogue, horizon * audience) if render_mode else None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start the next campaign."""
-        seed, options = one_seed(seed), reset_options(options)
-        super().reset(seed=seed)
-        if seed is not None or self._room.batch.episode[0] < 0:
-            self._room.seed(np.array([draw_key(self.np_random)]))
+        options = reset_options(options)
+        self._seed(seed, self._room)
         self._room.reset(np.zeros(1, np.int64), _audience(options))
-        if self._timeline is not None:
-            self._timeline.clear()
+        self._clear_timeline()
         return self._observation(), {"action_mask": self.action_masks()}
 
     def step(
@@ -338,8 +310,7 @@ class CampaignEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         arrays, reward, terminated, truncated = self._room.step(
             np.array([int(action["deliver"])]), (action["copy"],)
         )
-        if self._timeline is not None:
-            self._timeline.add(arrays["outcome"], 0, action["copy"])
+        self._record(arrays["outcome"], action["copy"])
         info = first_row(arrays)
         info["action_mask"] = self.action_masks()
         return self._observation(), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
@@ -347,12 +318,6 @@ class CampaignEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     def action_masks(self) -> np.ndarray:
         """Return which deliveries are allowed and affordable now, (A,) bool."""
         return self._room.masks()[0].copy()
-
-    def render(self) -> Any:
-        """Return the campaign's timeline as text or as a picture."""
-        if self._timeline is None or self.render_mode is None:
-            return None
-        return self._timeline.render(self.render_mode)
 
     def _observation(self) -> dict[str, Any]:
         batch = self._room.observe()

@@ -10,24 +10,21 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
 from copygym.core.errors import UserError
-from copygym.envs.delivery import (
+from copygym.envs.base import (
+    SimulatedEnv,
+    SimulatedVectorEnv,
     default_users,
-    draw_key,
     draw_keys,
     first_row,
-    one_seed,
     reset_options,
-    seeds_of,
     step_info,
 )
 from copygym.envs.people.kernel import UserBatch, draw_index, whole_numbers
 from copygym.envs.people.model import Response, UserModel
-from copygym.envs.people.outcome import RewardShape, reward_shape, rewarded
+from copygym.envs.people.outcome import RewardFunction, apply_reward, reward_shape
 from copygym.envs.prompts import MAX_COPY, MAX_PROMPT, text_space
-from copygym.envs.render import Timeline
 from copygym.envs.tasks import CopyReward, CopyRows, copy_rows, score_copy
 
 _TASK_PARTS = ("creative", "channel", "slot")
@@ -40,7 +37,7 @@ class _Desk:
         self,
         users: UserModel,
         n: int,
-        reward: RewardShape | None = None,
+        reward: RewardFunction | None = None,
         copy_reward: CopyReward | None = None,
     ) -> None:
         if reward is not None and copy_reward is not None:
@@ -100,41 +97,36 @@ class _Desk:
         outcome, _ = self.batch.step(actions, response=Response(*response))
         outcome = outcome._replace(length=np.array([len(t.split()) for t in cut], np.float64))
         if self.copy_reward is None:
-            reward, terms = rewarded(self.reward, outcome)
+            reward, terms = apply_reward(self.reward, outcome)
         else:
             reward, terms = score_copy(self.copy_reward, cut, self.rows)
         return step_info(outcome) | {"reward_terms": terms}, reward
 
 
-class CopywritingVectorEnv(gym.vector.VectorEnv[tuple[str, ...], tuple[str, ...], np.ndarray]):
+class CopywritingVectorEnv(SimulatedVectorEnv[tuple[str, ...], tuple[str, ...]]):
     """`CopywritingEnv` for N briefs at once; observations and actions are tuples of N texts.
 
     Every step ends every row's episode; the returned observation is the next brief
     (`AutoresetMode.SAME_STEP`) and ``info["final_obs"]`` holds the old ones.
     """
 
-    metadata = {  # noqa: RUF012
-        "render_modes": ["ansi", "rgb_array"],
-        "render_fps": 1,
-        "autoreset_mode": AutoresetMode.SAME_STEP,
-    }
+    metadata = SimulatedVectorEnv.metadata | {"render_fps": 1}
 
     def __init__(
         self,
         num_envs: int = 1,
         users: UserModel | None = None,
-        reward: RewardShape | None = None,
+        reward: RewardFunction | None = None,
         render_mode: str | None = None,
         copy_reward: CopyReward | None = None,
     ) -> None:
-        self.users = _answering(default_users() if users is None else users)
-        self.num_envs, self.render_mode = num_envs, render_mode
+        self._set_up(_require_answers(users), render_mode, slots=1)
+        self.num_envs = num_envs
         self._desk = _Desk(self.users, num_envs, reward, copy_reward)
         self.single_observation_space = text_space(MAX_PROMPT)
         self.single_action_space = text_space(MAX_COPY)
         self.observation_space = gym.spaces.Tuple([self.single_observation_space] * num_envs)
         self.action_space = gym.spaces.Tuple([self.single_action_space] * num_envs)
-        self._timeline = Timeline(self.users.catalogue, 1) if render_mode else None
 
     @property
     def rows(self) -> CopyRows:
@@ -145,12 +137,8 @@ class CopywritingVectorEnv(gym.vector.VectorEnv[tuple[str, ...], tuple[str, ...]
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
         """Put a new brief in every row; see `CopywritingEnv.reset`."""
-        seed = seeds_of(seed, self.num_envs)
         reset_options(options, ("user", *_TASK_PARTS))
-        super().reset(seed=seed if isinstance(seed, int) else None)
-        batch = self._desk.batch
-        if seed is not None or batch.episode[0] < 0:
-            batch.seed(draw_keys(seed, self.num_envs, self.np_random))
+        self._seed(seed, self._desk.batch)
         self._desk.reset(options)
         return self._desk.rows.prompts, self._desk.info()
 
@@ -161,21 +149,14 @@ class CopywritingVectorEnv(gym.vector.VectorEnv[tuple[str, ...], tuple[str, ...]
         done = np.ones(self.num_envs, dtype=bool)
         final = np.array([*self._desk.rows.prompts, None], dtype=object)[:-1]
         info, reward = self._desk.answer(actions)
-        if self._timeline is not None:
-            self._timeline.add(info["outcome"], 0, actions[0])
+        self._record(info["outcome"], actions[0])
         info |= {"final_obs": final, "_final_obs": done}
         self._desk.reset()
         info |= self._desk.info()
         return self._desk.rows.prompts, reward, done, np.zeros_like(done), info
 
-    def render(self) -> Any:
-        """Return row 0's last answer as text or as a picture."""
-        if self._timeline is None or self.render_mode is None:
-            return None
-        return self._timeline.render(self.render_mode)
 
-
-class CopywritingEnv(gym.Env[str, str]):
+class CopywritingEnv(SimulatedEnv[str, str]):
     """Write one copy for a brief and a reader.
 
     ## Description
@@ -213,21 +194,19 @@ class CopywritingEnv(gym.Env[str, str]):
       jumbled texts; its answers to the catalogue's copies did not change.
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}  # noqa: RUF012
+    metadata = SimulatedEnv.metadata | {"render_fps": 1}
 
     def __init__(
         self,
         users: UserModel | None = None,
-        reward: RewardShape | None = None,
+        reward: RewardFunction | None = None,
         render_mode: str | None = None,
         copy_reward: CopyReward | None = None,
     ) -> None:
-        self.users = _answering(default_users() if users is None else users)
-        self.render_mode = render_mode
+        self._set_up(_require_answers(users), render_mode, slots=1)
         self._desk = _Desk(self.users, 1, reward, copy_reward)
         self.observation_space = text_space(MAX_PROMPT)
         self.action_space = text_space(MAX_COPY)
-        self._timeline = Timeline(self.users.catalogue, 1) if render_mode else None
 
     @property
     def rows(self) -> CopyRows:
@@ -238,28 +217,17 @@ class CopywritingEnv(gym.Env[str, str]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
         """Put a new brief on the desk."""
-        seed = one_seed(seed)
         reset_options(options, ("user", *_TASK_PARTS))
-        super().reset(seed=seed)
-        batch = self._desk.batch
-        if seed is not None or batch.episode[0] < 0:
-            batch.seed(np.array([draw_key(self.np_random)]))
+        self._seed(seed, self._desk.batch)
         self._desk.reset(options)
         return self._desk.rows.prompts[0], self._task()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Show the copy to the reader."""
         info, reward = self._desk.answer((action,))
-        if self._timeline is not None:
-            self._timeline.add(info["outcome"], 0, action)
+        self._record(info["outcome"], action)
         single = first_row(info) | self._task()
         return self._desk.rows.prompts[0], float(reward[0]), True, False, single
-
-    def render(self) -> Any:
-        """Return the last answer as text or as a picture."""
-        if self._timeline is None or self.render_mode is None:
-            return None
-        return self._timeline.render(self.render_mode)
 
     def _task(self) -> dict[str, Any]:
         return {name: int(value[0]) for name, value in self._desk.info().items()}
@@ -273,7 +241,8 @@ def _spread(values: Any, part: str, n: int) -> np.ndarray:
     return np.broadcast_to(numbers, (n,)).copy()
 
 
-def _answering(users: UserModel) -> UserModel:
+def _require_answers(users: UserModel | None) -> UserModel:
+    users = default_users() if users is None else users
     if users.copy_response is None:
         raise UserError(
             f"{users.name} cannot answer free text: fit users with a text encoder "

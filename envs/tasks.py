@@ -125,6 +125,3 @@ def score_copy(
             f"({texts[bad[0]][:60]!r}); it must return finite numbers."
         )
     return scores, {key: np.asarray(value, np.float64) for key, value in terms.items()}
-
-
-__all__ = ["CopyReward", "CopyRows", "copy_rows", "score_copy"]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from copygym.evaluation.abtest.compare import arms_from_counts as arms_from_counts
     from copygym.evaluation.abtest.compare import arms_from_values as arms_from_values
     from copygym.evaluation.abtest.compare import compare as compare
-    from copygym.evaluation.abtest.two import ab_test as ab_test
-    from copygym.evaluation.abtest.two import ab_test_of_counts as ab_test_of_counts
+    from copygym.evaluation.abtest.two_samples import ab_test as ab_test
+    from copygym.evaluation.abtest.two_samples import ab_test_of_counts as ab_test_of_counts
     from copygym.evaluation.metrics import METRICS as METRICS
     from copygym.evaluation.metrics import Episodes as Episodes
     from copygym.evaluation.ope.probabilities import PolicyValue as PolicyValue
@@ -40,7 +40,7 @@ else:
                 "arms_from_values",
                 "compare",
             ),
-            "copygym.evaluation.abtest.two": ("ab_test", "ab_test_of_counts"),
+            "copygym.evaluation.abtest.two_samples": ("ab_test", "ab_test_of_counts"),
             "copygym.evaluation.metrics": ("METRICS", "Episodes"),
             "copygym.evaluation.ope.probabilities": ("PolicyValue", "logged_actions", "off_policy"),
             "copygym.evaluation.simulated": ("Evaluation", "evaluate"),

@@ -2,7 +2,7 @@
 
 Agarwal, Schwarzer, Castro, Courville and Bellemare 2021, "Deep reinforcement learning at the edge
 of the statistical precipice" (NeurIPS, arXiv 2108.13264), section 4. A learner's scores are a
-matrix (R, T): R seeds of each of T tasks, on a scale that makes tasks comparable (`normalised`).
+matrix (R, T): R seeds of each of T tasks, on a scale that makes tasks comparable (`normalise`).
 
 Statistics are pure functions of scores (..., R, T) that return (...), so that all resamples are
 computed at once. The bootstrap is stratified: seeds are drawn anew within each task, tasks stay.
@@ -76,7 +76,7 @@ def check_scores(
     return scores
 
 
-def normalised(scores_RT: np.ndarray, low_T: np.ndarray, high_T: np.ndarray) -> np.ndarray:
+def normalise(scores_RT: np.ndarray, low_T: np.ndarray, high_T: np.ndarray) -> np.ndarray:
     """Return (scores - low) / (high - low) by task, (R, T).
 
     Args:
@@ -167,7 +167,9 @@ def performance_profile(scores_RT: np.ndarray, thresholds_K: np.ndarray) -> np.n
     return share.reshape(*runs.shape[:-1], len(thresholds_K))
 
 
-def resampled(scores_RT: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def stratified_bootstrap(
+    scores_RT: np.ndarray, resamples: int, rng: np.random.Generator
+) -> np.ndarray:
     """Return stratified bootstrap samples, (N, R, T): seeds drawn anew within each task.
 
     Args:
@@ -209,7 +211,7 @@ def bootstrap(
     found = []
     for start in range(0, resamples, chunk):
         count = min(chunk, resamples - start)
-        found.append(statistic(*(resampled(scores, count, rng) for scores in scores_RT)))
+        found.append(statistic(*(stratified_bootstrap(scores, count, rng) for scores in scores_RT)))
     return np.concatenate(found)
 
 

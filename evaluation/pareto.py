@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def dominated(points_PD: np.ndarray) -> np.ndarray:
+def is_dominated(points_PD: np.ndarray) -> np.ndarray:
     """Return (P,) bool: another point is no worse in any aim and better in one."""
     points = np.asarray(points_PD, dtype=np.float64)
     no_worse = np.all(points[None] >= points[:, None], axis=-1)
@@ -38,7 +38,7 @@ def hypervolume(points_PD: np.ndarray) -> float:
         thickness = order[count - 1, -1] - floor
         if thickness > 0:
             above = order[:count, :-1]
-            volume += thickness * hypervolume(above[~dominated(above)])
+            volume += thickness * hypervolume(above[~is_dominated(above)])
     return volume
 
 

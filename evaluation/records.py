@@ -258,7 +258,7 @@ class Records:
         """Return one number of each seed, (S,) float64 in the order of `seeds`; NaN for none."""
         found = filtered(self.frame, metric=metric, **cell).sort("seed")
         if found["seed"].to_list() != list(self.seeds):
-            raise UserError(f"{_said(metric, cell)} is not one number a seed.")
+            raise UserError(f"{_describe(metric, cell)} is not one number a seed.")
         return found["value"].cast(float).fill_null(np.nan).to_numpy()
 
     def numbers(self) -> dict[str, float]:
@@ -358,18 +358,15 @@ def number(frame: pl.DataFrame, metric: str, **cell: Any) -> dict[str, float | N
         found = filtered(found, versus=None)
     if found.height != 1:
         said = "there is no number" if not found.height else f"there are {found.height} numbers"
-        raise UserError(f"{said} {_said(metric, cell)} in the records.")
+        raise UserError(f"{said} {_describe(metric, cell)} in the records.")
     row = found.row(0, named=True)
     return {name: row[name] for name in NUMBER}
 
 
-def _said(metric: str, cell: Mapping[str, Any]) -> str:
+def _describe(metric: str, cell: Mapping[str, Any]) -> str:
     return ", ".join([f"metric={metric}", *(f"{name}={value}" for name, value in cell.items())])
 
 
 def cells(frame: pl.DataFrame, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the combinations of these columns that a table has, in the order of its rows."""
     yield from frame.select(columns).unique(maintain_order=True).iter_rows(named=True)
-
-
-__all__ = ["FIXED", "NUMBER", "Records", "Rows", "cells", "filtered", "joined", "number"]

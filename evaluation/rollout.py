@@ -15,7 +15,7 @@ import numpy as np
 from copygym.agents.delivery.base import Agent
 from copygym.envs.delivery import DeliveryVectorEnv
 from copygym.envs.people.model import UserModel
-from copygym.envs.people.outcome import Outcome, RewardShape
+from copygym.envs.people.outcome import Outcome, RewardFunction
 from copygym.envs.render import Event, Timeline
 from copygym.evaluation.metrics import TOTALS, Episodes
 
@@ -42,7 +42,7 @@ class Setting:
     users: UserModel
     rows: np.ndarray
     horizon: int
-    reward: RewardShape | None = None
+    reward: RewardFunction | None = None
     budget: float | None = None
     episodes: int = 1
     seed: int = 0

@@ -9,7 +9,7 @@ from copygym.agents.delivery.base import Agent
 from copygym.core.errors import UserError
 from copygym.core.estimates import RESAMPLES, Estimate
 from copygym.envs.people.model import UserModel
-from copygym.envs.people.outcome import RewardShape
+from copygym.envs.people.outcome import RewardFunction
 from copygym.evaluation.metrics import Episodes, policy_metrics
 from copygym.evaluation.rollout import Setting, rows_of
 from copygym.evaluation.rollout import evaluate as play
@@ -48,7 +48,7 @@ def evaluate(
     *,
     baseline: Agent | None = None,
     horizon: int = 28,
-    reward: RewardShape | None = None,
+    reward: RewardFunction | None = None,
     budget: float | None = None,
     n_users: int | None = None,
     episodes: int = 1,
@@ -99,6 +99,3 @@ def evaluate(
 
 def _estimates(tree: dict[str, Any]) -> dict[str, Estimate]:
     return {name: Estimate(**entry) for name, entry in tree.items()}
-
-
-__all__ = ["Evaluation", "evaluate"]

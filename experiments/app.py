@@ -44,18 +44,17 @@ from copygym.experiments.report.page import load_job, write_report
 from copygym.experiments.report.tables import Table
 from copygym.experiments.runs.folder import RunFolder, open_run
 from copygym.experiments.runs.manifest import write_manifest
-from copygym.experiments.runs.outputs import write_result
 from copygym.experiments.runs.publish import check_publish
 from copygym.experiments.runs.trust import trust_config
 from copygym.experiments.runs.validate import validate
 from copygym.experiments.studies.data import check_data
 from copygym.experiments.studies.results import (
     PUBLISHED,
-    is_study,
     publish_results,
     show,
     write_records,
 )
+from copygym.experiments.studies.study import Study
 from copygym.experiments.sweeps.job import attempt, quoted, write_fault
 from copygym.experiments.sweeps.overrides import as_spelt, how_to_write
 from copygym.experiments.tracking.base import Trackers, make_trackers
@@ -357,7 +356,7 @@ def execute(
     fresh = fresh or not target.exists()
     try:
         validate(config)
-        job = load_job(str(config["job"]))
+        study = load_job(str(config["job"]))
         trust_config(config)
         if config["publish"]:
             check_publish(Path(config["publish"]), list(PUBLISHED))
@@ -367,7 +366,7 @@ def execute(
             )
             folder.tidy()
             try:
-                return _finished(job, config, folder, argv, names, quiet)
+                return _finished(study, config, folder, argv, names, quiet)
             except _MISTAKES:
                 folder.discard()
                 raise
@@ -378,7 +377,7 @@ def execute(
 
 
 def _finished(
-    job: Any,
+    study: Study,
     config: dict[str, Any],
     folder: RunFolder,
     argv: list[str],
@@ -390,10 +389,10 @@ def _finished(
         check_data(folder, config)
         sys.stderr.write(f"copygym: this run is finished; its result is in {folder.path}\n")
     else:
-        _run_job(job, config, folder, argv, names)
-    if quiet and is_study(job):
+        _run_study(study, config, folder, argv, names)
+    if quiet:
         return folder.path / "report.html"
-    report = _present(job, folder)
+    report = _present(study, folder)
     if config["publish"]:
         publish_results(folder.path, Path(config["publish"]))
     return report
@@ -412,8 +411,8 @@ def _readable(folder: RunFolder) -> bool:
     return True
 
 
-def _run_job(
-    job: Any,
+def _run_study(
+    study: Study,
     config: dict[str, Any],
     folder: RunFolder,
     argv: list[str],
@@ -424,19 +423,13 @@ def _run_job(
     failed = True
     try:
         own = {"name": config["name"], "seed": config["seed"]}
-        if is_study(job):
-            job.check(config)
-            records = job.seed_records(config, folder, trackers)
-            result = write_records(folder.path, records, job, **own)
-            table = job.report(records).table
-            trackers.records(records.frame)
-        else:
-            result = job.run(config, folder, trackers) | own
-            write_result(folder.path / "result.json", result)
-            table = job.main_table(result)
+        study.check(config)
+        records = study.seed_records(config, folder, trackers)
+        result = write_records(folder.path, records, study, **own)
         write_manifest(folder, argv, result)
-        _, sections = write_report(folder.path, job)
-        _mirror(trackers, cautioned(table, result), sections, result)
+        _, report = write_report(folder.path, study)
+        trackers.records(records.frame)
+        _mirror(trackers, cautioned(report.table, result), report.sections, result)
         failed = False
     finally:
         trackers.finish(failed)
@@ -451,17 +444,15 @@ def _mirror(trackers: Trackers, table: Table, sections: list[Any], result: dict[
     trackers.summary(result.get("summary_numbers", {}))
 
 
-def _present(job: Any, folder: RunFolder) -> Path:
+def _present(study: Study, folder: RunFolder) -> Path:
     """Print the main table and the report's path on stdout."""
     result = read_json(folder.path / "result.json")
-    study = is_study(job)
-    table = job.report(Records.read(folder.path)).table if study else job.main_table(result)
-    report = folder.path / "report.html"
-    if not report.exists():
-        write_report(folder.path, job)
+    page = folder.path / "report.html"
+    if not page.exists():
+        write_report(folder.path, study)
     # A sweep's workers print too, where no command stands between them and the terminal.
-    show(result, table, report)
-    return report
+    show(result, study.report(Records.read(folder.path)).table, page)
+    return page
 
 
 #: Of a base without an experiment.

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from copygym.envs.simulator.fit import fit_users as fit_users
     from copygym.envs.simulator.fitted import FittedUsers as FittedUsers
     from copygym.envs.simulator.population import held_out_users as held_out_users
-    from copygym.evaluation.abtest.two import ab_test as ab_test
+    from copygym.evaluation.abtest.two_samples import ab_test as ab_test
     from copygym.evaluation.ope.probabilities import off_policy as off_policy
     from copygym.evaluation.simulated import evaluate as evaluate
     from copygym.rewards.copy.shape import CopyRewardShape as CopyRewardShape
@@ -76,7 +76,7 @@ else:
             "copygym.envs.simulator.fit": ("fit_users",),
             "copygym.envs.simulator.fitted": ("FittedUsers",),
             "copygym.envs.simulator.population": ("held_out_users",),
-            "copygym.evaluation.abtest.two": ("ab_test",),
+            "copygym.evaluation.abtest.two_samples": ("ab_test",),
             "copygym.evaluation.ope.probabilities": ("off_policy",),
             "copygym.evaluation.simulated": ("evaluate",),
             "copygym.rewards.copy.shape": ("CopyRewardShape",),

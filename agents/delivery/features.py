@@ -161,7 +161,7 @@ class FeatureMap:
         repetitions = obs[:, self.context_size - 2 :].astype(np.float64)
         return repetitions[:, self.creative_of_send]
 
-    def chosen(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def context_of(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Return the full context (N, c) float64 of the actions (N,) that were taken."""
         creative = np.where(actions > 0, (actions - 1) // self.n_channels, 0)
         repetitions = obs[np.arange(len(obs)), self.context_size - 2 + creative]

@@ -104,7 +104,7 @@ class LinearAgent(ArrayAgent):
             targets: (M,) what each was worth.
             rng: of new posterior draws.
         """
-        self._fit(require_learned(self, self.features).chosen(obs, actions), actions, targets)
+        self._fit(require_learned(self, self.features).context_of(obs, actions), actions, targets)
         self._seen = self.forget * self._seen + len(actions)
         self._refresh(rng)
 
@@ -133,7 +133,7 @@ class LinearAgent(ArrayAgent):
                 before = obs
                 obs, reward, terminated, truncated, info = venv.step(actions)
                 played = info["outcome"].action
-                contexts = features.chosen(before, played)
+                contexts = features.context_of(before, played)
                 pending.append(_Step(contexts, played, reward, terminated | truncated))
                 waiting += len(reward)
                 last = i == total - 1

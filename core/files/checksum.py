@@ -31,7 +31,7 @@ def record_of(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
-def checked(path: Path, way_out: str) -> Path:
+def verify_checksum(path: Path, way_out: str) -> Path:
     """Return ``path`` if it is still what was noted beside it, or if nothing was.
 
     Raises:

@@ -44,7 +44,7 @@ def locked(target: Path) -> Iterator[None]:
     name = f"{hashlib.sha256(place.encode(errors='surrogateescape')).hexdigest()[:16]}.lock"
     for folder in _candidates():
         try:
-            stream = opened(own_folder(folder) / name)
+            stream = open_lock(own_folder(folder) / name)
         except OSError:
             continue
         with stream:
@@ -66,7 +66,7 @@ def locked(target: Path) -> Iterator[None]:
     yield
 
 
-def opened(path: Path) -> IO[str]:
+def open_lock(path: Path) -> IO[str]:
     """Open a lock file, made if need be; what is in it stays, and a link is not followed.
 
     Raises:
@@ -101,6 +101,3 @@ def _candidates() -> Iterator[Path]:
     if runtime:
         yield Path(runtime) / "copygym-locks"
     yield Path(tempfile.gettempdir()) / f"copygym-locks-{os.geteuid()}"
-
-
-__all__ = ["Busy", "locked", "opened", "own_folder"]

@@ -73,7 +73,7 @@ def check_inside(path: Path, root: Path) -> None:
             )
 
 
-def listed(folder: Path) -> set[str]:
+def read_list(folder: Path) -> set[str]:
     """Return the names in a folder's list; none where it keeps no list."""
     if not has_list(folder):
         return set()
@@ -99,7 +99,7 @@ def note(*paths: Path) -> None:
             check_inside(path, root)
             roots.setdefault(root, []).append(path.relative_to(root).as_posix())
     for root, names in roots.items():
-        known = listed(root)
+        known = read_list(root)
         fresh = [n for n in dict.fromkeys(names) if n not in known and not _in_draft(n)]
         if fresh:
             with (root / LIST).open("a", encoding="utf-8") as stream:
@@ -118,7 +118,7 @@ def check_ours(path: Path) -> None:
     if root is None or not os.path.lexists(path):
         return
     name = path.relative_to(root).as_posix()
-    if name not in listed(root) and not _in_draft(name):
+    if name not in read_list(root) and not _in_draft(name):
         raise UserError(
             f"{path} was not written by copygym and stands where it has to write; move it "
             "elsewhere and repeat the command."
@@ -160,7 +160,7 @@ def empty_of_ours(folder: Path, *, keep: str = "") -> None:
     mine = [name for name, is_ours in ours.entries() if is_ours and name not in (LIST, keep)]
     _remove(folder, [*mine, *ours.folders])
     # The list goes last, so that after a kill the rest is still known to be ours.
-    if keep not in listed(folder):
+    if keep not in read_list(folder):
         _remove(folder, [LIST])
 
 
@@ -226,7 +226,7 @@ class _Ours:
         self.folders: set[str] = set()
         self._above = "" if root == folder else f"{folder.relative_to(root).as_posix()}/"
         self._kept = has_list(root)
-        self._names = {LIST} | listed(root) if self._kept else set()
+        self._names = {LIST} | read_list(root) if self._kept else set()
         self._parents = {str(p) for name in self._names for p in PurePosixPath(name).parents}
 
     def entries(self) -> Iterator[tuple[str, bool]]:

@@ -44,7 +44,7 @@ _fetching: ContextVar[bool] = ContextVar("fetching", default=True)
 
 
 @contextmanager
-def nothing_fetched() -> Iterator[None]:
+def no_downloads() -> Iterator[None]:
     """Inside the block, models are read from this machine alone: a file names them, no user."""
     before = _fetching.set(False)
     try:
@@ -63,7 +63,7 @@ def reading(source: str | Path, *, fetch: bool | None = None) -> tuple[str, dict
 
     Args:
         source: a folder, which is checked by `check_configs`, or a hub id.
-        fetch: whether an id may be fetched; None: outside of `nothing_fetched`.
+        fetch: whether an id may be fetched; None: outside of `no_downloads`.
 
     Raises:
         UserError: the folder names code, or the model may not be fetched and is not here.
@@ -234,16 +234,3 @@ def check_model_folder(folder: Path) -> None:
             "tokenizer into the same folder."
         )
     check_configs(folder)
-
-
-__all__ = [
-    "bars_on_terminals",
-    "cached_model",
-    "check_configs",
-    "check_model_folder",
-    "hub_answers",
-    "may_fetch",
-    "nothing_fetched",
-    "reading",
-    "settled_model",
-]

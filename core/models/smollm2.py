@@ -104,6 +104,3 @@ def _convert(gguf: Path, folder: Path) -> None:
     with bars_on_terminals():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-__all__ = ["PAD_TOKEN", "smollm2_folder"]

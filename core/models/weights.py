@@ -230,13 +230,3 @@ def check_shape(path: Path, name: str, array: np.ndarray, shape: tuple[int | Non
             f"{path}: the array {name!r} has shape {array.shape}, expected {said}: the file is "
             "damaged or of another model; make it again."
         )
-
-
-__all__ = [
-    "check_finite",
-    "check_safetensors",
-    "check_shape",
-    "finite",
-    "load_weights",
-    "read_pretrained",
-]

@@ -16,7 +16,7 @@ import polars as pl
 from copygym.core.errors import UserError
 from copygym.core.tables.csv_exact import Dialect, Exact, RowFault, looks_like_rows, read_exactly
 from copygym.core.tables.csv_form import Form, survey
-from copygym.core.tables.kind import content_of, decoded, is_utf8, open_bytes
+from copygym.core.tables.kind import content_of, is_utf8, open_bytes, to_utf8
 
 #: Separators that are looked for where a header is one field.
 _SEPARATORS = (",", ";", "\t", "|")
@@ -24,7 +24,7 @@ _SAMPLE = 1 << 18
 
 
 @dataclass(frozen=True)
-class Table:
+class OpenedTable:
     """A table file that was opened.
 
     Attributes:
@@ -64,7 +64,7 @@ def open_csv(
     encoding: str,
     header: tuple[str, ...] | None,
     quotes: bool,
-) -> Table:
+) -> OpenedTable:
     """Open a CSV; the verdict on a file that has not changed is kept.
 
     Args:
@@ -118,7 +118,7 @@ def open_csv(
     if int(frame.select(pl.len()).collect(engine="streaming").item()) != form.rows:
         return _exact_table(path, _exactly(path, file, dialect, form), form, dialect, notes)
     notes += _form_notes(form, names)
-    return Table(frame, tuple(notes), 1 if header else 2, True)
+    return OpenedTable(frame, tuple(notes), 1 if header else 2, True)
 
 
 def _in_utf8(path: Path, encoding: str) -> tuple[Path, list[str]]:
@@ -130,8 +130,8 @@ def _in_utf8(path: Path, encoding: str) -> tuple[Path, list[str]]:
     if mark is not None:
         told = encoding.lower().replace("_", "-").startswith(mark)
         note = f"{path.name} is {mark.upper()} by its byte order mark, and read so."
-        return decoded(path, mark), [] if told else [note]
-    return (path if is_utf8(encoding) else decoded(path, encoding)), []
+        return to_utf8(path, mark), [] if told else [note]
+    return (path if is_utf8(encoding) else to_utf8(path, encoding)), []
 
 
 def _sample(path: Path, file: Path) -> str:
@@ -252,7 +252,9 @@ def _refuse_swallowed(
         )
 
 
-def _exact_table(path: Path, found: Exact, form: Form, dialect: Dialect, notes: list[str]) -> Table:
+def _exact_table(
+    path: Path, found: Exact, form: Form, dialect: Dialect, notes: list[str]
+) -> OpenedTable:
     with open_bytes(path) as stream:
         sample = form.sample or stream.read(_SAMPLE)
     _refuse_swallowed(path, found.doubtful, sample, dialect.separator)
@@ -273,7 +275,7 @@ def _exact_table(path: Path, found: Exact, form: Form, dialect: Dialect, notes: 
         )
     if found.returns:
         notes.append("lines end with a carriage return alone, and are read so.")
-    return Table(found.frame, tuple(notes), 1 if dialect.header else 2, True)
+    return OpenedTable(found.frame, tuple(notes), 1 if dialect.header else 2, True)
 
 
 def _form_notes(form: Form, names: list[str]) -> list[str]:

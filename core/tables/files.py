@@ -21,7 +21,7 @@ import polars as pl
 from copygym.core.errors import UserError
 from copygym.core.files.checksum import stamp
 from copygym.core.files.storage import atomic
-from copygym.core.tables.csv import Table, find_bad_byte, open_csv
+from copygym.core.tables.csv import OpenedTable, find_bad_byte, open_csv
 from copygym.core.tables.hive import parquet_files, scan_folder
 from copygym.core.tables.kind import PARQUET_SUFFIXES, content_of, is_csv
 from copygym.core.tables.kind import named_parquet as is_parquet
@@ -30,7 +30,7 @@ from copygym.core.tables.prepared import prepared_parts
 __all__ = [
     "CSV_SUFFIXES",
     "PARQUET_SUFFIXES",
-    "Table",
+    "OpenedTable",
     "is_csv",
     "is_parquet",
     "log_files",
@@ -145,7 +145,7 @@ def open_table(
     header: list[str] | None = None,
     quote: str | None = '"',
     detect: bool = False,
-) -> Table:
+) -> OpenedTable:
     """Open a table file. Every row of it is in the frame, whatever columns are asked for.
 
     Args:
@@ -166,12 +166,12 @@ def open_table(
     with readable(path):
         if path.is_dir():
             prepared = prepared_parts(path)
-            return Table(scan_folder(path, None if prepared is None else prepared[0]))
+            return OpenedTable(scan_folder(path, None if prepared is None else prepared[0]))
         if content_of(path).kind == "parquet":
             frame = pl.scan_parquet(path, glob=False, hive_partitioning=False)
             frame.collect_schema()  # a file that is no Parquet fails here, not later
             named = () if is_parquet(path) else (f"{path.name} is a Parquet file.",)
-            return Table(frame, named)
+            return OpenedTable(frame, named)
         wanted = None if header is None else tuple(header)
         mark = separator_of(path, separator)
         given = (mark, separator is not None, detect)

@@ -156,17 +156,17 @@ def is_utf8(encoding: str) -> bool:
     return encoding.lower() in _UTF8
 
 
-def decoded(path: Path, encoding: str) -> Path:
+def to_utf8(path: Path, encoding: str) -> Path:
     """Return a private copy of a file in UTF-8, made block by block.
 
     Raises:
         UserError: the encoding is unknown, or a byte cannot be read in it.
     """
-    return _decoded(path, encoding.lower(), stamp(path))
+    return _to_utf8(path, encoding.lower(), stamp(path))
 
 
 @lru_cache(maxsize=16)
-def _decoded(path: Path, encoding: str, _: tuple[int, ...]) -> Path:
+def _to_utf8(path: Path, encoding: str, _: tuple[int, ...]) -> Path:
     try:
         decoder = codecs.getincrementaldecoder(encoding)(errors="strict")
         "a".encode(encoding)

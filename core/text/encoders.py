@@ -20,7 +20,7 @@ from copygym.core.files.storage import (
     write_arrays,
     write_json,
 )
-from copygym.core.models.folder import may_fetch, nothing_fetched, reading
+from copygym.core.models.folder import may_fetch, no_downloads, reading
 from copygym.core.models.weights import check_shape, finite, read_pretrained
 from copygym.core.processor import has_amx
 from copygym.core.text.cache import VectorCache
@@ -252,7 +252,7 @@ class SentenceEncoder:
         Raises:
             UserError: the model is not on this machine.
         """
-        with understood(path := Path(folder) / "text.json"), nothing_fetched():
+        with understood(path := Path(folder) / "text.json"), no_downloads():
             state = read_json(path)
             state.pop("encoder")
             # Where another machine keeps its vectors is no place to write to on this one.

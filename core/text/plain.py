@@ -131,6 +131,3 @@ class PrintableStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-__all__ = ["PrintableStream", "as_written", "harmless", "inert", "inert_cell", "printable"]

@@ -35,6 +35,3 @@ def fit_terms(vectoriser: Any, texts: Sequence[str], most: int) -> Any:
     smaller = clone(vectoriser).set_params(vocabulary=terms[kept].tolist())
     smaller.idf_ = vectoriser.idf_[kept]  # a term's weight does not depend on the others
     return smaller
-
-
-__all__ = ["fit_terms"]

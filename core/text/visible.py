@@ -128,6 +128,3 @@ def _never_assigned(code: int) -> bool:
         or code == 0x2065
         or 0xE0000 <= code <= 0xE0FFF
     )
-
-
-__all__ = ["is_blank", "visible"]

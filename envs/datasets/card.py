@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from copygym.core.errors import UserError
-from copygym.core.files.checksum import checked
+from copygym.core.files.checksum import verify_checksum
 from copygym.core.files.storage import cache_home
 
 
@@ -110,12 +110,12 @@ def find_file(card: Card, path: str | Path | None, patterns: tuple[str, ...]) ->
     """
     place = Path(path).expanduser() if path is not None else default_folder(card.name)
     if place.is_file():
-        return unchanged(card, place)
+        return check_unchanged(card, place)
     if place.is_dir():
         for pattern in patterns:
             found = sorted(p for p in place.rglob(pattern) if p.suffix not in _BESIDE)
             if found:
-                return unchanged(card, found[0])
+                return check_unchanged(card, found[0])
     raise missing(card, place, path is None, patterns)
 
 
@@ -123,9 +123,9 @@ def find_file(card: Card, path: str | Path | None, patterns: tuple[str, ...]) ->
 _BESIDE = (".sha256", ".part", ".json", ".bad")
 
 
-def unchanged(card: Card, path: Path) -> Path:
-    """Return a dataset's file if it is still the one that was fetched; see `checksum.checked`."""
-    return checked(path, f"delete it and run `copygym data get {card.name}` again")
+def check_unchanged(card: Card, path: Path) -> Path:
+    """Return a dataset's file if it is still the one that was fetched; see `verify_checksum`."""
+    return verify_checksum(path, f"delete it and run `copygym data get {card.name}` again")
 
 
 def missing(card: Card, place: Path, default: bool, patterns: tuple[str, ...]) -> UserError:

@@ -9,7 +9,7 @@ import polars as pl
 
 from copygym.core.errors import unknown_name
 from copygym.core.tables.files import open_table, readable
-from copygym.envs.datasets.card import Card, RemoteFile, default_folder, missing, unchanged
+from copygym.envs.datasets.card import Card, RemoteFile, check_unchanged, default_folder, missing
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.logs.schema import Source, require_columns
 
@@ -116,7 +116,7 @@ def load(
 def _find(path: str | Path | None, relative: str) -> Path:
     place = Path(path).expanduser() if path is not None else default_folder(CARD.name)
     if place.is_file():
-        return unchanged(CARD, place)
+        return check_unchanged(CARD, place)
     places = [place]
     if path is None and (sample := _obp_sample()) is not None:
         places.append(sample)

@@ -47,7 +47,7 @@ def simulate_log(
     steps = []
     for t in tqdm(range(n_slots), desc="storefront log", disable=None, leave=False):
         chances = cumulative[:, t % world.catalogue.n_slots]
-        actions = _passed(chances, rng.random(len(users)) * chances[:, -1])
+        actions = _count_reached(chances, rng.random(len(users)) * chances[:, -1])
         delay = rng.random(len(users))
         if world.trend:
             if not (users.dynamics.drift_step or users.dynamics.drift_click):
@@ -68,7 +68,7 @@ def simulate_log(
     return log.sort("timestamp", "user_id")
 
 
-def _passed(cumulative_NA: np.ndarray, draw_N: np.ndarray) -> np.ndarray:
+def _count_reached(cumulative_NA: np.ndarray, draw_N: np.ndarray) -> np.ndarray:
     """Return (N,) int64 how many entries of each row, which never falls, its draw has reached."""
     rows = np.arange(len(draw_N))
     low = np.zeros(len(draw_N), dtype=np.int64)

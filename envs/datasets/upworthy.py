@@ -9,7 +9,7 @@ import polars as pl
 
 from copygym.core.errors import unknown_name
 from copygym.core.tables.files import open_table, readable
-from copygym.envs.datasets.card import Card, RemoteFile, default_folder, missing, unchanged
+from copygym.envs.datasets.card import Card, RemoteFile, check_unchanged, default_folder, missing
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.logs.schema import Source, require_columns
 
@@ -107,7 +107,7 @@ def load(
         log = ClickLog.from_frame(frame, name=CARD.name, notes=notes, source=source)
     if include_broken_weeks:
         return log.with_notes("the broken weeks are included: make no causal claim on them.")
-    return log.filter(~broken_weeks(log)) if _dated(log) else log
+    return log.filter(~broken_weeks(log)) if _has_dates(log) else log
 
 
 def _find(path: str | Path | None, release: str | None) -> Path:
@@ -115,13 +115,13 @@ def _find(path: str | Path | None, release: str | None) -> Path:
         raise unknown_name("upworthy release", release, list(RELEASES))
     place = Path(path).expanduser() if path is not None else default_folder(CARD.name)
     if place.is_file():
-        return unchanged(CARD, place)
+        return check_unchanged(CARD, place)
     wanted = [release] if release else list(RELEASES)
     patterns = tuple(p for name in wanted for p in RELEASES[name])
     found = [f for p in patterns for f in sorted(place.rglob(p)) if f.suffix != ".sha256"]
     if not found:
         raise missing(CARD, place, path is None, patterns)
-    return unchanged(CARD, found[0])
+    return check_unchanged(CARD, found[0])
 
 
 def _plain(column: str) -> pl.Expr:
@@ -173,7 +173,7 @@ def _canonical(raw: pl.LazyFrame, names: list[str], test: str) -> pl.LazyFrame:
     return raw.select(expr.alias(name) for name, expr in out.items())
 
 
-def _dated(log: ClickLog) -> bool:
+def _has_dates(log: ClickLog) -> bool:
     known = ("context_problem", "context_test_week", "timestamp", "context_test_order")
     return any(log.has(c) for c in known)
 
@@ -212,7 +212,7 @@ def sample_ratio_report(log: ClickLog, threshold: float = 1e-3) -> pl.DataFrame:
     """
     from scipy.stats import chi2
 
-    suspect = broken_weeks(log) if _dated(log) else pl.lit(False)
+    suspect = broken_weeks(log) if _has_dates(log) else pl.lit(False)
     n = pl.col("impressions")
     expected = n.sum() / pl.len()
     table = (

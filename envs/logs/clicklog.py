@@ -253,7 +253,7 @@ class ClickLog:
         return {k: self.with_frame(f) for k, f in zip(fractions, frames, strict=True)}
 
     def split_by_user(self, fractions: Mapping[str, float], seed: int) -> dict[str, ClickLog]:
-        """Split so that no user is in two parts; see `logsplits.by_user`."""
+        """Split so that no user is in two parts; see `splits.by_user`."""
         self.require("user_id")
         return self._parts(fractions, logsplits.by_user(self.frame, fractions, seed))
 
@@ -263,7 +263,7 @@ class ClickLog:
         return self._parts(fractions, logsplits.by_time(self.frame, fractions))
 
     def split_by_test(self, fractions: Mapping[str, float], seed: int) -> dict[str, ClickLog]:
-        """Split so that tests with a common headline are in one part; see `logsplits.by_test`."""
+        """Split so that tests with a common headline are in one part; see `splits.by_test`."""
         self.require("test_id", *(() if self.has("text") else ("creative_id",)))
         return self._parts(fractions, logsplits.by_test(self.frame, fractions, seed))
 

@@ -24,7 +24,7 @@ from copygym.envs.logs.numbers import (
     EXACT,
     REAL,
     TEXT,
-    dotted,
+    count_points,
     dotted_note,
     ignore_syntax,
     real,
@@ -159,7 +159,7 @@ class FeaturePlan:
             if numbers and (numbers < filled or self._count(name, "large")):
                 wanted |= _more_counts(name, self.schema[name])
             if self._count(name, "fractions"):
-                sampled |= dotted(name, self.schema[name])
+                sampled |= count_points(name, self.schema[name])
             if numbers < filled:
                 text = strip(name, self.schema[name])
                 looks = text.str.contains(_DRESSED) & ~_is_number(name, self.schema[name])

@@ -33,6 +33,3 @@ def as_lazy(table: Any, label: str) -> pl.LazyFrame:
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{label}: its columns make no table ({reason}); mend them.") from None
-
-
-__all__ = ["as_lazy"]

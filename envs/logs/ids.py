@@ -84,7 +84,7 @@ def _raw(name: str, dtype: pl.DataType) -> pl.Expr:
     return pl.col(name) if dtype == pl.String else pl.col(name).cast(pl.String)
 
 
-def _folded(name: str, dtype: pl.DataType) -> pl.Expr:
+def _fold(name: str, dtype: pl.DataType) -> pl.Expr:
     """Return a name as it would be without capital letters and ways to encode a letter."""
     return label_cast(name, dtype).str.normalize("NFKC").str.to_lowercase()
 
@@ -277,7 +277,7 @@ def distinct_notes(
     for k in range(slices):
         wanted = []
         for name in folds:
-            exact, folded = label_cast(name, schema[name]), _folded(name, schema[name])
+            exact, folded = label_cast(name, schema[name]), _fold(name, schema[name])
             mine = folded.hash() % slices == k
             variants = exact.hash().filter(mine).n_unique().cast(pl.Int64)
             wanted.append((variants - folded.hash().filter(mine).n_unique()).alias(name))
@@ -301,7 +301,7 @@ def _variant_note(
         ids = "1 id differs" if differing == 1 else f"{differing:,} ids differ"
         return f"column {source.column(name)}: {ids} from another {alone}: are they the same users?"
     table = (
-        frame.select(folded=_folded(name, dtype), value=label_cast(name, dtype))
+        frame.select(folded=_fold(name, dtype), value=label_cast(name, dtype))
         .group_by("folded")
         .agg(least=pl.col("value").min(), greatest=pl.col("value").max())
         .filter(pl.col("least") != pl.col("greatest"))

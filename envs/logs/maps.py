@@ -80,14 +80,14 @@ def arrange(
         if name in present and name not in used:
             _refuse_contradiction(raw, name, value, source)
     taken = set(source.columns) | set(constants)
-    notes += _shadowed(raw, source, present) + _read_twice(source, taken)
+    notes += _shadow_notes(raw, source, present) + _read_twice(source, taken)
     same = [c for c in present if c not in taken and (c not in used or c in SCHEMA)]
     frame = raw.select(
         *same,
         *(pl.col(column).alias(name) for name, column in source.columns.items()),
         *(pl.lit(value).alias(name) for name, value in constants.items()),
     )
-    return _filled(frame, empty, source, notes)
+    return _fill_empty(frame, empty, source, notes)
 
 
 def _without(
@@ -127,7 +127,7 @@ def _refuse_contradiction(raw: pl.LazyFrame, name: str, value: Any, source: Sour
     )
 
 
-def _shadowed(raw: pl.LazyFrame, source: Source, present: Sequence[str]) -> list[str]:
+def _shadow_notes(raw: pl.LazyFrame, source: Source, present: Sequence[str]) -> list[str]:
     """Return notes on columns with a canonical name that another column is read for."""
     notes, used = [], set(source.columns.values())
     for name, column in source.columns.items():
@@ -159,7 +159,7 @@ def _read_twice(source: Source, taken: set[str]) -> list[str]:
     return notes
 
 
-def _filled(
+def _fill_empty(
     frame: pl.LazyFrame, empty: Mapping[str, Any], source: Source, notes: list[str]
 ) -> tuple[pl.LazyFrame, list[str]]:
     schema = frame.collect_schema()
@@ -176,7 +176,7 @@ def _filled(
         if not number:
             continue
         as_text = is_text(dtype) or dtype == pl.Null
-        meant = pl.lit(str(value)) if as_text else pl.lit(_typed(name, value))
+        meant = pl.lit(str(value)) if as_text else pl.lit(_as_type(name, value))
         kept = pl.col(name).cast(pl.String) if is_text(dtype) else pl.col(name)
         filled.append(pl.when(missing).then(meant).otherwise(kept).alias(name))
         values = "1 empty value is" if number == 1 else f"{number:,} empty values are"
@@ -184,7 +184,7 @@ def _filled(
     return frame.with_columns(filled), notes
 
 
-def _typed(name: str, value: Any) -> Any:
+def _as_type(name: str, value: Any) -> Any:
     if not SCHEMA[name].is_numeric():
         return str(value)
     return int(float(value)) if name in COUNTS else float(value)

@@ -51,7 +51,7 @@ LARGEST = 2**63 - 1
 #: No policy that logged its probabilities chose with one below this.
 LEAST_PROPENSITY = 1e-12
 
-#: What `parsed` adds to a frame: text without blanks, Float64, and Int64 of counts.
+#: What `parse_numbers` adds to a frame: text without blanks, Float64, and Int64 of counts.
 TEXT, REAL, _COUNT = "__text__", "__real__", "__count__"
 #: A number whose point may mark thousands.
 _DOTTED = r"^[+-]?[1-9]\d{0,2}\.\d{3}$"
@@ -112,7 +112,9 @@ def count(name: str, dtype: pl.DataType, words: bool = True) -> pl.Expr:
     return pl.coalesce(number, _truth(strip(name, dtype)))
 
 
-def parsed(frame: pl.LazyFrame, schema: Mapping[str, pl.DataType], words: bool) -> pl.LazyFrame:
+def parse_numbers(
+    frame: pl.LazyFrame, schema: Mapping[str, pl.DataType], words: bool
+) -> pl.LazyFrame:
     """Return the frame with what the rules of numbers read, parsed once for all of them.
 
     Text features are parsed, too: they may be numbers.
@@ -143,7 +145,7 @@ def number_cast(name: str, dtype: pl.DataType, words: bool) -> pl.Expr:
 
 
 def number_checks(name: str, dtype: pl.DataType) -> list[Check]:
-    """Return the rules of one numeric column of a `parsed` frame, most basic first."""
+    """Return the rules of one numeric column of a `parse_numbers` frame, most basic first."""
     number = pl.col(REAL + name)
     missing = pl.col(name).is_null()
     if is_text(dtype):
@@ -219,7 +221,7 @@ def ceiling_checks(schema: Mapping[str, pl.DataType]) -> list[Check]:
 
 
 def number_hints(schema: Mapping[str, pl.DataType]) -> list[Hint]:
-    """Return what is said of numbers of a `parsed` frame that are read."""
+    """Return what is said of numbers of a `parse_numbers` frame that are read."""
     hints = []
     for name, dtype in schema.items():
         if name in COUNTS and (is_text(dtype) or dtype == pl.Boolean):
@@ -235,7 +237,7 @@ def number_hints(schema: Mapping[str, pl.DataType]) -> list[Hint]:
     return hints
 
 
-def dotted(name: str, dtype: pl.DataType) -> dict[str, pl.Expr]:
+def count_points(name: str, dtype: pl.DataType) -> dict[str, pl.Expr]:
     """Return how many values of a text column have a point, and how many one as in 1.234."""
     text = strip(name, dtype)
     point = text.str.contains(".", literal=True)
@@ -246,7 +248,7 @@ def dotted(name: str, dtype: pl.DataType) -> dict[str, pl.Expr]:
 
 
 def dotted_note(name: str, found: Mapping[str, Any], source: Source) -> str | None:
-    """Return what is said where every point could be a thousands mark; `dotted` counts."""
+    """Return what is said where every point could be a thousands mark; `count_points` counts."""
     pointed = found.get(f"{name}:pointed") or 0
     if not pointed or pointed != found[f"{name}:dotted"]:
         return None
@@ -257,12 +259,12 @@ def dotted_note(name: str, found: Mapping[str, Any], source: Source) -> str | No
 
 
 def largest_impressions() -> pl.Expr:
-    """Return the most impressions of a row of a `parsed` frame."""
+    """Return the most impressions of a row of a `parse_numbers` frame."""
     return pl.col(_COUNT + "impressions").max()
 
 
 def sums(schema: Mapping[str, pl.DataType]) -> list[pl.Expr]:
-    """Return the sum of each count of a `parsed` frame, in 128 bits so that it cannot wrap.
+    """Return the sum of each count of a `parse_numbers` frame, in 128 bits so that it cannot wrap.
 
     Also the size of all revenue together, be it refunds.
     """

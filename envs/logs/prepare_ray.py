@@ -47,7 +47,7 @@ def ray_parts(
             ray_data.from_items(starts, override_num_blocks=len(starts))
             .map_batches(_rows, batch_format="pyarrow", batch_size=1, fn_kwargs={"deal": deal})
             .groupby(PART, num_partitions=len(deal.missing))
-            .map_groups(_written, batch_format="pyarrow", fn_kwargs={"deal": deal})
+            .map_groups(_write_part, batch_format="pyarrow", fn_kwargs={"deal": deal})
         )
         left = set(deal.missing)
         try:
@@ -69,7 +69,7 @@ def _rows(pieces: pa.Table, deal: Deal) -> Iterator[pa.Table]:
         yield frame.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def _written(rows: pa.Table, deal: Deal) -> pa.Table:
+def _write_part(rows: pa.Table, deal: Deal) -> pa.Table:
     """Write one part, of which these are all rows, and return a row that tells of it."""
     import pyarrow as pa
 

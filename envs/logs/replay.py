@@ -182,7 +182,7 @@ def fatigue_before(
 ) -> np.ndarray:
     """Return (N,) float64: fatigue z at each row, before its own send.
 
-    The recursion of `copygym.envs.people.model.Dynamics`, ``z <- decay * z + sent`` once per slot,
+    The recursion of `envs.people.dynamics.Dynamics`, ``z <- decay * z + sent`` once per slot,
     with nothing sent in the slots between two rows: ``z_i = decay^(steps_i - 1) * (decay * z_j +
     sent_j)`` where j is the user's previous row, and 0 at the user's first row.
 

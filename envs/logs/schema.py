@@ -43,13 +43,13 @@ from copygym.envs.logs.ids import (
 )
 from copygym.envs.logs.numbers import (
     ceiling_checks,
-    dotted,
+    count_points,
     dotted_note,
     largest_impressions,
     number_cast,
     number_checks,
     number_hints,
-    parsed,
+    parse_numbers,
     refuse_large_sums,
     sums,
     typed_fault,
@@ -255,7 +255,7 @@ def _measure(
     """Return the rules and hints, and one streaming pass's counts of the rows of each.
 
     Args:
-        frame: with what `copygym.envs.logs.numbers.parsed` adds.
+        frame: with what `parse_numbers` adds.
         schema: of the log's own columns.
         plan: of the times.
     """
@@ -272,7 +272,7 @@ def _measure(
     wanted += [pl.col(n).str.len_bytes().sum().alias(f"bytes:{n}") for n in free]
     wanted += plan.aggregates() if plan else []
     if is_text(schema.get("revenue", pl.Null())):
-        wanted += [e.alias(key) for key, e in dotted("revenue", schema["revenue"]).items()]
+        wanted += [e.alias(key) for key, e in count_points("revenue", schema["revenue"]).items()]
     found = frame.select(pl.len().alias("rows"), *wanted).collect(engine="streaming")
     return checks, hints, found.row(0, named=True)
 
@@ -316,13 +316,13 @@ def validate(
     if plan:
         plan.settle(frame)
 
-    words, rows = False, parsed(frame, schema, words=False)
+    words, rows = False, parse_numbers(frame, schema, words=False)
     checks, hints, measured = _measure(rows, schema, plan)
     bad = {c.column for i, c in enumerate(checks) if measured[f"check:{i}"]}
     # What the first rows did not show, and what is rare, is tried only where something is wrong.
     wider = plan is not None and "timestamp" in bad and plan.widen()
     if wider or bad & set(COUNTS):
-        words, rows = True, parsed(frame, schema, words=True)
+        words, rows = True, parse_numbers(frame, schema, words=True)
         checks, hints, measured = _measure(rows, schema, plan)
     if measured["rows"] == 0:
         raise UserError(f"{source.label} has columns and no rows; a log needs at least one row.")

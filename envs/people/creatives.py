@@ -29,7 +29,7 @@ class NewCopy:
     source: np.ndarray
 
 
-def chosen(users: UserModel, creatives: np.ndarray | Sequence[int]) -> UserModel:
+def keep_creatives(users: UserModel, creatives: np.ndarray | Sequence[int]) -> UserModel:
     """Return ``users`` with some creatives only; what was logged of a product goes to the rest.
 
     Args:
@@ -79,7 +79,7 @@ def with_copy(users: UserModel, copy: NewCopy, kept: np.ndarray | Sequence[int] 
         )
     old = np.asarray(kept, dtype=np.int64)
     # New copies take the place of the creatives that their briefs are from.
-    joined = chosen(users, np.concatenate([old, copy.source]))
+    joined = keep_creatives(users, np.concatenate([old, copy.source]))
     u, n_slots, n_actions = joined.click_logit.shape
     tables: dict[str, Any] = {
         "click_logit": joined.click_logit.copy(),

@@ -449,6 +449,11 @@ class UserBatch:
             for name, low, high in zip(sizes, edges[:-1], edges[1:], strict=True)
         }
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether an episode has begun, or else base keys are missing (`seed`)."""
+        return bool(self.episode[0] >= 0)
+
     def seed(self, base_key: np.ndarray, rows: np.ndarray | None = None) -> None:
         """Give rows new base keys, (M,) uint64; their next episode is the first of that key."""
         rows = self.rows if rows is None else rows

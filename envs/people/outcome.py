@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
     last: np.ndarray | None = None  #: bool, the episode ends here, by unsubscribe or horizon
 
 
-class RewardShape(Protocol):
+class RewardFunction(Protocol):
     """Maps an outcome to the scalar reward and its named terms."""
 
     def __call__(self, outcome: Outcome) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -49,7 +49,7 @@ class RewardShape(Protocol):
         ...
 
 
-def reward_shape(reward: RewardShape | None) -> RewardShape:
+def reward_shape(reward: RewardFunction | None) -> RewardFunction:
     """Return the reward that an environment was given, or one per click where it was given none.
 
     Raises:
@@ -65,7 +65,9 @@ def reward_shape(reward: RewardShape | None) -> RewardShape:
     return reward
 
 
-def rewarded(reward: RewardShape, outcome: Outcome) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def apply_reward(
+    reward: RewardFunction, outcome: Outcome
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the reward (N,) float64 of a step and its terms, (N,) each, checked.
 
     A number that is none would be learned from without a word: bandits hold for ever after.
@@ -91,7 +93,7 @@ def rewarded(reward: RewardShape, outcome: Outcome) -> tuple[np.ndarray, dict[st
     }
 
 
-def _numbers(reward: RewardShape, values: Any, n: int, which: str) -> np.ndarray:
+def _numbers(reward: RewardFunction, values: Any, n: int, which: str) -> np.ndarray:
     try:
         if np.iscomplexobj(values):
             raise TypeError

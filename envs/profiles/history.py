@@ -95,7 +95,7 @@ def add_up(frame: pl.LazyFrame, demographics: Sequence[str]) -> pl.DataFrame:
     the rows. Rows and states go through this same function: that is what makes an update exact.
     """
 
-    def merged(name: str) -> pl.Expr:
+    def merge(name: str) -> pl.Expr:
         if name == "first":
             return pl.col(name).min()
         if name in ("last", "last_click") or name in demographics:
@@ -106,7 +106,7 @@ def add_up(frame: pl.LazyFrame, demographics: Sequence[str]) -> pl.DataFrame:
     return (
         frame.filter(pl.col("user_id").is_not_null())
         .group_by("user_id")
-        .agg([merged(name) for name in names])
+        .agg([merge(name) for name in names])
         .collect(engine="streaming")
         .sort("user_id")
     )
@@ -278,7 +278,7 @@ class History:
             scale=np.zeros((2, 0)),
             rfm=rfm,
         )
-        return draft._scaled(state, g, n > 0)
+        return draft._fit_scale(state, g, n > 0)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -296,7 +296,7 @@ class History:
         """
         return (self._raw(state, g, now) - self.scale[0]) / self.scale[1]
 
-    def _scaled(self, state: pl.DataFrame, g: np.ndarray, exposed: np.ndarray) -> History:
+    def _fit_scale(self, state: pl.DataFrame, g: np.ndarray, exposed: np.ndarray) -> History:
         if not exposed.any():
             raw = self._raw(state, g, None)
             return replace(self, scale=np.stack([raw.mean(axis=0), np.ones(raw.shape[1])]))
@@ -317,7 +317,7 @@ class History:
         columns = []
         for facet, levels in self.facets.items():
             n_v, k_v = _facet_counts(state, facet, levels)
-            mean = _carried(theta, self.segment_rate[g], self.facet_rate[facet][g])
+            mean = _shift(theta, self.segment_rate[g], self.facet_rate[facet][g])
             own = shrink(k_v, n_v, mean, self.facet_strength[facet])
             columns.append(_logit(own) - _logit(theta)[:, None])
         columns.append(_logit(theta)[:, None])
@@ -355,7 +355,7 @@ def _segment_facet_rate(
     flat = np.full(n_gv.shape[1], overall)
     n_v, k_v = n_gv.sum(axis=0), k_gv.sum(axis=0)
     level = _shrunk(k_v, n_v, flat)
-    mean = _carried(rate_g, np.full(len(rate_g), overall), level[None, :])
+    mean = _shift(rate_g, np.full(len(rate_g), overall), level[None, :])
     return _shrunk(k_gv, n_gv, mean)
 
 
@@ -363,7 +363,7 @@ def _shrunk(clicks: np.ndarray, impressions: np.ndarray, mean: np.ndarray) -> np
     return shrink(clicks, impressions, mean, prior_strength(correlation(clicks, impressions, mean)))
 
 
-def _carried(own: np.ndarray, base: np.ndarray, level: np.ndarray) -> np.ndarray:
+def _shift(own: np.ndarray, base: np.ndarray, level: np.ndarray) -> np.ndarray:
     """Return (U, V) ``expit(logit own + logit level - logit base)``: own (U,), level (., V)."""
     x = (_logit(own) - _logit(base))[:, None] + _logit(level)
     return np.clip(1 / (1 + np.exp(-x)), 1e-6, 1 - 1e-6)

@@ -12,10 +12,10 @@ from copygym.core.errors import UserError
 from copygym.core.text.encoders import make_text_encoder
 from copygym.envs.logs.catalogue import Catalogue
 from copygym.envs.logs.clicklog import ClickLog, all_clicked
-from copygym.envs.people.model import Dynamics
+from copygym.envs.people.dynamics import Dynamics
 from copygym.envs.profiles.builder import ProfileBuilder, Profiles, user_key
 from copygym.envs.simulator.response.design import ActionEncoder, Actions
-from copygym.envs.simulator.response.encode import Rows, encode, with_state
+from copygym.envs.simulator.response.encode import EncodedRows, encode, with_state
 
 #: Parts of a log: users who fit the response, calibrate it, and judge it.
 FIT, CALIBRATE, JUDGE = 0, 1, 2
@@ -39,7 +39,7 @@ class FitData:
         cut: end of the time that profiles are made from, microseconds; None: the whole log.
     """
 
-    rows: Rows
+    rows: EncodedRows
     profiles: Profiles
     builder: ProfileBuilder
     catalogue: Catalogue
@@ -51,7 +51,7 @@ class FitData:
     slot_hours: float
     cut: int | None = None
 
-    def rows_of(self, *parts: int) -> Rows:
+    def rows_of(self, *parts: int) -> EncodedRows:
         """Return the rows of ``parts`` that tell of clicks: sends, and hold where organic."""
         keep = np.isin(self.part, parts)
         if not self.organic:
@@ -184,7 +184,7 @@ def profiles_before(
 
 
 def _parts(
-    rows: Rows, cut: int | None, fractions: tuple[float, float], rng: np.random.Generator
+    rows: EncodedRows, cut: int | None, fractions: tuple[float, float], rng: np.random.Generator
 ) -> np.ndarray:
     """Return (N,) int8 parts, drawn by unit; rows before ``cut`` belong to none."""
     calibrate, judge = fractions

@@ -16,14 +16,15 @@ from copygym.envs.logs.from_log import (
     creatives_with_several_texts,
     with_popularity,
 )
-from copygym.envs.people.model import Dynamics, UserModel
+from copygym.envs.people.dynamics import Dynamics
+from copygym.envs.people.model import UserModel
 from copygym.envs.simulator.data import CALIBRATE, FIT, JUDGE, FitData, prepare
 from copygym.envs.simulator.fidelity import FidelityCard, make_card
 from copygym.envs.simulator.fitted import FittedResponse, FittedUsers
 from copygym.envs.simulator.logging_policy import estimate_logging_policy, estimate_send_rate
 from copygym.envs.simulator.response.calibration import StateLayer, fit_state_layer
 from copygym.envs.simulator.response.design import Counts
-from copygym.envs.simulator.response.encode import Rows
+from copygym.envs.simulator.response.encode import EncodedRows
 from copygym.envs.simulator.response.ensemble import Ensemble
 from copygym.envs.simulator.response.model import ResponseModel, make_response
 from copygym.envs.simulator.response.outcomes import (
@@ -104,7 +105,7 @@ def fit_users(
     """
     settings = {k: v for k, v in locals().items() if k not in _NOT_SETTINGS}
     settings["dynamics"] = None if dynamics is None else dict(_as_mapping(dynamics))
-    declared = _declared(dynamics)
+    declared = _parse_dynamics(dynamics)
     log.require_arms(2)
     rng = np.random.default_rng(seed)
     if catalogue is None:
@@ -130,7 +131,7 @@ def fit_users(
     return FittedUsers(users, card, data.builder, response, _plain(settings), data.cut)
 
 
-def _declared(dynamics: Dynamics | Mapping[str, Any] | None) -> Dynamics:
+def _parse_dynamics(dynamics: Dynamics | Mapping[str, Any] | None) -> Dynamics:
     if isinstance(dynamics, Dynamics):
         return dynamics
     known = [f.name for f in fields(Dynamics) if f.name != "assumed"]
@@ -175,7 +176,7 @@ def _check_size(catalogue: Catalogue, n_users: int, max_table_gb: float) -> None
         )
 
 
-def _base(model: ResponseModel, data: FitData, rows: Rows) -> np.ndarray:
+def _base(model: ResponseModel, data: FitData, rows: EncodedRows) -> np.ndarray:
     """Return (N,) float64 logits of the response model, before calibration and state."""
     cell = rows.slot.astype(np.int64) * data.catalogue.n_actions + rows.action
     out = np.empty(len(rows))
@@ -200,7 +201,7 @@ def _fit_clicks(
     )
     fit, calibrate = data.rows_of(FIT), data.rows_of(CALIBRATE)
 
-    def counts(rows: Rows, offset: np.ndarray | None) -> Counts:
+    def counts(rows: EncodedRows, offset: np.ndarray | None) -> Counts:
         return rows.counts(data.profiles.features, data.catalogue.n_actions, offset)
 
     def fitted(offsets: tuple[np.ndarray | None, np.ndarray | None]) -> None:
@@ -209,11 +210,11 @@ def _fit_clicks(
             validation=counts(calibrate, offsets[1]), seed=seed,
         )  # fmt: skip
 
-    def layer_of(rows: Rows, declared: Dynamics, state: bool) -> StateLayer:
+    def layer_of(rows: EncodedRows, declared: Dynamics, state: bool) -> StateLayer:
         return fit_state_layer(
             _base(model, data, rows), rows.trials.astype(np.float64),
             rows.clicks.astype(np.float64), declared=declared, method=calibration,
-            fatigue=_tired(rows) if state else None,
+            fatigue=_acting_fatigue(rows) if state else None,
             repetitions=rows.repetitions if state else None,
         )  # fmt: skip
 
@@ -242,13 +243,13 @@ def _fit_clicks(
     )
 
 
-def _tired(rows: Rows) -> np.ndarray | None:
+def _acting_fatigue(rows: EncodedRows) -> np.ndarray | None:
     """Return the fatigue that acts on the click: none where nothing is sent."""
     return None if rows.fatigue is None else np.where(rows.sent, rows.fatigue, 0.0)
 
 
-def _state_effect(layer: StateLayer, rows: Rows) -> np.ndarray:
-    tired = _tired(rows)
+def _state_effect(layer: StateLayer, rows: EncodedRows) -> np.ndarray:
+    tired = _acting_fatigue(rows)
     assert tired is not None and rows.repetitions is not None
     return layer.state_effect(tired, rows.repetitions)
 

@@ -23,7 +23,8 @@ from copygym.core.files.storage import (
 from copygym.core.models.weights import finite
 from copygym.envs.logs.catalogue import Catalogue
 from copygym.envs.logs.clicklog import ClickLog
-from copygym.envs.people.model import Dynamics, Response, UserModel
+from copygym.envs.people.dynamics import Dynamics
+from copygym.envs.people.model import Response, UserModel
 from copygym.envs.profiles.builder import ProfileBuilder, Profiles
 from copygym.envs.simulator.data import profiles_before
 from copygym.envs.simulator.fidelity import FidelityCard

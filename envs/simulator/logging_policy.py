@@ -8,7 +8,7 @@ from copygym.envs.logs.catalogue import Catalogue
 from copygym.envs.logs.replay import slots_in_window
 from copygym.envs.profiles.builder import Profiles
 from copygym.envs.simulator.data import FitData
-from copygym.envs.simulator.response.encode import Rows
+from copygym.envs.simulator.response.encode import EncodedRows
 from copygym.envs.simulator.response.outcomes import (
     logging_policy_table,
     send_rate_table,
@@ -17,7 +17,7 @@ from copygym.envs.simulator.response.outcomes import (
 
 
 def estimate_logging_policy(
-    rows: Rows,
+    rows: EncodedRows,
     catalogue: Catalogue,
     profiles: Profiles,
     population: np.ndarray,

@@ -82,7 +82,7 @@ def held_out_users(
     if judge is None:
         return simulate(fitted, profiles)
     own = judge.profiles_of(log, users=profiles.user_ids)
-    users = aligned(simulate(judge, own), fitted.users.catalogue)
+    users = align_to_catalogue(simulate(judge, own), fitted.users.catalogue)
     return replace(users, profiles=profiles)
 
 
@@ -102,7 +102,7 @@ def _logging_policy(users: UserModel, profiles: Profiles) -> np.ndarray | None:
     return np.where(known[:, None, None], by_segment[np.minimum(place, len(names) - 1)], everyone)
 
 
-def aligned(users: UserModel, catalogue: Catalogue) -> UserModel:
+def align_to_catalogue(users: UserModel, catalogue: Catalogue) -> UserModel:
     """Return ``users`` with creatives, channels and slots in the order of ``catalogue``.
 
     An agent knows actions by number, so that the world which judges it must count like the one

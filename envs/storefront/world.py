@@ -15,7 +15,8 @@ import polars as pl
 
 from copygym.core.errors import UserError
 from copygym.envs.logs.catalogue import Catalogue
-from copygym.envs.people.model import Dynamics, Response, UserModel
+from copygym.envs.people.dynamics import Dynamics
+from copygym.envs.people.model import Response, UserModel
 from copygym.envs.profiles.builder import ProfileBuilder, Profiles
 from copygym.envs.storefront.copy import FIELDS, PRINCIPLES, PRODUCTS, Product
 from copygym.envs.storefront.features import CopyFeatures, copy_features

@@ -20,7 +20,7 @@ from scipy.stats import t as student
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.estimates import Estimate
-from copygym.evaluation.abtest.few import Events, events_of, events_p, fisher_p
+from copygym.evaluation.abtest.exact import Events, events_of, events_p, fisher_p
 from copygym.evaluation.abtest.multiple import (
     ADJUSTMENTS,
     adjusted_p,

@@ -1,7 +1,7 @@
 """Values of units before they are compared: ratios made linear, and CUPED.
 
 Axes: N units, A arms. Both keep an arm's mean effect and change its variance to what it is
-(`linearised`) or to less (`cuped`).
+(`linearise`) or to less (`cuped`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from copygym.core.errors import UserError
 _LARGE = 1e100
 
 
-def linearised(arm_N: Any, clicks_N: Any, impressions_N: Any, n_arms: int) -> np.ndarray:
+def linearise(arm_N: Any, clicks_N: Any, impressions_N: Any, n_arms: int) -> np.ndarray:
     """Return values whose mean is an arm's clicks per impression, (N,) float64.
 
     The delta method for a ratio whose units are users (Deng, Knoblich and Lu 2018, section 3):

@@ -26,12 +26,12 @@ from copygym.envs.logs.replay import states_before
 from copygym.envs.people.model import UserModel
 from copygym.envs.profiles.builder import Profiles
 from copygym.envs.simulator.fitted import FittedUsers
-from copygym.envs.simulator.population import aligned, simulate
+from copygym.envs.simulator.population import align_to_catalogue, simulate
 from copygym.evaluation.fidelity.agreement import Values
 from copygym.evaluation.ope.decisions import Decisions, decisions, fit_arms
 from copygym.evaluation.ope.intervals import Bootstrap, value_terms
 from copygym.evaluation.ope.support import effective_events, support
-from copygym.evaluation.ope.terms import Actions, PerRow, Terms, model_terms
+from copygym.evaluation.ope.terms import ActionValues, PerRow, Terms, model_terms
 from copygym.evaluation.rollout import Setting, evaluate
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def simulator(
 ) -> Simulator:
     """Return a simulator with its view of the people ``ids`` (U,) of the log ``held_out``."""
     profiles = fitted.profiles_of(held_out, users=ids)
-    return Simulator(name, fitted, aligned(simulate(fitted, profiles), catalogue))
+    return Simulator(name, fitted, align_to_catalogue(simulate(fitted, profiles), catalogue))
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class HeldOutDecisions:
         return len(self.actions)
 
     @cached_property
-    def model(self) -> Actions:
+    def model(self) -> ActionValues:
         """The log's own response model, cross-fitted on it: for DR, and no simulator."""
         d = self.decisions
         return fit_arms(d.features, d.fold, self.actions, d.rewards, d.sizes, self.n_actions)
@@ -172,7 +172,7 @@ def held_out_decisions(
 
 @dataclass(frozen=True)
 class Answers:
-    """A judge's click probability for every action in each logged decision; see `Actions`.
+    """A judge's click probability for every action in each logged decision; see `ActionValues`.
 
     Interests are taken not to have drifted, which no log tells.
 
@@ -188,7 +188,7 @@ class Answers:
         """Return (n, A) float64."""
         return self._probability(np.arange(rows.start, rows.stop))
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the click probabilities of the actions taken, (N,) float64, or of some rows."""
         from scipy.special import expit
 
@@ -211,7 +211,7 @@ class Answers:
         return np.asarray(expit(logit))
 
 
-def in_memory(judges: Mapping[str, Actions], log: HeldOutDecisions) -> dict[str, Actions]:
+def in_memory(judges: Mapping[str, ActionValues], log: HeldOutDecisions) -> dict[str, ActionValues]:
     """Return the judges with all their answers in memory, where they fit, for policy after policy.
 
     Args:
@@ -223,7 +223,7 @@ def in_memory(judges: Mapping[str, Actions], log: HeldOutDecisions) -> dict[str,
     return {name: PerRow(_all(answers, log)) for name, answers in judges.items()}
 
 
-def _all(answers: Actions, log: HeldOutDecisions) -> np.ndarray:
+def _all(answers: ActionValues, log: HeldOutDecisions) -> np.ndarray:
     table = np.empty((len(log), log.n_actions), dtype=np.float32)
     for start in range(0, len(log), _ROWS):
         rows = slice(start, min(start + _ROWS, len(log)))
@@ -232,7 +232,7 @@ def _all(answers: Actions, log: HeldOutDecisions) -> np.ndarray:
 
 
 def decision_terms(
-    chances_NA: np.ndarray, log: HeldOutDecisions, judges: Mapping[str, Actions]
+    chances_NA: np.ndarray, log: HeldOutDecisions, judges: Mapping[str, ActionValues]
 ) -> dict[str, Terms]:
     """Return what the estimators need of one policy, by judge.
 
@@ -242,7 +242,7 @@ def decision_terms(
         judges: name -> its `Answers`; of the log, its own response model.
     """
     policy, d = PerRow(chances_NA), log.decisions
-    weights = policy.chosen(log.actions) / d.propensities
+    weights = policy.of_actions(log.actions) / d.propensities
     return {
         name: Terms(d.rewards, weights, *model_terms(log.actions, policy, model), d.trials)
         for name, model in judges.items()

@@ -105,13 +105,13 @@ def pad_tests(
     place = np.arange(len(codes)) - np.searchsorted(codes, codes, side="left")
     shape = (int(codes.max()) + 1, int(place.max()) + 1)
 
-    def padded(values_N: np.ndarray) -> np.ndarray:
+    def pad(values_N: np.ndarray) -> np.ndarray:
         table = np.zeros(shape)
         table[codes, place] = values_N[order]
         return table
 
-    impressions, clicks = padded(impressions_N), padded(clicks_N)
-    prediction = np.zeros(shape) if prediction_N is None else padded(prediction_N)
+    impressions, clicks = pad(impressions_N), pad(clicks_N)
+    prediction = np.zeros(shape) if prediction_N is None else pad(prediction_N)
     mask = impressions > 0
     keep = (mask.sum(axis=1) >= 2) & (clicks.sum(axis=1) > 0)
     if not keep.any():
@@ -243,7 +243,7 @@ def replay(
     if not horizons or min(horizons) < 1 or sorted(horizons) != list(horizons):
         raise ValueError(f"horizons must be ascending and at least 1, not {list(horizons)}")
     arms_B = tests.arms_B
-    fixed_B = _fixed(name, tests, truth_BA)
+    fixed_B = _fixed_rate(name, tests, truth_BA)
     if fixed_B is not None:
         return np.repeat((arms_B * fixed_B)[:, None], len(horizons), axis=1)
     rng = np.random.default_rng(seed)
@@ -275,7 +275,7 @@ def replay(
     return out_BG / horizon_G
 
 
-def _fixed(name: str, tests: Tests, truth_BA: np.ndarray) -> np.ndarray | None:
+def _fixed_rate(name: str, tests: Tests, truth_BA: np.ndarray) -> np.ndarray | None:
     """Return the (B,) click rate of a policy that never changes; None for one that learns."""
     if name == "uniform":
         return truth_BA.sum(axis=1) / tests.arms_B

@@ -243,7 +243,7 @@ class ArmModel:
     coefficients_KAP: np.ndarray
     highest: float
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the expectation of what was done, (N,) float64, or (M,) of some rows."""
         fold, features = self.fold, self.features
         if rows is not None:

@@ -45,7 +45,7 @@ TUNED = {"clipped_ips": "cap", "switch_dr": "tau", "dr_os": "lambda"}
 _CANDIDATES = 12
 
 
-def allowed(terms: Terms) -> tuple[str, ...]:
+def available_estimators(terms: Terms) -> tuple[str, ...]:
     """Return the estimators that terms allow: without a model, those that need none."""
     if terms.logged_model is None or terms.policy_model is None:
         return tuple(name for name in ESTIMATORS if name not in MODEL_BASED)
@@ -151,7 +151,7 @@ def parts(name: str, terms: Terms, constant: float | None = None) -> list[Part]:
     """
     n = terms.trials
 
-    def sized(column: np.ndarray) -> np.ndarray:
+    def scale(column: np.ndarray) -> np.ndarray:
         return column if n is None else n * column
 
     weights = terms.weights
@@ -165,16 +165,16 @@ def parts(name: str, terms: Terms, constant: float | None = None) -> list[Part]:
         }
         weights = bend[name](weights, constant)
     if name in ("ips", "clipped_ips"):
-        return [Part(sized(weights * terms.rewards), None)]
+        return [Part(scale(weights * terms.rewards), None)]
     if name == "snips":
-        return [Part(sized(weights * terms.rewards), sized(weights))]
+        return [Part(scale(weights * terms.rewards), scale(weights))]
     logged, policy = terms.model()
     if name == "dm":
-        return [Part(sized(policy), None)]
+        return [Part(scale(policy), None)]
     if name == "sndr":
-        residual = Part(sized(weights * (terms.rewards - logged)), sized(weights))
-        return [Part(sized(policy), None), residual]
-    return [Part(sized(dr_terms(terms.rewards, weights, logged, policy)), None)]
+        residual = Part(scale(weights * (terms.rewards - logged)), scale(weights))
+        return [Part(scale(policy), None), residual]
+    return [Part(scale(dr_terms(terms.rewards, weights, logged, policy)), None)]
 
 
 def point(pieces: list[Part], trials: np.ndarray | None) -> float:
@@ -257,7 +257,7 @@ def tune(terms: Terms) -> dict[str, float]:
     """Return the constant of each estimator in `TUNED` that these terms allow, by SLOPE."""
     found = {}
     for name in TUNED:
-        if name not in allowed(terms):
+        if name not in available_estimators(terms):
             continue
         grid = candidates(name, terms.weights)
         values, errors = np.empty(len(grid)), np.empty(len(grid))

@@ -18,7 +18,7 @@ from copygym.core.estimates import (
 from copygym.evaluation.ope.estimators import (
     ESTIMATORS,
     TUNED,
-    allowed,
+    available_estimators,
     influence,
     parts,
     point,
@@ -77,16 +77,16 @@ class Bootstrap:
         if len(matrix) > _UNITS:
             few, counts = _equal_rows(matrix)
             if counts is not None:
-                return self._grouped(few, counts)
+                return self._resample_groups(few, counts)
             edges = np.linspace(0, len(matrix), _UNITS, endpoint=False).astype(np.int64)
             matrix = np.add.reduceat(matrix, edges, axis=0)
         elif len(matrix) > _PROBE:
             few, counts = _equal_rows(matrix)
             if counts is not None:
-                return self._grouped(few, counts)
+                return self._resample_groups(few, counts)
         return resample_sums(matrix, self.resamples, self.seed)[:, :-1]
 
-    def _grouped(self, few: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    def _resample_groups(self, few: np.ndarray, counts: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng(self.seed)
         step = max(1, 4_000_000 // len(few))
         return np.concatenate(
@@ -150,7 +150,7 @@ def value_terms(
         constants = tune(entry) if any(name in TUNED for name in names) else {}
         shared: dict[bytes, np.ndarray] = {}
         for name in names:
-            if name not in allowed(entry):
+            if name not in available_estimators(entry):
                 continue
             pieces = parts(name, entry, constants.get(name))
             effects = bootstrap.by_unit(influence(pieces, entry.trials))

@@ -10,11 +10,11 @@ import numpy as np
 
 from copygym.core.estimates import Estimate
 from copygym.evaluation.ope.decisions import Decisions
-from copygym.evaluation.ope.estimators import ESTIMATORS, MODEL_BASED, allowed
+from copygym.evaluation.ope.estimators import ESTIMATORS, MODEL_BASED, available_estimators
 from copygym.evaluation.ope.intervals import Bootstrap, Valued, difference, value_terms
 from copygym.evaluation.ope.policies import Target
 from copygym.evaluation.ope.support import Support, effective_events, support
-from copygym.evaluation.ope.terms import Actions, Terms, model_terms
+from copygym.evaluation.ope.terms import ActionValues, Terms, model_terms
 
 #: Where less speaks for a policy than this, its estimates are called unsupported or weak.
 LEAST_ESS, LEAST_EVENTS, MOST_OUTSIDE = 100, 10, 0.05
@@ -26,7 +26,7 @@ SUPPORTED, WEAK, UNSUPPORTED = "supported", "weak", "not supported"
 def evaluate(
     log: Decisions,
     targets: Sequence[Target],
-    model: Actions | None,
+    model: ActionValues | None,
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -65,13 +65,13 @@ def evaluate(
     }
 
 
-def _terms(log: Decisions, target: Target, model: Actions | None) -> Terms:
+def _terms(log: Decisions, target: Target, model: ActionValues | None) -> Terms:
     logged = policy = None
     if model is not None and target.actions is not None:
         logged, policy = model_terms(log.actions, target.actions, model)
     elif model is not None and target.logging:
         # What logging would do is what it did, so that DR is the plain mean.
-        logged = policy = model.chosen(log.actions)
+        logged = policy = model.of_actions(log.actions)
     return Terms(log.rewards, target.weights, logged, policy, log.trials)
 
 
@@ -124,7 +124,7 @@ def headline(found: Mapping[str, Any]) -> str | None:
 
 def _reason(name: str, target: Target, terms: Terms, held: Support, has_model: bool) -> str | None:
     """Return why an estimator has no meaning here, or None."""
-    if name in MODEL_BASED and name not in allowed(terms):
+    if name in MODEL_BASED and name not in available_estimators(terms):
         if not has_model:
             return "no response model was asked for"
         return "the policy's probabilities are known for the logged arms only"

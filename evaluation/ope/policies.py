@@ -19,7 +19,7 @@ from copygym.envs.logs.columns import Source, is_text, refuse_types
 from copygym.envs.logs.numbers import real, whole
 from copygym.evaluation.abtest.file.arms import is_total
 from copygym.evaluation.ope.decisions import Decisions, best_fixed
-from copygym.evaluation.ope.terms import Actions, Grouped, PerRow, check_table
+from copygym.evaluation.ope.terms import ActionValues, Grouped, PerRow, check_table
 
 #: Policies that need no file; ``arms`` stands for one policy per arm.
 BUILT_IN = ("logging", "uniform", "best_fixed", "arms")
@@ -47,7 +47,7 @@ class Target:
 
     name: str
     weights: np.ndarray
-    actions: Actions | None
+    actions: ActionValues | None
     outside: float = 0.0
     outside_arms: tuple[str, ...] = ()
     logging: bool = False
@@ -58,13 +58,13 @@ class Target:
 def target(
     log: Decisions,
     name: str,
-    actions: Actions,
+    actions: ActionValues,
     outside: float = 0.0,
     outside_arms: tuple[str, ...] = (),
     note: str = "",
 ) -> Target:
     """Return a policy that gives every arm of the log a probability."""
-    weights = actions.chosen(log.actions) / log.propensities
+    weights = actions.of_actions(log.actions) / log.propensities
     return Target(name, weights, actions, outside, outside_arms, note=note)
 
 
@@ -118,7 +118,7 @@ def policy_file(
             f"probabilities, or one of {', '.join(BUILT_IN)}."
         )
     if path.suffix == ".npy":
-        return _stored(log, path, name)
+        return _table_target(log, path, name)
     opened = open_table(path, separator=separator, encoding=encoding, detect=True)
     with readable(path):
         table = opened.frame.collect()
@@ -280,7 +280,7 @@ def _by_row(log: Decisions, table: pl.DataFrame, path: Path, name: str) -> Targe
     return target(log, name, PerRow(wide), outside, strangers[:3], "row by row")
 
 
-def _stored(log: Decisions, path: Path, name: str) -> Target:
+def _table_target(log: Decisions, path: Path, name: str) -> Target:
     from copygym.evaluation.ope.stream import OnDisk
 
     values = OnDisk.open(path)

@@ -210,6 +210,3 @@ def _value(name: str, entry: Mapping[str, Any]) -> PolicyValue:
         warnings=tuple(entry["warnings"]),
         ess=entry["support"]["ess"],
     )
-
-
-__all__ = ["PolicyValue", "logged_actions", "off_policy"]

@@ -169,11 +169,11 @@ def _means(
     owner = cell // a
     at = group_P[owner] * a + cell % a
 
-    def summed(values: np.ndarray | None) -> np.ndarray:
+    def sum_by_cell(values: np.ndarray | None) -> np.ndarray:
         return np.bincount(at, values, n_groups * a).reshape(n_groups, a)
 
-    weight, taken, units = summed(weight_C), summed(taken_C), summed(None)
-    crossed, squared = summed(weight_C * size_P[owner]), summed(weight_C**2)
+    weight, taken, units = sum_by_cell(weight_C), sum_by_cell(taken_C), sum_by_cell(None)
+    crossed, squared = sum_by_cell(weight_C * size_P[owner]), sum_by_cell(weight_C**2)
     total, squares = total_G[:, None], squares_G[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = weight / total

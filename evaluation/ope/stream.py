@@ -14,7 +14,7 @@ from numba import njit
 
 from copygym.core.errors import UserError
 from copygym.core.estimates import ratio
-from copygym.evaluation.ope.terms import Actions
+from copygym.evaluation.ope.terms import ActionValues
 
 #: Entries of a decisions x actions block: two of them fit a processor's second cache.
 _BLOCK = 1 << 16
@@ -59,7 +59,7 @@ class OnDisk:
         count = (rows.stop - rows.start) * a
         return np.fromfile(self.path, self.dtype, count, offset=at).reshape(-1, a)
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the numbers of the actions taken, (N,) float64, or of some rows'."""
         n, a = self.shape
         index = np.arange(n) if rows is None else rows
@@ -88,7 +88,7 @@ def _nonzero(values: np.ndarray) -> np.ndarray:
     return places[:count]
 
 
-def _expected(chances_MA: np.ndarray, answers_MA: np.ndarray, m: int) -> float:
+def _sum_expected(chances_MA: np.ndarray, answers_MA: np.ndarray, m: int) -> float:
     """Return sum pi q of m decisions; policy and model have m rows or one for all."""
     if len(chances_MA) > 1 and len(answers_MA) > 1:
         # BLAS on all entries at once: no loop of ours fetches memory as fast.
@@ -99,7 +99,7 @@ def _expected(chances_MA: np.ndarray, answers_MA: np.ndarray, m: int) -> float:
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
-def _taken(
+def _sum_taken(
     chances: np.ndarray,
     each: int,
     answers: np.ndarray,
@@ -123,7 +123,7 @@ def _taken(
 
 
 def ips_point(
-    actions: np.ndarray, propensities: np.ndarray, rewards: np.ndarray, target: Actions
+    actions: np.ndarray, propensities: np.ndarray, rewards: np.ndarray, target: ActionValues
 ) -> float:
     """Return `estimators.ips`; only rows with an outcome are looked at, which are few.
 
@@ -134,7 +134,7 @@ def ips_point(
         target: the policy.
     """
     rows = _nonzero(rewards)
-    chances = target.chosen(actions.take(rows), rows)
+    chances = target.of_actions(actions.take(rows), rows)
     return float(chances @ (rewards.take(rows) / propensities.take(rows))) / len(rewards)
 
 
@@ -142,8 +142,8 @@ def points(
     actions: np.ndarray,
     propensities: np.ndarray,
     rewards: np.ndarray,
-    target: Actions,
-    model: Actions,
+    target: ActionValues,
+    model: ActionValues,
 ) -> dict[str, float]:
     """Return IPS, SNIPS, DM, DR and SNDR, by name, from one pass over policy and model.
 
@@ -161,8 +161,8 @@ def points(
         rows = slice(start, min(start + step, n))
         # A policy or model that is the same for all decisions gives one row.
         chances_MA, answers_MA = target.block(rows), model.block(rows)
-        expected += _expected(chances_MA, answers_MA, rows.stop - rows.start)
-        sums = _taken(
+        expected += _sum_expected(chances_MA, answers_MA, rows.stop - rows.start)
+        sums = _sum_taken(
             chances_MA.ravel(), a * (len(chances_MA) > 1), answers_MA.ravel(),
             a * (len(answers_MA) > 1), actions[rows], propensities[rows], rewards[rows],
         )  # fmt: skip

@@ -47,10 +47,10 @@ class Terms:
         return self.logged_model, self.policy_model
 
 
-class Actions(Protocol):
+class ActionValues(Protocol):
     """Numbers for each decision and action: a policy's probabilities, or a model's answers."""
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the numbers of the actions taken, (N,) float64.
 
         Args:
@@ -70,7 +70,7 @@ class PerRow:
 
     values_NA: np.ndarray
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return (N,) float64, or (M,) of some rows."""
         n, a = self.values_NA.shape
         if not self.values_NA.flags.c_contiguous:
@@ -97,7 +97,7 @@ class Grouped:
     values_GA: np.ndarray
     group: np.ndarray | None = None
 
-    def chosen(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def of_actions(self, actions: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Return (N,) float64, or (M,) of some rows."""
         if self.group is None:
             return self.values_GA[0, actions]
@@ -176,14 +176,14 @@ def check_table(values_GA: np.ndarray, where: Callable[[int], str]) -> None:
 
 
 def importance_weights(
-    actions: np.ndarray, propensities: np.ndarray, target: Actions | np.ndarray
+    actions: np.ndarray, propensities: np.ndarray, target: ActionValues | np.ndarray
 ) -> np.ndarray:
     """Return w_i = pi(a_i | x_i) / e_i, (N,) float64; ``target`` may be (N, A) probabilities."""
-    return _actions(target).chosen(actions) / propensities
+    return _actions(target).of_actions(actions) / propensities
 
 
 def model_terms(
-    actions: np.ndarray, target: Actions | np.ndarray, model: Actions | np.ndarray
+    actions: np.ndarray, target: ActionValues | np.ndarray, model: ActionValues | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return q(x_i, a_i) and sum_a pi(a | x_i) q(x_i, a), each (N,) float64.
 
@@ -211,8 +211,8 @@ def terms_of(
     actions: np.ndarray,
     propensities: np.ndarray,
     rewards: np.ndarray,
-    target: Actions | np.ndarray,
-    model: Actions | np.ndarray | None = None,
+    target: ActionValues | np.ndarray,
+    model: ActionValues | np.ndarray | None = None,
     trials: np.ndarray | None = None,
 ) -> Terms:
     """Return what the estimators need of a log under one policy; arguments as elsewhere here."""
@@ -221,5 +221,5 @@ def terms_of(
     return Terms(rewards, weights, logged, expected, trials)
 
 
-def _actions(values: Actions | np.ndarray) -> Actions:
+def _actions(values: ActionValues | np.ndarray) -> ActionValues:
     return PerRow(values) if isinstance(values, np.ndarray) else values

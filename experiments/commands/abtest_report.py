@@ -1,4 +1,4 @@
-"""Tables and words for the result of `abtest_analysis.analyse`."""
+"""Tables and words for the result of `copygym.evaluation.abtest.file.analysis.analyse`."""
 
 from __future__ import annotations
 

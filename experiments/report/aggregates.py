@@ -21,7 +21,7 @@ from copygym.evaluation.aggregate import (
     bootstrap,
     check_scores,
     improvement,
-    normalised,
+    normalise,
     performance_profile,
     same_tasks,
     score_matrix,
@@ -222,7 +222,7 @@ def _matrix(
             continue
         value = np.array([[run[name]]])
         if upper is not None:
-            value = normalised(value, np.array([run[baseline]]), np.array([run[upper]]))
+            value = normalise(value, np.array([run[baseline]]), np.array([run[upper]]))
         by_task[task].append(float(value[0, 0]))
     if min(len(scores) for scores in by_task.values()) < 2:
         raise UserError(f"{name} was not run at least twice on every task.")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from copygym.core.errors import UserError
 from copygym.core.files import written
 from copygym.core.files.storage import read_json, understood, write_bytes, write_text
 from copygym.core.text.plain import inert, printable
-from copygym.evaluation.records import TABLE, Records
+from copygym.evaluation.records import ABOUT, TABLE, Records
 from copygym.experiments.report.evidence import cautioned
 from copygym.experiments.report.figures import Picture
 from copygym.experiments.report.tables import Table, number
@@ -58,31 +57,33 @@ class Report:
     sections: list[Section]
 
 
-def write_report(folder: Path, job: ModuleType | None = None) -> tuple[Path, list[Section]]:
-    """Build the report and its parts from the results in ``folder``.
+def write_report(folder: Path, study: Any = None) -> tuple[Path, Report]:
+    """Build the report and its parts from what is saved in ``folder``.
 
     ``report.html`` stands alone; ``report.md`` shows the same beside its pictures, ``table.md`` the
     main table; ``figures/`` has the pictures as SVG and PNG.
 
     Args:
-        folder: of a finished run.
-        job: the experiment that ran in it; None: the one that the folder names, if it is
-            copygym's or the user has said that it is theirs.
+        folder: of a finished run or multirun.
+        study: that ran in it; None: the one that the folder names, if it is copygym's or the user
+            has said that it is theirs.
 
     Returns:
-        The report's path and its sections.
+        The page's path and what the study says.
 
     Raises:
-        UserError: no finished run is there, it names other code, or its files are damaged.
+        UserError: nothing has finished there, it names other code, or its files are damaged.
     """
     config, result = _saved(folder)
     manifest_path = folder / "manifest.json"
     manifest = read_json(manifest_path) if manifest_path.exists() else {}
-    if job is not None:
-        return _written(folder, job, result, manifest)
-    job = stored_job(config.get("job"), folder / "run.json")
-    with understood(folder / "result.json"):
-        return _written(folder, job, result, manifest)
+    if study is None:
+        study = stored_job(config.get("job"), folder / "run.json")
+    records = Records.read(folder)
+    with understood(folder / ABOUT):
+        report: Report = study.report(records)
+    table = cautioned(report.table, result)
+    return write_page(folder, result, table, report.sections, manifest), report
 
 
 def _saved(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -94,17 +95,6 @@ def _saved(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UserError(f"{folder} holds no job of a multirun; give the folder that it printed.")
     config, _ = read_run(jobs[0])
     return config, read_json(folder / "result.json")
-
-
-def _written(
-    folder: Path, job: Any, result: dict[str, Any], manifest: dict[str, Any]
-) -> tuple[Path, list[Section]]:
-    if hasattr(job, "report"):
-        report: Report = job.report(Records.read(folder))
-        table, sections = cautioned(report.table, result), report.sections
-    else:
-        table, sections = cautioned(job.main_table(result), result), job.sections(result)
-    return write_page(folder, result, table, sections, manifest), sections
 
 
 def write_page(

@@ -18,11 +18,10 @@ from typing import Any
 from copygym.core.components import is_trusted, may_be_named, may_be_run, trust
 from copygym.core.errors import UserError
 from copygym.core.files.storage import check_ends, read_json
-from copygym.core.plugins import find, installed, is_installed, is_path, stored_names
+from copygym.core.plugins import entry_points_of, find, is_installed, is_path, stored_names
 
 #: What a module must offer to be named by the config's ``job``.
 JOB_FUNCTIONS = ("check", "seed_records", "report")
-_BEFORE = ("run", "sections", "main_table")
 #: Hydra's words in a part with ``_target_`` that only say how to make it, and what they may be.
 _HOW: dict[str, tuple[Any, ...]] = {
     "_convert_": ("none", "partial", "object", "all"),
@@ -162,7 +161,7 @@ def load_job(name: str, key: str = "job") -> ModuleType:
     Raises:
         UserError: there is no such module, or it isn't an experiment.
     """
-    if is_path(name) or name in installed("experiment"):
+    if is_path(name) or name in entry_points_of("experiment"):
         found: ModuleType = find("experiment", name, {}, needs=JOB_FUNCTIONS)
         return found
     try:
@@ -173,10 +172,10 @@ def load_job(name: str, key: str = "job") -> ModuleType:
         ours = "copygym.experiments.studies.delivery.delivery"
         raise UserError(
             f"{key}={name} is no module; an experiment's job is one like "
-            f"{', '.join([ours, *installed('experiment')])}."
+            f"{', '.join([ours, *entry_points_of('experiment')])}."
         ) from None
     missing = [function for function in JOB_FUNCTIONS if not hasattr(module, function)]
-    if missing and not all(hasattr(module, name) for name in _BEFORE):
+    if missing:
         raise UserError(f"{key}={name} has no function {missing[0]}(); an experiment needs one.")
     return module
 

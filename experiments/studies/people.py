@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
-from copygym.envs.simulator.population import aligned, held_out_users
+from copygym.envs.simulator.population import align_to_catalogue, held_out_users
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.runs.trust import reading
 from copygym.experiments.studies.data import split_shares
@@ -139,7 +139,7 @@ def make_judge(
     if has_truth(config):
         world = true_world(config)
         profiles = proxy.profiles_of(parts["test"])
-        return Judge(aligned(world.user_model(profiles=profiles), catalogue), GOLD)
+        return Judge(align_to_catalogue(world.user_model(profiles=profiles), catalogue), GOLD)
     second = fit(folder, "judge", parts["judge"], parts["test"], config, catalogue)
     return Judge(held_out_users(proxy, parts["test"], judge=second), FITTED)
 

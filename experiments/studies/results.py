@@ -14,7 +14,7 @@ from typing import Any
 from copygym.core.text.plain import printable
 from copygym.evaluation.records import ABOUT, TABLE, Records
 from copygym.experiments.report.evidence import cautioned
-from copygym.experiments.report.page import Report, write_page
+from copygym.experiments.report.page import Report
 from copygym.experiments.report.tables import Table
 from copygym.experiments.runs.outputs import write_result
 from copygym.experiments.runs.publish import publish
@@ -22,11 +22,6 @@ from copygym.experiments.studies.study import Study
 
 #: Files that `published` copies, under the same names.
 PUBLISHED = ("result.json", "manifest.json", TABLE, ABOUT, "table.md", "report.md")
-
-
-def is_study(job: object) -> bool:
-    """Return whether an experiment's job is a `Study`."""
-    return all(hasattr(job, name) for name in ("check", "seed_records", "report"))
 
 
 def result_of(records: Records, report: Report) -> dict[str, Any]:
@@ -80,15 +75,6 @@ def write_records(folder: Path, records: Records, study: Study, **more: Any) -> 
     records.write(folder)
     write_result(folder / "result.json", result)
     return result
-
-
-def write_study_report(
-    folder: Path, records: Records, study: Study, result: Mapping[str, Any], manifest: Mapping
-) -> tuple[Path, Report]:
-    """Write ``report.html``, ``report.md``, ``table.md`` and figures; return page and report."""
-    report = study.report(records)
-    path = write_page(folder, result, cautioned(report.table, result), report.sections, manifest)
-    return path, report
 
 
 def show(result: Mapping[str, Any], table: Table, page: Path) -> None:

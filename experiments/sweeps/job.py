@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from copygym.core.errors import UserError
-from copygym.core.files.locks import Busy, opened
+from copygym.core.files.locks import Busy, open_lock
 from copygym.core.files.storage import read_json
 from copygym.core.files.written import check_inside
 from copygym.experiments.runs.outputs import write_result
@@ -251,7 +251,7 @@ def held(lock: Path, *, wait: bool = False) -> Iterator[None]:
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         check_inside(lock.parent, lock.parent.parent)
-        stream = opened(lock)
+        stream = open_lock(lock)
     except (OSError, UserError):
         yield  # the job itself will say what is wrong with the folder
         return

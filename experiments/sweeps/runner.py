@@ -22,7 +22,6 @@ from copygym.experiments.report.page import load_job
 from copygym.experiments.runs.folder import OtherRun, open_run
 from copygym.experiments.runs.outputs import write_result
 from copygym.experiments.runs.validate import validate
-from copygym.experiments.studies.results import is_study
 from copygym.experiments.sweeps.job import (
     Job,
     Outcome,
@@ -299,8 +298,6 @@ class SweepRunner:
         if len(jobs) < len(self.outcomes) or not jobs:
             return
         study = load_job(str(self.compose(jobs[0].overrides)["job"]))
-        if not is_study(study):
-            return
         publish = self._config.get("publish")
         command = ["run", "-m", *map(str, self._config.hydra.overrides.task)]
         target = None if publish is None else Path(str(publish))

@@ -15,7 +15,7 @@ from copygym.core.files.written import keep_list
 from copygym.evaluation.metrics import METRICS
 from copygym.evaluation.records import FIXED, Records, joined
 from copygym.experiments.report.blocks import estimates_table, forest
-from copygym.experiments.report.page import Report, Section
+from copygym.experiments.report.page import Report, Section, write_report
 from copygym.experiments.runs.manifest import write_joint_manifest
 from copygym.experiments.runs.publish import check_publish
 from copygym.experiments.studies.results import (
@@ -23,7 +23,6 @@ from copygym.experiments.studies.results import (
     publish_results,
     show,
     write_records,
-    write_study_report,
 )
 from copygym.experiments.studies.study import Study
 
@@ -115,8 +114,8 @@ def take_together(
     keep_list(folder)
     result = write_records(folder, records, reporter, name=name, seed=None)
     manifests = [read_json(job.folder / "manifest.json") for job in jobs]
-    manifest = write_joint_manifest(folder, list(command), manifests, result)
-    page, report = write_study_report(folder, records, reporter, result, manifest)
+    write_joint_manifest(folder, list(command), manifests, result)
+    page, report = write_report(folder, reporter)
     show(result, report.table, page)
     if publish is not None:
         publish_results(folder, publish)

@@ -30,9 +30,9 @@ from copygym.rewards.copy.text_terms import (
     gibberish,
     length,
     near_duplicate,
-    needed,
     off_brief,
     repetition,
+    require_input,
 )
 from copygym.rewards.ctr.ensemble import CtrEnsemble
 from copygym.rewards.ctr.model import BLANK_ODDS, CtrModel
@@ -55,7 +55,7 @@ class _Ctr:
         if not isinstance(self.model, CtrModel | CtrEnsemble):
             # These know an empty text; to another model it may be an average one.
             logit = np.where(blanks(texts), -_LOGIT_BOUND, logit)
-        return _scaled(logit, self.probability)
+        return _bounded_score(logit, self.probability)
 
 
 def ctr(resources: Resources, probability: bool = False, profiles: bool = False) -> Term:
@@ -69,13 +69,13 @@ def ctr(resources: Resources, probability: bool = False, profiles: bool = False)
     Raises:
         UserError: something that it needs is missing, or ``profiles`` and a model of texts alone.
     """
-    model = needed(resources.model, "ctr", "model", "a trained CTR reward model")
+    model = require_input(resources.model, "ctr", "model", "a trained CTR reward model")
     return _Ctr(model, probability, _features(resources, "ctr") if profiles else None)
 
 
 def _features(resources: Resources, term: str) -> np.ndarray:
     """Return the readers' profile features (U, P) for a model that has learned with them."""
-    users = needed(resources.users, term, "users", "the readers' profiles")
+    users = require_input(resources.users, term, "users", "the readers' profiles")
     if getattr(resources.model, "profile_dims", None) == 0:
         raise UserError(
             f"copy term {term!r} has profiles: true, but its CTR model learned from texts alone "
@@ -100,7 +100,7 @@ class _ExpectedClick:
         # No user model knows an empty text: to its encoder it is an average one.
         blank = blanks(texts)
         logit[blank] = self._of_nothing(rows)[blank]
-        value = _scaled(logit, self.probability)
+        value = _bounded_score(logit, self.probability)
         return value - self._usual(rows) if self.centred else value
 
     def _of_nothing(self, rows: CopyRows) -> np.ndarray:
@@ -118,7 +118,7 @@ class _ExpectedClick:
             copies = np.flatnonzero(products == product)
             actions = 1 + copies[None, :] * catalogue.n_channels + rows.channel[own, None]
             logits = self.users.click_logit[rows.user[own, None], rows.slot[own, None], actions]
-            usual[own] = _scaled(logits.astype(np.float64), self.probability).mean(axis=1)
+            usual[own] = _bounded_score(logits.astype(np.float64), self.probability).mean(axis=1)
         return usual
 
 
@@ -132,7 +132,7 @@ def expected_click(resources: Resources, probability: bool = False, centred: boo
             product, channel and slot. That depends on the task alone, so it changes no text's
             rank; it takes out most of what a learner could only put down to luck.
     """
-    users = needed(
+    users = require_input(
         resources.users, "expected_click", "users", "simulated users that answer free text"
     )
     if users.copy_response is None:
@@ -167,7 +167,7 @@ def uncertainty(resources: Resources, profiles: bool = False) -> Term:
         resources: ``model``, an ensemble; also ``users`` where ``profiles`` is true.
         profiles: hand the reader's profile features to the models, which must have learned so.
     """
-    model = needed(resources.model, "uncertainty", "model", "an ensemble of CTR models")
+    model = require_input(resources.model, "uncertainty", "model", "an ensemble of CTR models")
     if not hasattr(model, "std"):
         raise UserError(
             "copy term 'uncertainty' needs an ensemble of CTR models and got a single one; train "
@@ -255,10 +255,10 @@ def check_terms(terms: Mapping[str, Any] | None) -> None:
     if not terms:
         raise UserError("a copy reward needs at least one term, such as terms: {ctr: 1.0}.")
     for name, spec in terms.items():
-        _parsed(str(name), spec)
+        _parse_term(str(name), spec)
 
 
-def _parsed(name: str, spec: Any) -> tuple[float, Callable[..., Term], dict[str, Any]]:
+def _parse_term(name: str, spec: Any) -> tuple[float, Callable[..., Term], dict[str, Any]]:
     """Return weight, maker and options of one entry of ``terms``."""
     maker: Callable[..., Term] = find(
         "copy_term", term_name(name, TERMS), TERMS, needs=("__call__",)
@@ -279,11 +279,11 @@ def _parsed(name: str, spec: Any) -> tuple[float, Callable[..., Term], dict[str,
 
 def _bind(name: str, spec: Any, resources: Resources) -> tuple[float, Term]:
     """Return the weight and the term of one entry of ``terms``."""
-    weight, maker, options = _parsed(name, spec)
+    weight, maker, options = _parse_term(name, spec)
     return weight, maker(resources, **options)
 
 
-def _scaled(logit: np.ndarray, probability: bool) -> np.ndarray:
+def _bounded_score(logit: np.ndarray, probability: bool) -> np.ndarray:
     bounded = np.clip(logit, -_LOGIT_BOUND, _LOGIT_BOUND)
     return 1.0 / (1.0 + np.exp(-bounded)) if probability else bounded
 

@@ -55,7 +55,7 @@ def blanks(texts: Sequence[str]) -> np.ndarray:
     return np.array([is_blank(text) for text in texts], dtype=bool)
 
 
-def needed(value: Any, term: str, argument: str, what: str) -> Any:
+def require_input(value: Any, term: str, argument: str, what: str) -> Any:
     """Return ``value``, or say that copy term ``term`` needs it."""
     if value is None:
         raise UserError(
@@ -174,7 +174,7 @@ def near_duplicate(resources: Resources, measure: str = "jaccard", floor: float 
         measure: ``jaccard``, or ``containment`` of the text in a reference.
         floor: overlap that costs nothing, in [0, 1); two unrelated headlines share less than 0.12.
     """
-    texts = needed(
+    texts = require_input(
         resources.reference_texts, "near_duplicate", "reference_texts", "the training log's copies"
     )
     if measure not in ("jaccard", "containment"):
@@ -298,7 +298,7 @@ def formula(resources: Resources) -> Term:
     Args:
         resources: ``reference_texts``.
     """
-    texts = needed(
+    texts = require_input(
         resources.reference_texts, "formula", "reference_texts", "the training log's copies"
     )
     counts = Counter(pair for pairs in _word_pairs(texts) for pair in pairs)

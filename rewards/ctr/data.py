@@ -211,7 +211,7 @@ def concat_counts(parts: Sequence[CopyCounts]) -> CopyCounts:
 def text_components(counts: CopyCounts) -> np.ndarray:
     """Return the (N,) connected component of each arm in the graph of experiments and headlines.
 
-    Headlines are compared in lower case without punctuation (`logsplits.normalised_text`).
+    Headlines are compared in lower case without punctuation (`envs.logs.splits.normalised_text`).
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -279,7 +279,7 @@ def some_tests(counts: CopyCounts, number: int | None, seed: int) -> CopyCounts:
     return counts.take(np.isin(counts.test, chosen))
 
 
-def counted(parts: Mapping[str, CopyCounts]) -> dict[str, dict[str, int]]:
+def part_sizes(parts: Mapping[str, CopyCounts]) -> dict[str, dict[str, int]]:
     """Return the numbers of tests, rows, headlines, impressions and clicks of each part."""
     return {
         name: {

@@ -10,7 +10,7 @@ import numpy as np
 
 from copygym.core.errors import UserError
 from copygym.core.files.storage import read_json, write_json
-from copygym.core.models.folder import nothing_fetched, reading
+from copygym.core.models.folder import no_downloads, reading
 from copygym.core.models.weights import check_shape
 from copygym.core.plugins import find
 from copygym.core.text.encoders import SentenceEncoder, default_cache
@@ -205,7 +205,7 @@ class FrozenFeatures:
         Raises:
             UserError: the encoder is not on this machine.
         """
-        with nothing_fetched():
+        with no_downloads():
             return cls(**state["options"])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.storage import check_ends, read_json, understood, write_json
 from copygym.core.files.written import LIST
-from copygym.core.plugins import find, installed, is_path
+from copygym.core.plugins import entry_points_of, find, is_path
 from copygym.core.text.cache import VectorCache
 from copygym.core.text.visible import is_blank
 from copygym.rewards.ctr.calibration import Calibration
@@ -196,11 +196,11 @@ class CtrModel:
                     f"the CTR model was trained with {self.profile_dims} profile features; got "
                     f"profiles of shape {profiles.shape} for {len(texts)} texts."
                 )
-            return self._stacked(texts, profiles)
-        known = self._known(texts)
+            return self._weighted_sum(texts, profiles)
+        known = self._look_up(texts)
         missing = sorted(set(texts) - known.keys())
         if missing:
-            scores = self._stacked(missing, None)
+            scores = self._weighted_sum(missing, None)
             known.update(zip(missing, scores.tolist(), strict=True))
             if self._cache is not None:
                 self._cache.put(missing, scores[:, None])
@@ -209,14 +209,14 @@ class CtrModel:
             del self._memory[text]
         return np.array([known[text] for text in texts])
 
-    def _known(self, texts: Sequence[str]) -> dict[str, float]:
+    def _look_up(self, texts: Sequence[str]) -> dict[str, float]:
         known = {text: self._memory[text] for text in set(texts) if text in self._memory}
         if self._cache is not None:
             found = self._cache.get([text for text in set(texts) if text not in known])
             known.update((t, float(v[0])) for t, v in found.items() if np.isfinite(v).all())
         return known
 
-    def _stacked(self, texts: Sequence[str], profiles: np.ndarray | None) -> np.ndarray:
+    def _weighted_sum(self, texts: Sequence[str], profiles: np.ndarray | None) -> np.ndarray:
         total = np.zeros(len(texts))
         for scorer, weight in zip(self.scorers, self.weights, strict=True):
             if weight:
@@ -407,7 +407,7 @@ def make_ctr_model(
         raise unknown_name("tuning", tuning, list(TUNINGS))
     if loss not in DEMEAN:
         raise unknown_name("loss", loss, list(DEMEAN))
-    outside = is_path(encoder) or encoder in installed("encoder")
+    outside = is_path(encoder) or encoder in entry_points_of("encoder")
     if (encoder == "tfidf" or outside) and tuning != "frozen":
         raise UserError(f"encoder={encoder} has no layers for tuning={tuning}: use tuning=frozen.")
     if (encoder == "tfidf" or outside) and layers is not None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.storage import read_json, write_json
-from copygym.core.models.folder import nothing_fetched, reading
+from copygym.core.models.folder import no_downloads, reading
 from copygym.core.models.weights import check_shape, load_weights, read_pretrained
 from copygym.core.processes import peers
 from copygym.core.processor import has_amx
@@ -184,7 +184,7 @@ class NetworkScorer:
                 self._head.text.copy_(torch.from_numpy(start))
                 self._head.intercept.fill_(float(log_odds(train).mean()))
             self._train(network, train, validation, np.random.default_rng(seed))
-            self._network = self._served(network)
+            self._network = self._for_scoring(network)
 
     def _start(self, train: CopyCounts, validation: CopyCounts, seed: int) -> np.ndarray:
         """Return (E,) coefficients of the ridge on the encoder as it comes."""
@@ -422,7 +422,7 @@ class NetworkScorer:
         tokens = self._tokenizer(known, truncation=True, max_length=limit)["input_ids"]
         return [len(ids) for ids in tokens]
 
-    def _served(self, network: Any) -> Any:
+    def _for_scoring(self, network: Any) -> Any:
         """Return the plain encoder, its weights rounded to what is saved."""
         if self.tuning == "lora":
             network = network.merge_and_unload()
@@ -467,7 +467,7 @@ class NetworkScorer:
         place = folder / "encoder"
         if not list(place.glob("*.safetensors")):
             raise UserError(f"{place} holds no weights (*.safetensors); train the model again.")
-        with nothing_fetched():
+        with no_downloads():
             scorer = cls(
                 state["encoder"],
                 state["tuning"],

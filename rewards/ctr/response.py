@@ -108,6 +108,3 @@ def _with_scores(users: UserModel, scores: np.ndarray) -> UserModel:
     shift = np.zeros((s, 1 + k * h), np.float32)
     shift[:, 1:] = (of_model - of_table).reshape(s, k * h)
     return replace(users, click_logit=users.click_logit + shift)
-
-
-__all__ = ["CtrResponse", "CtrScorer", "answered_by", "texts_answered_by"]

@@ -190,7 +190,7 @@ def _solver(rows: Any, counts: CopyCounts, demean: float) -> Callable[[float], n
     _, group = np.unique(counts.test, return_inverse=True)
     total = np.bincount(group, weights)
     mean = float((weights * log_odds(counts)).sum() / weights.sum())
-    target = _demeaned(log_odds(counts) - mean, weights, group, total, demean)
+    target = _demean(log_odds(counts) - mean, weights, group, total, demean)
     dense = isinstance(rows, np.ndarray) and rows.shape[1] <= _DENSE
     if dense:
         from scipy.sparse import csr_matrix
@@ -213,7 +213,7 @@ def _solver(rows: Any, counts: CopyCounts, demean: float) -> Callable[[float], n
     return _iterative(rows, weights, group, total, target, demean)
 
 
-def _demeaned(
+def _demean(
     values: np.ndarray, weights: np.ndarray, group: np.ndarray, total: np.ndarray, share: float
 ) -> np.ndarray:
     return values - share * (np.bincount(group, weights * values) / total)[group]
@@ -237,10 +237,10 @@ def _iterative(
         return weights * _twice(values)
 
     def _twice(values: np.ndarray) -> np.ndarray:
-        once = _demeaned(values, weights, group, total, demean)
-        return _demeaned(once, weights, group, total, demean)
+        once = _demean(values, weights, group, total, demean)
+        return _demean(once, weights, group, total, demean)
 
-    answer = rows.T @ (weights * _demeaned(target, weights, group, total, demean))
+    answer = rows.T @ (weights * _demean(target, weights, group, total, demean))
 
     def solve(penalty: float) -> np.ndarray:
         normal = LinearOperator(

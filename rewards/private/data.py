@@ -97,7 +97,7 @@ class PrivateData:
     sizes: Sizes
 
 
-def declared(columns: Mapping[str, Any]) -> Demographics:
+def people_encoder(columns: Mapping[str, Any]) -> Demographics:
     """Return the encoder of people that a config declares.
 
     Args:
@@ -138,7 +138,7 @@ def private_data(
         train: people to learn from.
         test: other people, who judge.
         catalogue: the sender's: creatives, channels, slots.
-        people: declared columns; see `declared`.
+        people: declared columns; see `people_encoder`.
         sends: blocks of `action_matrix` that describe a send, such as text, channel, slot.
         text_encoder: see `make_text_encoder`; LSA is fitted on the sender's own texts.
         text_dims: the largest number of text features.
@@ -159,7 +159,7 @@ def private_data(
         text_dims=text_dims,
     )
     cells_ME = torch.from_numpy(action_matrix(encoder.cells(), encoder.sizes, tuple(sends)))
-    features = declared(people).features(_one_row_each([train, test], users, list(people)))
+    features = people_encoder(people).features(_one_row_each([train, test], users, list(people)))
     features_UP = torch.from_numpy(np.clip(features, -_LIMIT, _LIMIT).astype(np.float32))
     cell = rows.slot.astype(np.int64) * catalogue.n_actions + rows.action
     parts = []

@@ -167,12 +167,12 @@ def train(
         if done > first:
             mean_D += (vector_D.detach() - mean_D) / (done - first)
         if on_round is not None:
-            _set(model, vector_D.detach())
+            _set_parameters(model, vector_D.detach())
             on_round(done)
-    _set(model, mean_D)
+    _set_parameters(model, mean_D)
 
 
-def _set(model: nn.Module, vector_D: Tensor) -> None:
+def _set_parameters(model: nn.Module, vector_D: Tensor) -> None:
     nn.utils.vector_to_parameters(vector_D, model.parameters())
 
 
@@ -201,7 +201,9 @@ def round_update(
     for part in torch.nonzero(chosen)[:, 0].split(_CHUNK):
         if not len(part):
             break  # nobody came: the round is noise alone
-        total_D += clipped(user_updates(model, vector_D, rows.take(part), options), options).sum(0)
+        total_D += clip_updates(
+            user_updates(model, vector_D, rows.take(part), options), options
+        ).sum(0)
     if options.noise > 0 and options.clip is not None:
         deviation = options.noise * options.clip
         total_D += deviation * torch.randn(len(vector_D), generator=noise)
@@ -249,7 +251,7 @@ def mean_loss(logit_T: Tensor, n_T: Tensor, k_T: Tensor) -> Tensor:
     return (n_T * softplus(logit_T) - k_T * logit_T).sum() / n_T.sum().clamp(min=1.0)
 
 
-def clipped(updates_BD: Tensor, options: PrivateOptions) -> Tensor:
+def clip_updates(updates_BD: Tensor, options: PrivateOptions) -> Tensor:
     """Return the updates scaled down to an L2 norm of at most ``clip``, person by person."""
     if options.clip is None:
         return updates_BD

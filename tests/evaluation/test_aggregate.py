@@ -115,7 +115,7 @@ def test_statistics_of_a_stack_are_those_of_its_layers(scores):
 def test_seeds_are_drawn_anew_within_each_task():
     # Each score tells its seed and task.
     scores = np.arange(4)[:, None] + 10.0 * np.arange(3)
-    drawn = ag.resampled(scores, 500, np.random.default_rng(0))
+    drawn = ag.stratified_bootstrap(scores, 500, np.random.default_rng(0))
     assert drawn.shape == (500, 4, 3)
     np.testing.assert_array_equal(drawn // 10, np.broadcast_to(np.arange(3.0), drawn.shape))
     # Within a resample tasks have seeds of their own; over resamples every seed is drawn.
@@ -180,7 +180,7 @@ def test_scores_by_task_become_a_matrix():
 
 def test_normalised_scores_are_0_and_1_at_the_references():
     low, high = np.array([1.0, -2.0]), np.array([3.0, 2.0])
-    np.testing.assert_allclose(ag.normalised(np.stack([low, high]), low, high), [[0, 0], [1, 1]])
+    np.testing.assert_allclose(ag.normalise(np.stack([low, high]), low, high), [[0, 0], [1, 1]])
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_normalised_scores_are_0_and_1_at_the_references():
         (lambda: ag.same_tasks({"x": X, "y": Y[:, :2]}), "x has 3 tasks and y has 2"),
         (lambda: ag.same_tasks({}), "there is no learner to aggregate"),
         (
-            lambda: ag.normalised(X, np.zeros(3), np.array([1, 0, 1])),
+            lambda: ag.normalise(X, np.zeros(3), np.array([1, 0, 1])),
             "task 1: the scores that count as 0 and 1 are equal",
         ),
     ],

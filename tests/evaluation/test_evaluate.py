@@ -6,7 +6,7 @@ import pytest
 from copygym.agents.delivery.bandits import UniformAgent
 from copygym.agents.delivery.base import Agent
 from copygym.envs.delivery import DeliveryVectorEnv
-from copygym.envs.people.model import Dynamics
+from copygym.envs.people.dynamics import Dynamics
 from copygym.evaluation.metrics import policy_metrics
 from copygym.evaluation.rollout import Setting, evaluate, rows_of
 

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from copygym.evaluation.pareto import contributions, dominated, hypervolume
+from copygym.evaluation.pareto import contributions, hypervolume, is_dominated
 
 
 def test_a_point_that_is_worse_somewhere_and_better_nowhere_is_dominated():
     points = np.array([[1, 3], [2, 2], [1, 2], [3, 1]])
-    assert dominated(points).tolist() == [False, False, True, False]
+    assert is_dominated(points).tolist() == [False, False, True, False]
     # Equal points do not dominate each other.
-    assert dominated(np.array([[1, 1], [1, 1]])).tolist() == [False, False]
+    assert is_dominated(np.array([[1, 1], [1, 1]])).tolist() == [False, False]
 
 
 def test_the_volume_of_boxes():

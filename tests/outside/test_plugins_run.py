@@ -86,7 +86,8 @@ def test_an_outside_experiment_runs_and_reports(copygym, work):
         "tracker=disabled", "out=counted", cwd=work,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads((work / "counted" / "result.json").read_text())["clicks"] > 0
+    found = json.loads((work / "counted" / "result.json").read_text())["summary_numbers"]
+    assert [value > 0 for name, value in found.items() if name.endswith("/clicks")] == [True]
     refused = copygym("report", "counted", cwd=work)
     assert refused.returncode == 2 and "--trust" in refused.stderr
     assert copygym("report", "counted", "--trust", "count_clicks", cwd=work).returncode == 0

@@ -15,7 +15,7 @@ import numpy as np
 
 from copygym.core.errors import unknown_name
 from copygym.core.scores import isotonic_steps
-from copygym.envs.people.model import Dynamics
+from copygym.envs.people.dynamics import Dynamics
 from copygym.envs.simulator.response.bilinear import log_likelihood_terms
 
 #: Calibration methods; ``temperature`` is Guo et al. (2017), ``isotonic`` Zadrozny and Elkan

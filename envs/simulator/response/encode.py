@@ -25,7 +25,7 @@ from copygym.envs.simulator.response.design import Counts
 
 
 @dataclass(frozen=True)
-class Rows:
+class EncodedRows:
     """N log rows, sorted by user, then time; every field is (N,) or None where the log has none."""
 
     user: np.ndarray  #: int32 index into the sorted user ids
@@ -52,7 +52,7 @@ class Rows:
         """(N,) bool."""
         return self.action > 0
 
-    def take(self, index: np.ndarray) -> Rows:
+    def take(self, index: np.ndarray) -> EncodedRows:
         """Return rows ``index``."""
         present = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: v[index] for k, v in present.items() if v is not None})
@@ -86,11 +86,13 @@ def _added_up(
     return Counts(profiles, *columns, *sums)
 
 
-def encode(log: ClickLog, holdout: ClickLog | None, catalogue: Catalogue) -> tuple[Rows, pl.Series]:
-    """Return the rows of both logs and the sorted user ids that ``Rows.user`` points into."""
+def encode(
+    log: ClickLog, holdout: ClickLog | None, catalogue: Catalogue
+) -> tuple[EncodedRows, pl.Series]:
+    """Return the rows of both logs and the sorted user ids that ``rows.user`` points into."""
     logs = [log] if holdout is None else [log, holdout]
     frame = pl.concat(
-        [_selected(part, held_out=i == 1) for i, part in enumerate(logs)], how="diagonal_relaxed"
+        [_select_rows(part, held_out=i == 1) for i, part in enumerate(logs)], how="diagonal_relaxed"
     )
     users = frame.select("user").unique().collect(engine="streaming")["user"].sort()
     indexed = (
@@ -115,13 +117,13 @@ def encode(log: ClickLog, holdout: ClickLog | None, catalogue: Catalogue) -> tup
     # The order of a streamed join is not fixed; this one is, ties included.
     order = [c for c in ("user", "time", "unit", "action", "slot", "clicks") if c in table.columns]
     table = table.sort(order)
-    return Rows(**{name: table[name].to_numpy() for name in table.columns}), users
+    return EncodedRows(**{name: table[name].to_numpy() for name in table.columns}), users
 
 
 _OPTIONAL = ("time", "conversions", "revenue", "unsubscribes", "propensity")
 
 
-def _selected(log: ClickLog, *, held_out: bool) -> pl.LazyFrame:
+def _select_rows(log: ClickLog, *, held_out: bool) -> pl.LazyFrame:
     frame = log.frame
     if log.has("user_id"):
         unit = pl.lit(None, dtype=pl.Int32)  # filled with the user's index below
@@ -174,8 +176,8 @@ def _without_strangers(table: pl.DataFrame, log: ClickLog) -> pl.DataFrame:
 
 
 def with_state(
-    rows: Rows, catalogue: Catalogue, decay: float, slot_hours: float | None
-) -> tuple[Rows, float]:
+    rows: EncodedRows, catalogue: Catalogue, decay: float, slot_hours: float | None
+) -> tuple[EncodedRows, float]:
     """Return rows with fatigue and repetitions, and the length of a slot in hours.
 
     The length is ``slot_hours`` where given, else as `length_of_slot` finds it.

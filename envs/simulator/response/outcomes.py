@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from copygym.envs.logs.catalogue import Catalogue
-from copygym.envs.people.model import Dynamics
+from copygym.envs.people.dynamics import Dynamics
 from copygym.envs.simulator.response.bilinear import log_likelihood_terms
 from copygym.envs.simulator.response.calibration import MAX_ERROR, small_logistic
 

@@ -140,7 +140,7 @@ class TwoTowerResponse:
 
     def logit(self, profiles_NP: np.ndarray, actions: Actions) -> np.ndarray:
         """Return (N,) float64 logits, row by row."""
-        towers = self._fitted()
+        towers = self._require_towers()
         with torch.inference_mode():
             z_NQ = torch.from_numpy(self._action_input(actions))
             logit_N = towers(_as_input(profiles_NP), z_NQ, torch.arange(len(z_NQ)))
@@ -148,7 +148,7 @@ class TwoTowerResponse:
 
     def table(self, profiles_UP: np.ndarray, actions: Actions) -> np.ndarray:
         """Return (U, M) float64 logits of every user with every action."""
-        towers = self._fitted()
+        towers = self._require_towers()
         with torch.inference_mode():
             user_UD, bias_U = towers.users(_as_input(profiles_UP))
             action_MD, bias_M = towers.actions(torch.from_numpy(self._action_input(actions)))
@@ -159,7 +159,7 @@ class TwoTowerResponse:
         """Write ``model.json`` and ``model.safetensors``."""
         folder = Path(folder)
         check_saves_over(folder, "model.json", {"family"}, "model.safetensors")
-        weights = {k: v.numpy() for k, v in self._fitted().state_dict().items()}
+        weights = {k: v.numpy() for k, v in self._require_towers().state_dict().items()}
         blob = save(weights)
         write_bytes(folder / "model.safetensors", blob)
         state = {
@@ -202,7 +202,7 @@ class TwoTowerResponse:
     def _action_input(self, actions: Actions) -> np.ndarray:
         return action_matrix(actions, self._sizes, self._blocks())
 
-    def _fitted(self) -> Towers:
+    def _require_towers(self) -> Towers:
         if self._towers is None:
             raise RuntimeError("the two-tower model is not fitted: call fit or load first.")
         return self._towers
@@ -210,7 +210,7 @@ class TwoTowerResponse:
     def _train(self, counts: Counts, actions: Actions, validation: Counts | None) -> None:
         from tqdm import tqdm
 
-        towers, o = self._fitted(), self._options
+        towers, o = self._require_towers(), self._options
         z_CQ = torch.from_numpy(self._action_input(actions))
         optimiser = torch.optim.AdamW(
             towers.parameters(), lr=o["learning_rate"], weight_decay=o["weight_decay"]
@@ -249,7 +249,7 @@ class TwoTowerResponse:
             for start in range(0, len(validation), 65_536):
                 rows = np.arange(start, min(start + 65_536, len(validation)))
                 share = float(validation.trials[rows].sum()) / trials
-                total += share * float(_loss(self._fitted(), validation, rows, z_CQ))
+                total += share * float(_loss(self._require_towers(), validation, rows, z_CQ))
         return total
 
 

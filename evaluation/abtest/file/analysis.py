@@ -15,7 +15,7 @@ from copygym.evaluation.abtest.bandit import Running, contrast, decisions, share
 from copygym.evaluation.abtest.compare import PLANNED, Arms, Comparison, check_level, compare
 from copygym.evaluation.abtest.file.reader import TestFile, rare_units
 from copygym.evaluation.abtest.multiple import adjusted_p
-from copygym.evaluation.abtest.ratio import (
+from copygym.evaluation.abtest.sample_ratio import (
     SRM_THRESHOLD,
     named_weights,
     planned_shares,
@@ -104,14 +104,14 @@ def _look_notes(test: TestFile, looks: list[dict[str, Any]]) -> list[str]:
     """Say in which order the looks were taken, so that the reader can check it."""
     if not test.looks:
         return []
-    said = f"looks are in the order of {test.look_order}: {_listed(test.looks)}."
+    said = f"looks are in the order of {test.look_order}: {_list_names(test.looks)}."
     left = len(test.looks) - len(looks)
     if left:
         said += f" {left} of the {len(test.looks)} had too few clicks or units to be looked at."
     return [said]
 
 
-def _listed(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     """Return names in order, the middle of many left out."""
     if len(names) <= 2 * _SHOWN_LOOKS:
         return ", ".join(names)

@@ -62,9 +62,9 @@ def choose(names: Sequence[str], control: str | None, where: str) -> Chosen:
     refuse_near(names, where)
     rest = _in_order(names)
     if control is None:
-        control, why = _recognised(rest)
+        control, why = _recognise_control(rest)
     else:
-        control, why = _named(names, control, where), "as you named it"
+        control, why = _match_control(names, control, where), "as you named it"
     return Chosen((control, *(name for name in rest if name != control)), why)
 
 
@@ -75,10 +75,10 @@ def _in_order(names: Sequence[str]) -> list[str]:
         return sorted(names, key=natural_key)
 
 
-def _named(names: Sequence[str], control: str, where: str) -> str:
+def _match_control(names: Sequence[str], control: str, where: str) -> str:
     if control in names:
         return control
-    near = next((name for name in names if folded(name) == folded(control)), None)
+    near = next((name for name in names if fold_name(name) == fold_name(control)), None)
     if near is None:
         raise UserError(
             f"{where} has no arm {control!r}; it has {', '.join(names[:12])}: name one by "
@@ -87,9 +87,9 @@ def _named(names: Sequence[str], control: str, where: str) -> str:
     return near
 
 
-def _recognised(names: Sequence[str]) -> tuple[str, str]:
+def _recognise_control(names: Sequence[str]) -> tuple[str, str]:
     """Return the control and why, from names in natural order."""
-    plain = {name: folded(name) for name in names}
+    plain = {name: fold_name(name) for name in names}
     for known in CONTROLS[:-1]:
         for name in names:
             if plain[name] in known:
@@ -109,7 +109,7 @@ def _recognised(names: Sequence[str]) -> tuple[str, str]:
     return names[0], "the first in order, as no arm is called control"
 
 
-def folded(name: str) -> str:
+def fold_name(name: str) -> str:
     """Return a name without what readers do not see: case, blanks, joins, forms of signs."""
     plain = unicodedata.normalize("NFKC", name).casefold()
     plain = "".join(c for c in plain if unicodedata.category(c) not in _INVISIBLE)
@@ -130,7 +130,7 @@ def refuse_near(names: Sequence[str], where: str) -> None:
     """
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(folded(name), name)
+        other = seen.setdefault(fold_name(name), name)
         if other != name:
             raise UserError(
                 f"{where}: the arms {other!r} and {name!r} differ in case, blanks or signs only; "

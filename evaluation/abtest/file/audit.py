@@ -13,7 +13,7 @@ from copygym.core.errors import UserError
 from copygym.evaluation.abtest.file.arms import refuse_totals
 from copygym.evaluation.abtest.file.reader import read_counts
 from copygym.evaluation.abtest.file.table import Columns
-from copygym.evaluation.abtest.ratio import SRM_THRESHOLD, named_weights, sample_ratio
+from copygym.evaluation.abtest.sample_ratio import SRM_THRESHOLD, named_weights, sample_ratio
 
 #: Units from which an arm that has half of them all is more likely a row of sums.
 _MANY = 100

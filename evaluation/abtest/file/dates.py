@@ -109,7 +109,7 @@ def compact_dates(names: Sequence[str]) -> list[Reading]:
         for name in names:
             first = 4 if order == "ymd" and wide else 2
             cells.append((name[:first], name[first : first + 2], name[first + 2 :]))
-        found = _dated(cells, order, [0.0] * len(names), "")
+        found = _read_dates(cells, order, [0.0] * len(names), "")
         if found is not None and (wide or (found.days or 0) <= 2 * 366):
             readings.append(found)
     return readings
@@ -142,14 +142,14 @@ def dates(names: Sequence[str]) -> list[Reading]:
         first, second = _USUAL[mark]
         usual = (first, (*second, "ymd")) if mark == "." else (("ymd", *first), ())
     for orders in usual:
-        read = [_dated(cells, order, seconds, mark) for order in orders]
+        read = [_read_dates(cells, order, seconds, mark) for order in orders]
         kept = [one for one in read if one is not None]
         if kept:
             return kept
     return []
 
 
-def _dated(
+def _read_dates(
     cells: Sequence[tuple[str, str, str]], order: str, seconds: Sequence[float], mark: str
 ) -> Reading | None:
     """Return the reading of three numbers in this order, or None where one is no date."""
@@ -283,7 +283,7 @@ def _day_and_year(
             (digits[order[0]], str(month), digits[order[1]])
             for digits, month in zip(numbers, months, strict=True)
         ]
-        found = _dated(cells, "dmy", seconds, "")
+        found = _read_dates(cells, "dmy", seconds, "")
         if found is not None:
             readings.append(Reading(by, found.keys, found.days))
     return readings

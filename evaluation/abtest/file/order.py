@@ -56,7 +56,7 @@ class Order:
     caution: str = ""
 
 
-def ordered(names: Sequence[str], where: str) -> Order:
+def find_order(names: Sequence[str], where: str) -> Order:
     """Return different names in their own order.
 
     Args:
@@ -102,10 +102,10 @@ def _only_weekday(word: str, others: Sequence[str]) -> bool:
 def natural_key(name: str) -> tuple[Any, ...]:
     """Return a key that sorts "2" before "10" and "B2" before "B10"."""
     text, numbers = _pieces(unicodedata.normalize("NFKC", name).strip())
-    return (tuple(text), tuple(numbers)) if len(text) == 1 else _mixed(text, numbers)
+    return (tuple(text), tuple(numbers)) if len(text) == 1 else _natural_parts(text, numbers)
 
 
-def _mixed(text: list[str], numbers: list[int]) -> tuple[Any, ...]:
+def _natural_parts(text: list[str], numbers: list[int]) -> tuple[Any, ...]:
     # Text and numbers in turns; a text is compared with a text and a number with a number.
     key: list[Any] = []
     for place, piece in enumerate(text):
@@ -120,7 +120,7 @@ def _order(names: Sequence[str], reading: Reading) -> Order:
     first: dict[int, str] = {}
     for name, rank in zip(names, ranks, strict=True):
         first.setdefault(rank, name)
-    caution = reading.caution or _turned(names, ranks, reading)
+    caution = reading.caution or _year_end_caution(names, ranks, reading)
     joined = next(((first[r], n) for n, r in zip(names, ranks, strict=True) if first[r] != n), None)
     if joined:
         said = f"{joined[0]!r} and {joined[1]!r} are one look, written in two ways."
@@ -133,7 +133,7 @@ def _order(names: Sequence[str], reading: Reading) -> Order:
     )
 
 
-def _turned(names: Sequence[str], ranks: Sequence[int], reading: Reading) -> str:
+def _year_end_caution(names: Sequence[str], ranks: Sequence[int], reading: Reading) -> str:
     """Return a caution where the file has bare numbers as days or weeks over the end of a year."""
     if "number" not in reading.by or reading.days is not None or len(ranks) < 3:
         return ""
@@ -218,7 +218,7 @@ def cyclic_start(places: Sequence[int], size: int) -> int:
     return 0
 
 
-def _numbered(names: Sequence[str]) -> list[Reading]:
+def _number_readings(names: Sequence[str]) -> list[Reading]:
     """Read one text with numbers in it, such as "day 2" and "day 10" or "2024-W9"."""
     pieces = [_pieces(name) for name in names]
     if len({tuple(text) for text, _ in pieces}) != 1 or not pieces[0][1]:
@@ -269,7 +269,7 @@ _FAMILIES: tuple[Callable[[Sequence[str]], list[Reading]], ...] = (
     _calendar("weekday", 7, "Monday"),
     _calendar("month", 12, "January"),
     _titled_dates,
-    _numbered,
+    _number_readings,
 )
 
 

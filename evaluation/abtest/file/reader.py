@@ -15,16 +15,15 @@ import polars as pl
 
 from copygym.core.errors import UserError
 from copygym.evaluation.abtest.compare import Arms, arms_from_counts, arms_from_values
-from copygym.evaluation.abtest.few import events_of
+from copygym.evaluation.abtest.exact import events_of
 from copygym.evaluation.abtest.file.arms import choose, is_total, refuse_totals
-from copygym.evaluation.abtest.file.order import Order, ordered
+from copygym.evaluation.abtest.file.order import Order, find_order
 from copygym.evaluation.abtest.file.rows import refuse_missing_units, refuse_sum_rows, remarks
 from copygym.evaluation.abtest.file.table import Columns, Numbers, read_columns, row_number, texts
 from copygym.evaluation.abtest.file.users import user_codes
-from copygym.evaluation.abtest.values import Cuped, cuped, linearised
+from copygym.evaluation.abtest.values import Cuped, cuped, linearise
 
 #: How a file's rows are to be read.
-ROWS = ("auto", "users", "counts")
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ class TestFile:
             shown = None if shown is None else np.bincount(code, shown)
             past = None if past is None else past[first]
         ratio = shown is not None and bool((shown != 1).any())
-        values = linearised(arm, outcome, shown, size) if ratio else outcome
+        values = linearise(arm, outcome, shown, size) if ratio else outcome
         adjusted = None if past is None else cuped(arm, values, past)
         arms = arms_from_values(self.names, arm, values if adjusted is None else adjusted.value_N)
         if ratio or adjusted is not None:
@@ -154,7 +153,7 @@ def read_test(
             and "user_id" where the file has them.
         control: the arm to compare with; None takes one called so, else the first in order
             (`abtest_arms.choose`).
-        rows: one of `ROWS`.
+        rows: what a row is: "users", "counts", or "auto" to go by the columns.
         separator: of a CSV; None means comma, or tab for ``.tsv``.
         encoding: of a CSV without a byte order mark.
         planned: arms that the planned ratio names, which are arms even if they look like sums.
@@ -320,7 +319,7 @@ def _looks(
             f"{path}, column {name}: {total!r} is a row of sums by its name, and no look; delete "
             "such rows."
         )
-    order = ordered(names, f"{path}, column {name}")
+    order = find_order(names, f"{path}, column {name}")
     return values.replace_strict(order.place, return_dtype=pl.Int64).to_numpy(), order
 
 

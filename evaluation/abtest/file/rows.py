@@ -31,7 +31,7 @@ def refuse_missing_units(test: TestFile, columns: Columns, table: pl.DataFrame, 
         test: as it was read.
         columns: their names.
         table: the columns that are read, N rows.
-        rows: one of `abtest_file.ROWS`; under "users" a row is a unit because the user says so.
+        rows: "auto", "users" or "counts"; under "users" a row is a unit because the user says so.
 
     Raises:
         UserError: rows are parts of an arm, or only those that clicked are in the file.

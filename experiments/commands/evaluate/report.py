@@ -13,6 +13,7 @@ from copygym.evaluation.records import Records, cells, filtered, joined
 from copygym.experiments.commands.evaluate.play import GAP, JUDGE, LOG, SIMULATOR
 from copygym.experiments.report import aggregates
 from copygym.experiments.report.blocks import Shown, estimates_table, forest, pivot_table
+from copygym.experiments.report.figures import Picture
 from copygym.experiments.report.page import Report, Section
 from copygym.experiments.report.tables import Table
 from copygym.experiments.studies.delivery.delivery_report import MAIN, remarks
@@ -161,7 +162,7 @@ def report(records: Records) -> Report:
         "Percentages are percentage points.",
         **layout,
     )
-    pictures = ()
+    pictures: tuple[Picture, ...] = ()
     if len(about["tasks"]) == 1:
         shown = _intervals(about, groups)
         pictures = (forest(judged.frame, "policy", MAIN, "policies", shown, strong=strong),)

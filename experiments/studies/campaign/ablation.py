@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
-from copygym.envs.people.creatives import chosen, with_copy
+from copygym.envs.people.creatives import keep_creatives, with_copy
 from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.build import Policy, given, learned_name
@@ -159,7 +159,7 @@ def _sides(
     ((name, spec),) = given(config, "algorithms").items()
     kept = logged_creatives(config, setting)
     catalogue = setting.readers.catalogue
-    sides = {0: (chosen(setting.readers, kept), chosen(setting.gold_users, kept))}
+    sides = {0: (keep_creatives(setting.readers, kept), keep_creatives(setting.gold_users, kept))}
     texts = {"0": [catalogue.texts[k] for k in kept]}
     for samples in sorted({arm.samples for arm in arms(config).values()} - {0}):
         own = f"{name} {samples}"

@@ -18,7 +18,7 @@ import numpy as np
 
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
-from copygym.envs.people.creatives import NewCopy, chosen, with_copy
+from copygym.envs.people.creatives import NewCopy, keep_creatives, with_copy
 from copygym.envs.tasks import score_copy
 from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
@@ -85,7 +85,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     rows.add("places", len(stay) + len(new.texts))
     rows.add("places_won", len(new.texts))
     sides = {
-        LOGGED: (chosen(setting.readers, kept), chosen(setting.gold_users, kept)),
+        LOGGED: (keep_creatives(setting.readers, kept), keep_creatives(setting.gold_users, kept)),
         WRITTEN: (
             with_copy(setting.readers, new, stay),
             with_copy(setting.gold_users, new, stay),

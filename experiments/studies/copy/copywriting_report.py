@@ -111,9 +111,7 @@ def main_table(records: Records) -> Table:
         else f"95% intervals over {copy['tasks']:,} held-out tasks, {trained} (bootstrap)."
     )
     caption = (
-        f"{over} Lift: change of the gold click rate from sft, paired. "
-        "KL: nats per text of what writes from SFT at the same temperature, estimated on these "
-        "texts, which a nucleus may have cut (best-of-n: the analytic bound). CPU seconds of "
+        f"{over} Lift: change of the gold click rate from sft, paired. {copy['kl']} CPU seconds of "
         f"training. {copy['gold']}"
     )
     return estimates_table(_whole(records), "writer", _MAIN, caption)

@@ -36,6 +36,11 @@ OVER_SEEDS = (
     "log, the tasks and the reward, judge and gold models are the same for all, so that the luck "
     "of none of these is in the intervals."
 )
+#: How the distance of a writer from SFT is measured.
+_KL = (
+    "KL: nats per text of what writes from SFT at the same temperature, estimated on these texts, "
+    "which a nucleus may have cut (best-of-n: the analytic bound)."
+)
 
 
 def judged(
@@ -163,6 +168,7 @@ def copy_about(
         "tasks": len(setting.test),
         "trained": "one seed",
         "gold": setting.gold_text,
+        "kl": _KL,
         "warnings": no_signal_warnings(setting),
         "stopped": {
             name: str(part["stopped"]) for name, part in written.items() if part.get("stopped")

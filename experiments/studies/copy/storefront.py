@@ -11,7 +11,7 @@ import polars as pl
 
 from copygym.core.seeds import derived_seed
 from copygym.envs.people.model import UserModel
-from copygym.envs.simulator.population import aligned, simulate
+from copygym.envs.simulator.population import align_to_catalogue, simulate
 from copygym.envs.tasks import CopyRows
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.copy.setting import (
@@ -54,7 +54,7 @@ def storefront_setting(
     readers = texts_answered_by(fitted.users, model)
     people = fitted.profiles_of(parts["test"])
     held_out = texts_answered_by(simulate(fitted, people), model)
-    gold_users = aligned(true_world(config).user_model(profiles=people), catalogue)
+    gold_users = align_to_catalogue(true_world(config).user_model(profiles=people), catalogue)
     number = {name: int(n) for name, n in config["tasks"].items()}
     train, validation = (
         draw_tasks(readers, number[name], derived_seed(seed, "tasks", name))

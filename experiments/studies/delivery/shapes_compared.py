@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from copygym.core.errors import UserError
-from copygym.evaluation.pareto import contributions, dominated, hypervolume
+from copygym.evaluation.pareto import contributions, hypervolume, is_dominated
 from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.build import Policy, given, instantiated
@@ -129,7 +129,7 @@ def _add_front(
     """Add who is on the world's front, what it would lose without, and each agent's volume."""
     pairs = [(agent, shape) for agent in agents for shape in shapes]
     points = np.stack([aims(played[_cell(*pair)], played["upper"]) for pair in pairs])
-    off = dominated(points)
+    off = is_dominated(points)
     for a, agent in enumerate(agents):
         own = slice(a * len(shapes), (a + 1) * len(shapes))
         rows.add("hypervolume", hypervolume(points[own]), agent=agent)

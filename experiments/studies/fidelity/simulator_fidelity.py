@@ -42,13 +42,8 @@ from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import Policy, given, instantiated
 from copygym.experiments.studies.data import PARTS, load_log, same_data, seen, split_shares
 from copygym.experiments.studies.fidelity import stages
-from copygym.experiments.studies.fidelity.simulator_fidelity_report import (
-    CREATIVES,
-    DECISION,
-    EPISODE,
-    SEGMENTS,
-    report,
-)
+from copygym.experiments.studies.fidelity.reading import CREATIVES, DECISION, EPISODE, SEGMENTS
+from copygym.experiments.studies.fidelity.simulator_fidelity_report import report
 from copygym.experiments.studies.learning import ONE_SEED
 from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers

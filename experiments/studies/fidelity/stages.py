@@ -14,7 +14,7 @@ import numpy as np
 from copygym.agents.delivery.base import load_agent
 from copygym.core.seeds import derived_seed
 from copygym.envs.logs.catalogue import HOLD
-from copygym.envs.simulator.population import aligned
+from copygym.envs.simulator.population import align_to_catalogue
 from copygym.evaluation.fidelity.agreement import Values
 from copygym.evaluation.fidelity.judges import (
     LOG,
@@ -99,7 +99,7 @@ def fit_halves(
     if has_truth(config):
         people = first[0].people
         world = true_world(config).user_model(profiles=people.profiles)
-        truth = aligned(world, people.catalogue)
+        truth = align_to_catalogue(world, people.catalogue)
     return Halves(first, second, truth)
 
 
@@ -270,7 +270,7 @@ def calibrate(
             organic = bool(np.isfinite(one.people.click_logit[:, :, 0]).any())
             rows = np.flatnonzero((log.actions > 0) | organic)
             found[one.name] = group_rates(
-                Answers(one.people, log).chosen(log.actions[rows], rows),
+                Answers(one.people, log).of_actions(log.actions[rows], rows),
                 d.sizes[rows],
                 (d.rewards * d.sizes)[rows],
                 unit[rows],

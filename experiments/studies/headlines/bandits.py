@@ -42,7 +42,7 @@ from copygym.experiments.studies.data import load_log, same_data
 from copygym.experiments.studies.headlines.bandits_report import report
 from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
-from copygym.rewards.ctr.data import CopyCounts, counted, some_tests, split_counts
+from copygym.rewards.ctr.data import CopyCounts, part_sizes, some_tests, split_counts
 from copygym.rewards.ctr.model import load_ctr_model
 from copygym.rewards.ctr.ranking import ranking_metrics
 
@@ -124,7 +124,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     log.require("test_id", "text")
     data = same_data(folder, log)
     parts = split_parts(CopyCounts.from_log(log), config)
-    rows_seen = folder.stage("split", lambda: Record(counted(parts))).values
+    rows_seen = folder.stage("split", lambda: Record(part_sizes(parts))).values
     prior = fit_prior(_tests(parts["train"], None))
     predicted = _predictions(parts, config, folder)
     tune, tests = (_tests(parts[name], predicted[name]) for name in ("tune", "replay"))

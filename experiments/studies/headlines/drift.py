@@ -37,7 +37,7 @@ from copygym.experiments.tracking.base import Trackers
 from copygym.rewards.ctr.data import (
     CopyCounts,
     concat_counts,
-    counted,
+    part_sizes,
     some_tests,
     split_counts,
     text_components,
@@ -203,7 +203,7 @@ def _parts(log: ClickLog, parts: int) -> list[tuple[str, ClickLog]]:
 
 
 def _seen(tests: Dated) -> dict[str, dict[str, int]]:
-    return counted(
+    return part_sizes(
         {label: tests.counts.take(tests.period == p) for p, label in enumerate(tests.labels)}
     )
 

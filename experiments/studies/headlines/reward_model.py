@@ -37,9 +37,9 @@ from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 from copygym.rewards.ctr.data import (
     CopyCounts,
-    counted,
     merge_counts,
     overlap,
+    part_sizes,
     some_tests,
     split_counts,
 )
@@ -94,7 +94,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     files = _same_files(folder, logs)
     counts = merge_counts([CopyCounts.from_log(log) for log in logs.values()])
     parts = split_parts(counts, config)
-    seen = folder.stage("split", lambda: Record(counted(parts))).values
+    seen = folder.stage("split", lambda: Record(part_sizes(parts))).values
     models = _models(config)
     rows = Rows(int(config["seed"]))
     training: dict[str, Any] = {}

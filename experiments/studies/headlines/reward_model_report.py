@@ -49,7 +49,8 @@ def report(records: Records) -> Report:
     # Tests by number of arms, and bins, are those of one split.
     first = _titled(records.only())
     sections += [_arms(first), _calibration(first), _validation(first)]
-    if records.number("pairwise", model=MAIN, part="test", arms=None)["value"] > LEAKAGE:
+    pairwise = records.number("pairwise", model=MAIN, part="test", arms=None)["value"]
+    if pairwise is not None and pairwise > LEAKAGE:
         warning = (
             f"More than {100 * LEAKAGE:g}% of all pairs are right, which is more than noise "
             "allows: the test tests have leaked into the training.",

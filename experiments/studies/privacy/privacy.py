@@ -26,7 +26,7 @@ from tqdm import tqdm
 from copygym.core.errors import UserError
 from copygym.core.scores import auc_counts, expected_calibration_error, log_loss_counts, log_losses
 from copygym.core.seeds import derived_seed
-from copygym.envs.simulator.population import aligned
+from copygym.envs.simulator.population import align_to_catalogue
 from copygym.envs.simulator.response.design import Counts
 from copygym.envs.simulator.response.model import make_response
 from copygym.evaluation.records import Records, Rows
@@ -38,7 +38,7 @@ from copygym.experiments.studies.privacy.privacy_report import CENTRAL, FEDERATE
 from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 from copygym.rewards.private.budget import epsilon_spent, largest_attack_auc, noise_for
-from copygym.rewards.private.data import PrivateData, UserRows, declared, private_data
+from copygym.rewards.private.data import PrivateData, UserRows, people_encoder, private_data
 from copygym.rewards.private.training import ClickModel, PrivateOptions, train
 
 __all__ = ["check", "report", "seed_records"]
@@ -110,7 +110,7 @@ def check(config: Mapping[str, Any]) -> None:
         )
     settings(config, {str(e): {"noise": 1.0} for e in privacy["epsilons"]})
     ClickModel(1, 1, start_rate=config["training"]["start_rate"])
-    declared(config["features"]["people"])
+    people_encoder(config["features"]["people"])
 
 
 def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
@@ -402,6 +402,6 @@ def _truth(data: PrivateData, config: Mapping[str, Any]) -> np.ndarray:
     """Return (N,) true logits of the held-out rows, without the fatigue that nobody can see."""
     world = true_world(config)
     users = world.user_model(users=world.rows_of(data.test.ids))
-    table = aligned(users, data.catalogue).click_logit
+    table = align_to_catalogue(users, data.catalogue).click_logit
     user, cell, _, _ = data.test.flat()
     return table.reshape(len(table), -1)[user, cell].astype(np.float64)

@@ -82,7 +82,7 @@ def test_gram_and_moment_equal_the_explicit_ones(features):
     obs, rng = observations(), np.random.default_rng(2)
     actions, targets, weights = rng.integers(0, 7, 30), rng.normal(size=30), rng.random(30)
     phi = np.stack([explicit(features, obs[[n]], a)[0] for n, a in enumerate(actions)])
-    contexts = features.chosen(obs, actions)
+    contexts = features.context_of(obs, actions)
     grams, moments = sums_by_action(contexts, actions, 7, targets, weights)
     np.testing.assert_allclose(features.gram(grams), phi.T @ (phi * weights[:, None]), atol=1e-9)
     np.testing.assert_allclose(features.moment(moments), phi.T @ targets, atol=1e-9)
@@ -102,7 +102,7 @@ def batch(features, n=400, seed=4):
     rng = np.random.default_rng(seed)
     obs, actions = observations(n, seed), rng.integers(0, 7, n)
     phi = np.stack([explicit(features, obs[[i]], a)[0] for i, a in enumerate(actions)])
-    return phi, features.chosen(obs, actions), actions, rng
+    return phi, features.context_of(obs, actions), actions, rng
 
 
 def test_ridge_posterior_is_the_closed_form(features):

@@ -172,7 +172,7 @@ def test_a_list_that_is_a_link_or_a_pipe_is_none(tmp_path):
         make(folder / written.LIST)
         (folder / "notes.txt").write_text("theirs")
         write_text(folder / "a.json", "{}")
-        assert not written.listed(folder)
+        assert not written.read_list(folder)
         assert "notes.txt" in written.foreign(folder)
         with pytest.raises(UserError, match="is a link, a pipe or a folder"):
             written.keep_list(folder)

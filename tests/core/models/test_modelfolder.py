@@ -10,7 +10,7 @@ from copygym.agents.copywriter.models import load_copywriter, read_model
 from copygym.agents.copywriter.writer import Copywriter
 from copygym.core.errors import UserError
 from copygym.core.models import folder as modelfolder
-from copygym.core.models.folder import check_configs, check_model_folder, nothing_fetched, reading
+from copygym.core.models.folder import check_configs, check_model_folder, no_downloads, reading
 from copygym.core.text.encoders import SentenceEncoder, default_cache
 from copygym.rewards.ctr.encoders import FrozenFeatures
 
@@ -109,7 +109,7 @@ def test_only_what_a_user_names_is_fetched(tmp_path, monkeypatch, no_network):
         assert reading("org/model") == ("org/model", never | {"local_files_only": False})
     assert reading(tmp_path) == (str(tmp_path), never | {"local_files_only": True})
     for how in ({"fetch": False}, {}):
-        with nothing_fetched(), pytest.raises(UserError, match="may not be fetched from there"):
+        with no_downloads(), pytest.raises(UserError, match="may not be fetched from there"):
             reading("org/model", **how)
     monkeypatch.setenv("COPYGYM_HOME", str(tmp_path / "home"))
     state = {"encoder": "sentence", "model": "nobody/nothing", "cache": "/somewhere/else"}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from copygym.core.errors import UserError
-from copygym.envs.people.creatives import NewCopy, chosen, with_copy
+from copygym.envs.people.creatives import NewCopy, keep_creatives, with_copy
 from copygym.envs.storefront.world import StorefrontWorld
 
 
@@ -20,7 +20,7 @@ def world():
 
 def test_chosen_creatives_keep_their_answers_and_the_sends_of_their_product(world):
     users = world.user_model()
-    kept = chosen(users, np.arange(3, 6))
+    kept = keep_creatives(users, np.arange(3, 6))
     np.testing.assert_array_equal(kept.click_logit[:, :, 1:], users.click_logit[:, :, 10:19])
     assert set(kept.catalogue.product_ids) == {"savings"}
     policy, old = kept.logging_policy, users.logging_policy
@@ -43,7 +43,7 @@ def test_new_copy_that_is_old_copy_gets_the_old_answers(world):
     texts = tuple(users.catalogue.texts[k] for k in source)
     written = with_copy(users, NewCopy(("a", "b", "c"), texts, source))
     assert written.catalogue.creative_ids == ("a", "b", "c")
-    same = chosen(users, source)
+    same = keep_creatives(users, source)
     for name in ("click_logit", "conversion_logit", "expected_revenue", "unsubscribe_offset"):
         np.testing.assert_allclose(getattr(written, name), getattr(same, name), rtol=1e-6)
 
@@ -52,7 +52,7 @@ def test_kept_creatives_stay_as_they_were_before_the_new_ones(world):
     users = world.user_model()
     kept, new = [2, 9], NewCopy(("x", "y"), ("Kettles, cheap.", "A loan."), np.array([0, 4]))
     both, alone = with_copy(users, new, kept), with_copy(users, new)
-    old = chosen(users, kept)
+    old = keep_creatives(users, kept)
     assert both.catalogue.texts == (*old.catalogue.texts, *new.texts)
     assert both.catalogue.creative_ids == (*old.catalogue.creative_ids, "x", "y")
     n = old.click_logit.shape[2]

@@ -16,7 +16,8 @@ from public_columns import VISITS
 from copygym.core.errors import UserError
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.logs.from_log import catalogue_from_log
-from copygym.envs.people.model import Dynamics, UserModel
+from copygym.envs.people.dynamics import Dynamics
+from copygym.envs.people.model import UserModel
 from copygym.envs.simulator.fit import fit_users
 from copygym.envs.simulator.fitted import FittedUsers
 from copygym.envs.simulator.response import FAMILIES, make_response

@@ -10,7 +10,7 @@ from copygym.core.errors import UserError
 from copygym.envs import datasets, fit_users
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.logs.from_log import catalogue_from_log
-from copygym.envs.simulator.population import aligned, held_out_users, simulate
+from copygym.envs.simulator.population import align_to_catalogue, held_out_users, simulate
 from copygym.envs.storefront.world import StorefrontWorld
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies import people
@@ -44,7 +44,7 @@ def numbered(make_user_model):
 
 def test_every_cell_keeps_its_name(make_user_model):
     users = numbered(make_user_model)
-    moved = aligned(users, shuffled(users, (2, 0, 1), (1, 0), (1, 0)))
+    moved = align_to_catalogue(users, shuffled(users, (2, 0, 1), (1, 0), (1, 0)))
     for k, creative in enumerate(moved.catalogue.creative_ids):
         for h, channel in enumerate(moved.catalogue.channels):
             for s, slot in enumerate(moved.catalogue.slots):
@@ -67,7 +67,9 @@ def test_every_cell_keeps_its_name(make_user_model):
 
 def test_there_and_back_is_the_same(make_user_model):
     users = numbered(make_user_model)
-    back = aligned(aligned(users, shuffled(users, (2, 0, 1), (1, 0), (1, 0))), users.catalogue)
+    back = align_to_catalogue(
+        align_to_catalogue(users, shuffled(users, (2, 0, 1), (1, 0), (1, 0))), users.catalogue
+    )
     np.testing.assert_array_equal(back.click_logit, users.click_logit)
     np.testing.assert_array_equal(back.logging_policy, users.logging_policy)
 
@@ -121,14 +123,14 @@ def test_other_names_are_refused(make_user_model):
     users = make_user_model()
     other = replace(users.catalogue, channels=("channel-0", "pigeon"))
     with pytest.raises(UserError, match=re.escape("channel 'channel-1' is not in both parts")):
-        aligned(users, other)
+        align_to_catalogue(users, other)
 
 
 def test_answers_to_text_follow_the_new_order():
     world = StorefrontWorld(seed=0, n_users=5)
     users = world.user_model()
     backwards = shuffled(users, range(23, -1, -1), (2, 0, 1), (3, 2, 1, 0))
-    moved = aligned(users, backwards)
+    moved = align_to_catalogue(users, backwards)
     texts = [moved.catalogue.texts[k] for k in (0, 9)]
     people, creative, channel, slot = (np.array(x) for x in ([1, 4], [0, 9], [2, 1], [0, 3]))
     answer = moved.copy_response(texts, people, creative, channel, slot).click_logit

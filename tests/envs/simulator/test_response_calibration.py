@@ -7,7 +7,7 @@ import pytest
 
 from copygym.core.errors import UserError
 from copygym.envs.logs.catalogue import Catalogue
-from copygym.envs.people.model import Dynamics
+from copygym.envs.people.dynamics import Dynamics
 from copygym.envs.simulator.response.calibration import StateLayer, fit_state_layer, small_logistic
 from copygym.envs.simulator.response.outcomes import (
     fit_unsubscribes,

@@ -10,7 +10,7 @@ import pytest
 from copygym.core.errors import UserError
 from copygym.envs.datasets import card, load
 from copygym.envs.datasets.storefront import make_world
-from copygym.envs.datasets.storefront_log import START, _passed, simulate_log
+from copygym.envs.datasets.storefront_log import START, _count_reached, simulate_log
 from copygym.envs.delivery import DeliveryVectorEnv
 from copygym.envs.logs.catalogue import HOLD
 from copygym.envs.profiles.builder import ProfileBuilder, Profiles
@@ -452,7 +452,7 @@ def test_draws_are_those_of_a_count_over_the_whole_row():
     cumulative[0] = 1.0  # equal entries: an action without a chance
     draw = rng.random(200) * cumulative[:, -1]
     draw[0], draw[1], draw[2] = 1.0, 0.0, cumulative[2, 3]
-    assert (_passed(cumulative, draw) == (draw[:, None] >= cumulative).sum(axis=1)).all()
+    assert (_count_reached(cumulative, draw) == (draw[:, None] >= cumulative).sum(axis=1)).all()
 
 
 def test_the_gold_tables_are_the_response_to_each_text():

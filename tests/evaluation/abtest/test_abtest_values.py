@@ -9,17 +9,17 @@ from scipy import stats
 
 from copygym.core.errors import UserError
 from copygym.evaluation.abtest.compare import arms_from_counts, arms_from_values, compare
-from copygym.evaluation.abtest.ratio import planned_shares, sample_ratio, sequential_ratio_p
-from copygym.evaluation.abtest.values import cuped, linearised
+from copygym.evaluation.abtest.sample_ratio import planned_shares, sample_ratio, sequential_ratio_p
+from copygym.evaluation.abtest.values import cuped, linearise
 
 
 def test_linearised_by_hand():
     # Arm 0: 3 clicks in 6 impressions of 2 users: R = .5, 3 impressions a user.
     arm, clicks, shown = [0, 0, 1, 1], [1, 2, 0, 1], [4, 2, 1, 1]
-    found = linearised(arm, clicks, shown, 2)
+    found = linearise(arm, clicks, shown, 2)
     np.testing.assert_allclose(found, [0.5 - 1 / 3, 0.5 + 1 / 3, 0.0, 1.0])
     with pytest.raises(UserError, match="an arm has no impression"):
-        linearised([0, 1], [0, 0], [3, 0], 2)
+        linearise([0, 1], [0, 0], [3, 0], 2)
 
 
 def test_the_ratios_error_is_that_of_repeated_tests():
@@ -29,7 +29,7 @@ def test_the_ratios_error_is_that_of_repeated_tests():
         shown = rng.geometric(0.2, size=2 * users)
         clicks = rng.binomial(shown, rng.beta(0.5, 2, size=2 * users))
         arm = np.repeat([0, 1], users)
-        arms = arms_from_values(("a", "b"), arm, linearised(arm, clicks, shown, 2))
+        arms = arms_from_values(("a", "b"), arm, linearise(arm, clicks, shown, 2))
         ratios.append(arms.mean_A[0])
         errors.append(arms.error_A[0])
         counts = [np.bincount(arm, what) for what in (shown, clicks)]

@@ -70,11 +70,13 @@ def test_answers_are_the_simulators_own(make_user_model):
     log, chances = simulated_log(users, 9)
     rows = held_out_decisions(log, None, users, users.profiles, None, 0)
     answers = Answers(users, rows)
-    np.testing.assert_allclose(answers.chosen(rows.actions), chances, atol=1e-6)
+    np.testing.assert_allclose(answers.of_actions(rows.actions), chances, atol=1e-6)
     block = answers.block(slice(100, 180))
     some = np.arange(100, 180)
     np.testing.assert_allclose(block[np.arange(80), rows.actions[some]], chances[some], atol=1e-6)
-    np.testing.assert_allclose(answers.chosen(rows.actions[some], some), chances[some], atol=1e-6)
+    np.testing.assert_allclose(
+        answers.of_actions(rows.actions[some], some), chances[some], atol=1e-6
+    )
     stored = in_memory({"a": answers}, rows)["a"]
     np.testing.assert_allclose(stored.block(slice(100, 180)), block, atol=1e-6)
 
@@ -85,7 +87,9 @@ def test_rows_before_the_cut_make_the_state_and_are_not_judged(make_user_model):
     cut = 5 * 3_600_000_000
     rows = held_out_decisions(log, cut, users, users.profiles, None, 0)
     assert len(rows) == 30 * 3
-    np.testing.assert_allclose(Answers(users, rows).chosen(rows.actions), chances[-90:], atol=1e-6)
+    np.testing.assert_allclose(
+        Answers(users, rows).of_actions(rows.actions), chances[-90:], atol=1e-6
+    )
 
 
 def test_the_log_and_its_own_world_agree_on_a_policy(make_user_model):

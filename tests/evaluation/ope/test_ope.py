@@ -351,7 +351,7 @@ def test_grouped_per_row_and_stored_numbers_agree(tmp_path):
                 )
         assert ips_point(actions, propensities, rewards, form) == pytest.approx(quick["ips"])
         np.testing.assert_allclose(
-            form.chosen(actions[some], some), policy_GA[group[some], actions[some]]
+            form.of_actions(actions[some], some), policy_GA[group[some], actions[some]]
         )
 
 

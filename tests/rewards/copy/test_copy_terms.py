@@ -10,8 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from copygym.envs import UserError
+from copygym.envs.base import default_users
 from copygym.envs.copywriting import draw_tasks
-from copygym.envs.delivery import default_users
 from copygym.envs.storefront.copy import PRODUCTS
 from copygym.envs.storefront.world import StorefrontWorld
 from copygym.envs.tasks import copy_rows, score_copy

@@ -9,7 +9,7 @@ import torch
 
 from copygym.core.errors import UserError
 from copygym.core.text.encoders import LsaEncoder, SentenceEncoder, VectorCache
-from copygym.envs.delivery import default_users
+from copygym.envs.base import default_users
 from copygym.envs.tasks import copy_rows, score_copy
 from copygym.rewards.copy.measures import measure_copy, self_bleu
 from copygym.rewards.copy.shape import TERMS, CopyRewardShape

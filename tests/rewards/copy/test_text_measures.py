@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
+from copygym.envs.base import default_users
 from copygym.envs.copywriting import draw_tasks
-from copygym.envs.delivery import default_users
 from copygym.rewards.copy.measures import (
     bleu,
     distinct_n,

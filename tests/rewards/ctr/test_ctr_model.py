@@ -240,7 +240,7 @@ def test_score_cache_serves_several_processes(model, tmp_path):
     assert found[0] == found[1] == model.score(texts).tolist()
     # From the cache alone: the scorers must not be asked.
     cached = load_ctr_model(tmp_path / "m").keep_scores(tmp_path / "scores")
-    cached._stacked = lambda *_: pytest.fail("computed although every score is cached")
+    cached._weighted_sum = lambda *_: pytest.fail("computed although every score is cached")
     assert cached.score(texts).tolist() == found[0]
 
 

@@ -9,7 +9,7 @@ import pytest
 from copygym.core.errors import UserError
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.logs.from_log import catalogue_from_log
-from copygym.rewards.private.data import declared, private_data
+from copygym.rewards.private.data import people_encoder, private_data
 
 PEOPLE = {"user_region": ["north", "south"], "user_age": {"centre": 40, "scale": 10}}
 
@@ -99,4 +99,4 @@ def test_a_log_without_sends_to_learn_from_is_refused():
 
 
 def test_a_declared_encoder_is_a_plain_one():
-    assert declared(PEOPLE).names == ("user_age", "user_region=north", "user_region=south")
+    assert people_encoder(PEOPLE).names == ("user_age", "user_region=north", "user_region=south")

@@ -16,7 +16,7 @@ from copygym.rewards.private.data import UserRows
 from copygym.rewards.private.training import (
     ClickModel,
     PrivateOptions,
-    clipped,
+    clip_updates,
     mean_loss,
     round_update,
     train,
@@ -160,7 +160,7 @@ def test_nobody_moves_the_sum_by_more_than_the_clip(cells, features, steps, clip
 
 def test_small_updates_are_left_as_they_are():
     updates = torch.tensor([[0.3, 0.4], [3.0, 4.0], [0.0, 0.0]])
-    found = clipped(updates, replace(EVERYBODY, clip=1.0))
+    found = clip_updates(updates, replace(EVERYBODY, clip=1.0))
     np.testing.assert_allclose(found, [[0.3, 0.4], [0.6, 0.8], [0.0, 0.0]], atol=1e-6)
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from copygym.core.errors import UserError
-from copygym.evaluation.abtest.file.order import natural_key, ordered
+from copygym.evaluation.abtest.file.order import find_order, natural_key
 
 #: Names in their order, parted by bars, and by what they were ordered.
 ORDERS = {
@@ -77,7 +77,7 @@ def test_names_stand_in_their_own_order_whatever_the_files(line, by):
     names = line.split("|")
     some = itertools.islice(itertools.permutations(names), 0, 120, 7)
     for shuffled in (names[::-1], *some):
-        found = ordered(shuffled, "a.csv, column day")
+        found = find_order(shuffled, "a.csv, column day")
         assert list(found.names) == names
         assert found.by == by
 
@@ -100,30 +100,30 @@ def test_names_stand_in_their_own_order_whatever_the_files(line, by):
 )
 def test_an_order_that_nobody_can_know_is_refused(line, message):
     with pytest.raises(UserError, match=re.escape(message)) as caught:
-        ordered(line.split("|"), "a.csv, column day")
+        find_order(line.split("|"), "a.csv, column day")
     assert str(caught.value).startswith("a.csv, column day: ") and "\n" not in str(caught.value)
 
 
 def test_names_without_numbers_are_taken_where_file_and_alphabet_agree():
-    assert ordered(["alpha", "beta"], "x").by == "name, which is also their order in the file"
+    assert find_order(["alpha", "beta"], "x").by == "name, which is also their order in the file"
 
 
 def test_days_of_a_month_that_the_file_has_over_its_end_are_said():
-    found = ordered(["29", "30", "1", "2"], "x")
+    found = find_order(["29", "30", "1", "2"], "x")
     assert found.names == ("1", "2", "29", "30")
     assert "the file has them in another order, from '29' to '2'" in found.caution
-    assert ordered(["1", "2", "29", "30"], "x").caution == ""
+    assert find_order(["1", "2", "29", "30"], "x").caution == ""
 
 
 def test_two_spellings_of_a_day_are_one_look_and_said():
-    found = ordered(["5/10/2024", "5/2/2024", "5/02/2024"], "x")
+    found = find_order(["5/10/2024", "5/2/2024", "5/02/2024"], "x")
     assert found.names == ("5/2/2024", "5/10/2024")
     assert found.place == {"5/10/2024": 1, "5/2/2024": 0, "5/02/2024": 0}
     assert "'5/2/2024' and '5/02/2024' are one look" in found.caution
 
 
 def test_weekdays_may_come_twice_and_that_is_said():
-    assert "began on another weekday" in ordered(["Tue", "Mon"], "x").caution
+    assert "began on another weekday" in find_order(["Tue", "Mon"], "x").caution
 
 
 def test_natural_keys():

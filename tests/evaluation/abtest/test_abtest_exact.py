@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from copygym.evaluation.abtest import compare as abtest
-from copygym.evaluation.abtest.few import events_of, events_p, fisher_p
+from copygym.evaluation.abtest.exact import events_of, events_p, fisher_p
 
 
 def test_fishers_lady_tasting_tea():
@@ -113,7 +113,7 @@ def test_listed_and_drawn_divisions_agree(monkeypatch):
     units = (400, 700)
     values = (rng.exponential(size=2), rng.exponential(size=9) + 1)
     listed = events_p(units, values)
-    monkeypatch.setattr("copygym.evaluation.abtest.few._LISTED_EVENTS", 0)
+    monkeypatch.setattr("copygym.evaluation.abtest.exact._LISTED_EVENTS", 0)
     drawn = events_p(units, values)
     assert drawn == events_p(units, values), "the same in every call"
     assert drawn == pytest.approx(listed, abs=4 * np.sqrt(listed / 9999))
@@ -123,11 +123,11 @@ def test_listed_and_drawn_divisions_agree(monkeypatch):
 
 def test_the_permutation_test_keeps_its_level(monkeypatch):
     """Rare amounts with a heavy tail, and arms of different sizes."""
-    monkeypatch.setattr("copygym.evaluation.abtest.few.DIVISIONS", 99)
+    monkeypatch.setattr("copygym.evaluation.abtest.exact.DIVISIONS", 99)
     rng, claims = np.random.default_rng(2), 0
     for seed in range(500):
         # So few divisions must differ from test to test.
-        monkeypatch.setattr("copygym.evaluation.abtest.few._SEED", seed)
+        monkeypatch.setattr("copygym.evaluation.abtest.exact._SEED", seed)
         parts = [np.where(rng.random(n) < 0.02, rng.lognormal(3, 1.5, n), 0.0) for n in (300, 900)]
         claims += events_p((300, 900), (parts[0][parts[0] > 0], parts[1][parts[1] > 0])) <= 0.05
     assert 0.02 < claims / 500 < 0.08

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from copygym.evaluation.abtest.ratio import sequential_ratio_p
+from copygym.evaluation.abtest.sample_ratio import sequential_ratio_p
 
 
 @pytest.mark.parametrize("counts", [(10, 0), (20, 3), (400, 250)])

@@ -120,11 +120,11 @@ def events_p(units: tuple[int, int], values: tuple[np.ndarray, np.ndarray]) -> f
     here = np.arange(len(events)) < len(values[0])
     found = _welch(*_sums(events, here[None, :]), events, units)[0] * (1 - 1e-9)
     if len(events) <= _LISTED_EVENTS:
-        return _listed(events, units, found)
-    return _drawn(events, units, found)
+        return _p_by_listing(events, units, found)
+    return _p_by_sampling(events, units, found)
 
 
-def _listed(events: np.ndarray, sizes: tuple[int, int], found: float) -> float:
+def _p_by_listing(events: np.ndarray, sizes: tuple[int, int], found: float) -> float:
     count = len(events)
     inside = (np.arange(2**count)[:, None] >> np.arange(count)) & 1 == 1
     t = _welch(*_sums(events, inside), events, sizes)
@@ -142,7 +142,7 @@ def _falling(size: int, most: int) -> np.ndarray:
         return np.concatenate([[0.0], np.cumsum(np.log(factors))])
 
 
-def _drawn(events: np.ndarray, sizes: tuple[int, int], found: float) -> float:
+def _p_by_sampling(events: np.ndarray, sizes: tuple[int, int], found: float) -> float:
     rng = np.random.default_rng(_SEED)
     count = len(events)
     # The arm that is to get fewer events is drawn.

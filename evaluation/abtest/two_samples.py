@@ -103,6 +103,3 @@ def _sample(name: str, values: Any) -> np.ndarray:
             "which nothing happened."
         )
     return sample
-
-
-__all__ = ["ab_test", "ab_test_of_counts"]
