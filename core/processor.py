@@ -45,7 +45,7 @@ def bf16_units() -> frozenset[str]:
     option = bf16_option()
     if option != "auto":
         return frozenset(_CAPABILITIES) if option == "on" else frozenset()
-    return _found()
+    return _detect_units()
 
 
 def has_amx() -> bool:
@@ -53,7 +53,7 @@ def has_amx() -> bool:
     return AMX in bf16_units()
 
 
-def _found() -> frozenset[str]:
+def _detect_units() -> frozenset[str]:
     """Return the units that the processor has and that torch and oneDNN were not told to leave."""
     import torch
 

@@ -73,7 +73,8 @@ _FOLDER_FAULTS = {
 #: Keys of earlier versions, and what the same is called now.
 _RENAMED = {
     "parts": "split",
-    "worlds": "seeds",
+    "worlds": "seed, of which a multirun goes over several (seed=1,2,3)",
+    "seeds": "seed, of which a multirun goes over several (seed=1,2,3)",
     "budget": "learn.steps, or env.budget for currency",
     "baseline": "evaluation.baseline",
     "resamples": "evaluation.resamples",

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from copygym.core.plugins import KINDS
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (
     "agents|benchmarks|conf|core|docs|envs|evaluation|experiments|hydra_plugins|package|rewards"
@@ -29,8 +31,10 @@ def missing_paths(text: str) -> list[str]:
 
 
 def exists(name: str) -> bool:
-    """Tell whether a dotted name is a module of copygym, or something in one."""
+    """Tell whether a dotted name is a module of copygym, in one, or a group of entry points."""
     parts = name.split(".")
+    if len(parts) == 2 and parts[1] in KINDS:
+        return True
     for length in range(len(parts), 0, -1):
         module = ".".join(parts[:length])
         try:
@@ -71,7 +75,7 @@ def test_the_map_has_every_room():
     text = (ROOT / "docs/how-it-fits.md").read_text(encoding="utf-8")
     rooms = {
         path.parent.relative_to(ROOT).as_posix()
-        for folder in ("core", "envs", "rewards", "agents", "evaluation")
+        for folder in ("core", "envs", "rewards", "agents", "evaluation", "experiments")
         for path in (ROOT / folder).rglob("*.py")
         if path.name != "__init__.py"
     }

@@ -119,4 +119,5 @@ def test_evaluation_and_all_below_need_no_application_library():
         [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    # transformers says a line of its own where W&B is offline.
+    assert done.stdout.splitlines()[-1] == "[]"

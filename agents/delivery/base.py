@@ -327,6 +327,11 @@ def mix_uniform(probabilities: np.ndarray, mask: np.ndarray, epsilon: float) -> 
     return (1.0 - epsilon) * probabilities + epsilon * uniform_over(mask)
 
 
+def apply_mask(actions: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the actions (N,) with masked ones replaced by hold, as environments execute them."""
+    return np.where(mask[np.arange(len(actions)), actions], actions, 0)
+
+
 def check_fraction(name: str, value: float) -> float:
     """Return ``value`` if it lies in [0, 1]."""
     if not 0.0 <= value <= 1.0:

@@ -245,7 +245,7 @@ class _Reading:
                 f"row {row}); export it as CSV in UTF-8 with one kind of line ends, or give it the "
                 "suffix of what it is, such as .parquet or .csv.gz."
             )
-        shown = _shown(self.lines.taken[0] if self.lines.taken else "")
+        shown = _excerpt(self.lines.taken[0] if self.lines.taken else "")
         if "unexpected end" in reason or "field larger" in reason:
             problem = (
                 f"a quote mark opens a value that never ends ({shown}); if it belongs to the text, "
@@ -346,7 +346,7 @@ def _unique(names: list[str]) -> list[str]:
     return out
 
 
-def _shown(line: str) -> str:
+def _excerpt(line: str) -> str:
     line = line.rstrip("\r\n")
     return repr(line if len(line) <= 60 else line[:60] + "...")
 

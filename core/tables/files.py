@@ -37,7 +37,6 @@ __all__ = [
     "open_table",
     "readable",
     "resolve_log_path",
-    "scan",
     "write_frame",
 ]
 
@@ -121,20 +120,6 @@ def separator_of(path: Path, separator: str | None) -> str:
     ):
         raise UserError(f"the separator {separator!r} is not one ASCII character, such as ';'.")
     return separator or ("\t" if ".tsv" in path.name.lower() else ",")
-
-
-def scan(
-    path: str | Path,
-    *,
-    separator: str | None = None,
-    encoding: str = "utf-8",
-    header: list[str] | None = None,
-    quote: str | None = '"',
-) -> pl.LazyFrame:
-    """Return the raw columns of a log file, lazily; as `open_table`, without its notes."""
-    return open_table(
-        path, separator=separator, encoding=encoding, header=header, quote=quote
-    ).frame
 
 
 def open_table(

@@ -1,7 +1,7 @@
 """Dynamics: the rules of fatigue, repetition, interest drift and unsubscribes (the state's moves).
 
-`kernel.py` applies them step by step; `envs/logs/replay.py` gives the fatigue that they make of
-the sends of a log.
+`UserBatch` applies them step by step; `envs/logs/replay.py` gives the fatigue that they make of the
+sends of a log.
 """
 
 from __future__ import annotations

@@ -354,7 +354,6 @@ class Config:
     tasks: Tasks
     samples: Count
     sample_cost: Positive
-    seeds: list[Seed]
     creatives: Creatives
     copywriter: Writer
     tests: Annotated[int, Range(3)] | None

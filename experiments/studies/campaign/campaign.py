@@ -91,7 +91,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
             with_copy(setting.gold_users, new, stay),
         ),
     }
-    done = _delivered(config, folder, trackers, sides)
+    done = _deliver(config, folder, trackers, sides)
     baseline = f"{LOGGED}, {config['evaluation']['baseline']}"
     compared = {**config, "evaluation": {**config["evaluation"], "baseline": baseline}}
     delivery.add_policies(rows, compared, done.played)
@@ -152,7 +152,7 @@ class _Delivered:
     timelines: dict[str, Any] = field(default_factory=dict)
 
 
-def _delivered(
+def _deliver(
     config: dict[str, Any],
     folder: RunFolder,
     trackers: Trackers,

@@ -31,7 +31,7 @@ from copygym.experiments.studies.copy.judging import (
     add_writers,
     copy_about,
     copy_origin,
-    judged,
+    judge_texts,
 )
 from copygym.experiments.studies.copy.setting import CopySetting, make_setting, setting_seed
 from copygym.experiments.studies.learning import ONE_SEED, file_name
@@ -80,7 +80,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
 
 def check_writers(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake about models that would else be found after minutes."""
-    from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice, finetune
+    from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice
     from copygym.agents.copywriter.tiny import TinyConfig
     from copygym.rewards.copy.shape import CopyRewardShape, check_terms
 
@@ -92,12 +92,10 @@ def check_writers(config: Mapping[str, Any]) -> None:
     if isinstance(reward, partial) and reward.func is CopyRewardShape:
         check_terms(reward.keywords.get("terms"))
     spec = config["copywriter"]
-    options = dict(spec["sft"])
-    peft = dict(options.pop("peft", None) or {})
-    known_options(finetune, options, "key of copywriter.sft")
+    known_options(fine_tuning, spec["sft"], "key of copywriter.sft")
+    peft = spec["sft"].get("peft") or {}
     known_options(PeftChoice, peft, "key of copywriter.sft.peft")
-    PeftChoice(**peft)
-    fine_tuning(spec["sft"])
+    fine_tuning(**spec["sft"])
     tiny = dict(spec.get("tiny") or {})
     known_options(TinyConfig, tiny, "key of copywriter.tiny")
     TinyConfig(**tiny)
@@ -174,7 +172,7 @@ def _write_all(
     for name in algorithms(config):
         written[name] = _write_improved(config, folder, trackers, setting, seed, name)
     return {
-        name: judged(
+        name: judge_texts(
             folder, file_name(name), part.texts, part.facts, setting, lambda: base_writer(config)
         )
         for name, part in written.items()
@@ -215,17 +213,34 @@ def with_base(
     return {**config, "copywriter": {**spec, "model": model}}
 
 
-def fine_tuning(options: Mapping[str, Any]) -> tuple[CopyAlgorithm, int]:
-    """Return the config's fine-tuning and its budget of texts."""
+def fine_tuning(
+    *,
+    steps: int = 40,
+    learning_rate: float = 1e-3,
+    batch_size: int = 16,
+    peft: Mapping[str, Any] | None = None,
+    micro_batch: int = 0,
+    bf16: bool = False,
+    gradient_checkpointing: bool = False,
+) -> tuple[CopyAlgorithm, int]:
+    """Return the fine-tuning of the config's ``copywriter.sft``, and its budget of texts.
+
+    ``peft`` has the fields of `PeftChoice`; all else is of `SFT`, whose ``batch`` is
+    ``batch_size``.
+    """
     from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice
     from copygym.agents.copywriter.training.algorithm import make_algorithm
 
-    options = dict(options)
-    peft = PeftChoice(**(options.pop("peft", None) or {}))
-    batch, steps = int(options.pop("batch_size", 16)), int(options.pop("steps", 40))
-    rate = float(options.pop("learning_rate", 1e-3))
-    sft = make_algorithm("sft", peft=peft, batch=batch, learning_rate=rate, **options)
-    return sft, steps * batch
+    sft = make_algorithm(
+        "sft",
+        peft=PeftChoice(**(peft or {})),
+        batch=batch_size,
+        learning_rate=learning_rate,
+        micro_batch=micro_batch,
+        bf16=bf16,
+        gradient_checkpointing=gradient_checkpointing,
+    )
+    return sft, steps * batch_size
 
 
 def base_writer(config: Mapping[str, Any]) -> Copywriter:
@@ -244,7 +259,7 @@ def sft_writer(
     """Return the copywriter tuned on the log's better copy."""
 
     def compute() -> Record:
-        algorithm, samples = fine_tuning(config["copywriter"]["sft"])
+        algorithm, samples = fine_tuning(**config["copywriter"]["sft"])
         texts, rows = setting.demonstrations
         trackers.begin("learn/sft")
         trained = algorithm.train(

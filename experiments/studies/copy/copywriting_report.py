@@ -83,7 +83,7 @@ def summary(records: Records) -> str:
     return (
         f"From {kind} ({copy['log']}, {copy['rows']:,} rows), a CTR reward model was "
         f"learned and a copywriter ({copy['model']}) was tuned on better "
-        f"copy (SFT), then trained on {copy['samples']:,} scored samples, {_trained(records)}. "
+        f"copy (SFT), then trained on {copy['samples']:,} scored samples, {_seeds_text(records)}. "
         f"Change of the gold click rate from SFT on {copy['tasks']:,} held-out tasks: "
         f"{gains}. {copy['gold']}" + "".join(f" Warning: {text}" for text in copy["warnings"])
     )
@@ -97,14 +97,14 @@ def _signed(lift: Mapping[str, float | None]) -> str:
     return f"{100 * value:+.1f}%{edges}"
 
 
-def _trained(records: Records) -> str:
+def _seeds_text(records: Records) -> str:
     count = len(records.seeds)
     return f"{count} seeds" if count > 1 else str(records.first["copy"]["trained"])
 
 
 def main_table(records: Records) -> Table:
     """Return gold click rate, lift over SFT, proxy, KL and cost by writer with intervals."""
-    copy, trained = records.first["copy"], _trained(records)
+    copy, trained = records.first["copy"], _seeds_text(records)
     over = (
         f"Means with 95% intervals over {trained} (bootstrap), {copy['tasks']:,} held-out tasks."
         if len(records.seeds) > 1

@@ -43,7 +43,7 @@ _KL = (
 )
 
 
-def judged(
+def judge_texts(
     folder: RunFolder,
     name: str,
     texts: list[str],
@@ -96,7 +96,7 @@ def add_writers(
         rows: get the records.
         config: of the run.
         setting: whose test tasks were written for.
-        written: what `judged` returned, by writer.
+        written: what `judge_texts` returned, by writer.
     """
     resamples, seed = int(config["evaluation"]["resamples"]), derived_seed(0, "bootstrap")
     baseline = written[BASELINE]["gold"]

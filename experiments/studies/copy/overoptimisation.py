@@ -140,7 +140,7 @@ def _proxy(
     return model
 
 
-def _headed(scores_MN: np.ndarray, head: str, beta: float) -> np.ndarray:
+def _head_scores(scores_MN: np.ndarray, head: str, beta: float) -> np.ndarray:
     """Return a head's scores (N,) from the members' (M, N)."""
     from copygym.rewards.ctr.ensemble import combine
 
@@ -162,7 +162,7 @@ class Drawn:
     def proxy(self, size: float, head: str, beta: float) -> np.ndarray:
         """Return (T, K) scores of a head."""
         scores_MTK = self.members[size]
-        flat = _headed(scores_MTK.reshape(len(scores_MTK), -1), head, beta)
+        flat = _head_scores(scores_MTK.reshape(len(scores_MTK), -1), head, beta)
         return flat.reshape(self.gold.shape)
 
 
@@ -238,7 +238,7 @@ class _Followed:
         self, texts: Sequence[str], rows: CopyRows
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         at = np.array([self.start[key] for key in _keys(rows)])
-        scores = _headed(self.proxy.member_scores(list(texts)), self.head, self.beta)
+        scores = _head_scores(self.proxy.member_scores(list(texts)), self.head, self.beta)
         gold = _gold(self.setting, texts, rows)
         return (scores - at[:, 0]) / self.scale[0], {"gold": (gold - at[:, 1]) / self.scale[1]}
 

@@ -176,7 +176,7 @@ def describe_parts(folder: RunFolder, parts: Mapping[str, ClickLog]) -> dict[str
     return values
 
 
-def drawn(n_tasks: int, available: int, seed: int) -> np.ndarray:
+def sample_rows(n_tasks: int, available: int, seed: int) -> np.ndarray:
     """Return ``n_tasks`` of ``available`` rows, each at most once while they last."""
     rng = np.random.default_rng(seed)
     order = np.concatenate(

@@ -23,8 +23,8 @@ from copygym.experiments.studies.copy.setting import (
     CopySetting,
     copy_shape,
     describe_parts,
-    drawn,
     rows_at,
+    sample_rows,
     shares,
 )
 from copygym.experiments.studies.reward_models import fit_ctr_model
@@ -174,7 +174,7 @@ def _tasks(
     wanted = int(config["tasks"][number])
     if part == "test":
         wanted = min(wanted, own.size)
-    creative = own[drawn(wanted, own.size, derived_seed(seed, "tasks", part))]
+    creative = own[sample_rows(wanted, own.size, derived_seed(seed, "tasks", part))]
     return rows_at(readers, np.zeros(len(creative), np.int64), creative)
 
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from copygym.agents import Agent, load_agent, sample_actions
 from copygym.agents.delivery.bandits import UniformAgent
-from copygym.agents.delivery.base import greedy_over, mix_uniform, uniform_over
+from copygym.agents.delivery.base import apply_mask, greedy_over, mix_uniform, uniform_over
 from copygym.envs import UserError
 
 CONF = Path(__file__).parents[3] / "conf" / "agent"
@@ -194,6 +194,7 @@ def test_helpers():
     greedy = greedy_over(np.array([[1.0, 9.0, 1.0], [0.0, 2.0, 1.0]]), mask)
     np.testing.assert_array_equal(greedy, [[1, 0, 0], [0, 1, 0]])
     np.testing.assert_allclose(mix_uniform(greedy, mask, 0.3)[0], [0.85, 0, 0.15])
+    np.testing.assert_array_equal(apply_mask(np.array([1, 1]), mask), [0, 1])
 
 
 def test_load_refuses_what_is_no_agent(tmp_path):

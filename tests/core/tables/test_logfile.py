@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from copygym.core.errors import UserError
 from copygym.core.tables import csv_form as csvform
-from copygym.core.tables.files import is_csv, open_table, resolve_log_path, scan
+from copygym.core.tables.files import is_csv, open_table, resolve_log_path
 from copygym.envs.logs.clicklog import ClickLog
 
 HEADER = "user_id,creative_id,note,impressions,clicks\n"
@@ -89,7 +89,7 @@ def test_quotes_escaped_by_backslashes_take_no_row(tmp_path):
 )
 def test_rows_that_cannot_be_read_exactly_are_named(tmp_path, changes, message):
     path = put(tmp_path / "log.csv", changes)
-    for read in (ClickLog.read, scan):
+    for read in (ClickLog.read, open_table):
         with pytest.raises(UserError, match=re.escape(message)):
             read(path)
 
@@ -98,7 +98,7 @@ def test_a_file_that_can_be_read_in_two_ways_is_refused(tmp_path):
     path = tmp_path / "texts.csv"
     path.write_text('headline\n"\nx\\"\n"\ny\\"\n')
     with pytest.raises(UserError, match=r"row 2: a backslash .* can be read in two ways"):
-        scan(path)
+        open_table(path)
 
 
 def test_values_with_line_breaks_are_no_rows_of_their_own(tmp_path):
@@ -121,7 +121,7 @@ def test_blank_lines_are_skipped_and_said_except_where_they_are_rows(tmp_path):
         "4 blank lines (before the header first) are skipped and not counted as rows.",
     )
     path.write_text("headline\none\n\nthree\n")
-    assert scan(path).collect()["headline"].to_list() == ["one", None, "three"]
+    assert open_table(path).frame.collect()["headline"].to_list() == ["one", None, "three"]
 
 
 @pytest.mark.parametrize("end", NEW_LINES.values(), ids=NEW_LINES)
@@ -174,7 +174,7 @@ def test_nasty_tables_are_read_back_exactly_or_refused(numbered, table, dialect,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csvform, "_BLOCK", block)
         try:
-            frame = scan(path, separator=dialect.get("delimiter"))
+            frame = open_table(path, separator=dialect.get("delimiter")).frame
         except UserError as error:
             assert "row" in str(error)
             return
@@ -291,14 +291,14 @@ def test_another_separator_is_asked_for_or_found(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text((HEADER + "".join(ROWS)).replace(",", ";"))
     with pytest.raises(UserError, match=re.escape("separated by ';'; say so by --separator ';'")):
-        scan(path)
+        open_table(path)
     assert open_table(path, separator=";").frame.collect().height == 12
     found = open_table(path, detect=True)
     assert clicks(found) == WANTED
     assert found.notes == ("columns are separated by ';', as the header says.",)
     path.write_text("sep=;\n" + path.read_text())
     with pytest.raises(UserError, match="row 1: 'sep=;' is Excel's note on the separator"):
-        scan(path)
+        open_table(path)
 
 
 def test_pipes_and_paths_that_cannot_be_are_sentences(tmp_path):

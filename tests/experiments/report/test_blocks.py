@@ -5,8 +5,10 @@ import re
 import pytest
 
 from copygym.evaluation.records import Records, Rows, filtered, joined
+from copygym.experiments.report import blocks
 from copygym.experiments.report.blocks import (
     Shown,
+    against,
     by_seed,
     curve,
     differences,
@@ -98,6 +100,25 @@ def test_a_curve_has_a_line_for_each_cell():
     assert {"steps", "loss, nats"} <= set(texts_of(picture.svg))
     # Three points of one line are drawn with markers.
     assert picture.svg.count("<use ") >= 3
+
+
+def test_a_metric_is_drawn_against_another_at_the_same_step(monkeypatch):
+    rows = Rows(1)
+    rows.add_lines(
+        "loss", "step", [2, 1], [0.2, {"value": 0.4, "low": 0.3, "high": 0.5}], agent="a"
+    )
+    rows.add_lines("cost", "step", [1, 2], [10.0, 20.0], agent="a")
+    monkeypatch.setattr(blocks, "lines_figure", lambda name, caption, lines, *labels: lines)
+    lines = against(rows.frame, "step", "agent", ("cost", "loss"), "n", "C.", ("cost", "loss"))
+    assert lines == {
+        "a": {"x": [10.0, 20.0], "y": [0.4, 0.2], "low": [0.3, None], "high": [0.5, None]}
+    }
+
+
+def test_a_cost_stands_without_its_interval():
+    frame = plain(of_seed(1))
+    table = estimates_table(frame, ("agent", "shape"), {"rate": Shown("rate", "%", alone=True)})
+    assert table.rows[1] == ("ppo, profit", "10")
 
 
 LONG = "The waterproof jacket that keeps you dry on every ride, whatever the weather brings. " * 3

@@ -105,7 +105,6 @@ def test_whole_numbers(key, least, null):
         ("users.dynamics.anything", [0, -7.5, float("-inf")], ["abc", None, True], "a number."),
         ("tiny", [True, False], ["maybe", 1, None], "true or false."),
         ("replay.horizons", [[1, 5]], [[], [0], ["abc"], 5, None], "a list of whole numbers of 1"),
-        ("seeds", [[0, 1]], [[], [-1], "abc"], "a list of whole numbers of 0 or more."),
         ("replay.policies", [["ucb"]], [[], [1], "ucb"], "a list of names."),
         ("replay.z", [0, 0.08], [-0.1, float("inf"), "abc", None], "a number of 0 or more."),
         ("replay.tuning", [[0, 1000]], [[], [-1], [0.5], 5], "a list of whole numbers of 0"),

@@ -331,7 +331,7 @@ def folders(composed, execute, tmp_path_factory):
 SMALL = (
     "experiment=e11", "tiny=true", "tracker=disabled", "long_tail=null",
     "cold_start.data.n_users=150", "cold_start.reveal=[0,2]",
-    "drift.updates=[once,everything]", "drift.periods=3",
+    "drift.updates=[once,everything]",
 )  # fmt: skip
 
 
@@ -370,7 +370,7 @@ def test_the_page_shows_the_records(several, one, two):
     paired = {row[0]: row[1:] for row in new.tables[1].rows}
     assert "shrunk, 2 - raw means" in paired
     periods = [row[0] for row in changing.tables[0].rows]
-    assert periods == ["3", "all"]
+    assert periods == ["3", "4", "all"]
     assert changing.tables[0].columns == ("period", "once", "everything", "everything - once")
     assert len(changing.pictures) == 2
 

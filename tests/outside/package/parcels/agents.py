@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from copygym.agents.delivery.base import ArrayAgent, executed, greedy_over, mix_uniform, same_shapes
+from copygym.agents.delivery.base import (
+    ArrayAgent,
+    apply_mask,
+    greedy_over,
+    mix_uniform,
+    same_shapes,
+)
 
 
 class Patient(ArrayAgent):
@@ -29,7 +35,7 @@ class Patient(ArrayAgent):
         _, info = venv.reset(seed=seed)
         for _ in range(-(-steps // venv.num_envs)):
             mask = info["action_mask"]
-            actions = executed(rng.integers(n_actions, size=venv.num_envs), mask)
+            actions = apply_mask(rng.integers(n_actions, size=venv.num_envs), mask)
             _, reward, _, _, info = venv.step(actions)
             pulls += np.bincount(actions, minlength=n_actions)
             earned += np.bincount(actions, weights=reward, minlength=n_actions)
