@@ -189,6 +189,14 @@ class Records:
         """
         return Records(filtered(self.frame, **conditions), self.about)
 
+    @property
+    def whole(self) -> Records:
+        """The numbers of what text names: no differences, no points along a numeric column."""
+        import polars as pl
+
+        aside = [n for n in self.compared if n == "versus" or self.frame[n].dtype != pl.String]
+        return Records(filtered(self.frame, **dict.fromkeys(aside)).drop(aside), self.about)
+
     def only(self, seed: int | None = None) -> Records:
         """Return the records of one seed; None: of the lowest."""
         seed = min(self.seeds) if seed is None else seed

@@ -128,9 +128,14 @@ def _check(place: str, entry: Mapping[str, Any]) -> Check:
             f"{', '.join(_RELATIONS)}."
         )
     (relation,) = relations
-    return Check(
-        str(entry["name"]), entry["value"], relation, entry[relation], str(entry["source"])
-    )
+    bound = entry[relation]
+    for part in (entry["value"], *(() if isinstance(bound, int | float | list) else (bound,))):
+        if not isinstance(part, Mapping) or "metric" not in part:
+            raise UserError(
+                f"{place}: expected {entry['name']!r} names the place {part!r}; write a metric and "
+                "columns of the records, as in {metric: ctr, policy: random}."
+            )
+    return Check(str(entry["name"]), entry["value"], relation, bound, str(entry["source"]))
 
 
 def chosen(names: list[str]) -> list[Job]:
@@ -159,101 +164,61 @@ def chosen(names: list[str]) -> list[Job]:
 # ------------------------------------------------------------------ expected against obtained
 
 
-def verdict(
-    check: Check, result: Mapping[str, Any], records: Records | None = None
-) -> tuple[dict[str, Any], str]:
-    """Return the number obtained, as ``{value}`` and perhaps ``{low, high}``, and a verdict.
+def verdict(check: Check, records: Records) -> tuple[dict[str, float | None], str]:
+    """Return the number obtained, as ``{value, low, high}``, and a verdict.
 
     A number without an interval holds or does not. With one it holds where the whole interval
     does, and "not clearly" where only the value does.
-    """
-    obtained = _number(check.value, result, records)
-    low, high = _bounds(check, result, records)
-    if obtained is None or low is None or high is None:
-        return obtained or {"value": None}, MISSING
-    if not low <= obtained["value"] <= high:
-        return obtained, FAILS
-    edges = [obtained.get("low"), obtained.get("high")]
-    inside = all(edge is None or low <= edge <= high for edge in edges)
-    return obtained, HOLDS if inside else UNCLEAR
-
-
-def _bounds(
-    check: Check, result: Mapping[str, Any], records: Records | None = None
-) -> tuple[float | None, float | None]:
-    infinite = float("inf")
-    if check.relation == "within":
-        low, high = check.bound
-        return float(low), float(high)
-    bound: float | None
-    if isinstance(check.bound, int | float):
-        bound = float(check.bound)
-    else:
-        other = _number(check.bound, result, records)
-        bound = None if other is None else other["value"]
-    return (bound, infinite) if check.relation == "above" else (-infinite, bound)
-
-
-def _number(
-    place: Any, result: Mapping[str, Any], records: Records | None = None
-) -> dict[str, Any] | None:
-    """Return the number at a place, or None where it is no number.
 
     Raises:
         UserError: the records have no such place.
     """
-    if isinstance(place, Mapping):
-        if records is None:
-            raise UserError(f"{dict(place)} is a place in records, and the run has none.")
-        found = records.number(**{str(key): value for key, value in place.items()})
-        return None if found["value"] is None else found
-    part: Any = result
-    for key in ["summary_numbers", place] if isinstance(place, str) else place:
-        if isinstance(part, Mapping) and str(key) in part:
-            part = part[str(key)]
-        elif isinstance(part, list) and isinstance(key, int) and -len(part) <= key < len(part):
-            part = part[key]
-        else:
-            return None
-    found = dict(part) if isinstance(part, Mapping) else {"value": part}
-    value = found.get("value")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return found
+    obtained = _number(check.value, records)
+    low, high = _bounds(check, records)
+    value = obtained["value"]
+    if value is None or low is None or high is None:
+        return obtained, MISSING
+    if not low <= value <= high:
+        return obtained, FAILS
+    inside = all(e is None or low <= e <= high for e in (obtained["low"], obtained["high"]))
+    return obtained, HOLDS if inside else UNCLEAR
 
 
-def expected_table(
-    job: Job,
-    result: Mapping[str, Any],
-    records: Records | None = None,
-    *,
-    judged: bool = True,
-) -> Table:
+def _bounds(check: Check, records: Records) -> tuple[float | None, float | None]:
+    infinite = float("inf")
+    if check.relation == "within":
+        low, high = check.bound
+        return float(low), float(high)
+    other = check.bound
+    bound = float(other) if isinstance(other, int | float) else _number(other, records)["value"]
+    return (bound, infinite) if check.relation == "above" else (-infinite, bound)
+
+
+def _number(place: Mapping[str, Any], records: Records) -> dict[str, float | None]:
+    return records.number(**{str(key): value for key, value in place.items()})
+
+
+def expected_table(job: Job, records: Records, *, judged: bool = True) -> Table:
     """Return expected against obtained of one job.
 
     Args:
         job: what was run.
-        result: its ``result.json``.
         records: of all its seeds.
         judged: False for a tiny run, whose numbers mean nothing.
+
+    Raises:
+        UserError: the records have no such place as the job expects something of.
     """
     rows = []
     for check in job.expected:
-        obtained, answer = verdict(check, result, records)
-        rows.append(
-            (
-                check.name,
-                _wanted(check, result, records),
-                interval(obtained),
-                answer if judged else "-",
-                check.source,
-            )
-        )
+        obtained, answer = verdict(check, records)
+        shown = answer if judged else "-"
+        rows.append((check.name, _wanted(check, records), interval(obtained), shown, check.source))
     return Table(("expected", "range", "obtained", "holds", "source"), tuple(rows))
 
 
-def _wanted(check: Check, result: Mapping[str, Any], records: Records | None) -> str:
-    low, high = _bounds(check, result, records)
+def _wanted(check: Check, records: Records) -> str:
+    low, high = _bounds(check, records)
     if check.relation == "within":
         return f"{low:g} to {high:g}"
     bound = low if check.relation == "above" else high

@@ -179,8 +179,8 @@ def _ask() -> None:
 
 def reproduce(job: Job, options: argparse.Namespace, overrides: list[str]) -> Table:
     """Run one job (or go on with it, or show it), publish it; return expected against obtained."""
-    from copygym.core.files.storage import read_json, write_text
-    from copygym.evaluation.records import TABLE, Records
+    from copygym.core.files.storage import write_text
+    from copygym.evaluation.records import Records
     from copygym.experiments.app import run_app
 
     out = options.out / f"{job.experiment}{'-tiny' if options.tiny else ''}"
@@ -197,9 +197,7 @@ def reproduce(job: Job, options: argparse.Namespace, overrides: list[str]) -> Ta
     sys.stdout.write(f"\n{job.id}: {job.question} ({job.experiment})\n")
     run_app([*arguments, *overrides])
     # A multirun has its records beside its jobs, a single run in its own folder.
-    records = Records.read(out) if (out / TABLE).exists() else None
-    result = read_json(out / "result.json")
-    table = expected_table(job, result, records, judged=not options.tiny)
+    table = expected_table(job, Records.read(out), judged=not options.tiny)
     if table.rows:
         sys.stdout.write(f"\n{job.id}, expected against obtained\n\n{table.to_text()}\n\n")
     if options.tiny:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from copygym.core.files.storage import read_json
 from copygym.core.files.written import keep_list
 from copygym.evaluation.metrics import METRICS
-from copygym.evaluation.records import FIXED, Records, filtered, joined
+from copygym.evaluation.records import FIXED, Records, joined
 from copygym.experiments.report.blocks import estimates_table, forest
 from copygym.experiments.report.page import Report, Section, write_report
 from copygym.experiments.runs.manifest import write_joint_manifest
@@ -56,14 +56,8 @@ class Compared:
 
     def report(self, records: Records) -> Report:
         """Return one table of all jobs: a row for each cell that is named by text."""
-        import polars as pl
-
-        frame = records.estimates
-        if "versus" in frame.columns:
-            frame = filtered(frame, versus=None)
-        names = [n for n in records.compared if frame[n].dtype == pl.String and n != "versus"]
-        others = [n for n in records.compared if n not in (*names, "versus")]
-        frame = frame.filter([pl.col(name).is_null() for name in others]) if others else frame
+        whole = records.whole
+        frame, names = whole.estimates, whole.compared
         metrics = _metrics(frame["metric"].unique(maintain_order=True).to_list())
         count = len(records.seeds)
         caption = (

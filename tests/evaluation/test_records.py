@@ -131,6 +131,13 @@ def test_one_seed_of_several():
     assert records.by_seed("clicks", policy="ppo", versus=None, step=None).tolist() == [5.0, 4.0]
 
 
+def test_the_whole_has_no_differences_and_no_points_of_curves():
+    whole = of_seed(3, 5.0, resamples=9).whole
+    assert whole.compared == ["policy"]
+    assert whole.frame.select("policy", "value").rows() == [("ppo", 5.0), ("random", 2.0)]
+    assert whole.first == {"resamples": 9}
+
+
 def test_numbers_by_name_leave_out_differences_and_curves():
     assert of_seed(1, 4.0).numbers() == {"ppo/clicks": 4.0, "random/clicks": 2.0}
 

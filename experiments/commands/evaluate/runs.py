@@ -34,6 +34,9 @@ ELSEWHERE = {
     "peeking": "copygym abtest judges A/B tests",
     "ope_coverage": "copygym ope judges policies on a log",
 }
+OTHERWISE = (
+    "copygym report RUN shows its result, copygym evaluate RUN --saved compares its policies"
+)
 #: Config parts that decide nothing of what is simulated, of the references or of the luck.
 _ASIDE = ("agent", "seed", "name", "out", "resume", "overwrite", "publish", "tracker")
 #: What a run's config has to hold for its agents to be played.
@@ -130,9 +133,7 @@ def _checked(folder: Path) -> Source:
     config = state["config"]
     job = str(config["job"]).rpartition(".")[2]
     if job not in JOBS:
-        other = ELSEWHERE.get(job, "copygym report RUN shows its result").replace(
-            "RUN", str(folder)
-        )
+        other = ELSEWHERE.get(job, OTHERWISE).replace("RUN", str(folder))
         raise UserError(
             f"{folder} is a run of {config['name']}, and only those of delivery and headroom "
             f"have agents to play again; {other}."

@@ -149,19 +149,21 @@ def _policies(source: Source, records: Records, metric: str) -> pl.DataFrame:
             f"{source.path}: its records have no column that names policies ({', '.join(POLICIES)})"
             f", but {', '.join(records.compared) or 'none'}; `copygym report` shows the result."
         )
-    aside = ("versus", *(records.first.get("within_seed") or ()))
-    frame = filtered(records.frame, **dict.fromkeys(aside)).drop_nulls(column)
-    others = [name for name in records.compared if name not in (column, *aside)]
-    named = [pl.lit(f"{name}=") + pl.col(name).cast(pl.String) for name in others]
+    one = records.where(metric=metric).whole
+    within = [name for name in records.first.get("within_seed") or () if name in one.compared]
+    frame = filtered(one.frame, **dict.fromkeys(within)).drop_nulls(column)
+    if not frame.height:
+        known = records.whole.frame.drop_nulls(column)["metric"]
+        raise unknown_name("metric", metric, sorted(set(known)))
+    others = [name for name in one.compared if name not in (column, *within)]
+    named = [pl.lit(f"{name}=") + pl.col(name) for name in others]
     part = pl.concat_str(*named, separator=", ", ignore_nulls=True) if named else pl.lit("")
-    whole = filtered(frame, metric=metric).select(
+    whole = frame.select(
         "seed", "metric", *NUMBER, policy=pl.col(column), part=part.replace({"": None})
     )
-    if not whole.height:
-        raise unknown_name("metric", metric, sorted(set(frame["metric"])))
-    parts = whole.drop_nulls("part").select("seed", "part").unique(maintain_order=True)
-    if not parts.height:
+    if not others or whole["part"].null_count() in (0, whole.height):
         return whole
+    parts = whole.drop_nulls("part").select("seed", "part").unique(maintain_order=True)
     shared = whole.filter(pl.col("part").is_null()).drop("part").join(parts, on="seed")
     return pl.concat([whole.drop_nulls("part"), shared], how="diagonal")
 

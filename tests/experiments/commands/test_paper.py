@@ -3,19 +3,23 @@ import re
 import pytest
 
 from copygym.core.errors import UserError
+from copygym.evaluation.records import Records, Rows
 from copygym.experiments.app import composed
 from copygym.experiments.commands import paper
 from copygym.experiments.commands.paper import Check, Job, chosen, expected_table, jobs, verdict
 
-RESULT = {
-    "summary_numbers": {"a/b": 0.5, "c": 0.2},
-    "tree": {"x": {"value": 1.0, "low": 0.8, "high": 1.2}, "rows": [{"n": 3}]},
-    "flag": True,
-}
+
+def records():
+    rows = Rows(0)
+    rows.add("rate", 0.5, agent="a")
+    rows.add("rate", 0.2, agent="b")
+    rows.add("gain", {"value": 1.0, "low": 0.8, "high": 1.2}, agent="a")
+    rows.add("gain", None, agent="b")
+    return Records(rows.frame)
 
 
-def answer(value, relation, bound):
-    return verdict(Check("n", value, relation, bound, "s"), RESULT)[1]
+A, B = {"metric": "rate", "agent": "a"}, {"metric": "rate", "agent": "b"}
+GAIN, NOTHING = {"metric": "gain", "agent": "a"}, {"metric": "gain", "agent": "b"}
 
 
 def test_every_block_is_read_and_its_files_compose():
@@ -45,36 +49,39 @@ def test_results_of_a_second_log_have_a_folder_of_their_own():
 @pytest.mark.parametrize(
     ("value", "relation", "bound", "expected"),
     [
-        ("a/b", "above", 0.4, "yes"),
-        ("a/b", "above", 0.6, "no"),
-        ("a/b", "above", "c", "yes"),
-        ("c", "above", "a/b", "no"),
-        ("a/b", "below", 0.6, "yes"),
-        ("a/b", "within", [0.5, 0.6], "yes"),
-        ("a/b", "within", [0.51, 0.6], "no"),
+        (A, "above", 0.4, "yes"),
+        (A, "above", 0.6, "no"),
+        (A, "above", B, "yes"),
+        (B, "above", A, "no"),
+        (A, "below", 0.6, "yes"),
+        (A, "within", [0.5, 0.6], "yes"),
+        (A, "within", [0.51, 0.6], "no"),
         # With an interval: all of it, its value only, or not even that.
-        (["tree", "x"], "above", 0.7, "yes"),
-        (["tree", "x"], "above", 0.9, "not clearly"),
-        (["tree", "x"], "above", 1.1, "no"),
-        (["tree", "x"], "below", 1.1, "not clearly"),
-        (["tree", "x"], "within", [0.7, 1.3], "yes"),
-        (["tree", "x"], "within", [0.9, 1.3], "not clearly"),
-        (["tree", "rows", 0, "n"], "above", 2, "yes"),
-        (["tree", "rows", 1, "n"], "above", 2, "no number"),
-        ("nowhere", "above", 0, "no number"),
-        ("a/b", "above", "nowhere", "no number"),
-        (["flag"], "above", 0, "no number"),
+        (GAIN, "above", 0.7, "yes"),
+        (GAIN, "above", 0.9, "not clearly"),
+        (GAIN, "above", 1.1, "no"),
+        (GAIN, "below", 1.1, "not clearly"),
+        (GAIN, "within", [0.7, 1.3], "yes"),
+        (GAIN, "within", [0.9, 1.3], "not clearly"),
+        (NOTHING, "above", 0, "no number"),
+        (A, "above", NOTHING, "no number"),
     ],
 )
 def test_verdicts(value, relation, bound, expected):
-    assert answer(value, relation, bound) == expected
+    assert verdict(Check("n", value, relation, bound, "s"), records())[1] == expected
+
+
+def test_a_place_that_the_records_lack_is_refused():
+    nowhere = Check("n", {"metric": "rate", "agent": "c"}, "above", 0, "s")
+    with pytest.raises(UserError, match="there is no number metric=rate, agent=c"):
+        verdict(nowhere, records())
 
 
 def test_a_tiny_run_is_not_judged():
-    job = Job("e5", "E5", "?", 1, expected=(Check("so it is", "a/b", "above", 0.4, "theory"),))
+    job = Job("e5", "E5", "?", 1, expected=(Check("so it is", A, "above", 0.4, "theory"),))
     row = ("so it is", "above 0.4", "0.50", "yes", "theory")
-    assert expected_table(job, RESULT).rows == (row,)
-    assert expected_table(job, RESULT, judged=False).rows[0][3] == "-"
+    assert expected_table(job, records()).rows == (row,)
+    assert expected_table(job, records(), judged=False).rows[0][3] == "-"
 
 
 def test_names_choose_jobs():
@@ -96,6 +103,15 @@ def test_names_choose_jobs():
         (
             {"id": "E5", "question": "?", "minutes": 1, "expected": [{"name": "n"}]},
             "expected 'n' needs",
+        ),
+        (
+            {
+                "id": "E5",
+                "question": "?",
+                "minutes": 1,
+                "expected": [{"name": "n", "value": "a/b", "above": 0, "source": "s"}],
+            },
+            "expected 'n' names the place 'a/b'",
         ),
     ],
 )

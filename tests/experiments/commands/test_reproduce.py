@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from copygym.evaluation.records import Records, Rows
 from copygym.experiments import app as run
 from copygym.experiments.commands.main import main
+from copygym.experiments.commands.paper import jobs
 
 
 @pytest.fixture(autouse=True)
@@ -27,12 +29,28 @@ def calls(monkeypatch):
         folder.mkdir(parents=True, exist_ok=True)
         state = {"state": "finished", "code": "of a test", "config": {}}
         (folder / "run.json").write_text(json.dumps(state))
-        numbers = {"type_1_error/naive/1": 0.05, "type_1_error/always_valid/100": 0.2}
-        (folder / "result.json").write_text(json.dumps({"summary_numbers": numbers}))
+        (folder / "result.json").write_text("{}")
+        (experiment,) = [a for a in arguments if a.startswith("experiment=")]
+        records_of(experiment.removeprefix("experiment=")).write(folder)
         return 0
 
     monkeypatch.setattr(run, "run_app", fake)
     return found
+
+
+def records_of(experiment):
+    """Return records with a number in each place of which something is expected."""
+    (job,) = [job for job in jobs() if job.experiment == experiment]
+    places = [place for check in job.expected for place in (check.value, check.bound)]
+    rows = Rows(0)
+    told = []
+    for place in places:
+        if isinstance(place, dict) and place not in told:
+            told.append(place)
+            cell = {key: value for key, value in place.items() if key != "metric"}
+            values = {("naive", 1): 0.05, ("always_valid", 100): 0.2}
+            rows.add(place["metric"], values.get((cell.get("method"), cell.get("looks"))), **cell)
+    return Records(rows.frame)
 
 
 def refused(*arguments, capsys):
@@ -59,7 +77,7 @@ def test_a_full_run_is_published_and_judged(calls, tmp_path, capsys):
     assert "expected against obtained" in text
     page = (tmp_path / "docs/results/E9/expected.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| false claims")]
-    # 5% holds, the always-valid test's 20% does not, and the third number is not there.
+    # 5% holds, the always-valid test's 20% does not, and the third is no number.
     assert [row.split(" | ")[-2] for row in rows] == ["yes", "no number", "no"]
 
 
