@@ -377,7 +377,7 @@ def test_folders_without_a_finished_run_are_refused(tmp_path):
         (["--horizon", "0"], "--horizon=0: give"),
         (["--episodes", "0"], "--episodes=0: give"),
         (["--resamples", "1"], "--resamples=1: give a whole number of 2 or more."),
-        (["--users", "many"], "--users=many: give a whole number of 1 or more."),
+        (["--users", "many"], "--users=many: give a whole number of 1 or more, without"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(sweep, arguments, sentence):
