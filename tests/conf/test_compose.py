@@ -107,7 +107,8 @@ def test_every_setting_of_a_part_is_a_key(option):
 def test_every_experiment_composes_and_names_a_job(experiment, tiny):
     plain = config(f"experiment={experiment}", f"tiny={tiny}")
     job = load_job(plain["job"])
-    assert get_method(f"{plain['job']}.run") is job.run
+    for function in ("check", "seed_records", "report"):
+        assert get_method(f"{plain['job']}.{function}") is getattr(job, function)
     assert plain["name"] == experiment
     assert f"outputs/{experiment}/" in plain["out"]
 

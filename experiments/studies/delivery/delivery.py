@@ -310,7 +310,6 @@ def _assumptions(fitted: FittedUsers, judge: Judge, log: ClickLog) -> list[str]:
     sentences = [
         *fitted.users.assumptions,
         *(f"the judge: {text}" for text in judge.users.assumptions),
-        ONE_SEED,
     ]
     # The log's own notes have a section of their own.
     return [s for s in dict.fromkeys(sentences) if s.removeprefix("the judge: ") not in log.notes]

@@ -13,6 +13,7 @@ import pytest
 
 from copygym.core.errors import UserError
 from copygym.core.files import written
+from copygym.evaluation.records import Records
 from copygym.experiments import app
 from copygym.experiments.commands.main import main
 from copygym.experiments.report.page import Section, markdown
@@ -73,14 +74,19 @@ def tiny(experiment, out, *overrides):
     if experiment in ("upworthy_rlpf", "e3_upworthy", "e4_upworthy"):
         models = [f"reward_model{part}=tfidf" for part in ("", "@judge_model", "@gold_model")]
         small = ["copywriter=tiny", *models]
-    return config(
-        f"experiment={experiment}",
-        "tiny=true",
-        "tracker=disabled",
-        f"out={out}",
-        *small,
-        *overrides,
-    )
+    base = (f"experiment={experiment}", "tiny=true", "tracker=disabled", f"out={out}")
+    has = config(*base)
+    # An experiment has the keys of its base: not all learn, or draw timelines.
+    small = [o for o in small if "." not in o or _has(has, o.partition("=")[0])]
+    return config(*base, *small, *overrides)
+
+
+def _has(config, key):
+    for part in key.split("."):
+        if not isinstance(config, dict) or part not in config:
+            return False
+        config = config[part]
+    return True
 
 
 def start(folder):
@@ -115,14 +121,20 @@ def read(folder, name="result.json"):
 
 
 def test_delivery_leaves_everything(delivered):
-    result = read(delivered)
+    result, records = read(delivered), Records.read(delivered)
     assert result["synthetic"]
-    assert result["policies"][-1] == "upper"
-    for policy in result["policies"]:
+    whole = records.where(versus=None, segment=None, step=None)
+    assert whole.values("policy")[-1] == "upper"
+    for policy in whole.values("policy"):
         for key in ("ctr", "profit_per_user", "unsubscribe_rate"):
-            assert set(result["metrics"][policy][key]) == {"value", "low", "high"}
-    best = result["metrics"]["upper"]["clicks_per_user"]["value"]
-    assert best > result["metrics"]["random"]["clicks_per_user"]["value"]
+            entry = whole.number(key, policy=policy)
+            assert entry["low"] <= entry["value"] <= entry["high"]
+            assert result["summary_numbers"][f"{policy}/{key}"] == entry["value"]
+    clicks = {n: whole.number("clicks_per_user", policy=n)["value"] for n in ("upper", "random")}
+    assert clicks["upper"] > clicks["random"]
+    difference = records.number("clicks_per_user", policy="upper", versus="logging", segment=None)
+    logging = whole.number("clicks_per_user", policy="logging")["value"]
+    assert difference["value"] == pytest.approx(clicks["upper"] - logging)
     assert any("one seed" in text for text in result["assumptions"])
     report = (delivered / "report.html").read_text()
     assert "synthetic data" in report
@@ -220,7 +232,8 @@ def test_results_can_be_published(delivered, tmp_path):
         tiny("delivery", delivered, f"publish={tmp_path / 'docs'}"), delivered, ["run"], NAMES
     )
     found = {path.name for path in (tmp_path / "docs").iterdir()}
-    assert {"results.json", "manifest.json", "table.md", "report.md"} <= found
+    assert {"result.json", "manifest.json", "table.md", "report.md"} <= found
+    assert {"records.parquet", "about.json"} <= found
     assert {"policies.svg", "policies.png"} <= found
 
 
@@ -255,8 +268,9 @@ def test_every_experiment_runs_in_its_tiny_form(experiment, tmp_path, log_folder
     assert read(folder, "manifest.json")["data"]
     result = read(folder)
     assert any("one seed" in text for text in result["assumptions"])
-    if "customers" in result:
-        assert f"on {result['customers']:,} customers that nothing had seen" in result["summary"]
+    if experiment == "hillstrom":
+        users = Records.read(folder).first["users"]
+        assert f"on {users:,} customers that nothing had seen" in result["summary"]
         assert "Segments are by user_mens | user_womens." in (folder / "report.md").read_text()
     # Whatever an experiment writes is noted, or overwrite=true would take it for the user's.
     assert written.foreign(folder) == []
@@ -289,7 +303,7 @@ def test_real_logs_are_judged_by_a_second_simulator(tmp_path):
     )  # fmt: skip
     app.execute(plain, folder, ["run"], NAMES)
     result = read(folder)
-    assert "no experiment has confirmed it" in result["judge"]
+    assert "no experiment has confirmed it" in Records.read(folder).first["judge"]
     assert set(read(folder, "manifest.json")["rows_seen"]) == {"train", "test", "judge"}
     assert any(text.startswith("the judge: ") for text in result["assumptions"])
     # The result of a finished run is not shown for a file that has changed since.
