@@ -188,7 +188,8 @@ def meeting(source: Source) -> str:
 
 
 def _group(members: Sequence[tuple[Source, str, str]]) -> Group:
-    (first, _, task), learned = members[0], {}
+    first, _, task = members[0]
+    learned: dict[str, Path] = {}
     for source, label, _ in members:
         learned.setdefault(label, _agent_folder(source, learned_name(source.config)))
     agents: dict[str, Path] = {}
