@@ -82,8 +82,9 @@ def write_report(folder: Path, study: Any = None) -> tuple[Path, Report]:
     records = Records.read(folder)
     with understood(folder / ABOUT):
         report: Report = study.report(records)
-    table = cautioned(report.table, result)
-    return write_page(folder, result, table, report.sections, manifest), report
+    with understood(folder / "result.json"):
+        table = cautioned(report.table, result)
+        return write_page(folder, result, table, report.sections, manifest), report
 
 
 def _saved(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
