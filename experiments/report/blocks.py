@@ -330,14 +330,3 @@ def texts_table(
     """
     lines = tuple(tuple(str(row.get(name, NONE)) for name in columns) for row in rows)
     return Table(tuple(columns.values()), lines, caption, texts=tuple(range(len(columns))))
-
-
-def values_table(
-    rows: Sequence[tuple[str, Any]], heading: tuple[str, str], caption: str = ""
-) -> Table:
-    """Return a table of names and single numbers or texts."""
-    lines = tuple(
-        (name, number(value) if isinstance(value, int | float) else str(value))
-        for name, value in rows
-    )
-    return Table(heading, lines, caption)

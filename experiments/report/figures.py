@@ -16,7 +16,6 @@ import numpy as np
 
 from copygym.core.errors import UserError
 from copygym.core.text.plain import printable
-from copygym.evaluation.metrics import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,29 +114,11 @@ def scaled(estimate: Mapping[str, float | None], unit: str = "%") -> dict[str, f
     return {edge: None if value is None else factor * value for edge, value in estimate.items()}
 
 
-def metric_panels(
-    values: Mapping[str, Mapping[str, Mapping[str, float | None]]], keys: Sequence[str]
-) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Return a panel of `interval_figure` for each metric.
-
-    Args:
-        values: policy -> metric -> ``{value, low, high}``.
-        keys: metrics to show.
-    """
-    return {
-        METRICS[key].label: {
-            policy: scaled(metrics[key], METRICS[key].unit) for policy, metrics in values.items()
-        }
-        for key in keys
-    }
-
-
 def interval_figure(
     name: str,
     caption: str,
     panels: Mapping[str, Mapping[str, Mapping[str, float | None]]],
     strong: str | None = None,
-    points: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
 ) -> Picture:
     """Draw one panel per metric with each policy's value and interval.
 
@@ -146,7 +127,6 @@ def interval_figure(
         caption: text below.
         panels: heading -> policy -> ``{value, low, high}``.
         strong: policy to draw in the second colour.
-        points: heading -> policy -> single values, drawn small below the interval.
     """
     policies = list(next(iter(panels.values())))
 
@@ -159,9 +139,6 @@ def interval_figure(
                 if value is None:
                     continue
                 colour = PALETTE[1] if policy == strong else PALETTE[0]
-                if points is not None:
-                    single = points[heading][policy]
-                    place.plot(single, [y + 0.28] * len(single), "o", color=PALETTE[6], ms=2)
                 low, high = entry["low"], entry["high"]
                 if low is not None and high is not None:
                     place.plot([low, high], [y, y], color=colour, lw=2.2, solid_capstyle="butt")

@@ -13,7 +13,6 @@ from copygym.experiments.report.figures import (
     draw,
     interval_figure,
     lines_figure,
-    metric_panels,
     scaled,
 )
 
@@ -66,13 +65,10 @@ def test_an_interval_figure_shows_each_value_and_its_interval(axes_of):
     assert [line.get_color() for line in axes.lines] == [blue, blue, orange, orange, blue]
 
 
-def test_panels_share_their_policies_and_single_values_lie_below(axes_of):
+def test_panels_share_their_policies(axes_of):
     panels = {"a": {"x": POLICIES["random"]}, "b": {"x": POLICIES["agent"]}}
-    points = {"a": {"x": [0.7, 1.3]}, "b": {"x": [2.0]}}
-    first, second = axes_of(interval_figure, panels, points=points)
+    first, second = axes_of(interval_figure, panels)
     assert (first.get_title(), second.get_title()) == ("a", "b")
-    assert data(first.lines[0]) == [[0.7, 1.3], [0.28, 0.28]]
-    assert data(second.lines[0]) == [[2.0], [0.28]]
     assert data(second.lines[-1]) == [[2.0], [0]]
 
 
@@ -80,11 +76,6 @@ def test_shares_are_shown_as_percent_and_other_numbers_as_they_are():
     estimate = {"value": 0.25, "low": 0.125, "high": None}
     assert scaled(estimate) == {"value": 25.0, "low": 12.5, "high": None}
     assert scaled(estimate, "") == estimate
-    metrics = {"agent": {"ctr": estimate, "clicks_per_user": estimate}}
-    assert metric_panels(metrics, ("clicks_per_user", "ctr")) == {
-        "clicks/user": {"agent": estimate},
-        "CTR %": {"agent": {"value": 25.0, "low": 12.5, "high": None}},
-    }
 
 
 def test_lines_and_their_bands_are_drawn_where_they_are(axes_of):
