@@ -7,8 +7,8 @@ config's sections joins in where the job names the section. Left out is what onl
 result (reports, tracking, commands, sweeps), and whatever the job does not reach: another study.
 
 A config key at the top level counts if a reached module above `copygym.core` names it anywhere, as
-a string, a variable or an argument. Reads are not recorded while a run goes on, because configs are copied
-(``{**config}``), sent to other processes and turned into objects, where a recorder is lost.
+a string, a variable or an argument. Reads are not recorded while a run goes on, because configs are
+copied (``{**config}``), sent to other processes and turned into objects, where a recorder is lost.
 """
 
 from __future__ import annotations
