@@ -111,8 +111,14 @@ def read_report(folder: Path, study: Any) -> Report:
         UserError: there are none, they are damaged, or the study cannot make anything of them.
     """
     records = Records.read(folder)
-    with understood(folder / ABOUT):
-        report: Report = study.report(records)
+    path = folder / ABOUT
+    try:
+        with understood(path):
+            report: Report = study.report(records)
+    except UserError as error:
+        if str(path) in str(error):
+            raise
+        raise UserError(f"{path} does not fit the records beside it: {error}") from error
     return report
 
 
