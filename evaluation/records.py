@@ -23,7 +23,7 @@ import numpy as np
 
 from copygym.core.errors import UserError
 from copygym.core.estimates import RESAMPLES
-from copygym.core.files.storage import read_json, understood, write_bytes, write_text
+from copygym.core.files.storage import check_ends, read_json, understood, write_bytes, write_text
 from copygym.core.seeds import derived_seed
 from copygym.evaluation.over_seeds import over_seeds
 
@@ -294,6 +294,7 @@ class Records:
         import polars as pl
 
         path = folder / TABLE
+        check_ends(path)
         if not path.is_file():
             raise UserError(f"{folder} has no {TABLE}: no study has finished there.")
         about = read_json(folder / ABOUT)
@@ -301,9 +302,34 @@ class Records:
             told = {int(seed): dict(entry) for seed, entry in about.items()}
         try:
             frame = pl.read_parquet(path.read_bytes())
-        except Exception as error:
-            raise UserError(f"{path} is damaged ({' '.join(str(error).split())[:120]}).") from None
+        except (Exception, pl.exceptions.PanicException) as error:
+            raise _damaged(path, " ".join(str(error).split())[:120]) from None
+        _check_types(frame, path)
         return cls(frame, told)
+
+
+def _check_types(frame: pl.DataFrame, path: Path) -> None:
+    """Check that a table from a file, which may be anybody's, has the types of records.
+
+    Raises:
+        UserError: a column is missing or of another type, or a row has no seed or metric.
+    """
+    import polars as pl
+
+    numbers = dict.fromkeys(NUMBER, pl.Float64)
+    types = {"seed": pl.Int64, "metric": pl.String, **numbers}
+    for name, kind in types.items():
+        if frame.schema.get(name) != kind:
+            raise _damaged(path, f"its column {name} is {frame.schema.get(name)}, not {kind}")
+    for name, found in frame.schema.items():
+        if found not in (pl.Boolean, pl.Int64, pl.Float64, pl.String):
+            raise _damaged(path, f"its column {name} is {found}, which is no text and no number")
+    if not frame.height or frame["seed"].null_count() or frame["metric"].null_count():
+        raise _damaged(path, "it has no rows, or rows without a seed or a metric")
+
+
+def _damaged(path: Path, why: str) -> UserError:
+    return UserError(f"{path} is damaged ({why}); delete it and make it again by the same run.")
 
 
 def joined(parts: Sequence[Records]) -> Records:

@@ -38,11 +38,17 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.locks import locked
 from copygym.core.files.storage import read_json, write_text
+from copygym.core.text.plain import printable
 from copygym.evaluation.records import Records
 from copygym.experiments.report.evidence import cautioned
-from copygym.experiments.report.page import load_job, write_report
+from copygym.experiments.report.page import (
+    check_report,
+    load_job,
+    read_report,
+    write_report,
+)
 from copygym.experiments.report.tables import Table
-from copygym.experiments.runs.folder import RunFolder, open_run
+from copygym.experiments.runs.folder import RunFolder, open_run, read_result
 from copygym.experiments.runs.manifest import write_manifest
 from copygym.experiments.runs.publish import check_publish
 from copygym.experiments.runs.trust import trust_config
@@ -386,7 +392,7 @@ def _finished(
     quiet: bool,
 ) -> Path:
     """Run the job unless it is finished; show its result and return the report's path."""
-    if folder.finished and _readable(folder):
+    if folder.finished and _readable(folder, None if quiet else study):
         check_data(folder, config)
         sys.stderr.write(f"copygym: this run is finished; its result is in {folder.path}\n")
     else:
@@ -399,16 +405,24 @@ def _finished(
     return report
 
 
-def _readable(folder: RunFolder) -> bool:
-    """Return whether a finished run's files can be read; else they are made of its stages again."""
-    for name in ("result.json", "manifest.json"):
-        try:
-            found = read_json(folder.path / name)
-            if name == "result.json" and not {"title", "summary"} <= found.keys():
-                raise UserError(f"{folder.path / name} has no title and summary: it is damaged.")
-        except UserError as error:
-            sys.stderr.write(f"copygym: {error} It is made again from the run's stages.\n")
-            return False
+def _readable(folder: RunFolder, study: Study | None) -> bool:
+    """Return whether a finished run's files can be read; else they are made of its stages again.
+
+    Args:
+        folder: of the run.
+        study: whose report has to be made of them; None: none has.
+    """
+    try:
+        read_result(folder.path)
+        read_json(folder.path / "manifest.json")
+        Records.read(folder.path)
+        if study is not None:
+            check_report(folder.path, study)
+    except UserError as error:
+        sys.stderr.write(
+            f"copygym: {printable(str(error))} It is made again from the run's stages.\n"
+        )
+        return False
     return True
 
 
@@ -452,7 +466,7 @@ def _present(study: Study, folder: RunFolder) -> Path:
     if not page.exists():
         write_report(folder.path, study)
     # A sweep's workers print too, where no command stands between them and the terminal.
-    show(result, study.report(Records.read(folder.path)).table, page)
+    show(result, read_report(folder.path, study).table, page)
     return page
 
 

@@ -15,7 +15,7 @@ from copygym.evaluation.records import ABOUT, TABLE, Records
 from copygym.experiments.report.evidence import cautioned
 from copygym.experiments.report.figures import Picture
 from copygym.experiments.report.tables import Table, number
-from copygym.experiments.runs.folder import read_run
+from copygym.experiments.runs.folder import read_result, read_run
 from copygym.experiments.runs.trust import load_job, stored_job
 
 
@@ -75,27 +75,63 @@ def write_report(folder: Path, study: Any = None) -> tuple[Path, Report]:
         UserError: nothing has finished there, it names other code, or its files are damaged.
     """
     config, result = _saved(folder)
-    manifest_path = folder / "manifest.json"
-    manifest = read_json(manifest_path) if manifest_path.exists() else {}
     if study is None:
         study = stored_job(config.get("job"), folder / "run.json")
-    records = Records.read(folder)
-    with understood(folder / ABOUT):
-        report: Report = study.report(records)
+    report, table, closing = _made(folder, study, result)
+    return write_page(folder, result, table, [*report.sections, *closing]), report
+
+
+def check_report(folder: Path, study: Any) -> None:
+    """Check that a report can be made of what is saved in ``folder``; nothing is written.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    _made(folder, study, read_result(folder))
+
+
+def _made(
+    folder: Path, study: Any, result: Mapping[str, Any]
+) -> tuple[Report, Table, list[Section]]:
+    """Return what a study says, its main table with cautions, and the closing sections."""
+    path = folder / "manifest.json"
+    manifest = read_json(path) if path.exists() else {}
+    report = read_report(folder, study)
     with understood(folder / "result.json"):
         table = cautioned(report.table, result)
-        return write_page(folder, result, table, report.sections, manifest), report
+    with understood(path):
+        closing = _closing(result, manifest)
+    return report, table, closing
+
+
+def read_report(folder: Path, study: Any) -> Report:
+    """Return what a study says of the records in a folder.
+
+    Raises:
+        UserError: there are none, they are damaged, or the study cannot make anything of them.
+    """
+    records = Records.read(folder)
+    path = folder / ABOUT
+    try:
+        with understood(path):
+            report: Report = study.report(records)
+    except UserError as error:
+        if str(path) in str(error):
+            raise
+        raise UserError(f"{path} does not fit the records beside it: {error}") from error
+    return report
 
 
 def _saved(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return (config, result) of a run, or of a multirun: the config of its first job."""
     if (folder / "run.json").exists() or not (folder / TABLE).exists():
-        return read_run(folder)
+        config, _ = read_run(folder)
+        return config, read_result(folder)
     jobs = sorted(path.parent for path in folder.glob("*/run.json"))
     if not jobs:
         raise UserError(f"{folder} holds no job of a multirun; give the folder that it printed.")
     config, _ = read_run(jobs[0])
-    return config, read_json(folder / "result.json")
+    return config, read_result(folder)
 
 
 def write_page(
@@ -103,25 +139,22 @@ def write_page(
     result: Mapping[str, Any],
     table: Table,
     sections: list[Section],
-    manifest: Mapping[str, Any],
 ) -> Path:
     """Write a report's files to a folder; return the path of the page that stands alone.
 
     Args:
         folder: of a run or a multirun.
-        result: its ``title``, ``summary``, ``synthetic``, ``assumptions`` and ``notes``.
+        result: its ``title``, ``summary`` and ``synthetic``.
         table: the main table.
         sections: below it.
-        manifest: shown last; empty: left out.
     """
     written.check_inside(folder / "figures", folder)
     for section in sections:
         for picture in section.pictures:
             write_bytes(folder / "figures" / f"{picture.name}.png", picture.png)
             write_bytes(folder / "figures" / f"{picture.name}.svg", _standalone(picture.svg))
-    everything = [*sections, *_closing(result, manifest)]
-    write_text(folder / "report.md", markdown(result, table, everything))
-    return write_short(folder, result, table, everything)
+    write_text(folder / "report.md", markdown(result, table, sections))
+    return write_short(folder, result, table, sections)
 
 
 def write_short(
@@ -194,7 +227,7 @@ def render(result: Mapping[str, Any], table: Table, sections: list[Section]) -> 
 
 
 def _closing(result: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[Section]:
-    """Return the sections that every report ends with."""
+    """Return the sections that every report ends with; an empty manifest is left out."""
     assumptions = tuple(result.get("assumptions", ()))
     sections = []
     if assumptions:

@@ -6,9 +6,9 @@ names and follows every import, those inside of functions too. What stands under
 config's sections joins in where the job names the section. Left out is what only shows or stores a
 result (reports, tracking, commands, sweeps), and whatever the job does not reach: another study.
 
-A config key at the top level counts if a reached module names it anywhere, as a string, a variable
-or an argument. Reads are not recorded while a run goes on, because configs are copied
-(``{**config}``), sent to other processes and turned into objects, where a recorder is lost.
+A config key at the top level counts if a reached module above `copygym.core` names it anywhere, as
+a string, a variable or an argument. Reads are not recorded while a run goes on, because configs are
+copied (``{**config}``), sent to other processes and turned into objects, where a recorder is lost.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ _NUMBERS = (
     "copygym.core.seeds",
 )
 _STUDIES = "copygym.experiments.studies."
+#: It lies below every config; its words, such as the kinds of plug-ins, are no keys of one.
+_CORE = "copygym.core"
 #: Config keys that `app` reads for every job.
 _ALWAYS = ("name", "job", "seed")
 
@@ -55,7 +57,8 @@ class Code:
 
     Attributes:
         modules: module -> hash of its code, comments, docstrings and layout aside.
-        words: names and strings in those modules; None where the job's source is not to be had.
+        words: names and strings in those modules, `copygym.core` aside; None where the job's source
+            is not to be had.
     """
 
     modules: Mapping[str, str]
@@ -159,8 +162,14 @@ class _Graph:
         self._tops = {_OURS}
 
     def words(self) -> frozenset[str]:
-        """Return the names and strings of all modules."""
-        return frozenset().union(*(module.words for module in self.modules.values()))
+        """Return the names and strings of all modules that may read a config."""
+        return frozenset().union(
+            *(
+                module.words
+                for name, module in self.modules.items()
+                if name != _CORE and not name.startswith(f"{_CORE}.")
+            )
+        )
 
     def add(self, names: Iterable[str]) -> bool:
         """Reach modules, or attributes of modules; return whether all have a source."""

@@ -311,6 +311,31 @@ def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return read_state(path)["config"], read_json(path / "result.json")
 
 
+def read_result(folder: Path) -> dict[str, Any]:
+    """Return the ``result.json`` of a finished run or multirun, which pages quote.
+
+    Raises:
+        UserError: it is missing or damaged, or its texts are none.
+    """
+    path = folder / "result.json"
+    result = read_json(path)
+    for key in ("title", "summary"):
+        if not isinstance(result.get(key), str):
+            raise _no_text(path, key)
+    for key in ("notes", "assumptions"):
+        texts = result.get(key, [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise _no_text(path, key)
+    return result
+
+
+def _no_text(path: Path, key: str) -> UserError:
+    return UserError(
+        f"{path} has no {key} that could be read: it is damaged; delete it and make it again by "
+        "the same `copygym run`."
+    )
+
+
 def _start(path: Path, target: Path, config: Mapping[str, Any]) -> RunFolder:
     written.keep_list(path)
     for left in path.iterdir():

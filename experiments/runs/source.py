@@ -15,6 +15,8 @@ from typing import Any
 IN_TEXT = "a text"
 #: Fields of syntax trees that say nothing about what the code does.
 _MUTE = ("ctx", "kind", "type_comment", "type_ignores")
+#: The function (`copygym.core.lazy`) whose argument says from where a front takes its names.
+_LAZY = "lazy_names"
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def _imports(tree: ast.Module, package: str) -> Iterator[tuple[str, str | None]]
     it is in `_exports`.
     """
     lazy = any(isinstance(n, ast.FunctionDef) and n.name == "__getattr__" for n in tree.body)
+    lazy = lazy or any(_is_lazy(node) for node in ast.walk(tree))
     texts = {
         target.id: node.value.value
         for node in tree.body
@@ -178,19 +181,38 @@ def _beginning(node: ast.AST, texts: Mapping[str, str]) -> tuple[str, bool]:
     return "", False
 
 
+def _is_lazy(node: ast.AST) -> bool:
+    """Return whether a node is the call by which a front of copygym's takes names on first use."""
+    return isinstance(node, ast.Call) and _name_of(node.func) == _LAZY
+
+
 def _exports(tree: ast.Module) -> dict[str, str]:
-    """Return name -> module of the tables by which a front finds names on first use."""
-    return {
-        key.value: value.value
+    """Return name -> module of the tables by which a front finds names on first use.
+
+    A table is ``{name: module}`` anywhere in the front, or ``{module: (name, ...)}`` in a call of
+    `copygym.core.lazy.lazy_names`.
+    """
+    exports = {
+        name: home
         for node in ast.walk(tree)
-        if isinstance(node, ast.Dict)
-        for key, value in zip(node.keys, node.values, strict=True)
-        if isinstance(key, ast.Constant)
-        and isinstance(key.value, str)
-        and isinstance(value, ast.Constant)
-        and isinstance(value.value, str)
-        and is_dotted(value.value)
+        for key, value in _entries(node)
+        if (name := _text_of(key)) and (home := _text_of(value)) and is_dotted(home)
     }
+    tables = [part for call in ast.walk(tree) if _is_lazy(call) for part in ast.walk(call)]
+    for key, value in (entry for table in tables for entry in _entries(table)):
+        if (home := _text_of(key)) and isinstance(value, ast.Tuple | ast.List):
+            exports |= {name: home for part in value.elts if (name := _text_of(part))}
+    return exports
+
+
+def _entries(node: ast.AST) -> Iterator[tuple[ast.expr | None, ast.expr]]:
+    """Yield the keys and values of a literal mapping; nothing of another node."""
+    if isinstance(node, ast.Dict):
+        yield from zip(node.keys, node.values, strict=True)
+
+
+def _text_of(node: ast.AST | None) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def is_dotted(name: str) -> bool:

@@ -8,6 +8,7 @@ import polars as pl
 
 from copygym.agents.delivery.base import load_agent
 from copygym.core.errors import UserError
+from copygym.core.files.storage import understood
 from copygym.core.plugins import stored_names
 from copygym.core.seeds import derived_seed
 from copygym.envs.logs.clicklog import ClickLog
@@ -39,7 +40,8 @@ def held_out(log: ClickLog, run: Path) -> tuple[ClickLog, ClickLog, str]:
         Those rows, the log that profiles may be made from, and a sentence that says what was done.
     """
     config, result = read_run(run)
-    known = {entry.get("sha256") for entry in (result.get("data") or {}).values()}
+    with understood(run / "result.json"):
+        known = {entry.get("sha256") for entry in (result.get("data") or {}).values()}
     if log.checksum() not in known:
         return log, log, f"{run.name} learned from another log: be sure that it shares no user."
     shares = split_shares(config)

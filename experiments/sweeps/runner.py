@@ -18,8 +18,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from copygym.core.errors import UserError
 from copygym.core.files import written
 from copygym.core.files.storage import read_json, write_text
+from copygym.evaluation.records import Records
 from copygym.experiments.report.page import load_job
-from copygym.experiments.runs.folder import OtherRun, open_run
+from copygym.experiments.runs.folder import OtherRun, open_run, read_result
 from copygym.experiments.runs.outputs import write_result
 from copygym.experiments.runs.validate import validate
 from copygym.experiments.sweeps.job import (
@@ -184,7 +185,8 @@ class SweepRunner:
         try:
             if not open_run(job.folder, config).finished or not self._same_data(job, config):
                 return False
-            read_json(job.folder / "result.json")
+            read_result(job.folder)
+            Records.read(job.folder)
             read_json(job.folder / "manifest.json")
         except OtherRun:
             raise

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from copygym.core.errors import UserError, unknown_name
-from copygym.core.files.storage import understood
-from copygym.evaluation.records import Records
+from copygym.core.files.storage import read_json, understood
+from copygym.evaluation.records import TABLE, Records
 from copygym.experiments.runs.trust import check_names, read_state
 from copygym.experiments.runs.validate import validate
 from copygym.experiments.studies.build import learned_name
@@ -151,7 +151,8 @@ def _checked(folder: Path) -> Source:
                 "the run in another folder."
             )
     # A stored config has its keys sorted: the order of tables is that of the records.
-    order = tuple(Records.read(folder).where(versus=None, segment=None).values("policy"))
+    with understood(folder / TABLE):
+        order = tuple(Records.read(folder).where(versus=None, segment=None).values("policy"))
     return Source(folder.name, folder, config, str(state["code"]), order)
 
 
@@ -167,6 +168,7 @@ def finished_state(folder: Path) -> dict[str, Any]:
             f"the run in {folder} has not finished; go on with it by the same `copygym run` "
             f"command with out={folder}."
         )
+    read_json(folder / "result.json")
     return state
 
 

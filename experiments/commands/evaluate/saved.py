@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.storage import understood
-from copygym.evaluation.records import NUMBER, Records, filtered
+from copygym.evaluation.records import ABOUT, NUMBER, TABLE, Records, filtered
 from copygym.experiments.commands.evaluate.runs import (
     Source,
     finished_state,
@@ -64,12 +64,13 @@ def saved_records(folders: Sequence[Path], metric: str, resamples: int) -> Recor
         names = pl.concat_str(
             pl.lit(task or None, pl.String), "part", separator=", ", ignore_nulls=True
         )
-        part = _policies(source, records, metric).with_columns(
-            policy=pl.col("policy").replace(own),
-            task=names.replace({"": None}),
-            met=met[meeting(source)],
-            folder=pl.lit(str(source.path)),
-        )
+        with understood(source.path / TABLE):
+            part = _policies(source, records, metric).with_columns(
+                policy=pl.col("policy").replace(own),
+                task=names.replace({"": None}),
+                met=met[meeting(source)],
+                folder=pl.lit(str(source.path)),
+            )
         parts.append(part)
     run = ["met", "seed", "part"]
     # References of runs that met the same people and luck are the same: they count once.
@@ -80,7 +81,7 @@ def saved_records(folders: Sequence[Path], metric: str, resamples: int) -> Recor
     about = {
         "resamples": resamples,
         "baselines": sorted({_baseline(source, records) for source, records in read} - {""}),
-        "cautions": list(dict.fromkeys(t for _, r in read for t in cautions(r.first))),
+        "cautions": list(dict.fromkeys(t for s, r in read for t in _cautions(s, r))),
     }
     return Records(frame.select(number, "task", "policy", "folder", "metric", *NUMBER), {0: about})
 
@@ -131,6 +132,11 @@ def _read(folder: Path) -> tuple[Source, Records]:
     return source, Records.read(folder)
 
 
+def _cautions(source: Source, records: Records) -> list[str]:
+    with understood(source.path / ABOUT):
+        return cautions(records.first)
+
+
 def _baseline(source: Source, records: Records) -> str:
     evaluation = source.config.get("evaluation") or {}
     return str(evaluation.get("baseline") or records.first.get("baseline") or "")
@@ -150,7 +156,8 @@ def _policies(source: Source, records: Records, metric: str) -> pl.DataFrame:
             f", but {', '.join(records.compared) or 'none'}; `copygym report` shows the result."
         )
     one = records.where(metric=metric).whole
-    within = [name for name in records.first.get("within_seed") or () if name in one.compared]
+    with understood(source.path / ABOUT):
+        within = [name for name in records.first.get("within_seed") or () if name in one.compared]
     frame = filtered(one.frame, **dict.fromkeys(within)).drop_nulls(column)
     if not frame.height:
         known = records.whole.frame.drop_nulls(column)["metric"]

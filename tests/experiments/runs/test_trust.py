@@ -10,6 +10,7 @@ import zipfile
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from copygym.agents.delivery.base import load_agent
@@ -265,7 +266,7 @@ def test_an_entry_point_that_a_folder_names_is_not_imported(evil, tmp_path, caps
     """What is installed is not thereby the folder's to choose."""
     entry = EntryPoint("stranger", "job_of_mine:data", "copygym.dataset")
     monkeypatch.setattr(
-        plugins, "installed", lambda kind: {"stranger": (entry,)} if kind == "dataset" else {}
+        plugins, "entry_points_of", lambda kind: {"stranger": (entry,)} if kind == "dataset" else {}
     )
     log = load_log(json.loads((evil / "run.json").read_text())["config"]["data"])
     change(evil, lambda state: state["config"]["data"].update(name="stranger"))
@@ -357,16 +358,23 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("content", DAMAGED)
-@pytest.mark.parametrize("name", ["run.json", "result.json", "stages/data.json"])
+@pytest.mark.parametrize(
+    "name", ["run.json", "result.json", "about.json", "records.parquet", "stages/data.json"]
+)
 def test_damaged_files_of_a_run_are_one_sentence(evil, capsys, name, content):
     (evil / name).write_text(DAMAGED[content])
+    named = "" if name == "run.json" else re.escape(str(evil / name))
     if name != "stages/data.json":
-        refused(capsys, "report", evil)
-    if name == "run.json":
-        refused(capsys, "evaluate", evil, "--saved")
-    # Whoever plays or compares agents reads records, and no result.
-    if name != "result.json":
-        refused(capsys, "evaluate", evil)
+        refused(capsys, "report", evil, match=named)
+    # Whoever compares or plays the policies reads what pages quote as JSON at most.
+    if name == "result.json" and content in ("empty", "other types", "wrong types"):
+        return
+    # Without anything about the records they are numbers all the same.
+    if (name, content) == ("about.json", "empty"):
+        return
+    refused(capsys, "evaluate", evil)
+    if name != "stages/data.json":
+        refused(capsys, "evaluate", evil, "--saved", match=named)
 
 
 @pytest.mark.parametrize("content", DAMAGED)
@@ -397,11 +405,12 @@ def test_a_config_of_other_types_is_one_sentence(evil, capsys, key, value):
 @pytest.mark.parametrize("content", DAMAGED)
 def test_a_run_in_a_damaged_folder_is_refused_or_made_again(evil, content):
     config = json.loads((evil / "run.json").read_text())["config"]
-    metrics = json.loads((evil / "result.json").read_text())["metrics"]
     names = {"group": "g", "job_type": "j", "name": "n"}
-    (evil / "result.json").write_text(DAMAGED[content])
-    app.execute(config, evil, ["run"], names)
-    assert json.loads((evil / "result.json").read_text())["metrics"] == metrics
+    for name in ("result.json", "about.json", "records.parquet"):
+        before = (evil / name).read_bytes()
+        (evil / name).write_text(DAMAGED[content])
+        app.execute(config, evil, ["run"], names)
+        assert (evil / name).read_bytes() == before
     (evil / "run.json").write_text(DAMAGED[content])
     with pytest.raises(UserError, match=r"is damaged|holds a run with another config"):
         app.execute(config, evil, ["run"], names)
@@ -421,14 +430,19 @@ def test_a_figure_named_after_another_place_is_refused(evil, tmp_path, capsys):
 
 def test_pages_of_a_hostile_result_are_inert(evil, capsys):
     name = "<script>alert(1)</script>$_$\x1b]0;x\x07|[a](javascript:b)"
-    path = evil / "result.json"
-    path.write_text(path.read_text().replace('"random"', json.dumps(name)))
+    for file in ("result.json", "about.json"):
+        path = evil / file
+        path.write_text(path.read_text().replace('"logging"', json.dumps(name)))
+    records = pl.read_parquet(evil / "records.parquet")
+    texts = pl.col("policy", "versus").replace("logging", name)
+    records.with_columns(texts).write_parquet(evil / "records.parquet")
 
     def edit(result):
         result["title"] = result["summary"] = name
         result["notes"] = result["assumptions"] = [name]
 
     change(evil, edit, "result.json")
+    change(evil, lambda about: about["0"].update(log=name, judge=name), "about.json")
     assert cli.main(["report", str(evil)]) == 0
     for page in ("table.md", "report.md", "report.html"):
         text = (evil / page).read_text()
@@ -436,11 +450,64 @@ def test_pages_of_a_hostile_result_are_inert(evil, capsys):
         assert "](javascript" not in text or page == "report.html"
         assert "\x1b" not in text
         assert "alert(1)" in text
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(evil), "--saved", "--baseline", name]) == 0
+    told = capsys.readouterr()
+    assert "alert(1)" in told.out
+    assert "\x1b" not in told.out + told.err
+
+
+@pytest.mark.parametrize("value", [None, 7, [3], {"a": {"b": "c"}}])
+@pytest.mark.parametrize(
+    "key",
+    ["simulated", "learned", "baseline", "users", "steps", "statistics", "within_seed", "fidelity",
+     "notes", "rows_seen"],
+)  # fmt: skip
+def test_wrong_types_in_what_records_rest_on_are_one_sentence(evil, capsys, key, value):
+    change(evil, lambda about: about["0"].update({key: value}), "about.json")
+    for command in (["report"], ["evaluate", "--saved"]):
+        code = cli.main([*command, str(evil)])
+        told = capsys.readouterr().err
+        assert code == 0 or told.startswith(f"copygym: {evil / 'about.json'} "), told
+        assert told.count("\n") == (code != 0)
+
+
+@pytest.mark.parametrize("key", ["title", "summary", "notes", "assumptions"])
+@pytest.mark.parametrize("value", [7, {}, [3]])
+def test_wrong_types_in_a_result_are_one_sentence(evil, capsys, key, value):
+    change(evil, lambda result: result.update({key: value}), "result.json")
+    refused(capsys, "report", evil, match=f"result.json has no {key} that could be read")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda frame: frame.drop("metric"),
+        lambda frame: frame.clear(),
+        lambda frame: frame.with_columns(seed=pl.lit("0")),
+        lambda frame: frame.with_columns(seed=pl.lit(None, pl.Int64)),
+        lambda frame: frame.with_columns(value=pl.lit("much")),
+        lambda frame: frame.with_columns(value=pl.lit(None)),
+        lambda frame: frame.with_columns(policy=pl.lit(b"x")),
+        lambda frame: frame.with_columns(policy=pl.concat_list("policy")),
+        lambda frame: frame.with_columns(policy=pl.struct("policy")),
+    ],
+)
+def test_records_of_other_types_are_one_sentence_or_made_again(evil, capsys, edit):
+    path = evil / "records.parquet"
+    before = path.read_bytes()
+    edit(pl.read_parquet(path)).write_parquet(path)
+    for command in (["report"], ["evaluate"], ["evaluate", "--saved"]):
+        refused(capsys, *command, evil, match="records.parquet is damaged")
+    config = json.loads((evil / "run.json").read_text())["config"]
+    app.execute(config, evil, ["run"], {"group": "g", "job_type": "j", "name": "n"})
+    assert path.read_bytes() == before
 
 
 PIPES = (
-    "run.json", "result.json", "manifest.json", "stages/data.json", "users/proxy/fitted.json",
-    "users/proxy/population.parquet", "agents/uniform__learned/agent.json",
+    "run.json", "result.json", "manifest.json", "about.json", "records.parquet",
+    "stages/data.json", "users/proxy/fitted.json", "users/proxy/population.parquet",
+    "agents/uniform__learned/agent.json",
 )  # fmt: skip
 
 
