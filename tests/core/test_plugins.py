@@ -36,7 +36,7 @@ def alone(monkeypatch, tmp_path):
 @pytest.fixture
 def install(monkeypatch):
     def install(**kinds):
-        monkeypatch.setattr(plugins, "installed", lambda kind: kinds.get(kind, {}))
+        monkeypatch.setattr(plugins, "entry_points_of", lambda kind: kinds.get(kind, {}))
 
     return install
 

@@ -170,17 +170,22 @@ def test_organic_clicks_count_for_the_user_and_not_for_the_ctr(make_user_model):
 
 
 def test_a_caption_says_what_the_log_does_not_record():
+    from copygym.evaluation.records import Records, Rows
     from copygym.experiments.studies.delivery.delivery_report import remarks
 
-    zero = {"value": 0.0}
-    metrics = {"a": {"revenue_per_user": zero, "cost_per_user": zero, "organic_per_user": zero}}
+    def records(revenue, assumptions):
+        rows = Rows(0, policy="a")
+        rows.add("revenue_per_user", revenue)
+        rows.add("cost_per_user", 0.0)
+        rows.add("organic_per_user", 0.0)
+        return Records(rows.frame, {0: {"assumptions": assumptions}})
+
     unknown = [
         "the judge: dynamics.unsubscribe_logit = -7 is declared: the log records no unsubscribes.",
         "the log records no revenue: it is 0.",
     ]
-    assert remarks(metrics, unknown) == (
+    assert remarks(records(0.0, unknown)) == (
         " Profit is 0 as the log records no revenue and a send costs nothing. Unsubscribes are "
         "declared and not measured, as the log records none."
     )
-    sold = {"a": {**metrics["a"], "revenue_per_user": {"value": 2.0}}}
-    assert remarks(sold, []) == ""
+    assert remarks(records(2.0, [])) == ""

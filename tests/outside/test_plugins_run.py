@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from copygym.evaluation.records import Records
+
 CONF = Path(__file__).parent / "package" / "conf"
 DELIVERY = (
     "experiment=delivery", "agent=patient", "dataset=parcels", "env=weekday", "reward=frugal",
@@ -29,11 +31,11 @@ def delivered(copygym, work):
 
 
 def test_a_run_of_outside_parts(delivered):
-    result = json.loads((delivered / "result.json").read_text())
-    assert result["synthetic"]
-    assert "patient (learned)" in result["policies"]
+    assert json.loads((delivered / "result.json").read_text())["synthetic"]
+    records = Records.read(delivered)
+    assert "patient (learned)" in records.frame["policy"].to_list()
     # The dataset is not called storefront and yet has a world, which is who judges.
-    assert result["judge"].startswith("Judged in the synthetic world itself")
+    assert records.first["judge"].startswith("Judged in the synthetic world itself")
     assert not (delivered / "users" / "judge").exists()
     click = json.loads((delivered / "users" / "proxy" / "click" / "model.json").read_text())
     assert click == {"family": "parcels.models:ByCreative"}
@@ -43,8 +45,9 @@ def test_the_outside_environment_is_that_of_learning_and_evaluation(delivered):
     """Nobody is sent anything in the quiet slot: a quarter of eight slots."""
     agent = json.loads((delivered / "agents" / "patient__learned" / "agent.json").read_text())
     assert agent["class"] == "parcels.agents.Patient"
-    result = json.loads((delivered / "result.json").read_text())
-    sends = result["metrics"]["patient (learned)"]["sends_per_user"]["value"]
+    whole = {"versus": None, "segment": None, "step": None}
+    records = Records.read(delivered)
+    sends = records.number("sends_per_user", policy="patient (learned)", **whole)["value"]
     assert 0 < sends <= 6
 
 
@@ -101,8 +104,7 @@ def test_a_writer_is_trained_by_outside_parts(copygym, work):
         "dataset=parcels", "out=copy", cwd=work,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    result = json.loads((work / "copy" / "result.json").read_text())
-    assert "first" in result["order"]
+    assert "first" in Records.read(work / "copy").frame["writer"].to_list()
 
 
 def test_a_misspelt_dataset_lists_the_plug_in_s(copygym, work):

@@ -128,7 +128,7 @@ def test_run_help_lists_groups_and_experiments():
         (["experiment=[quickstart,nope]"], "unknown experiment 'nope': choose one of delivery,"),
         (["learn.steps=abc"], "learn.steps=abc: give a whole number of 1 or more."),
         (["users.dynamics.fatigue_click=abc"], "users.dynamics.fatigue_click=abc: give a number."),
-        (["tiny=maybe"], "tiny=maybe: give true or false."),
+        (["tiny=maybe"], "unknown tiny 'maybe': choose one of false, true."),
         (["data.n_users=0"], "data.n_users=0: give a whole number of 1 or more."),
         (["reward=click", "reward.terms.likes=1"], "key or group 'reward.terms.likes'"),
         (["reward=click", "+reward.terms.likes=1"], "unknown reward term 'likes'"),

@@ -198,7 +198,7 @@ def test_a_mistake_is_one_sentence_before_any_trial_starts(arguments, expected, 
 def test_an_unknown_objective_names_those_there_are_and_may_be_mended(capsys):
     arguments = ("+x=interval(0,1)", "hydra.sweeper.n_trials=1")
     assert call(*arguments, "hydra.sweeper.objective=nothing") == cli.USER_ERROR
-    assert "choose one of other, ours (learned)/score." in capsys.readouterr().err
+    assert "choose one of other/score, ours (learned)/score." in capsys.readouterr().err
     assert call(*arguments) == 0
     assert (Path("s") / "worked").read_text().split() == ["0"]
 

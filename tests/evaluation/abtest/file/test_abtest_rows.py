@@ -403,33 +403,33 @@ def test_a_ratio_goes_by_name_or_by_the_arms_order(put, capsys):
 
 def test_sample_ratios_that_cannot_be_read(put):
     refused("commas stand between the arms", "srm", "--counts", "50,000,50,912")
-    refused("--counts is -1; it must be 0 or more", "srm", "--counts", "5,-1")
-    refused("--counts is '1.5'", "srm", "--counts", "5,1.5")
+    refused("--counts=-1: give a whole number of 0 or more", "srm", "--counts", "5,-1")
+    refused("--counts=1.5: give a whole number", "srm", "--counts", "5,1.5")
     refused("user 'u' is in arm 'a' and in arm 'b'", "srm", put("user_id,arm\nu,a\nu,b\nv,a\n"))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--lift 10% --users 0", "--users is 0; it must be 1 or more"),
-        ("--lift 10% --users -5", "--users is -5; it must be 1 or more"),
-        ("--lift 10% --users 1.5", "--users is '1.5'; give a whole number"),
+        ("--lift 10% --users 0", "--users=0: give a whole number of 1 or more"),
+        ("--lift 10% --users -5", "--users=-5: give a whole number of 1 or more"),
+        ("--lift 10% --users 1.5", "--users=1.5: give a whole number"),
         ("--lift 10% --users 40,000", "without marks between its digits"),
         ("--lift 10% --users 3", "3 units are too few for a test of 2 arms"),
         (
             "--lift 10% --users 99999999999999999999",
-            "--users is 99999999999999999999; it must be at",
+            "--users=99999999999999999999: it must be at",
         ),
         ("--users 40000 --power 5%", "the power is 0.05; it must lie above 0.05"),
-        ("--lift 10% --power 100%", "--power is 100%; it must lie between 0 and 1"),
-        ("--lift 10% --level 100%", "--level is 100%; it must lie between 0 and 1"),
-        ("--lift 10% --level 0", "--level is 0; it must lie between 0 and 1"),
+        ("--lift 10% --power 100%", "--power=100%: it must lie between 0 and 1"),
+        ("--lift 10% --level 100%", "--level=100%: it must lie between 0 and 1"),
+        ("--lift 10% --level 0", "--level=0: it must lie between 0 and 1"),
         ("--lift 0%", "a lift of 0 cannot be found"),
         ("--lift -100%", "a lift of -1 on 0.02 gives the rate 0"),
         ("--lift 1e-9", "plan for a larger lift or rate"),
-        ("--lift 10% --arms 0", "--arms is 0"),
-        ("--lift 10% --arms 2.5", "--arms is '2.5'"),
-        ("--lift 10% --daily .5", "--daily is '.5'"),
+        ("--lift 10% --arms 0", "--arms=0: give a whole number"),
+        ("--lift 10% --arms 2.5", "--arms=2.5: give a whole number"),
+        ("--lift 10% --daily .5", "--daily=.5: give a whole number"),
     ],
 )
 def test_odd_plans_are_one_sentence(capsys, options, message):
