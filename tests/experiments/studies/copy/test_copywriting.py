@@ -20,8 +20,9 @@ CAMPAIGN = [
     "copywriter.threads=1",
     "samples=8",
     "users.n_users=64",
-    "learn.steps=600",
-    "env.num_envs=16",
+    "learn.steps=300",
+    "env.num_envs=8",
+    "env.horizon=14",
     "evaluation.users=20",
     "evaluation.timelines=1",
 ]
