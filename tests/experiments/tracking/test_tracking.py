@@ -7,6 +7,7 @@ import time
 import pytest
 
 from copygym.core.errors import UserError
+from copygym.evaluation.records import Rows
 from copygym.experiments.report.tables import Table
 from copygym.experiments.tracking import wandb as tracking_wandb
 from copygym.experiments.tracking.base import LocalFiles, make_trackers
@@ -93,6 +94,30 @@ def test_wandb_offline_takes_everything_without_network(tmp_path, capfd):
     assert missing == []
     # Nothing may cut through the progress bars, and nothing may have failed.
     assert capfd.readouterr().err == ""
+
+
+def test_the_records_of_a_study_reach_wandb_as_one_table(tmp_path):
+    rows = Rows(3)
+    rows.add("ctr", {"value": 0.25, "low": 0.125, "high": 0.5}, policy="ppo")
+    rows.add("ctr", 0.125, policy="ppo", versus="random")
+    # What has no number, and columns that are not text.
+    rows.add("regret", None, policy="random", step=100, epsilon=0.5)
+    trackers = make_trackers({"mode": "offline"}, tmp_path, {}, NAMES)
+    trackers.records(rows.frame)
+    trackers.finish()
+    # One table, and W&B copies it into its own folder: the run's holds `records.parquet` already.
+    (table,) = (tmp_path / "wandb").glob("offline-run-*/files/media/table/**/*.table.json")
+    assert table.name.startswith("records_")
+    found = json.loads(table.read_text())
+    assert found["columns"] == [
+        "seed", "policy", "versus", "step", "epsilon", "metric", "value", "low", "high",
+    ]  # fmt: skip
+    assert found["data"] == [
+        [3, "ppo", None, None, None, "ctr", 0.25, 0.125, 0.5],
+        [3, "ppo", "random", None, None, "ctr", 0.125, None, None],
+        [3, "random", None, 100, 0.5, "regret", None, None, None],
+    ]
+    assert not (tmp_path / "tables").exists()
 
 
 def written_by_wandb(folder, expected):

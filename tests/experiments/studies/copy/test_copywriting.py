@@ -16,8 +16,13 @@ from copygym.experiments.studies.copy.copywriting import ANY, BASE, BEST, SFT, s
 NAMES = {"group": "g", "job_type": "j", "name": "n"}
 SMALL = ["copywriter=tiny", "reward_model=tfidf", "data.n_users=200"]
 CAMPAIGN = [
-    "learn.steps=600",
-    "env.num_envs=16",
+    # Two threads of torch wait for each other where other tests use the cores.
+    "copywriter.threads=1",
+    "samples=8",
+    "users.n_users=64",
+    "learn.steps=300",
+    "env.num_envs=8",
+    "env.horizon=14",
     "evaluation.users=20",
     "evaluation.timelines=1",
 ]
