@@ -442,7 +442,8 @@ def test_pages_of_a_hostile_result_are_inert(evil, capsys):
         result["notes"] = result["assumptions"] = [name]
 
     change(evil, edit, "result.json")
-    change(evil, lambda about: about["0"].update(log=name, judge=name), "about.json")
+    rows = {name: {"clicks": 1}}
+    change(evil, lambda a: a["0"].update(log=name, judge=name, rows_seen=rows), "about.json")
     assert cli.main(["report", str(evil)]) == 0
     for page in ("table.md", "report.md", "report.html"):
         text = (evil / page).read_text()
