@@ -10,6 +10,7 @@ from copygym.experiments.report.evidence import cautioned
 from copygym.experiments.report.figures import draw
 from copygym.experiments.report.page import (
     Section,
+    _closing,
     markdown,
     render,
     terminal,
@@ -94,7 +95,7 @@ class Cells(HTMLParser):
 def written(tmp_path):
     """The folder of a report, and its sections."""
     own = sections()
-    path = write_page(tmp_path, RESULT, main_table(RESULT), own, MANIFEST)
+    path = write_page(tmp_path, RESULT, main_table(RESULT), [*own, *_closing(RESULT, MANIFEST)])
     assert path == tmp_path / "report.html"
     return tmp_path, own
 
@@ -182,7 +183,7 @@ def test_a_caption_says_that_there_were_few_clicks():
 
 
 def test_without_a_manifest_the_page_has_none(tmp_path):
-    write_page(tmp_path, RESULT, main_table(RESULT), sections(), {})
+    write_page(tmp_path, RESULT, main_table(RESULT), [*sections(), *_closing(RESULT, {})])
     page = Cells((tmp_path / "report.html").read_text())
     assert page.tables == [MAIN, [["a", "b", "c"], ["x", "1", "2"]]]
     assert page.texts["summary"] == ["Details"]

@@ -83,12 +83,17 @@ def test_a_failed_seed_leaves_no_report_of_the_others(capsys):
     assert not Path("s/records.parquet").exists()
 
 
-def test_records_of_a_job_that_were_taken_away_are_named(capsys):
+def test_records_of_a_job_that_were_taken_away_are_made_again(capsys):
     run("-m", "seed=1,2")
+    before = Records.read(Path("s"))
     (job,) = Path("s").glob("*seed=2*")
     (job / "records.parquet").unlink()
-    assert run("-m", "seed=1,2") == cli.USER_ERROR
-    assert f"{job} has no records.parquet" in capsys.readouterr().err
+    worked = Path("s/worked").read_text()
+    assert run("-m", "seed=1,2") == 0
+    assert "1 finished, 1 finished earlier" in capsys.readouterr().err
+    assert Records.read(Path("s")).frame.equals(before.frame)
+    # Of the job's stages: nothing was computed again.
+    assert Path("s/worked").read_text() == worked
 
 
 def test_a_folder_without_a_job_is_no_multirun(tmp_path):
