@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from copygym.core.files.storage import read_json
+from copygym.core.files.storage import read_json, understood
 from copygym.core.files.written import keep_list
 from copygym.evaluation.metrics import METRICS
 from copygym.evaluation.records import FIXED, Records, joined
@@ -107,14 +107,17 @@ def take_together(
         own = dict(_pairs(job.overrides))
         added = {column: own.get(key, "") for key, column in columns.items()}
         parts.append(_with_columns(part, added))
-        names.append(str(read_json(job.folder / "result.json")["name"]))
+        with understood(job.folder / "result.json"):
+            names.append(str(read_json(job.folder / "result.json")["name"]))
     records = joined(parts)
     name = ", ".join(dict.fromkeys(names))
     reporter: Study = Compared(study, name, list(columns.values())) if columns else study
     keep_list(folder)
-    result = write_records(folder, records, reporter, name=name, seed=None)
-    manifests = [read_json(job.folder / "manifest.json") for job in jobs]
-    write_joint_manifest(folder, list(command), manifests, result)
+    # Finished jobs may be old: what their records rest on may have been edited or damaged since.
+    with understood(folder):
+        result = write_records(folder, records, reporter, name=name, seed=None)
+        manifests = [read_json(job.folder / "manifest.json") for job in jobs]
+        write_joint_manifest(folder, list(command), manifests, result)
     page, report = write_report(folder, reporter)
     show(result, report.table, page)
     if publish is not None:

@@ -96,6 +96,17 @@ def test_records_of_a_job_that_were_taken_away_are_made_again(capsys):
     assert Path("s/worked").read_text() == worked
 
 
+def test_a_damaged_job_is_one_sentence(capsys):
+    run("-m", "seed=1,2")
+    (job,) = Path("s").glob("*seed=2*")
+    manifest = json.loads((job / "manifest.json").read_text())
+    del manifest["wall_seconds"]
+    (job / "manifest.json").write_text(json.dumps(manifest))
+    assert run("-m", "seed=1,2") == cli.USER_ERROR
+    err = capsys.readouterr().err
+    assert "copygym: s cannot be read (KeyError: 'wall_seconds')" in err and "Traceback" not in err
+
+
 def test_a_folder_without_a_job_is_no_multirun(tmp_path):
     from copygym.experiments.report.page import write_report
 
