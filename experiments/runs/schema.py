@@ -136,6 +136,7 @@ class Tasks:
     train: Count
     validation: Count
     test: Count
+    readers: Count
 
 
 @dataclass
