@@ -138,6 +138,7 @@ class Tasks:
     train: Count
     validation: Count
     test: Count
+    readers: Count
 
 
 @dataclass

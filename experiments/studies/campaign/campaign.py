@@ -81,7 +81,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     rows = Rows(int(config["seed"]))
     based = copywriting.with_base(config, folder, setting)
     written = copywriting.write_all(based, folder, trackers, setting, rows.seed)
-    add_writers(rows, config, setting, written)
+    add_writers(rows, config, setting, written, folder)
     logged = logged_places(config, setting)
     with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
         new = written_places(based, folder, trackers, setting, algorithm)
