@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ class CopyRows:
         creative: (N,) int64 catalogue creatives whose product and brief the copy is for.
         channel: (N,) int64 channel indices.
         slot: (N,) int64 slot indices.
+        audience: (N,) int64 audience of each reader; zeros where there are none.
     """
 
     prompts: tuple[str, ...]
@@ -36,6 +37,11 @@ class CopyRows:
     creative: np.ndarray
     channel: np.ndarray
     slot: np.ndarray
+    audience: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        if not len(self.audience):
+            object.__setattr__(self, "audience", np.zeros(len(self), np.int64))
 
     def __repr__(self) -> str:
         return f"CopyRows({len(self)} tasks, {len(set(self.products))} products)"
@@ -85,6 +91,7 @@ def copy_rows(
         creative=np.asarray(creative, np.int64),
         channel=np.asarray(channel, np.int64),
         slot=np.asarray(slot, np.int64),
+        audience=users.profiles.audience_of(user),
     )
 
 
