@@ -62,8 +62,9 @@ class PromptStyle:
 
     Attributes:
         tokenizer: with an eos token; one without chat template gets a plain frame.
-        max_prompt_tokens: L, longest prompt, frame included; the brief is cut to fit, then the
-            reader's and the channel's line and the original, never the frame.
+        max_prompt_tokens: L, longest prompt, frame included. What is longer loses the end of the
+            reader's line first, then that of the brief, of which at most a quarter of the room is
+            kept from it, then that of the original; never the frame.
         examples: (task, its copy) pairs that the frame shows first; see `few_shot`.
         ends: tokens that end a text besides the tokenizer's eos (`tokens.end_tokens`).
 
@@ -72,7 +73,7 @@ class PromptStyle:
     """
 
     tokenizer: PreTrainedTokenizerBase
-    max_prompt_tokens: int = 128
+    max_prompt_tokens: int = 4096
     ends: tuple[int, ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
 
@@ -131,9 +132,10 @@ class PromptStyle:
                 brief.
         """
         head, tail = self._frames[_is_rewriting(prompt)]
-        brief, rest = self._data(prompt)
-        # A quarter is the brief's whatever the reader's line holds.
-        rest = rest[: self._room - min(self._room // 4, len(brief))]
+        brief, original, reader, channel = self._data(prompt)
+        # Facts go before chatter; a quarter is for the other lines whatever comes.
+        room = max(self._room - len(brief), self._room // 4)
+        rest = [*original, *reader[: max(0, room - len(original) - len(channel))], *channel][:room]
         return [*head, *brief[: self._room - len(rest)], *rest, *tail]
 
     def is_cut(self, prompt: str) -> bool:
@@ -145,11 +147,11 @@ class PromptStyle:
         """Tokens of a prompt that its data may take."""
         return self.max_prompt_tokens - self.frame_length
 
-    def _data(self, prompt: str) -> tuple[list[int], list[int]]:
-        """Return the tokens of a task's brief, and those of its reader and channel."""
-        brief, *facts = _fields(prompt)
-        rest = [token for fact in facts for token in self.encode_data("\n" + fact)]
-        return self.encode_data(brief), rest
+    def _data(self, prompt: str) -> list[list[int]]:
+        """Return the tokens of a task's brief, original, reader and channel."""
+        brief, *others = _fields(prompt)
+        lines = ["\n" + line if line else "" for line in others]
+        return [self.encode_data(line) for line in (brief, *lines)]
 
     def response_ids(self, text: str, max_tokens: int | None = None) -> list[int]:
         """Return the tokens of a copy and the eos that ends it.
@@ -212,7 +214,7 @@ class PromptStyle:
                 "user's message; use a model whose template shows it."
             )
         head = self._control(f"{first}{DELIMITER}\n")
-        shown = ["\n".join([_fields(task)[0], *_fields(task)[1:]]) for task, _ in self.examples]
+        shown = ["\n".join(filter(None, _fields(task))) for task, _ in self.examples]
         answers = [clean_copy(text) for _, text in self.examples]
         for task, answer, before, after in zip(
             shown, answers, parts[:-1:2], parts[1:-1:2], strict=True
@@ -307,19 +309,27 @@ def _templated(
         return None
 
 
+def cut_note(style: PromptStyle, prompts: Sequence[str]) -> str | None:
+    """Return a sentence on how many tasks a writer does not read whole; None where it reads all."""
+    known = {prompt: style.is_cut(prompt) for prompt in dict.fromkeys(prompts)}
+    cut = [known[prompt] for prompt in prompts]
+    if not any(cut):
+        return None
+    return (
+        f"{sum(cut):,} of {len(cut):,} briefs, with reader and channel, are longer than the "
+        f"{style.max_prompt_tokens} tokens that the writer reads (brief {cut.index(True) + 1} "
+        "first): their ends were cut off; shorten them, or raise max_prompt_tokens."
+    )
+
+
 def _fields(prompt: str) -> list[str]:
-    """Return the brief's line and those of reader and channel, as clean single lines."""
+    """Return the lines of brief, original, reader and channel, clean; empty where there is none."""
     lines = [line for line in prompt.split("\n") if line.strip()]
-    facts: list[str] = []
-    for label in reversed(_LABELS):
+    facts = [""] * len(_LABELS)
+    for place, label in reversed(list(enumerate(_LABELS))):
         if lines and lines[-1].startswith(label):
-            facts.insert(0, lines.pop())
-    return [clean_data(" ".join(lines)), *map(_compact, facts)]
-
-
-def _compact(fact: str) -> str:
-    """Return a line about the reader without the words that one-hot features repeat."""
-    return re.sub(r"\bhigh user ([^;=]+)=", r"\1 ", clean_data(fact))
+            facts[place] = clean_data(lines.pop())
+    return [clean_data(" ".join(lines)), *facts]
 
 
 def clean_data(text: str) -> str:
