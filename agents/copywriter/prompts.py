@@ -134,18 +134,18 @@ class PromptStyle:
         head, tail = self._frames[_is_rewriting(prompt)]
         brief, original, reader, channel = self._data(prompt)
         # Facts go before chatter; a quarter is for the other lines whatever comes.
-        room = max(self._room - len(brief), self._room // 4)
+        whole = self._room(prompt)
+        room = max(whole - len(brief), whole // 4)
         rest = [*original, *reader[: max(0, room - len(original) - len(channel))], *channel][:room]
-        return [*head, *brief[: self._room - len(rest)], *rest, *tail]
+        return [*head, *brief[: whole - len(rest)], *rest, *tail]
 
     def is_cut(self, prompt: str) -> bool:
         """Tell whether `render` leaves out some of a task because it is too long."""
-        return sum(map(len, self._data(prompt))) > self._room
+        return sum(map(len, self._data(prompt))) > self._room(prompt)
 
-    @property
-    def _room(self) -> int:
-        """Tokens of a prompt that its data may take."""
-        return self.max_prompt_tokens - self.frame_length
+    def _room(self, prompt: str) -> int:
+        """Return the tokens of a task's prompt that its data may take."""
+        return self.max_prompt_tokens - sum(map(len, self._frames[_is_rewriting(prompt)]))
 
     def _data(self, prompt: str) -> list[list[int]]:
         """Return the tokens of a task's brief, original, reader and channel."""
