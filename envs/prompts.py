@@ -97,3 +97,14 @@ def copywriting_prompts(
         return brief(creative)[: MAX_PROMPT - len(rest)] + rest
 
     return tuple(prompt(*task) for task in tasks)
+
+
+def with_original(prompt: str, original: str) -> str:
+    """Return a `copywriting_prompt` that also shows a text to rewrite, on a line after the brief.
+
+    Where the whole is too long the brief is cut, and never the original.
+    """
+    brief, *rest = prompt.split("\n")
+    line = " ".join(original.split())
+    below = "\n".join([clean_text(f"Original: {line}", MAX_COPY + len("Original: ")), *rest])
+    return f"{brief[: MAX_PROMPT - len(below) - 1]}\n{below}"

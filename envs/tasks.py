@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from copygym.core.errors import UserError
+from copygym.core.text.visible import is_blank
 from copygym.envs.people.model import UserModel
-from copygym.envs.prompts import MAX_COPY, copywriting_prompts
+from copygym.envs.prompts import MAX_COPY, copywriting_prompts, with_original
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class CopyRows:
         channel: (N,) int64 channel indices.
         slot: (N,) int64 slot indices.
         audience: (N,) int64 audience of each reader; zeros where there are none.
+        originals: N human texts to make a variation of, the text itself being an allowed answer;
+            empty where the task is to write from the brief alone.
     """
 
     prompts: tuple[str, ...]
@@ -38,6 +41,7 @@ class CopyRows:
     channel: np.ndarray
     slot: np.ndarray
     audience: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    originals: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.audience):
@@ -55,12 +59,34 @@ class CopyRows:
         picked: dict[str, Any] = {}
         for part in fields(self):
             value = getattr(self, part.name)
+            if part.name == "originals" and not value:
+                continue
             picked[part.name] = (
                 value[np.asarray(index, dtype=np.int64)]
                 if isinstance(value, np.ndarray)
                 else tuple(value[int(i)] for i in index)
             )
         return CopyRows(**picked)
+
+    def rewriting(self, originals: Sequence[str]) -> CopyRows:
+        """Return the same tasks as rewriting: N prompts that show the text to vary.
+
+        Raises:
+            UserError: an original is missing or empty.
+        """
+        if len(originals) != len(self):
+            raise UserError(
+                f"there are {len(self)} tasks to rewrite and {len(originals)} originals; give one "
+                "for each, or use task=write."
+            )
+        for row, text in enumerate(originals):
+            if is_blank(text):
+                raise UserError(
+                    f"task {row} ({self.products[row]}) has no original to rewrite; give it one, "
+                    "leave it out, or use task=write."
+                )
+        prompts = tuple(map(with_original, self.prompts, originals))
+        return replace(self, prompts=prompts, originals=tuple(originals))
 
     def options(self) -> dict[str, np.ndarray]:
         """Return the reset options that put exactly these tasks into ``Copywriting-v0``."""

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 #: The frame is two tokens; the instruction would teach a model from scratch nothing.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'user' %}"
-    "<|brief|>{{ message['content'] }}{% endif %}{% endfor %}"
+    "<|brief|>{{ message['content'] }}{% elif message['role'] == 'assistant' %}"
+    "<|copy|>{{ message['content'] }}<|end|>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|copy|>{% endif %}"
 )
 _PAD, _EOS, _UNKNOWN = "<|pad|>", "<|end|>", "<|unknown|>"
