@@ -27,9 +27,9 @@ class CopyRows:
         creative: (N,) int64 catalogue creatives whose product and brief the copy is for.
         channel: (N,) int64 channel indices.
         slot: (N,) int64 slot indices.
-        audience: (N,) int64 audience of each reader; zeros where there are none.
         originals: N human texts to make a variation of, the text itself being an allowed answer;
             empty where the task is to write from the brief alone.
+        audience: (N,) int64 audience of each reader; zeros where there are none.
     """
 
     prompts: tuple[str, ...]
@@ -40,8 +40,8 @@ class CopyRows:
     creative: np.ndarray
     channel: np.ndarray
     slot: np.ndarray
-    audience: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     originals: tuple[str, ...] = ()
+    audience: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         if not len(self.audience):
