@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
-from copygym.rewards.copy.compliance import title_case
 from copygym.rewards.copy.facts import Brief, Fact, negated_stems
 from copygym.rewards.copy.form import _known_form
 from copygym.rewards.copy.language import (
@@ -37,28 +37,98 @@ _BOUNDS = {
 def unbound(sentence: tuple[Word, ...], brief: Brief) -> list[tuple[str, str]]:
     """Return (kind, reason) of each claim of a sentence that its brief does not carry.
 
-    The kind is ``false`` or ``misbound``.
+    The kind is ``false`` or ``misbound``. Clauses that speak of the reader ("you already ...",
+    "treat yourself to ...") and questions claim nothing but by their phrases.
     """
     found = [("false", f"{words!r}: {name}") for name, words in _phrases(sentence, brief)]
-    found += [("false", f"{name!r} is not in the brief") for name in _names(sentence, brief)]
+    found += _unlimited(sentence, brief)
+    asks = sentence[-1].text == "?"
     told = quantities(sentence)
     spans = clauses(sentence)
+    if spans and _addresses(sentence[spans[0][0] : spans[0][1]]):
+        spans = _after_address(sentence, spans, brief)
+    claimed: list[tuple[int, int]] = []
     for start, stop in spans:
         words = sentence[start:stop]
         own = [q for q in told if start <= q.start < stop]
+        anchored = _anchored(words, brief)
+        if asks and not anchored:
+            continue
+        claimed.append((start, stop))
         for quantity in own:
             problem = _quantity(quantity, sentence, start, stop, own, brief)
-            if problem:
+            if problem and (anchored or not _scenic(quantity, sentence)):
                 found.append(problem)
-        problem = _polarity(words, brief) or _predicate(words, own, start, brief)
+        problem = _polarity(words, brief) or _predicate(words, brief)
         if problem and not found:
             found.append(problem)
-    if not found:
-        found += _novel(sentence, spans, told, brief)
+    for start, stop in claimed:
+        names = _names(sentence, start, stop, brief)
+        found += [("false", f"{name!r} is not in the brief") for name in names]
+    if not found and not asks:
+        found += _novel(sentence, claimed, brief)
     return found
 
 
+_ADDRESSES = frozenset(
+    ("you already", "you set", "you promised", "you know", "treat yourself", "treat your",
+     "picture us", "picture you", "picture yourself", "imagine you", "remember the", "if you",
+     "whatever you", "when you")
+)  # fmt: skip
+
+
+def _addresses(words: tuple[Word, ...]) -> bool:
+    """Tell whether a clause speaks of the reader alone."""
+    return " ".join(word.text for word in words[:2]) in _ADDRESSES
+
+
+def _after_address(
+    sentence: tuple[Word, ...], spans: tuple[tuple[int, int], ...], brief: Brief
+) -> tuple[tuple[int, int], ...]:
+    """Return the clauses that come after what a sentence says of the reader."""
+    for i, (start, stop) in enumerate(spans[1:], 1):
+        parted = sentence[start - 1].kind == "mark" or sentence[start - 1].text in ("so", "but")
+        if parted or any(w.stem in brief.product for w in sentence[start:stop]):
+            return spans[i:]
+    return ()
+
+
+def _anchored(words: tuple[Word, ...], brief: Brief) -> bool:
+    """Tell whether a clause speaks of what the brief speaks of, or of "it", "us" and "our"."""
+    for word in words:
+        if word.kind in ("word", "verb"):
+            if word.stem in brief.product or word.stem == "includ":
+                return True
+            if word.stem in brief.facts_of and word.stem not in _WEAK | TIME_STEMS:
+                return True
+        elif word.text in ("our", "we", "its", "it", "they", "he", "she", "his", "her", "we've"):
+            return True
+    said = {word.text for word in words}
+    return bool("you" in said and said & {"pay", "get", "earn", "receive", "save"})
+
+
+def _scenic(quantity: Quantity, sentence: tuple[Word, ...]) -> bool:
+    """Tell whether a number paints a scene where nothing is advertised: "hungry at seven"."""
+    if quantity.kind in ("weekday", "recurring", "clock"):
+        return True
+    if quantity.kind == "ordinal":
+        return not any(w.text in ("free", "month", "months") for w in sentence)
+    spelled = not sentence[quantity.start].text[0].isdigit()
+    bare = not quantity.heads or quantity.dimension == "minute"
+    return quantity.kind == "count" and quantity.value <= 60 and spelled and bare
+
+
 # ---------------------------------------------------------------- phrases and names
+
+
+def _unlimited(sentence: tuple[Word, ...], brief: Brief) -> list[tuple[str, str]]:
+    """Return that something else is unlimited than in the brief."""
+    for word, after in pairwise(sentence):
+        if word.text in ("unlimited", "endless") and after.kind == "word":
+            known = brief.following.get(word.text, frozenset())
+            if known and "" not in known and after.text not in known:
+                return [("misbound", f"{word.text} {after.text}: not so in the brief")]
+    return []
 
 
 def _phrases(sentence: tuple[Word, ...], brief: Brief) -> list[tuple[str, str]]:
@@ -66,11 +136,11 @@ def _phrases(sentence: tuple[Word, ...], brief: Brief) -> list[tuple[str, str]]:
     return claims_beyond(text, brief.text)
 
 
-def _names(sentence: tuple[Word, ...], brief: Brief) -> list[str]:
+def _names(sentence: tuple[Word, ...], start: int, stop: int, brief: Brief) -> list[str]:
     inside = [w for w in sentence if w.kind != "mark" and not w.start and w.text != "i"]
     titled = _titled(inside)
     names = []
-    for word in sentence:
+    for word in sentence[start:stop]:
         if not word.capital or word.kind not in ("word", "verb") or len(word.text) < 2:
             continue
         if word.text in brief.words or word.stem in brief.facts_of or word.stem in brief.product:
@@ -107,6 +177,10 @@ def _quantity(
     brief: Brief,
 ) -> tuple[str, str] | None:
     shown = " ".join(w.text for w in sentence[quantity.start : max(quantity.stop, quantity.start)])
+    if quantity.name and stem_of(quantity.name) in brief.product:
+        return None  # a weekend, a daily
+    if sentence[quantity.start].kind == "article" and sentence[start].kind == "verb":
+        return None  # "try it for a week"
     same = [(f, q) for f in brief.facts for q in f.quantities if _same(quantity, q)]
     if not same:
         return _unknown(quantity, shown, brief)
@@ -120,11 +194,60 @@ def _quantity(
     if not rated:
         return "misbound", f"{shown} a {quantity.rate}: by another time in the brief"
     context = _context(quantity, sentence, start, stop, own, brief)
-    strays = [[w for w in context if not _belongs(w, fact, q, brief)] for fact, q in rated]
+    if not quantity.heads and quantity.kind == "count":
+        rated = [(f, q) for f, q in rated if not q.heads or not context or _shared(context, f)]
+        if not rated:
+            return "misbound", f"{shown}: the brief counts something else with it"
+    if quantity.kind == "count" and not quantity.heads and quantity.start > start:
+        if sentence[quantity.start - 1].text == "since" and all(_is_price(f, q) for f, q in rated):
+            return "misbound", f"since {shown}: the brief counts something else with it"
+    if quantity.kind == "free" and _of_the_whole(sentence[start:stop], brief):
+        if all(f.subject and not f.subject & brief.product for f, _ in rated):
+            return "misbound", f"{shown}: the brief says so of something else"
+    strays = [
+        [] if _is_price(f, q) and not _costs(sentence, quantity, context) else
+        [w for _, w in context if w.stem not in f.stems]
+        for f, q in rated
+    ]  # fmt: skip
     best = min(strays, key=len)
     if best:
         return "misbound", f"{shown} with {best[0].text!r}: not so in the brief"
     return None
+
+
+def _shared(context: list[tuple[int, Word]], fact: Fact) -> bool:
+    return any(word.stem in fact.stems for _, word in context)
+
+
+def _of_the_whole(words: tuple[Word, ...], brief: Brief) -> bool:
+    """Tell whether a clause says something of the product itself."""
+    at = verb_at(words)
+    if at <= 0 or words[at].kind != "be":
+        return False
+    subject = content(words[:at])
+    return all(w.stem in brief.product for w in subject) and bool(
+        subject or words[0].text in ("it", "it's", "this")
+    )
+
+
+_COSTS = frozenset(stem_of(word) for word in ("cost", "pay", "price"))
+
+
+def _is_price(fact: Fact, quantity: Quantity) -> bool:
+    """Tell whether a brief's quantity is the price of the whole."""
+    told = _COSTS & fact.stems or not fact.stems - TIME_STEMS
+    return bool(told) and quantity.kind == "count" and not quantity.dimension and (
+        not quantity.heads - CURRENCIES
+    )
+
+
+def _costs(
+    sentence: tuple[Word, ...], quantity: Quantity, context: list[tuple[int, Word]]
+) -> bool:
+    """Tell whether a sentence says of a part what the whole costs: "yoga costs 24"."""
+    before = sentence[max(quantity.start - 2, 0) : quantity.start]
+    costs = any(w.stem in _COSTS or w.kind == "be" for w in before)
+    return costs and any(at < quantity.start for at, _ in context)
 
 
 def _same(a: Quantity, b: Quantity) -> bool:
@@ -206,7 +329,7 @@ def claimless_adverbs() -> frozenset[str]:
 
 
 def _priced(sentence: tuple[Word, ...], quantity: Quantity) -> bool:
-    return sentence[quantity.start - 1].stem in ("cost", "pric", "pay", "price")
+    return sentence[quantity.start - 1].stem in _COSTS
 
 
 def _rated(a: Quantity, b: Quantity, fact: Fact) -> bool:
@@ -224,9 +347,14 @@ def _context(
     stop: int,
     own: list[Quantity],
     brief: Brief,
-) -> list[Word]:
+) -> list[tuple[int, Word]]:
     """Return the brief's words that stand with a quantity in its clause and nearer to no other."""
     others = [q for q in own if q is not quantity]
+    if sentence[start].kind in ("preposition", "time") and quantity.start - start < 6:
+        # "After a waiting period of 30 days your pet is covered": what follows has its own subject.
+        later = range(quantity.stop, stop)
+        stop = next((i for i in later if sentence[i].kind in ("article", "possessive")), stop)
+    verb = start + max(verb_at(sentence[start:stop]), 0)
     found = []
     for at in range(start, stop):
         word = sentence[at]
@@ -234,24 +362,29 @@ def _context(
             continue
         if word.stem not in brief.facts_of or word.stem in brief.product:
             continue
-        if word.stem in _WEAK or word.stem in TIME_STEMS:
+        if word.stem in TIME_STEMS or (word.stem in _WEAK and not _told_once(word, quantity, brief)):
+            continue
+        if word.stem in brief.topic and at > verb:
             continue
         gap = _gap(quantity, at)
         if any(q.start <= at < q.stop or _gap(q, at) < gap for q in others):
             continue
-        found.append(word)
+        found.append((at, word))
     return found
+
+
+def _told_once(word: Word, quantity: Quantity, brief: Brief) -> bool:
+    """Tell whether a usual word stands once in the brief, with another number of this kind."""
+    where = brief.facts_of[word.stem]
+    return len(where) == 1 and bool(quantity.dimension) and any(
+        q.dimension == quantity.dimension and q.value != quantity.value
+        for i in where
+        for q in brief.facts[i].quantities
+    )
 
 
 def _gap(quantity: Quantity, at: int) -> int:
     return quantity.start - at if at < quantity.start else at - quantity.stop + 1
-
-
-def _belongs(word: Word, fact: Fact, quantity: Quantity, brief: Brief) -> bool:
-    if word.stem in fact.stems:
-        return True
-    # The price of the whole belongs to all that it includes.
-    return not fact.stems - TIME_STEMS and word.kind == "verb"
 
 
 # ---------------------------------------------------------------- who does what
@@ -261,7 +394,9 @@ def _polarity(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     denied = negated_stems(words)
     for stem in denied:
         if stem in brief.affirmed and stem not in brief.negated and stem not in _WEAK:
-            if stem not in brief.product:
+            if stem not in brief.product and not any(
+                stem in fact.stems and fact.negated & denied for fact in brief.facts
+            ):
                 return "false", f"denies {stem!r}, which the brief affirms"
     for word in content(words):
         stem = word.stem
@@ -272,14 +407,18 @@ def _polarity(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     return None
 
 
-def _predicate(
-    words: tuple[Word, ...], own: list[Quantity], start: int, brief: Brief
-) -> tuple[str, str] | None:
+def _predicate(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     """Return that a clause tells of one fact's subject what the brief tells of another's."""
     at = verb_at(words)
     if at <= 0:
         return None
-    subject = [w for w in content(words[:at]) if w.stem not in brief.product | _WEAK | TIME_STEMS]
+    front = 0
+    if words[0].kind in ("preposition", "time"):  # "after a while your pet is covered"
+        front = max(
+            (i for i in range(at) if words[i].kind in ("article", "possessive", "pronoun")),
+            default=0,
+        )
+    subject = [w for w in content(words[front:at]) if w.stem not in brief.product | _WEAK | TIME_STEMS]
     known = [w for w in subject if w.stem in brief.facts_of]
     told = [words[at], *content(words[at + 1 :])] if words[at].kind == "verb" else (
         content(words[at + 1 :])
@@ -335,7 +474,6 @@ _PROMISING = frozenset(
 def _novel(
     sentence: tuple[Word, ...],
     spans: Iterable[tuple[int, int]],
-    told: list[Quantity],
     brief: Brief,
 ) -> list[tuple[str, str]]:
     if sentence[0].kind == "relative" or not brief.stated:
@@ -346,14 +484,15 @@ def _novel(
         if not new:
             continue
         at = verb_at(words)
+        if not _anchored(words, brief):
+            continue
         if _owned(words, new):
             return [("false", f"{_owned(words, new)!r} is not in the brief")]
         if at < 0:
             continue
         subject = words[:at]
-        addressed = any(w.text in ("you", "you'll", "you're", "your") for w in subject)
         if at == 0:
-            promises = words[0].stem in _PROMISING
+            promises = words[0].stem in _PROMISING and not _idle(words)
         elif any(w.text == "you" for w in subject):
             promises = any(w.stem in _PROMISING for w in words)
         else:
@@ -361,10 +500,15 @@ def _novel(
                 w.text in ("it", "we", "they", "he", "she", "there", "it's", "she's", "all")
                 for w in subject
             )
-        del addressed
         if promises:
             return [("false", f"{new[0].text!r} is not in the brief")]
     return []
+
+
+def _idle(words: tuple[Word, ...]) -> bool:
+    """Tell whether a clause begins as "have a look" does."""
+    said = " ".join(word.text for word in words[:3])
+    return said in ("have a look", "have a try", "have a go", "have a seat", "take a look")
 
 
 def _is_new(word: Word, brief: Brief) -> bool:
@@ -376,6 +520,7 @@ def _is_new(word: Word, brief: Brief) -> bool:
         or stem in TIME_STEMS
         or stem in CURRENCIES
         or word.text in brief.words
+        or stem == "includ"
     )
 
 
@@ -390,4 +535,4 @@ def _owned(words: tuple[Word, ...], new: list[Word]) -> str:
     return ""
 
 
-__all__ = ["title_case", "unbound"]
+__all__ = ["unbound"]

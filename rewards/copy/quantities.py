@@ -24,7 +24,6 @@ _ORDINALS = {
         1,
     )
 }
-_TIMES = {"double": 2.0, "doubl": 2.0, "tripl": 3.0, "triple": 3.0, "twice": 2.0, "twic": 2.0}
 _MONTHS = {
     m: float(i)
     for i, m in enumerate(
@@ -50,6 +49,7 @@ TIME_STEMS = frozenset(
     "spring autumn term season".split()
 ) | _WEEKDAYS
 _A_UNIT = frozenset(_UNITS) | {"litr", "dozen"}
+_MEASURES = frozenset(_UNITS) | {"litr"}
 CURRENCIES = frozenset("euro dollar pound franc cent penny penc crown krone".split())
 _STOPPERS = frozenset(
     "article possessive preposition time conjunction relative be have do modal pronoun negation "
@@ -133,18 +133,19 @@ def _read(words: Sequence[Word], at: int) -> Quantity | None:
         if not heads or (word.text == "first" and not heads & TIME_STEMS):
             return None
         return Quantity("ordinal", _ORDINALS[word.text], "", "", heads, "", at, stop)
-    if word.stem in _TIMES and word.text not in ("double", "triple"):
-        return Quantity("ordinal", -_TIMES[word.stem], "", "", frozenset(), "", at, at + 1)
     value, end = _number_end(words, at)
     if value is None:
         return None
-    if word.text == "one" and not (end < len(words) and words[end].stem in _A_UNIT):
+    lone = word.text == "one" and end == at + 1
+    if lone and not (end < len(words) and words[end].stem in _A_UNIT):
         return None
     percent = word.text.endswith("%") or (end < len(words) and words[end].text in ("percent",))
     if percent:
         heads, stop = _heads(words, end)
         return Quantity("percent", value, "", "", frozenset(), _rate(words, stop), at, stop)
     heads, stop = _heads(words, end)
+    if at > 1 and words[at - 1].text == "of" and words[at - 2].kind in ("word", "verb") and heads:
+        heads |= {words[at - 2].stem} if not heads & _MEASURES else frozenset()
     unit = words[end].stem if end < len(words) else ""
     dimension, factor = _UNITS.get(unit, ("", 1.0))
     return Quantity(
@@ -289,7 +290,7 @@ def _recurring(words: Sequence[Word], at: int) -> Quantity | None:
     if word.text in ("every", "each") and at + 1 < len(words):
         after = words[at + 1]
         before = words[at - 1] if at else None
-        if after.stem in TIME_STEMS - _WEEKDAYS and not (before and before.kind == "number"):
+        if after.stem in TIME_STEMS - _WEEKDAYS - {"second"} and not (before and before.kind == "number"):
             return Quantity("recurring", 0.0, after.stem, "", frozenset(), "", at, at + 2)
     if word.text in ("daily", "weekly", "monthly", "yearly", "annually", "hourly"):
         before = words[at - 1] if at else None
@@ -333,10 +334,13 @@ def _free(words: Sequence[Word], at: int) -> Quantity | None:
         match = pattern.match(text)
         if match:
             length = len(match.group().split())
+            if words[at + length : at + length + 1] and words[at + length].text in _NOT_YET:
+                return None  # "you pay nothing until you move in"
             return Quantity("free", 1.0, "", "", frozenset(), "", at, at + length)
     return None
 
 
+_NOT_YET = frozenset(("until", "till", "before", "unless"))
 _FREE_STARTS = frozenset(
     "free on for at with without cost costs pay pays no our a your complimentary".split()
 )
