@@ -147,6 +147,7 @@ class Creatives:
 
     per_product: Count
     candidates: Count
+    readers: Count
 
 
 @dataclass
