@@ -106,11 +106,10 @@ def order_of(
 
 def _alike(rows: CopyRows) -> list[object]:
     """Return N keys; the tasks of a key can be answered by each other's texts."""
-    audience = getattr(rows, "audience", None)
-    if audience is None or not audience.any():
+    if not rows.audience.any():
         return list(rows.prompts)
     originals = rows.originals or ("",) * len(rows)
-    parts = (rows.briefs, rows.channels, audience.tolist(), originals)
+    parts = (rows.briefs, rows.channels, rows.audience.tolist(), originals)
     return list(zip(*parts, strict=True))
 
 
