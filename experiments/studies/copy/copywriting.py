@@ -265,11 +265,18 @@ def fine_tuning(
     micro_batch: int = 0,
     bf16: bool = False,
     gradient_checkpointing: bool = False,
+    prompt_gradient: bool = True,
+    texts_per_prompt: int = 1,
+    dropout: float = 0.0,
+    weight_decay: float = 0.0,
+    held_out: float = 0.0,
+    judge_every: int = 10,
+    patience: int = 3,
 ) -> tuple[CopyAlgorithm, int]:
     """Return the fine-tuning of the config's ``copywriter.sft``, and its budget of texts.
 
-    ``peft`` has the fields of `PeftChoice`; all else is of `SFT`, whose ``batch`` is
-    ``batch_size``.
+    ``steps`` is the most that it takes. ``peft`` has the fields of `PeftChoice`; all else is of
+    `SFT`, whose ``batch`` is ``batch_size``.
     """
     from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice
     from copygym.agents.copywriter.training.algorithm import make_algorithm
@@ -282,6 +289,13 @@ def fine_tuning(
         micro_batch=micro_batch,
         bf16=bf16,
         gradient_checkpointing=gradient_checkpointing,
+        prompt_gradient=prompt_gradient,
+        texts_per_prompt=texts_per_prompt,
+        dropout=dropout,
+        weight_decay=weight_decay,
+        held_out=held_out,
+        judge_every=judge_every,
+        patience=patience,
     )
     return sft, steps * batch_size
 
@@ -340,7 +354,14 @@ def sft_writer(
             on_progress=lambda step, metrics: trackers.log("learn/sft", metrics, step),
         )
         _keep(cast("Copywriter", trained.writer), folder, SFT)
-        return Record({"spent": trained.spent.to_dict()})
+        return Record(
+            {
+                "spent": trained.spent.to_dict(),
+                "history": trained.history,
+                "stopped": trained.stopped,
+                "info": trained.info,
+            }
+        )
 
     folder.stage("learn/sft", compute)
     _release_memory()
@@ -472,8 +493,9 @@ def _write_sft(
         return Record({"texts": writer.write(setting.test, **_how(config, seed))})
 
     texts = folder.stage("write/sft", compute).values["texts"]
-    spent = folder.read("learn/sft").values
-    return Written(texts, {"kl": 0.0, "spent": spent["spent"]})
+    learned = folder.read("learn/sft").values
+    kept = {name: learned[name] for name in ("spent", "history", "stopped") if name in learned}
+    return Written(texts, {"kl": 0.0, **kept})
 
 
 def _write_improved(
