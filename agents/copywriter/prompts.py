@@ -133,17 +133,17 @@ class PromptStyle:
         head, tail = self._frames[_is_rewriting(prompt)]
         brief, rest = self._data(prompt)
         # A quarter is the brief's whatever the reader's line holds.
-        rest = rest[: self._room - min(self._room // 4, len(brief))]
-        return [*head, *brief[: self._room - len(rest)], *rest, *tail]
+        room = self._room(prompt)
+        rest = rest[: room - min(room // 4, len(brief))]
+        return [*head, *brief[: room - len(rest)], *rest, *tail]
 
     def is_cut(self, prompt: str) -> bool:
         """Tell whether `render` leaves out some of a task because it is too long."""
-        return sum(map(len, self._data(prompt))) > self._room
+        return sum(map(len, self._data(prompt))) > self._room(prompt)
 
-    @property
-    def _room(self) -> int:
-        """Tokens of a prompt that its data may take."""
-        return self.max_prompt_tokens - self.frame_length
+    def _room(self, prompt: str) -> int:
+        """Return how many tokens of a prompt its data may take."""
+        return self.max_prompt_tokens - sum(map(len, self._frames[_is_rewriting(prompt)]))
 
     def _data(self, prompt: str) -> tuple[list[int], list[int]]:
         """Return the tokens of a task's brief, and those of its reader and channel."""

@@ -1,4 +1,4 @@
-"""What a rewritten text keeps of its original, and copy terms that pay for better and faithful ones.
+"""What a rewrite keeps of its original, and copy terms that pay for better and faithful ones.
 
 Rules for names and numbers, so that a reader can say of every finding which word caused it; a
 sentence encoder for the story.
