@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class CopyRows:
         slot: (N,) int64 slot indices.
         originals: N human texts to make a variation of, the text itself being an allowed answer;
             empty where the task is to write from the brief alone.
+        audience: (N,) int64 audience of each reader; zeros where there are none.
     """
 
     prompts: tuple[str, ...]
@@ -40,6 +41,11 @@ class CopyRows:
     channel: np.ndarray
     slot: np.ndarray
     originals: tuple[str, ...] = ()
+    audience: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        if not len(self.audience):
+            object.__setattr__(self, "audience", np.zeros(len(self), np.int64))
 
     def __repr__(self) -> str:
         return f"CopyRows({len(self)} tasks, {len(set(self.products))} products)"
@@ -111,6 +117,7 @@ def copy_rows(
         creative=np.asarray(creative, np.int64),
         channel=np.asarray(channel, np.int64),
         slot=np.asarray(slot, np.int64),
+        audience=users.profiles.audience_of(user),
     )
 
 

@@ -75,7 +75,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     based = with_base(config, folder, setting)
     rows = Rows(int(config["seed"]))
     written = write_all(based, folder, trackers, setting, rows.seed)
-    add_writers(rows, config, setting, written)
+    add_writers(rows, config, setting, written, folder)
     more: dict[str, Any] = {}
     if setting.rewriting:
         found = send_all(based, folder, trackers, setting, rows.seed)

@@ -22,6 +22,7 @@ from copygym.agents.copywriter.training.feedback import (
 )
 from copygym.core.errors import UserError, unknown_name
 from copygym.envs.tasks import CopyReward, CopyRows, copy_rows
+from copygym.evaluation.personal import grouped
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import instantiated
 from copygym.experiments.studies.data import load_log, same_data, seen
@@ -70,6 +71,7 @@ class CopySetting:
         gold_text: says who judges.
         fitted: the simulated users of the proxy where the log has users, else None.
         gold_users: people of the test part as the truth simulates them, where there is one.
+        held_out: the same people as the proxy simulates them.
         second_gold: P(click) by a gold model of another family, where the task is to rewrite.
     """
 
@@ -93,6 +95,18 @@ class CopySetting:
     gold_text: str
     fitted: FittedUsers | None = None
     gold_users: UserModel | None = None
+    held_out: UserModel | None = None
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """(N,) int64 test tasks that ask several readers for the same copy; None without readers.
+
+        What was written for one task of a group can be shown to the readers of the others.
+        """
+        if self.gold_users is None:
+            return None
+        return grouped(self.test.products, self.test.channel, self.test.slot)
+
     second_gold: CopyReward | None = None
 
     @property
@@ -120,9 +134,10 @@ def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
 
     Config keys: ``setting_seed`` (see `setting_seed`), ``task`` (of `TASKS`), ``data``, ``split``
     (shares of `PARTS`), ``reward_model``, ``judge_model``, ``gold_model`` (not used where the world
-    is known), ``copy_reward``, ``tasks`` (numbers of ``train``, ``validation`` and ``test`` tasks),
-    ``users`` and ``env`` for logs with users; to rewrite, also ``second_gold_model`` and
-    ``rewrites`` (options of `copygym.agents.copywriter.demonstrations.rewrites`).
+    is known), ``copy_reward``, ``tasks`` (numbers of ``train``, ``validation`` and ``test`` tasks,
+    and of the ``readers`` who are asked for the same copy), ``users`` and ``env`` for logs with
+    users; to rewrite, also ``second_gold_model`` and ``rewrites`` (options of
+    `copygym.agents.copywriter.demonstrations.rewrites`).
     """
     config = {**config, "seed": setting_seed(config)}
     check_task(config)

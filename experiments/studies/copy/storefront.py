@@ -60,7 +60,9 @@ def storefront_setting(
         draw_tasks(readers, number[name], derived_seed(seed, "tasks", name))
         for name in ("train", "validation")
     )
-    test = draw_tasks(gold_users, number["test"], derived_seed(seed, "tasks", "test"))
+    test = draw_tasks(
+        gold_users, number["test"], derived_seed(seed, "tasks", "test"), number.get("readers", 1)
+    )
     texts, rows = better_copy(parts["proxy"], fitted.users)
     return CopySetting(
         log=log,
@@ -83,6 +85,7 @@ def storefront_setting(
         gold_text=WORLD,
         fitted=replace(fitted, users=readers),
         gold_users=gold_users,
+        held_out=held_out,
     )
 
 
