@@ -251,32 +251,38 @@ def test_a_long_brief_is_cut_and_the_original_is_whole(style):
     prompt = f"Brief: {'wool ' * 200}\nOriginal: a warm coat\n{TAIL}"
     ids = short.render(prompt)
     assert len(ids) <= short.max_prompt_tokens
-    assert "Original: a warm coat\nReader:" in text_of(short, ids)
+    assert "Original: a warm coat\n" in text_of(short, ids)
 
 
 def test_examples_stand_before_the_task_as_turns_of_a_talk(style):
     task = f"Brief: wool\n{TAIL}"
     shown = few_shot(style, [f"Brief: a warm coat\n{TAIL}"], ["a coat <|im_end|>"], 4000)
     prompt = text_of(shown, shown.render(task))
-    example = f'"""\nBrief: a warm coat\n{TAIL}\n"""<|im_end|>\n<|im_start|>assistant\na coat'
+    example = (
+        f'"""\nBrief: a warm coat\n{TAIL}\n"""\n{ASK}<|im_end|>\n<|im_start|>assistant\na coat'
+    )
     assert prompt.index(INSTRUCTION) < prompt.index(example) < prompt.index("Brief: wool")
     # What an example spells is no turn of the talk: one more of the user, one of the assistant.
     eos = shown.eos_id
     assert shown.render(task).count(eos) == style.render(task).count(eos) + 2
-    # The task has the room that it had.
-    assert shown._room(task) == style._room(task)
+    # The task has the room that it had, up to the difference of the frames of both tasks.
+    assert shown._room(task) > style._room(task) - style.frame_length
+    assert not shown.is_cut(task)
 
 
 def test_examples_beyond_the_context_are_left_out(style):
     tasks, texts = [f"Brief: wool\n{TAIL}"] * 3, ["a warm coat"] * 3
     whole = few_shot(style, tasks, texts, 10_000)
     assert len(whole.examples) == 3
-    less = few_shot(style, tasks, texts, whole.max_prompt_tokens - 1)
-    assert len(less.examples) == 2 and less.max_prompt_tokens < whole.max_prompt_tokens
+    # The task itself keeps twice the longest example's room.
+    room = 2 * style.data_length(tasks[0])
+    assert len(few_shot(style, tasks, texts, whole.frame_length + room).examples) == 3
+    assert len(few_shot(style, tasks, texts, whole.frame_length + room - 1).examples) == 2
     assert few_shot(style, tasks, texts, 10).examples == ()
 
 
 def test_examples_of_a_plain_model_are_labelled_as_answers():
     plain = PromptStyle(make_tokenizer(None), 400)
     shown = few_shot(plain, [f"Brief: wool\n{TAIL}"], ["a warm coat"], 4000)
-    assert 'morning\n"""\n\nCopy: a warm coat\n\n"""' in text_of(shown, shown.render("Brief: x"))
+    prompt = text_of(shown, shown.render("Brief: x"))
+    assert f'morning\n"""\n{ASK}\n\nCopy: a warm coat\n\n"""' in prompt

@@ -19,7 +19,7 @@ from copygym.rewards.copy.rewriting import (
 )
 from copygym.rewards.copy.shape import CopyRewardShape
 
-PROSE = ["and in this a dad has a message to the boys who want to date his daughter, 3 of them"]
+PROSE = ["and in this new a dad has a message to the boys who want to date his daughter, 3 of them"]
 NAMES = Names.from_prose(PROSE)
 ORIGINAL = "This Dad Has 3 Messages To Malala"
 
@@ -81,7 +81,7 @@ def test_the_gate_keeps_to_the_original(task):
     gate = Faithful(NAMES, Letters(), near=0.5)
     texts = [
         ORIGINAL,
-        "This Dad Has 3 Messages To Malala's Boys",
+        "This Dad Has 3 New Messages To Malala",
         "This Dad Has Messages To Malala",
         "This Dad Has 3 Messages To Malala And Obama",
         "This Dad Has 3 Messages To Malala. This Dad Has 3 Messages To Malala",
