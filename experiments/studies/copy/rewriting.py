@@ -1,7 +1,7 @@
 """What of rewritten copy would be sent, and what two gold models of different families say of it.
 
-Records of a writer: ``deployable_lift`` and ``deployable_lift_second``, the change of the click rate
-from the human original by each gold model when the writer's best draft that passes the gate is
+Records of a writer: ``deployable_lift`` and ``deployable_lift_second``, the change of the click
+rate from the human original by each gold model when the writer's best draft that passes the gate is
 sent and the original where none does; ``sent_*``: measures of what is sent.
 """
 
