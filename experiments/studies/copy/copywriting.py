@@ -167,10 +167,8 @@ def _write_all(
         BEST: Written(setting.human[0], {}),
         ANY: Written(setting.human[1], {}),
         BASE: _write_base(config, folder, setting, seed),
-        SFT: _write_sft(config, folder, trackers, setting, seed),
+        **write_learned(config, folder, trackers, setting, seed),
     }
-    for name in algorithms(config):
-        written[name] = _write_improved(config, folder, trackers, setting, seed, name)
     return {
         name: judge_texts(
             folder, file_name(name), part.texts, part.facts, setting, lambda: base_writer(config)
@@ -180,6 +178,20 @@ def _write_all(
 
 
 # ------------------------------------------------------------------ the writers
+
+
+def write_learned(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+) -> dict[str, Written]:
+    """Return what SFT and each algorithm write, by name; they are trained where they are not."""
+    written = {SFT: _write_sft(config, folder, trackers, setting, seed)}
+    for name in algorithms(config):
+        written[name] = _write_improved(config, folder, trackers, setting, seed, name)
+    return written
 
 
 def with_base(
@@ -361,7 +373,7 @@ def _release_memory() -> None:
 # ------------------------------------------------------------------ what they write
 
 
-def _how(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def how_to_write(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Return how every writer's texts for the test tasks are drawn."""
     options = config["evaluation"]
     return {
@@ -375,7 +387,7 @@ def _write_base(
     config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, seed: int
 ) -> Written:
     def compute() -> Record:
-        texts = base_writer(config).write(setting.test, **_how(config, seed))
+        texts = base_writer(config).write(setting.test, **how_to_write(config, seed))
         return Record({"texts": texts})
 
     return Written(folder.stage("write/base", compute).values["texts"], {})
@@ -390,7 +402,7 @@ def _write_sft(
 ) -> Written:
     def compute() -> Record:
         writer = sft_writer(config, folder, trackers, setting, seed)
-        return Record({"texts": writer.write(setting.test, **_how(config, seed))})
+        return Record({"texts": writer.write(setting.test, **how_to_write(config, seed))})
 
     texts = folder.stage("write/sft", compute).values["texts"]
     spent = folder.read("learn/sft").values
@@ -413,7 +425,7 @@ def _write_improved(
         writer, facts = improved_writer(config, folder, trackers, setting, seed, name)
         values: dict[str, Any]
         if isinstance(writer, Copywriter):
-            drawn = draw(writer, setting.test, n=1, briefs=True, **_how(config, seed))
+            drawn = draw(writer, setting.test, n=1, briefs=True, **how_to_write(config, seed))
             start = sft_writer(config, folder, trackers, setting, seed)
             values = {
                 "texts": drawn.texts,
@@ -422,7 +434,7 @@ def _write_improved(
         else:
             # Its reward is for the people of the training tasks; those of the test are others.
             writer = writer.with_reward(setting.proxy)
-            values = {"texts": writer.write(setting.test, **_how(config, seed))}
+            values = {"texts": writer.write(setting.test, **how_to_write(config, seed))}
             # Best-of-n pays for its samples when it writes.
             values["kl"] = float(facts["info"]["kl"])
             facts = {**facts, "spent": (Spent.from_dict(facts["spent"]) + writer.spent).to_dict()}

@@ -115,19 +115,28 @@ def logged_choices(folder: RunFolder, setting: CopySetting) -> dict[str, dict[st
     }
 
 
+def honest_copy(setting: CopySetting) -> list[list[str]]:
+    """Return the log's honest copies of each test task's product; all of them where none is."""
+    texts = setting.readers.catalogue.texts
+    return [[texts[k] for k in np.flatnonzero(row).tolist()] for row in _allowed(setting)]
+
+
+def _allowed(setting: CopySetting) -> np.ndarray:
+    """Return (N, K) bool, whether a logged creative may be sent for a test task."""
+    catalogue = setting.readers.catalogue
+    of_product = np.array(setting.test.products)[:, None] == np.array(catalogue.product_ids)
+    allowed: np.ndarray = of_product & _honest(catalogue)
+    # A product without an honest copy is advertised by what there is.
+    return np.where(allowed.any(axis=1, keepdims=True), allowed, of_product)
+
+
 def _choose(setting: CopySetting) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return (N,) choices by name, and (N, K) the gold of every logged copy for every task."""
     truth, rows, readers = setting.gold_users, setting.test, setting.readers
     assert truth is not None and setting.held_out is not None
-    catalogue = readers.catalogue
-    product = np.array(catalogue.product_ids)
-    honest = _honest(catalogue)
-    allowed_NK = (np.array(rows.products)[:, None] == product) & honest
-    # A product without an honest copy is advertised by what there is.
-    none = ~allowed_NK.any(axis=1)
-    allowed_NK[none] = np.array(rows.products)[none, None] == product
+    allowed_NK = _allowed(setting)
     chosen = {name: np.zeros(len(rows), np.int64) for name in CHOICES}
-    gold_NK = np.zeros((len(rows), catalogue.n_creatives))
+    gold_NK = np.zeros(allowed_NK.shape)
     demographic = [i for i, n in enumerate(truth.profiles.names) if n.startswith(_DEMOGRAPHIC)]
     features = truth.profiles.features[:, demographic].astype(np.float64)
     others = ~np.isin(np.arange(len(truth)), rows.user)
