@@ -6,7 +6,7 @@ within a product and a segment. Shapes: N rows, K creatives of the catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +21,7 @@ from copygym.envs.logs.from_log import catalogue_from_log
 from copygym.envs.people.model import UserModel
 from copygym.envs.profiles.builder import Profiles, user_key
 from copygym.envs.tasks import CopyRows, copy_rows
+from copygym.rewards.copy.ngrams import words
 from copygym.rewards.ctr.data import WITHIN
 
 #: Least variance of true click-rate ratios within a contest: keeps the shrinkage finite.
@@ -105,7 +106,7 @@ def preference_pairs(
     """
     contests = _contests(log, users)
     rng = np.random.default_rng(seed)
-    won, lost = contests.pairs(min_z)
+    won, lost, _ = contests.pairs(min_z)
     contests.require(len(won) > 0, f"no two texts differ by z >= {min_z:g}")
     if contests.of_users:
         # A clicked send of a creative that beats others: one of those is its rejected copy.
@@ -125,6 +126,73 @@ def preference_pairs(
         contests.texts(contests.creative[better]),
         contests.texts(contests.creative[worse]),
     )
+
+
+def rewrites(
+    log: ClickLog,
+    users: UserModel | None = None,
+    *,
+    min_z: float = 0.5,
+    least_shared: float = 0.2,
+    kept: float = 0.2,
+    limit: int | None = 2000,
+    seed: int = 0,
+) -> tuple[list[str], CopyRows]:
+    """Return better texts and the tasks of rewriting a weaker text of the same test into them.
+
+    Pairs that share many words teach to edit, others to write another headline: half of a test's
+    arms have nothing in common but the story. Pairs are drawn with probability proportional to
+    z, with replacement; a share of the tasks shows the best arm, which is to be kept as it is.
+
+    Args:
+        log: with ``text``; the training part only.
+        users: as in `better_copy`.
+        min_z: least two-proportion z of a pair.
+        least_shared: least share of words in common (Jaccard), in [0, 1]; equal texts are no pair.
+        kept: share of the tasks whose original is the best copy already, in [0, 1).
+        limit: N at most; None: as many as there are pairs, and the kept beside them.
+        seed: of the draws.
+
+    Returns:
+        N texts and N tasks with originals.
+
+    Raises:
+        UserError: the log has no text, or no pair of texts differs and is close enough; an option
+            is out of range.
+    """
+    if not 0.0 <= kept < 1.0 or not 0.0 <= least_shared < 1.0:
+        raise UserError(
+            f"kept is {kept:g} and least_shared {least_shared:g}; both are shares from 0, below 1."
+        )
+    contests = _contests(log, users)
+    rng = np.random.default_rng(seed)
+    won, lost, z = contests.pairs(min_z)
+    shared = np.array([shared_words(*pair) for pair in contests.both(won, lost)])
+    close = (shared >= least_shared) & (shared < 1.0)
+    contests.require(
+        bool(close.any()),
+        f"no two texts differ by z >= {min_z:g} and share {least_shared:.0%} of their words",
+    )
+    won, lost, z = won[close], lost[close], z[close]
+    number = len(won) if limit is None else round(limit * (1.0 - kept))
+    pair = rng.choice(len(won), size=max(number, 1), p=z / z.sum())
+    better, original = won[pair], lost[pair]
+    best = np.flatnonzero(contests.best)
+    if kept:
+        stays = rng.choice(best, size=round(len(pair) * kept / (1.0 - kept)))
+        better, original = np.append(better, stays), np.append(original, stays)
+    order = rng.permutation(len(better))
+    better, original = better[order], original[order]
+    # A reader of the better copy; a log of tests has one row an arm.
+    first = np.searchsorted(contests.arm, better)
+    texts, shown = (contests.texts(contests.creative[arm]) for arm in (better, original))
+    return texts, contests.tasks(first).rewriting(shown)
+
+
+def shared_words(text: str, other: str) -> float:
+    """Return the Jaccard similarity of two texts' words, in [0, 1]; 1 where neither has any."""
+    own, others = set(words(text)), set(words(other))
+    return len(own & others) / len(own | others) if own | others else 1.0
 
 
 @dataclass(frozen=True)
@@ -171,6 +239,11 @@ class _Contests:
         """Return the copy of creatives."""
         return [self.readers.catalogue.texts[k] for k in creative.tolist()]
 
+    def both(self, won: np.ndarray, lost: np.ndarray) -> Iterator[tuple[str, str]]:
+        """Return the two texts of pairs of arms."""
+        texts = (self.texts(self.creative[arms]) for arms in (won, lost))
+        return zip(*texts, strict=True)
+
     def tasks(self, rows: np.ndarray) -> CopyRows:
         """Return the writing tasks of rows."""
         user, channel, slot = (part[rows] for part in self.task)
@@ -182,17 +255,17 @@ class _Contests:
         k = np.bincount(self.contest, self.clicked)[self.contest] - self.clicked
         return two_proportion_z(self.clicked, self.shown, k, n)
 
-    def pairs(self, min_z: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the arms that win and lose, (pairs,) each, of all pairs with z >= ``min_z``."""
-        won: list[np.ndarray] = []
-        lost: list[np.ndarray] = []
+    def pairs(self, min_z: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return winning and losing arms and z, (pairs,) each, of all pairs of z >= ``min_z``."""
+        found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         starts = np.flatnonzero(np.diff(self.contest, prepend=-1))
         for arms in np.split(np.arange(len(self.contest)), starts[1:]):
             i, j = (index.ravel() for index in np.meshgrid(arms, arms, indexing="ij"))
             z = two_proportion_z(self.clicked[i], self.shown[i], self.clicked[j], self.shown[j])
-            won.append(i[z >= min_z])
-            lost.append(j[z >= min_z])
-        return np.concatenate(won), np.concatenate(lost)
+            far = z >= min_z
+            found.append((i[far], j[far], z[far]))
+        won, lost, by = (np.concatenate(part) for part in zip(*found, strict=True))
+        return won, lost, by
 
 
 def two_proportion_z(
@@ -329,4 +402,11 @@ def _index(part: str, names: Sequence[str] | np.ndarray) -> pl.LazyFrame:
     )
 
 
-__all__ = ["better_copy", "preference_pairs", "shrunken_ratio", "two_proportion_z"]
+__all__ = [
+    "better_copy",
+    "preference_pairs",
+    "rewrites",
+    "shared_words",
+    "shrunken_ratio",
+    "two_proportion_z",
+]

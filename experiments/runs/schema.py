@@ -62,6 +62,8 @@ class Data:
     n_users: Count
     n_slots: Count
     n_variants: Whole
+    products_per_field: Count
+    launches_per_field: Whole
 
 
 @dataclass

@@ -33,7 +33,13 @@ from copygym.experiments.studies.copy.judging import (
     copy_origin,
     judge_texts,
 )
-from copygym.experiments.studies.copy.setting import CopySetting, make_setting, setting_seed
+from copygym.experiments.studies.copy.rewriting import add_sent, check_rewriting, sent, sent_about
+from copygym.experiments.studies.copy.setting import (
+    CopySetting,
+    check_task,
+    make_setting,
+    setting_seed,
+)
 from copygym.experiments.studies.learning import ONE_SEED, file_name
 from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
@@ -46,10 +52,14 @@ __all__ = ["check", "report", "seed_records"]
 
 #: Names of the writers that are no algorithm, in the order of tables.
 BEST, ANY, BASE, SFT = "log's better copy", "log's copy", "base", "sft"
+#: The untuned model with a few of the log's better copies in its prompt.
+FEW = "few-shot"
 
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake in the config that would else be found after minutes."""
+    check_task(config)
+    check_rewriting(config)
     check_writers(config)
 
 
@@ -57,7 +67,8 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     """Return the records of one seed of training and sampling.
 
     Config keys: those of `make_setting`, ``copywriter`` (``model``, ``sft``), ``algorithms``
-    (name -> part of the group algorithm), ``samples`` (budget of each), ``evaluation``
+    (name -> part of the group algorithm), ``samples`` (budget of each), ``few_shot`` (examples),
+    ``deliver`` (see `copygym.experiments.studies.copy.rewriting`), ``evaluation``
     (``temperature``, ``top_p``, ``resamples``, ``examples``).
     """
     setting = make_setting(config, folder)
@@ -65,6 +76,11 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     rows = Rows(int(config["seed"]))
     written = write_all(based, folder, trackers, setting, rows.seed)
     add_writers(rows, config, setting, written, folder)
+    more: dict[str, Any] = {}
+    if setting.rewriting:
+        found = send_all(based, folder, trackers, setting, rows.seed)
+        add_sent(rows, config, found)
+        more = {"rewriting": sent_about(config, setting, found)}
     facts = about(
         config,
         copy_origin(setting),
@@ -73,7 +89,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
         over_seeds=OVER_SEEDS,
         statistics=STATISTICS,
         within_seed=WITHIN_SEED,
-        copy=copy_about(config, setting, written),
+        copy=copy_about(config, setting, written) | more,
     )
     return Records(rows.frame, {rows.seed: facts})
 
@@ -167,6 +183,7 @@ def _write_all(
         BEST: Written(setting.human[0], {}),
         ANY: Written(setting.human[1], {}),
         BASE: _write_base(config, folder, setting, seed),
+        FEW: _write_few_shot(config, folder, setting, seed),
         **write_learned(config, folder, trackers, setting, seed),
     }
     return {
@@ -175,6 +192,32 @@ def _write_all(
         )
         for name, part in written.items()
     }
+
+
+def send_all(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """Return what would be sent of every trained and of the few-shot writer's rewrites."""
+    writers: dict[str, Any] = {
+        FEW: lambda: few_shot_writer(config, setting, seed),
+        SFT: lambda: sft_writer(config, folder, trackers, setting, seed),
+    }
+    for name in algorithms(config):
+        writers[name] = partial(_writer_of, config, folder, trackers, setting, seed, name)
+    with torch_threads(int(config["copywriter"].get("threads", 1))):
+        return {
+            name: sent(config, folder, setting, file_name(name), make, seed)
+            for name, make in writers.items()
+        }
+
+
+def _writer_of(*arguments: Any) -> Any:
+    """Return the writer of `improved_writer` alone."""
+    return improved_writer(*arguments)[0]
 
 
 # ------------------------------------------------------------------ the writers
@@ -259,6 +302,31 @@ def base_writer(config: Mapping[str, Any]) -> Copywriter:
     """Return the untuned copywriter."""
     writer: Copywriter = instantiated(config["copywriter"]["model"], "copywriter.model")
     return writer
+
+
+def few_shot_writer(config: Mapping[str, Any], setting: CopySetting, seed: int) -> Copywriter:
+    """Return the untuned copywriter with some of the log's better copies in its prompt.
+
+    Examples are ``few_shot`` demonstrations, drawn by the seed among those no longer than the
+    middle one; as many as the model's context holds.
+    """
+    import numpy as np
+
+    from copygym.agents.copywriter.prompts import few_shot
+
+    base, (texts, rows) = base_writer(config), setting.demonstrations
+    size = np.array([len(prompt) for prompt in rows.prompts])
+    short = np.flatnonzero(size <= np.median(size))
+    rng = np.random.default_rng(derived_seed(seed, "few-shot"))
+    index = rng.choice(short, size=min(int(config["few_shot"]), len(short)), replace=False)
+    context = getattr(base.model.config, "max_position_embeddings", None) or 2048
+    style = few_shot(
+        base.style,
+        [rows.prompts[i] for i in index.tolist()],
+        [texts[i] for i in index.tolist()],
+        context - base.max_new_tokens,
+    )
+    return replace(base, style=style)
 
 
 def sft_writer(
@@ -391,6 +459,17 @@ def _write_base(
         return Record({"texts": texts})
 
     return Written(folder.stage("write/base", compute).values["texts"], {})
+
+
+def _write_few_shot(
+    config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, seed: int
+) -> Written:
+    def compute() -> Record:
+        writer = few_shot_writer(config, setting, seed)
+        texts = writer.write(setting.test, **_how(config, seed))
+        return Record({"texts": texts, "examples_shown": len(writer.style.examples)})
+
+    return Written(folder.stage("write/few-shot", compute).values["texts"], {})
 
 
 def _write_sft(

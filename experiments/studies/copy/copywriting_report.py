@@ -23,6 +23,7 @@ from copygym.experiments.report.blocks import (
 )
 from copygym.experiments.report.page import Report, Section
 from copygym.experiments.report.tables import Table
+from copygym.experiments.studies.copy.rewriting_report import rewriting_sections, sent_summary
 
 _MAIN = {
     "gold_ctr": Shown("gold CTR, %", "%"),
@@ -79,7 +80,8 @@ def report(records: Records) -> Report:
 
 def sections(records: Records) -> list[Section]:
     """Return the sections below the main table."""
-    found = [_comparison(records), *_personal(records), _quality(records), examples(records)]
+    found = [*rewriting_sections(records), _comparison(records), *_personal(records)]
+    found += [_quality(records), examples(records)]
     # Training ends when it does, and tasks of another seed may be others.
     for section in (_training(records.only()), _segments(records.only())):
         if section is not None:
@@ -100,7 +102,8 @@ def summary(records: Records) -> str:
         f"learned and a copywriter ({copy['model']}) was tuned on better "
         f"copy (SFT), then trained on {copy['samples']:,} scored samples, {_seeds_text(records)}. "
         f"Change of the gold click rate from SFT on {copy['tasks']:,} held-out tasks: "
-        f"{gains}. {copy['gold']}" + "".join(f" Warning: {text}" for text in copy["warnings"])
+        f"{gains}.{sent_summary(records)} {copy['gold']}"
+        + "".join(f" Warning: {text}" for text in copy["warnings"])
     )
 
 

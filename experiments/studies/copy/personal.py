@@ -28,7 +28,6 @@ from copygym.evaluation.personal import crossed, gain_over, personal_gain
 from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.copy import copywriting
-from copygym.experiments.studies.copy.copywriting import SFT
 from copygym.experiments.studies.copy.judging import (
     WITHIN_SEED,
     add_writers,
@@ -67,8 +66,8 @@ __all__ = ["check", "report", "seed_records"]
 #: Endings of what would be sent: the best of a writer's own draws, and of these and the log's copy.
 SENT, WITH_LOG = ", sent", " or log, sent"
 _OVER_SEEDS = (
-    "intervals are over {count} worlds, each with its own products, people and log, and one seed of "
-    "its split, fits, training and sampling."
+    "intervals are over {count} worlds, each with its own products, people and log, and one seed "
+    "of its split, fits, training and sampling."
 )
 
 

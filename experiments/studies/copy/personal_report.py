@@ -77,8 +77,8 @@ def _summary(records: Records, worlds: str) -> str:
 
     return (
         f"In {worlds} of {about['copy']['log']}, {about['algorithm']} was trained on "
-        f"{about['copy']['samples']:,} scored samples with a reward that knows the reader. Its copy "
-        f"(the best of {about['draws']} draws that are true to their brief, by that reward) is "
+        f"{about['copy']['samples']:,} scored samples with a reward that knows the reader. Its "
+        f"copy (the best of {about['draws']} draws that are true to their brief, by that reward) is "
         f"clicked {percent('personal_gain', sent)} more by its reader than the same writer's copy "
         f"for other readers of the same product, channel and slot; with readers taken for each "
         f"other in the log, {percent('personal_gain', permuted)}. Over the log's best honest copy "
@@ -98,8 +98,8 @@ def _main_table(records: Records, worlds: str) -> Table:
         else "95% intervals by bootstrap over groups of readers, one world"
     )
     caption = (
-        f"{over}; {tasks:,} held-out tasks in groups of readers who are asked for the same product, "
-        "channel and slot. Personal gain: own copy against the same writer's copy for the others "
+        f"{over}; {tasks:,} held-out tasks in groups of readers who are asked for the same "
+        "product, channel and slot. Personal gain: own copy against the same writer's copy for the others "
         "of the group. One for all: the log's honest copy that the proxy likes best on average; "
         "chosen for each: the one that it likes best for each reader. Blind: reward, "
         "demonstrations and prompts know no reader; permuted: reward and demonstrations took each "

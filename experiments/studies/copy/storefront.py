@@ -188,6 +188,7 @@ class Truth:
     users: UserModel
 
     def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
+        """Return (N,) float64 probabilities."""
         assert self.users.copy_response is not None
         answer = self.users.copy_response(
             list(texts), rows.user, rows.creative, rows.channel, rows.slot

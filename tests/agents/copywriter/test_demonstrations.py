@@ -63,7 +63,7 @@ def test_the_winner_of_a_test_is_better_copy():
     texts, rows = better_copy(log_of_tests(), min_z=1.96)
     assert texts == ["good"]
     assert rows.briefs == ("brief a",)
-    assert rows.prompts[0] == "Brief: brief a\nReader: segment everyone\nChannel: any, any"
+    assert rows.prompts[0] == "Brief: brief a\nReader: anybody\nChannel: any, any"
 
 
 def test_weaker_evidence_gives_more_copy_and_never_single_arms():
