@@ -236,14 +236,15 @@ _COSTS = frozenset(stem_of(word) for word in ("cost", "pay", "price"))
 def _is_price(fact: Fact, quantity: Quantity) -> bool:
     """Tell whether a brief's quantity is the price of the whole."""
     told = _COSTS & fact.stems or not fact.stems - TIME_STEMS
-    return bool(told) and quantity.kind == "count" and not quantity.dimension and (
-        not quantity.heads - CURRENCIES
+    return (
+        bool(told)
+        and quantity.kind == "count"
+        and not quantity.dimension
+        and (not quantity.heads - CURRENCIES)
     )
 
 
-def _costs(
-    sentence: tuple[Word, ...], quantity: Quantity, context: list[tuple[int, Word]]
-) -> bool:
+def _costs(sentence: tuple[Word, ...], quantity: Quantity, context: list[tuple[int, Word]]) -> bool:
     """Tell whether a sentence says of a part what the whole costs: "yoga costs 24"."""
     before = sentence[max(quantity.start - 2, 0) : quantity.start]
     costs = any(w.stem in _COSTS or w.kind == "be" for w in before)
@@ -276,7 +277,12 @@ def _unknown(quantity: Quantity, shown: str, brief: Brief) -> tuple[str, str] | 
         return None
     if quantity.kind == "free" and not any(f.negated for f in brief.facts):
         return "false", f"{shown}: the brief does not say so"
-    raw = {q.value for f in brief.facts for q in f.quantities if q.kind in ("count", "clock", "percent")}
+    raw = {
+        q.value
+        for f in brief.facts
+        for q in f.quantities
+        if q.kind in ("count", "clock", "percent")
+    }
     spoken = shown.split()[0]
     if quantity.kind in ("count", "clock") and (quantity.value in raw or spoken in brief.words):
         return "misbound", f"{shown}: the brief counts something else with it"
@@ -295,9 +301,7 @@ def _bound_words(sentence: tuple[Word, ...], quantity: Quantity) -> str:
     return one if one in _BOUNDS and quantity.start != 1 or one == "over" else ""
 
 
-def _counts(
-    a: Quantity, b: Quantity, sentence: tuple[Word, ...], fact: Fact, brief: Brief
-) -> bool:
+def _counts(a: Quantity, b: Quantity, sentence: tuple[Word, ...], fact: Fact, brief: Brief) -> bool:
     """Tell whether two equal numbers count the same."""
     if a.kind not in ("count", "ordinal", "percent"):
         return True
@@ -315,9 +319,12 @@ def _counts(
         return bool(heads & fact.stems) or not any(s in brief.facts_of for s in heads)
     if not b.heads or b.dimension != a.dimension:
         return bool(b.heads and heads & fact.subject)
-    return bool(heads & fact.stems and not b.dimension and not any(
-        heads & q.heads for q in fact.quantities if q is not b
-    ) and heads & fact.subject)
+    return bool(
+        heads & fact.stems
+        and not b.dimension
+        and not any(heads & q.heads for q in fact.quantities if q is not b)
+        and heads & fact.subject
+    )
 
 
 _UNITS = frozenset(("gram", "kilogram", "metr", "kilometr", "litr"))
@@ -362,7 +369,9 @@ def _context(
             continue
         if word.stem not in brief.facts_of or word.stem in brief.product:
             continue
-        if word.stem in TIME_STEMS or (word.stem in _WEAK and not _told_once(word, quantity, brief)):
+        if word.stem in TIME_STEMS or (
+            word.stem in _WEAK and not _told_once(word, quantity, brief)
+        ):
             continue
         if word.stem in brief.topic and at > verb:
             continue
@@ -376,10 +385,14 @@ def _context(
 def _told_once(word: Word, quantity: Quantity, brief: Brief) -> bool:
     """Tell whether a usual word stands once in the brief, with another number of this kind."""
     where = brief.facts_of[word.stem]
-    return len(where) == 1 and bool(quantity.dimension) and any(
-        q.dimension == quantity.dimension and q.value != quantity.value
-        for i in where
-        for q in brief.facts[i].quantities
+    return (
+        len(where) == 1
+        and bool(quantity.dimension)
+        and any(
+            q.dimension == quantity.dimension and q.value != quantity.value
+            for i in where
+            for q in brief.facts[i].quantities
+        )
     )
 
 
@@ -418,10 +431,14 @@ def _predicate(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
             (i for i in range(at) if words[i].kind in ("article", "possessive", "pronoun")),
             default=0,
         )
-    subject = [w for w in content(words[front:at]) if w.stem not in brief.product | _WEAK | TIME_STEMS]
+    subject = [
+        w for w in content(words[front:at]) if w.stem not in brief.product | _WEAK | TIME_STEMS
+    ]
     known = [w for w in subject if w.stem in brief.facts_of]
-    told = [words[at], *content(words[at + 1 :])] if words[at].kind == "verb" else (
-        content(words[at + 1 :])
+    told = (
+        [words[at], *content(words[at + 1 :])]
+        if words[at].kind == "verb"
+        else (content(words[at + 1 :]))
     )
     told = [
         w for w in told
@@ -451,9 +468,7 @@ def _predicate(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     return None
 
 
-def _turned(
-    known: list[Word], words: tuple[Word, ...], at: int, verb: Word, fact: Fact
-) -> bool:
+def _turned(known: list[Word], words: tuple[Word, ...], at: int, verb: Word, fact: Fact) -> bool:
     """Tell whether subject and object of a fact's verb have changed places."""
     if verb is not words[at] or not fact.subject or verb.stem not in fact.stems:
         return False

@@ -466,7 +466,7 @@ def _write_few_shot(
 ) -> Written:
     def compute() -> Record:
         writer = few_shot_writer(config, setting, seed)
-        texts = writer.write(setting.test, **_how(config, seed))
+        texts = writer.write(setting.test, **how_to_write(config, seed))
         return Record({"texts": texts, "examples_shown": len(writer.style.examples)})
 
     return Written(folder.stage("write/few-shot", compute).values["texts"], {})

@@ -13,17 +13,18 @@ of launches; along ``size`` (users of the log) the curve.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from copygym.agents.copywriter.gate import Gate
 from copygym.core.errors import UserError
 from copygym.core.estimates import mean_estimate
 from copygym.core.seeds import derived_seed
 from copygym.envs.copywriting import draw_tasks
-from copygym.envs.tasks import score_copy
+from copygym.envs.tasks import CopyRows, score_copy
 from copygym.evaluation.personal import crossed, gain_over, personal_gain
 from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
@@ -56,7 +57,6 @@ from copygym.experiments.studies.learning import ONE_SEED, file_name
 from copygym.experiments.studies.people import has_truth
 from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
-from copygym.rewards.copy.grounding import deliverable
 
 if TYPE_CHECKING:
     from copygym.agents.copywriter.writer import Copywriter
@@ -114,9 +114,9 @@ def _records(
     for kind in (BLIND, PERMUTED):
         other = other_readers(config, folder, setting, kind)
         arms.append(Arm(kind, based, folder.child(kind), trackers, other, rows.seed, name))
-    shares = {}
+    shares: dict[str, dict[str, float]] = {}
     for arm in arms:
-        sent = {how: arm.sent(how) for how in (SENT, WITH_LOG)}
+        sent = arm.sent()
         shares |= {arm.label(name + how): found.shares for how, found in sent.items()}
         texts = {name + how: found.texts for how, found in sent.items()}
         if arm.kind:
@@ -126,17 +126,23 @@ def _records(
             label = arm.label(own)
             written[label] = _judged(based, folder, label, found, setting)
     add_writers(rows, config, setting, written, folder)
-    for label, found in shares.items():
-        rows.add_all(found, writer=label)
+    for label, share in shares.items():
+        rows.add_all(share, writer=label)
     chosen = logged_choices(folder, setting)
     permuted = logged_choices(arms[2].folder, arms[2].setting)[LOG_EACH]
     wrong = f"{LOG_EACH}, {PERMUTED}"
     _add_values(rows, config, {wrong: permuted}, setting, {LOG_ALL: chosen[LOG_ALL]})
     everything = {**written, **chosen}
     for how in (SENT, WITH_LOG):
-        own = {label: everything[label] for label in (name + how, arms[2].label(name + how))}
-        versus = {label: everything[label] for label in (LOG_EACH, arms[1].label(name + how))}
-        _add_gains(rows, config, own, versus, setting)
+        names = (name + how, arms[2].label(name + how))
+        others = (LOG_EACH, arms[1].label(name + how))
+        _add_gains(
+            rows,
+            config,
+            {label: everything[label] for label in names},
+            {label: everything[label] for label in others},
+            setting,
+        )
     launches = _add_launches(rows, config, folder, arms)
     _add_curve(rows, config, folder, trackers, setting)
     facts = about(
@@ -173,7 +179,8 @@ class Sent:
 
     Attributes:
         texts: one a task.
-        shares: ``deliverable`` draws of all, and tasks whose text is the writer's ``own``.
+        shares: ``passed_first`` of the first draws, ``passed`` tasks that a draw answers, and
+            ``own``, tasks to which it is sent.
     """
 
     texts: list[str]
@@ -206,67 +213,63 @@ class Arm:
         """Return the name of one of the arm's writers in tables."""
         return f"{self.kind} {writer}".strip()
 
-    def sent(self, how: str, setting: CopySetting | None = None, place: str = "test") -> Sent:
-        """Return what this arm would send for each test task.
+    def sent(self, setting: CopySetting | None = None, place: str = "test") -> dict[str, Sent]:
+        """Return what this arm would send for each test task: with `SENT` and with `WITH_LOG`.
 
-        Of several draws, those that pass the grounding check, the one that the arm's own reward
-        likes best. A copy of the log is sent where none passes or, with `WITH_LOG`, where that
-        reward likes it better.
+        Several texts are drawn for each task, and of those that pass the grounding check the one
+        that the arm's own reward likes best is taken; where none passes after some retries, the
+        log's honest copy that it likes best. `WITH_LOG` sends that also where it is liked better.
 
         Args:
-            how: `SENT` or `WITH_LOG`.
             setting: other tasks, and who scores texts for them; None: the arm's own.
             place: of the stage, one for each setting.
         """
         setting = self.setting if setting is None else setting
-        drawn = self._drawn(setting, place)
-        known = honest_copy(setting)
-        liked = _scored(setting, known)
-        texts, own = [], 0
-        for i, (drawn_i, score_i, passed_i) in enumerate(zip(*drawn, strict=True)):
-            mine = {t: s for t, s, p in zip(drawn_i, score_i, passed_i, strict=True) if p}
-            theirs = (
-                dict(zip(known[i], liked[i], strict=True)) if how == WITH_LOG or not mine else {}
-            )
-            pool = theirs | mine
-            texts.append(max(pool, key=lambda text: pool[text]))
-            own += texts[-1] in mine
-        return Sent(
-            texts, {"deliverable": float(np.mean(drawn[2])), "own": own / len(setting.test)}
-        )
-
-    def _drawn(
-        self, setting: CopySetting, place: str
-    ) -> tuple[list[list[str]], list[list[float]], list[list[bool]]]:
-        """Return N lists of draws, of what the arm's reward says of them, and of which pass."""
-        tasks, draws = setting.test, int(self.config["evaluation"]["draws"])
+        tasks, known = setting.test, honest_copy(setting)
+        size = [len(texts) for texts in known]
+        asked = tasks.take(np.repeat(np.arange(len(tasks)), size))
+        worth = _worth(setting)([text for texts in known for text in texts], asked)
+        liked = [part for part in np.split(worth, np.cumsum(size)[:-1])]
+        order = [np.argsort(-part, kind="stable").tolist() for part in liked]
+        logged = [[texts[k] for k in own] for texts, own in zip(known, order, strict=True)]
 
         def compute() -> Record:
             writer, _ = copywriting.improved_writer(
                 self.config, self.folder, self.trackers, self.setting, self.seed, self.algorithm
             )
-            how = copywriting.how_to_write(self.config, self.seed)
-            how["seed"] = derived_seed(self.seed, "send", place)
-            texts = writer.write(tasks, samples=draws, **how)
-            asked = tasks.take(np.repeat(np.arange(len(tasks)), draws))
-            scores, _ = score_copy(setting.proxy, texts, asked)
-            return Record({"texts": texts}, {"score": scores, "passed": deliverable(texts, asked)})
+            options = self.config["evaluation"]
+            gate = Gate(
+                writer,
+                samples=int(options["draws"]),
+                prefer=_worth(setting),
+                temperature=float(options["temperature"]),
+                top_p=float(options["top_p"]),
+            )
+            found = gate.write(tasks, logged, seed=derived_seed(self.seed, "send", place))
+            shares = {"passed_first": found.passed_first, "passed": found.passed}
+            return Record(
+                {"texts": list(found.texts), "shares": shares}, {"drawn": found.drawn >= 0}
+            )
 
-        found = self.folder.stage(f"draw/{place}", compute)
-        texts, shape = found.values["texts"], (len(tasks), draws)
-        return (
-            [texts[i * draws : (i + 1) * draws] for i in range(len(tasks))],
-            found.arrays["score"].reshape(shape).tolist(),
-            found.arrays["passed"].reshape(shape).tolist(),
-        )
+        record = self.folder.stage(f"send/{place}", compute)
+        texts, shares = record.values["texts"], record.values["shares"]
+        own = record.arrays["drawn"]
+        better = own & (_worth(setting)(texts, tasks) >= [part.max() for part in liked])
+        mixed = [texts[i] if better[i] else logged[i][0] for i in range(len(tasks))]
+        return {
+            SENT: Sent(texts, {**shares, "own": float(own.mean())}),
+            WITH_LOG: Sent(mixed, {**shares, "own": float(better.mean())}),
+        }
 
 
-def _scored(setting: CopySetting, known: list[list[str]]) -> list[list[float]]:
-    """Return what the proxy makes of lists of texts, one list a task."""
-    size = [len(texts) for texts in known]
-    asked = setting.test.take(np.repeat(np.arange(len(known)), size))
-    scores, _ = score_copy(setting.proxy, [t for texts in known for t in texts], asked)
-    return [part.tolist() for part in np.split(scores, np.cumsum(size)[:-1])]
+def _worth(setting: CopySetting) -> Callable[[Sequence[str], CopyRows], np.ndarray]:
+    """Return the proxy reward of each text by itself, whatever it is scored together with."""
+
+    def worth(texts: Sequence[str], rows: CopyRows) -> np.ndarray:
+        scores, terms = score_copy(setting.proxy, texts, rows)
+        return scores - terms.get("diversity", np.zeros(len(texts)))
+
+    return worth
 
 
 # ------------------------------------------------------------------ records
@@ -329,7 +332,7 @@ def _add_launches(
         asked = launch_setting(config, arm.setting)
         assert asked is not None
         label = arm.label(arm.algorithm + SENT)
-        sent = arm.sent(SENT, asked, "launches")
+        sent = arm.sent(asked, "launches")[SENT]
         rows.add_all(sent.shares, writer=label, products="launches")
         parts[label] = _judged(arm.config, place, label, sent.texts, own)
     baselines = {name: parts[name] for name in (DEFAULT, arms[1].label(arms[1].algorithm + SENT))}
@@ -369,9 +372,9 @@ def _add_curve(
             based = dict(copywriting.with_base(part, child, found))
             arm = Arm("", based, child, trackers, found, rows.seed, name)
             logged = logged_choices(child.child("written"), found)
-            for how in (SENT, WITH_LOG):
+            for how, sent_texts in arm.sent().items():
                 label = name + how
-                sent = {label: _judged(based, child, label, arm.sent(how).texts, found)}
+                sent = {label: _judged(based, child, label, sent_texts.texts, found)}
                 versus = {n: logged[n] for n in (LOG_ALL, LOG_EACH)}
                 _add_values(rows, config, sent, found, versus, size=size)
 

@@ -24,7 +24,8 @@ _SHOWN = {
     "gold_ctr": Shown("gold CTR, %", "%"),
     "personal_gain": Shown("personal gain, %", "%"),
     "gain": Shown("gain over one for all, %", "%"),
-    "deliverable": Shown("deliverable draws, %", "%", alone=True),
+    "passed_first": Shown("deliverable draws, %", "%", alone=True),
+    "passed": Shown("tasks with one, %", "%", alone=True),
     "own": Shown("new copy sent, %", "%", alone=True),
 }
 #: Columns that say that a number is of other tasks than the main ones.

@@ -38,7 +38,7 @@ from copygym.evaluation.personal import (
 from copygym.evaluation.records import Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.copy.setting import CopySetting
-from copygym.rewards.copy.compliance import unsupported_claims
+from copygym.rewards.copy.grounding import check_copy
 from copygym.rewards.copy.ngrams import words
 
 #: Choices among the log's honest copies, in the order of tables.
@@ -71,9 +71,8 @@ def audiences(setting: CopySetting) -> tuple[np.ndarray, tuple[str, ...]]:
     """
     assert setting.gold_users is not None
     profiles = setting.gold_users.profiles
-    names = tuple(getattr(profiles, "audience_names", ()))
-    if names:
-        return np.asarray(getattr(setting.test, "audience", 0), np.int64), names
+    if profiles.audience_names:
+        return setting.test.audience, profiles.audience_names
     found, code = np.unique(profiles.segments[setting.test.user], return_inverse=True)
     return code.astype(np.int64), tuple(str(name) for name in found)
 
@@ -164,12 +163,9 @@ def _clicked(users: UserModel, channel: int, slot: int) -> np.ndarray:
 
 
 def _honest(catalogue: Catalogue) -> np.ndarray:
-    """Return (K,) bool: whether a creative claims nothing beside its brief."""
+    """Return (K,) bool: whether every claim of a creative is one of its brief."""
     return np.array(
-        [
-            not unsupported_claims(text, catalogue.brief_of(k))
-            for k, text in enumerate(catalogue.texts)
-        ]
+        [not check_copy(text, catalogue.brief_of(k)) for k, text in enumerate(catalogue.texts)]
     )
 
 
