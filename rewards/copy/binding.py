@@ -251,9 +251,7 @@ def _subject_span(sentence: tuple[Word, ...], start: int, stop: int) -> tuple[in
     return start + _front(sentence[start:stop], max(at, 0)), start + at
 
 
-def _strays(
-    context: list[tuple[int, Word]], fact: Fact, front: int, verb: int
-) -> list[Word]:
+def _strays(context: list[tuple[int, Word]], fact: Fact, front: int, verb: int) -> list[Word]:
     """Return the words that do not belong to the fact that a quantity is of.
 
     Where some do belong, only a subject that does not counts: "two hours of Shakespeare" may be
@@ -288,14 +286,15 @@ _COSTS = frozenset(stem_of(word) for word in ("cost", "pay", "price"))
 def _is_price(fact: Fact, quantity: Quantity) -> bool:
     """Tell whether a brief's quantity is the price of the whole."""
     told = _COSTS & fact.stems or not fact.stems - TIME_STEMS
-    return bool(told) and quantity.kind == "count" and not quantity.dimension and (
-        not quantity.heads - CURRENCIES
+    return (
+        bool(told)
+        and quantity.kind == "count"
+        and not quantity.dimension
+        and (not quantity.heads - CURRENCIES)
     )
 
 
-def _costs(
-    sentence: tuple[Word, ...], quantity: Quantity, context: list[tuple[int, Word]]
-) -> bool:
+def _costs(sentence: tuple[Word, ...], quantity: Quantity, context: list[tuple[int, Word]]) -> bool:
     """Tell whether a sentence says of a part what the whole costs: "yoga costs 24"."""
     before = sentence[max(quantity.start - 2, 0) : quantity.start]
     costs = any(w.stem in _COSTS or w.kind == "be" for w in before)
@@ -330,7 +329,12 @@ def _unknown(quantity: Quantity, shown: str, brief: Brief) -> tuple[str, str] | 
         return None
     if quantity.kind == "free" and not any(f.negated for f in brief.facts):
         return "false", f"{shown}: the brief does not say so"
-    raw = {q.value for f in brief.facts for q in f.quantities if q.kind in ("count", "clock", "percent")}
+    raw = {
+        q.value
+        for f in brief.facts
+        for q in f.quantities
+        if q.kind in ("count", "clock", "percent")
+    }
     spoken = shown.split()[0]
     if quantity.kind in ("count", "clock") and (quantity.value in raw or spoken in brief.words):
         return "misbound", f"{shown}: the brief counts something else with it"
@@ -349,9 +353,7 @@ def _bound_words(sentence: tuple[Word, ...], quantity: Quantity) -> str:
     return one if one in _BOUNDS and quantity.start != 1 or one == "over" else ""
 
 
-def _counts(
-    a: Quantity, b: Quantity, sentence: tuple[Word, ...], fact: Fact, brief: Brief
-) -> bool:
+def _counts(a: Quantity, b: Quantity, sentence: tuple[Word, ...], fact: Fact, brief: Brief) -> bool:
     """Tell whether two equal numbers count the same."""
     if a.kind not in ("count", "ordinal", "percent"):
         return True
@@ -414,7 +416,9 @@ def _context(
             continue  # "two hours of Shakespeare"
         if word.stem not in brief.facts_of or word.stem in brief.product:
             continue
-        if word.stem in TIME_STEMS or (word.stem in _WEAK and not _told_once(word, quantity, brief)):
+        if word.stem in TIME_STEMS or (
+            word.stem in _WEAK and not _told_once(word, quantity, brief)
+        ):
             continue
         if len(brief.facts_of[word.stem]) > 2 or (word.stem in brief.topic and at > verb):
             continue
@@ -428,10 +432,14 @@ def _context(
 def _told_once(word: Word, quantity: Quantity, brief: Brief) -> bool:
     """Tell whether a usual word stands once in the brief, with another number of this kind."""
     where = brief.facts_of[word.stem]
-    return len(where) == 1 and bool(quantity.dimension) and any(
-        q.dimension == quantity.dimension and q.value != quantity.value
-        for i in where
-        for q in brief.facts[i].quantities
+    return (
+        len(where) == 1
+        and bool(quantity.dimension)
+        and any(
+            q.dimension == quantity.dimension and q.value != quantity.value
+            for i in where
+            for q in brief.facts[i].quantities
+        )
     )
 
 
@@ -478,10 +486,16 @@ def _predicate(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     at = verb_at(words)
     if at <= 0:
         return None
-    subject = [w for w in content(words[_front(words, at) : at]) if w.stem not in brief.product | _WEAK | TIME_STEMS]
+    subject = [
+        w
+        for w in content(words[_front(words, at) : at])
+        if w.stem not in brief.product | _WEAK | TIME_STEMS
+    ]
     known = [w for w in subject if w.stem in brief.facts_of]
-    told = [words[at], *content(words[at + 1 :])] if words[at].kind == "verb" else (
-        content(words[at + 1 :])
+    told = (
+        [words[at], *content(words[at + 1 :])]
+        if words[at].kind == "verb"
+        else (content(words[at + 1 :]))
     )
     told = [
         w for w in told
@@ -511,9 +525,7 @@ def _predicate(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     return None
 
 
-def _turned(
-    known: list[Word], words: tuple[Word, ...], at: int, verb: Word, fact: Fact
-) -> bool:
+def _turned(known: list[Word], words: tuple[Word, ...], at: int, verb: Word, fact: Fact) -> bool:
     """Tell whether subject and object of a fact's verb have changed places."""
     if verb is not words[at] or not fact.subject or verb.stem not in fact.stems:
         return False
@@ -610,8 +622,11 @@ def _is_new(word: Word, brief: Brief, offered: bool) -> bool:
 
 def _derived(stem: str, brief: Brief) -> bool:
     """Tell whether the brief has a word of the same root: Sweden, Swedish."""
-    return any(known[:4] == stem[:4] and abs(len(known) - len(stem)) < 4 for known in brief.facts_of
-               if len(known) > 4)
+    return any(
+        known[:4] == stem[:4] and abs(len(known) - len(stem)) < 4
+        for known in brief.facts_of
+        if len(known) > 4
+    )
 
 
 def _owned(words: tuple[Word, ...], new: list[Word]) -> str:

@@ -54,7 +54,9 @@ def broken(words: tuple[Word, ...], brief: Brief) -> str:
         words: of the sentence.
         brief: its words are spelled right, and tell where a phrase was cut off.
     """
-    return _said_twice(words) or _misspelled(words, brief) or _cut_off(words, brief) or _order(words)
+    return (
+        _said_twice(words) or _misspelled(words, brief) or _cut_off(words, brief) or _order(words)
+    )
 
 
 # ---------------------------------------------------------------- broken
@@ -96,7 +98,12 @@ def _odd(word: str, brief: Brief) -> str:
     if _TRIPLE.search(word) or not _VOWEL.search(word):
         return f"{word!r} is no word"
     for near in _near_words(brief.words):
-        if near[0] == word[0] and abs(len(near) - len(word)) <= 1 and _one_slip(word, near) and not _inflected(word, near):
+        if (
+            near[0] == word[0]
+            and abs(len(near) - len(word)) <= 1
+            and _one_slip(word, near)
+            and not _inflected(word, near)
+        ):
             return f"{word!r} is {near!r} misspelled"
     if len(word) > 4:
         for near in _common_by_ends().get((word[0], word[-1]), ()):
@@ -159,7 +166,9 @@ def _typing_slip(word: str, near: str) -> bool:
     short, long = sorted((word, near), key=len)
     if len(long) - len(short) != 1:
         return False
-    return any(long[:i] + long[i + 1 :] == short and long[i] == long[i - 1] for i in range(1, len(long)))
+    return any(
+        long[:i] + long[i + 1 :] == short and long[i] == long[i - 1] for i in range(1, len(long))
+    )
 
 
 def _inflected(a: str, b: str) -> bool:
@@ -177,9 +186,11 @@ def _cut_off(words: tuple[Word, ...], brief: Brief) -> str:
     related = any(word.kind == "relative" or word.text in ("as", "how", "all") for word in plain)
     if last.kind == "have" and not related and before is not None and before.kind == "word":
         return f"ends with {last.text!r}"
-    if last.kind == "be" and not any(w.kind in ("relative", "time", "conjunction", "preposition")
-                                     and w.text not in ("and", "with", "for", "in", "of")
-                                     for w in plain):
+    if last.kind == "be" and not any(
+        w.kind in ("relative", "time", "conjunction", "preposition")
+        and w.text not in ("and", "with", "for", "in", "of")
+        for w in plain
+    ):
         if before is not None and before.kind in ("word", "verb"):
             return f"ends with {last.text!r}"
     strands = any(word.text in _STRANDS or word.text == "to" for word in plain[:-2])
@@ -195,14 +206,20 @@ def _cut_off(words: tuple[Word, ...], brief: Brief) -> str:
             return f"ends with {last.text!r}"
     if last.kind == "preposition" and before is not None and after and "" not in after:
         if (
-            not strands and not any(w.text == "with" for w in plain) and last.text in ("in", "on", "under", "through", "within", "among")
-            and before.kind in ("word", "pronoun") and before.text in brief.words
+            not strands
+            and not any(w.text == "with" for w in plain)
+            and last.text in ("in", "on", "under", "through", "within", "among")
+            and before.kind in ("word", "pronoun")
+            and before.text in brief.words
         ):
             return f"ends with {last.text!r}"
     if after is None:
         return _truncated(last, brief)
     if last.kind == "number" and before is not None and "" not in after and len(plain) > 2:
-        if not any(w in _GO_ON or w[0].isdigit() for w in after) and before.text not in _AS_PRICE | _TELLS:
+        if (
+            not any(w in _GO_ON or w[0].isdigit() for w in after)
+            and before.text not in _AS_PRICE | _TELLS
+        ):
             return f"ends with {last.text!r}, and does not say of what"
     if "" in after or before is None:
         return ""
@@ -221,6 +238,8 @@ _TELLS = frozenset("is are was were all of the".split())
 _GO_ON = frozenset(
     "a an the and or for in on at with until per each every of by is are was were to from".split()
 )
+
+
 def _goes_on(after: str, last: Word) -> bool:
     """Tell whether a phrase cannot end before the word ``after``: a noun is due."""
     kind = kind_of(after)
@@ -261,7 +280,12 @@ def _clash(before: Word, word: Word) -> bool:
         return not (before.text in ("his", "her", "the") and word.text in ("off", "like", "inside"))
     if before.text in ("the", "a", "an") and word.text in ("it", "we", "they", "he", "she", "us"):
         return True
-    if a in _NOUNS_DUE and b == "verb" and word.text.endswith("s") and word.text[:-1] in _ONLY_VERBS:
+    if (
+        a in _NOUNS_DUE
+        and b == "verb"
+        and word.text.endswith("s")
+        and word.text[:-1] in _ONLY_VERBS
+    ):
         return True
     if before.text in _PURE and b in ("preposition", "conjunction", "be", "have", "modal"):
         return not (before.text in _AFTER_ANOTHER and b == "preposition") and not (
@@ -340,7 +364,12 @@ def empty(words: tuple[Word, ...]) -> str:
         return "tells of its subject only the subject"
     if _TAIL.search(text) and not verbs and len(stems) <= 2 and not _IDIOM.search(text):
         return "says nothing of its subject"
-    if len(stems) == 1 and not verbs and not subject and sum(w.kind == "pronoun" for w in plain) > 2:
+    if (
+        len(stems) == 1
+        and not verbs
+        and not subject
+        and sum(w.kind == "pronoun" for w in plain) > 2
+    ):
         return "says nothing of its subject"
     return _empty_part(words)
 
@@ -359,7 +388,11 @@ def _empty_part(words: tuple[Word, ...]) -> str:
     for start, stop in clauses(words):
         part = words[start:stop]
         at = verb_at(part)
-        if 0 < at == len(part) - 2 and part[at].kind == "be" and part[-1].text in ("it", "us", "them"):
+        if (
+            0 < at == len(part) - 2
+            and part[at].kind == "be"
+            and part[-1].text in ("it", "us", "them")
+        ):
             return "says nothing of its subject"
     return ""
 
@@ -370,7 +403,8 @@ def _points(words: tuple[Word, ...], at: int) -> bool:
     if [word.text for word in tail] == ["there"] and content(words[:at]):
         return True
     return any(
-        word.kind == "adverb" and word.text not in ("also", "there", "still", "only", "even")
+        word.kind == "adverb"
+        and word.text not in ("also", "there", "still", "only", "even")
         or word.text in ("you", "yours")
         for word in tail
     ) or any(w.text in ("you", "we") for w in words[:at])

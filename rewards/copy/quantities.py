@@ -44,10 +44,13 @@ _UNITS = {
     "metre": ("metre", 1.0), "metr": ("metre", 1.0), "kilometr": ("metre", 1000.0),
 }  # fmt: skip
 #: Stems of the times that a rate is by, or that something recurs.
-TIME_STEMS = frozenset(
-    "second minut hour day week month year night morning evening afternoon noon summer winter "
-    "spring autumn term season".split()
-) | _WEEKDAYS
+TIME_STEMS = (
+    frozenset(
+        "second minut hour day week month year night morning evening afternoon noon summer winter "
+        "spring autumn term season".split()
+    )
+    | _WEEKDAYS
+)
 _A_UNIT = frozenset(_UNITS) | {"litr", "dozen"}
 _MEASURES = frozenset(_UNITS) | {"litr"}
 CURRENCIES = frozenset("euro dollar pound franc cent penny penc crown krone".split())
@@ -152,9 +155,7 @@ def _read(words: Sequence[Word], at: int) -> Quantity | None:
     dimension, factor = _UNITS.get(unit, ("", 1.0))
     if "old" in heads and dimension == "month":
         dimension, factor = "", 1.0  # an age
-    return Quantity(
-        "count", value * factor, "", dimension, heads, _rate(words, stop), at, stop
-    )
+    return Quantity("count", value * factor, "", dimension, heads, _rate(words, stop), at, stop)
 
 
 def _number_end(words: Sequence[Word], at: int) -> tuple[float | None, int]:
@@ -167,8 +168,10 @@ def _number_end(words: Sequence[Word], at: int) -> tuple[float | None, int]:
         if after.text in _POWERS or after.text == "dozen":
             return (_POWERS | _NUMBERS)[after.text], end + 1
         before = words[at - 1] if at else None
-        lone = before is None or before.kind in ("preposition", "time", "adverb") or (
-            before.text in ("half", "lasts", "last", "takes", "take")
+        lone = (
+            before is None
+            or before.kind in ("preposition", "time", "adverb")
+            or (before.text in ("half", "lasts", "last", "takes", "take"))
         )
         if after.stem in _A_UNIT and lone and not (before and before.text == "as"):
             return (0.5 if before and before.text == "half" else 1.0), end
@@ -302,7 +305,9 @@ def _recurring(words: Sequence[Word], at: int) -> Quantity | None:
     if word.text in ("every", "each") and at + 1 < len(words):
         after = words[at + 1]
         before = words[at - 1] if at else None
-        if after.stem in TIME_STEMS - _WEEKDAYS - {"second"} and not (before and before.kind == "number"):
+        if after.stem in TIME_STEMS - _WEEKDAYS - {"second"} and not (
+            before and before.kind == "number"
+        ):
             return Quantity("recurring", 0.0, after.stem, "", frozenset(), "", at, at + 2)
     if word.text in ("daily", "weekly", "monthly", "yearly", "annually", "hourly"):
         before = words[at - 1] if at else None
