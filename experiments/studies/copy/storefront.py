@@ -49,8 +49,13 @@ def storefront_setting(
     rows_seen = describe_parts(folder, parts)
     catalogue = whole_catalogue(log, config)
     fitted = fit(folder, "proxy", parts["proxy"], parts["judge"], config, catalogue)
-    model = fit_ctr_model(folder, "proxy", parts["proxy"], config, "reward_model")
-    judge = fit_ctr_model(folder, "judge", parts["judge"], config, "judge_model")
+    # History that lies before a send may tell its click, none that comes after.
+    model, judge = (
+        fit_ctr_model(
+            folder, name, parts[name], config, key, fitted.profiles_of(parts[name]), fitted.cut
+        )
+        for name, key in (("proxy", "reward_model"), ("judge", "judge_model"))
+    )
     readers = texts_answered_by(fitted.users, model)
     people = fitted.profiles_of(parts["test"])
     held_out = texts_answered_by(simulate(fitted, people), model)
@@ -76,7 +81,7 @@ def storefront_setting(
         preferences=preference_pairs(parts["proxy"], fitted.users),
         reward=copy_shape(config, model, readers, catalogue.texts),
         proxy=copy_shape(config, model, held_out, catalogue.texts),
-        judge=ClickLogit(judge),
+        judge=ClickLogit(judge, readers),
         gold=_Truth(gold_users),
         human=_human(test, parts["proxy"], derived_seed(seed, "human")),
         training_texts=catalogue.texts,
