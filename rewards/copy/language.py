@@ -49,7 +49,7 @@ FUNCTION_WORDS: dict[str, frozenset[str]] = {
         "including except out down",
         "time": "before after until till since",
         "conjunction": "and or but so because if while when whenever where although though unless "
-        "whether once yet",
+        "whether yet",
         "relative": "that which who whom what why how whatever whoever",
         "be": "is are was were be been being am isn't aren't wasn't weren't it's that's there's "
         "here's you're we're they're he's she's i'm what's who's",
@@ -63,7 +63,7 @@ FUNCTION_WORDS: dict[str, frozenset[str]] = {
         "we'll you've we've i'm he's she's",
         "adverb": "only just now already always ever even still also too very really then here "
         "again soon later almost nearly about quite rather together away back well maybe perhaps "
-        "not often sometimes usually finally instead today tonight tomorrow ago yesterday please "
+        "not once often sometimes usually finally instead today tonight tomorrow ago yesterday please "
         "simply straight everywhere anywhere home",
     }.items()
 }
@@ -80,7 +80,7 @@ _KIND.update(
 
 #: Verbs whose forms in "s" are as often nouns.
 NOUN_VERBS = frozenset(
-    "answer bake call change charge cook cost cover dance design dream drink drive drop end help "
+    "answer bake call care change charge cook cost cover dance design dream drink drive drop end help "
     "hope lead look love measure move name need offer order pack park pay plan plant play "
     "print promise rent repair report return ride rise roll run ship show sign stand start stay "
     "step stop store study support swim switch talk taste test train transfer travel treat try "
@@ -89,6 +89,7 @@ NOUN_VERBS = frozenset(
 
 #: Base forms of verbs that copy and briefs use; their other forms follow from them.
 _VERBS = """
+fire invest wash
 accept add answer apply arrive ask bake be bear begin believe bind book borrow bring build burn buy
 call cancel care carry catch change charge check choose claim clean climb close collect come compare
 connect contain cook cost cover create cure cut dance decide deliver depend deserve design develop
@@ -138,7 +139,7 @@ program; colour color; picture photo; insure insurance insurer; install installa
 operation; register registration; donate donation donor; cancel cancellation; guarantee warranty
 guaranteed; employee staff; customer client; store shop; speak talk; quick quickly fast; euro euros
 eur; dollar dollars usd; pound pounds; cent cents; free complimentary; include included; evening
-evenings; kitchen; hand handmade; reply answer; home house; bike bicycle; noise; doctor physician;
+evenings; kitchen; hand handmade; reply answer; home house; bike bicycle; noise; doctor physician; dentist dental dentistry;
 price cost; teacher tutor; noon midday; protect protection; develop development
 """
 
@@ -194,15 +195,23 @@ def _verb_forms() -> frozenset[str]:
     return frozenset(forms | {f for f, b in _BASE.items() if b in _VERBS})
 
 
+#: "color", "neighbors", "favorite", and not "floor" or "work".
+_OR = re.compile(r"([^o]{3,}|col)or(s|ed|ing|ful|able|ite|ites|hood|ly|)$")
+
+
 @cache
 def common_words() -> frozenset[str]:
     """Return words that are spelled as English is: the list's, function words and verb forms."""
     text = files(__package__).joinpath("english.txt").read_text(encoding="ascii")
-    return frozenset(text.split()) | frozenset(_KIND) | _verb_forms()
+    words = frozenset(text.split()) | frozenset(_KIND) | _verb_forms()
+    british = {_OR.sub(r"\1our\2", word) for word in words if _OR.search(word)}
+    british |= {word.replace("iz", "is") for word in words if "iz" in word[2:]}
+    british |= {word[:-2] + "re" for word in words if word.endswith("ter")}
+    return words | british
 
 
 _TOKEN = re.compile(
-    r"\d+(?:[.,:]\d+)*%?|[^\W\d_]+(?:['’][^\W\d_]+)*['’]?|[.!?]+(?=[\s\"”’)]|$)|[,;:()\"“”—–…\n]"
+    r"[^\W\d_]+\d+\b|\d+(?:[.,:]\d+)*%?|[^\W\d_]+(?:['’][^\W\d_]+)*['’]?|[.!?]+(?=[\s\"”’)]|$)|[,;:()\"“”—–…\n]"
 )
 _SENTENCE_END = frozenset(".!?\n")
 
@@ -217,11 +226,13 @@ def read_sentences(text: str) -> tuple[tuple[Word, ...], ...]:
         first = token[0]
         if first.isalnum():
             low = token.lower().replace("’", "'").rstrip("'")
-            words.append(Word(low, stem_of(low), kind_of(low), first.isupper(), start))
+            kind = "word" if token == "May" and not start else kind_of(low)  # not the modal
+            words.append(Word(low, stem_of(low), kind, first.isupper(), start))
             start = False
         elif first in _SENTENCE_END:
             if any(word.kind != "mark" for word in words):
-                sentences.append(tuple(words))
+                asks = [Word("?", "?", "mark", False, False)] if "?" in token else []
+                sentences.append((*words, *asks))
             words, start = [], True
         else:
             words.append(Word(token, token, "mark", False, False))
@@ -274,6 +285,9 @@ def content(words: Sequence[Word]) -> list[Word]:
 
 
 _FINITE = frozenset(("be", "have", "do", "modal"))
+_AFTER_PAST = frozenset(("article", "possessive", "pronoun", "preposition", "number"))
+#: Past forms that are no base form.
+_PAST = frozenset(form for form, base in _BASE.items() if form != base and base in _VERBS)
 _NO_VERB_AFTER = frozenset(("article", "possessive", "determiner", "preposition", "be", "have"))
 
 
@@ -286,6 +300,10 @@ def verb_at(words: tuple[Word, ...]) -> int:
             return at
         if word.kind == "negation" and word.text.endswith(("n't", "cannot")):
             return at
+        if word.kind == "word" and at and word.text.endswith("ed") and len(word.text) > 4:
+            told = after is None or after.kind in _AFTER_PAST
+            if told and words[at - 1].kind in ("word", "pronoun"):
+                return at  # "the company fired the driver"
         if word.kind != "verb" or word.text.endswith("ing"):
             continue
         if at == 0:
@@ -301,15 +319,11 @@ def _is_finite(words: tuple[Word, ...], at: int) -> bool:
     word, before = words[at], words[at - 1]
     if word.kind != "verb" or before.kind in _NO_VERB_AFTER or word.text.endswith("ing"):
         return False
-    if word.text.endswith("ed") or stem_of(word.text) != _strip_s(word.text):
-        return not (at + 1 < len(words) and words[at + 1].kind in ("word",) and before.kind == "mark")
+    if word.text.endswith("ed") or word.text in _PAST:
+        return True
     if word.text.endswith("s") and not word.text.endswith("ss"):
         if before.kind == "number" and word.text[:-1] in NOUN_VERBS:  # of 49 ends; two visits
             return at > 1 and words[at - 2].kind == "preposition"
         return True
     plural = before.text.endswith("s") or before.text in ("people", "children", "men", "women")
     return plural or before.kind in ("pronoun", "number", "modal", "adverb")
-
-
-def _strip_s(word: str) -> str:
-    return stem_of(word.removesuffix("s"))

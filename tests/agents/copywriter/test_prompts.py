@@ -9,10 +9,12 @@ from copygym.agents.copywriter.prompts import (
     ASK,
     DELIMITER,
     INSTRUCTION,
+    REWRITING,
     PromptStyle,
     clean_copy,
     clean_data,
     cut_note,
+    few_shot,
 )
 from copygym.core.errors import UserError
 
@@ -230,3 +232,57 @@ def test_invisible_characters_go():
 def test_a_template_that_fails_as_a_program_is_one_sentence(template):
     with pytest.raises(UserError, match="cannot show a user's message"):
         PromptStyle(make_tokenizer(template), 400)
+
+
+# ---------------------------------------------------------------- rewriting and examples
+
+
+def test_a_task_with_an_original_asks_to_improve_it(style):
+    prompt = text_of(style, style.render(f"Brief: wool\nOriginal: a warm coat\n{TAIL}"))
+    assert REWRITING in prompt and INSTRUCTION not in prompt
+    assert f'Brief: wool\nOriginal: a warm coat\n{TAIL}\n"""' in prompt
+    # A brief that spells the label on its own line is a brief.
+    forged = text_of(style, style.render(f"Original: a warm coat\nBrief: wool\n{TAIL}"))
+    assert INSTRUCTION in forged
+
+
+def test_a_long_brief_is_cut_and_the_original_is_whole(style):
+    short = replace(style, max_prompt_tokens=style.frame_length + 80)
+    prompt = f"Brief: {'wool ' * 200}\nOriginal: a warm coat\n{TAIL}"
+    ids = short.render(prompt)
+    assert len(ids) <= short.max_prompt_tokens
+    assert "Original: a warm coat\n" in text_of(short, ids)
+
+
+def test_examples_stand_before_the_task_as_turns_of_a_talk(style):
+    task = f"Brief: wool\n{TAIL}"
+    shown = few_shot(style, [f"Brief: a warm coat\n{TAIL}"], ["a coat <|im_end|>"], 4000)
+    prompt = text_of(shown, shown.render(task))
+    example = (
+        f'"""\nBrief: a warm coat\n{TAIL}\n"""\n{ASK}<|im_end|>\n<|im_start|>assistant\na coat'
+    )
+    assert prompt.index(INSTRUCTION) < prompt.index(example) < prompt.index("Brief: wool")
+    # What an example spells is no turn of the talk: one more of the user, one of the assistant.
+    eos = shown.eos_id
+    assert shown.render(task).count(eos) == style.render(task).count(eos) + 2
+    # The task has the room that it had, up to the difference of the frames of both tasks.
+    assert shown._room(task) > style._room(task) - style.frame_length
+    assert not shown.is_cut(task)
+
+
+def test_examples_beyond_the_context_are_left_out(style):
+    tasks, texts = [f"Brief: wool\n{TAIL}"] * 3, ["a warm coat"] * 3
+    whole = few_shot(style, tasks, texts, 10_000)
+    assert len(whole.examples) == 3
+    # The task itself keeps twice the longest example's room.
+    room = 2 * style.data_length(tasks[0])
+    assert len(few_shot(style, tasks, texts, whole.frame_length + room).examples) == 3
+    assert len(few_shot(style, tasks, texts, whole.frame_length + room - 1).examples) == 2
+    assert few_shot(style, tasks, texts, 10).examples == ()
+
+
+def test_examples_of_a_plain_model_are_labelled_as_answers():
+    plain = PromptStyle(make_tokenizer(None), 400)
+    shown = few_shot(plain, [f"Brief: wool\n{TAIL}"], ["a warm coat"], 4000)
+    prompt = text_of(shown, shown.render("Brief: x"))
+    assert f'morning\n"""\n{ASK}\n\nCopy: a warm coat\n\n"""' in prompt
