@@ -12,6 +12,7 @@ from copygym.rewards.copy.language import (
     clauses,
     common_words,
     content,
+    kind_of,
     stem_of,
     verb_at,
 )
@@ -110,10 +111,17 @@ def _anchored(words: tuple[Word, ...], brief: Brief) -> bool:
                 return True
         elif word.text in ("our", "we", "its", "it", "they", "he", "she", "his", "her", "we've"):
             return True
-        if word.text in ("open", "opens", "closed") and len(words) > 1:
+        if word.text in _OFFERING and len(words) > 1:
             return True
     said = {word.text for word in words}
     return bool("you" in said and said & {"pay", "get", "earn", "receive", "save"})
+
+
+#: words of a sentence that offers something, whatever else it speaks of.
+_OFFERING = frozenset(
+    "open opens closed covered served provided available everything guest guests customer customers "
+    "member members user users client clients visitor visitors".split()
+)
 
 
 def _scenic(quantity: Quantity, sentence: tuple[Word, ...]) -> bool:
@@ -154,6 +162,8 @@ def _names(sentence: tuple[Word, ...], start: int, stop: int, brief: Brief) -> l
             continue
         if word.text in brief.words or word.stem in brief.facts_of or word.stem in brief.product:
             continue
+        if kind_of(word.text.removesuffix("'s")) not in ("word", "verb"):
+            continue  # yesterday's
         if stem_of(word.text) in TIME_STEMS or word.text.startswith("i'") or word.text in _MONTHS:
             continue
         if (titled or word.start) and (word.text in common_words() or _known_form(word.text)):
@@ -197,7 +207,10 @@ def _quantity(
         return None  # "try the first day"
     same = [(f, q) for f in brief.facts for q in f.quantities if _same(quantity, q)]
     if not same:
-        return _unknown(quantity, shown, brief)
+        addressed = _commands(sentence[start]) or any(
+            w.text in ("you", "your") for w in sentence[start:stop]
+        )
+        return _unknown(quantity, shown, addressed, brief)
     bound = _bound_words(sentence, quantity)
     denied = any(w.kind == "negation" for w in sentence[start : quantity.start])
     if bound and not denied and not any(o in brief.text for o in _BOUNDS[bound].split("|")):
@@ -218,7 +231,7 @@ def _quantity(
         if not rated:
             return "misbound", f"{shown}: the brief counts something else with it"
     if quantity.kind == "count" and not quantity.heads and quantity.start > start:
-        if sentence[quantity.start - 1].text == "since" and all(_is_price(f, q) for f, q in rated):
+        if sentence[quantity.start - 1].text == "since" and not 1900 <= quantity.value <= 2100 and all(_is_price(f, q) for f, q in rated):
             return "misbound", f"since {shown}: the brief counts something else with it"
     if quantity.kind == "free" and not _shared(context, rated[0][0]):
         fresh = [w for w in content(sentence[start:stop]) if _is_new(w, brief, True)]
@@ -227,6 +240,8 @@ def _quantity(
     if quantity.kind == "free" and _of_the_whole(sentence[start:stop], brief):
         if all(f.subject and not f.subject & brief.product for f, _ in rated):
             return "misbound", f"{shown}: the brief says so of something else"
+    if _is_price(*rated[0]) and _other_price(quantity, own, brief):
+        return "misbound", f"{shown}: another price in the brief"
     strays = [
         [] if _is_price(f, q) and not _costs(sentence, quantity, context)
         else _strays(context, f, *_subject_span(sentence, start, stop))
@@ -247,12 +262,16 @@ def _front(words: tuple[Word, ...], at: int) -> int:
 
 
 def _subject_span(sentence: tuple[Word, ...], start: int, stop: int) -> tuple[int, int]:
-    at = verb_at(sentence[start:stop])
-    return start + _front(sentence[start:stop], max(at, 0)), start + at
+    """Return where the subject of a clause begins and where its first noun phrase ends."""
+    words = sentence[start:stop]
+    at = verb_at(words)
+    front = _front(words, max(at, 0))
+    added = (i for i in range(front + 1, at) if words[i].kind == "preposition")
+    return start + front, start + next(added, at)
 
 
 def _strays(
-    context: list[tuple[int, Word]], fact: Fact, front: int, verb: int
+    context: list[tuple[int, Word]], fact: Fact, front: int, head: int
 ) -> list[Word]:
     """Return the words that do not belong to the fact that a quantity is of.
 
@@ -261,7 +280,7 @@ def _strays(
     """
     strays = [(at, word) for at, word in context if word.stem not in fact.stems]
     if len(strays) < len(context):
-        strays = [(at, word) for at, word in strays if front <= at < verb]
+        strays = [(at, word) for at, word in strays if front <= at < head]
     if all(word.text == "open" for _, word in strays):
         return []
     return [word for _, word in strays]
@@ -293,6 +312,18 @@ def _is_price(fact: Fact, quantity: Quantity) -> bool:
     )
 
 
+def _other_price(quantity: Quantity, own: list[Quantity], brief: Brief) -> bool:
+    """Tell whether a number before a price ("the first month costs") has a price of its own."""
+    for other in own:
+        if other.start >= quantity.start or other.kind not in ("ordinal", "count"):
+            continue
+        for fact in brief.facts:
+            prices = [q.value for q in fact.quantities if _is_price(fact, q)]
+            if prices and any(_same(other, q) for q in fact.quantities if q.heads):
+                return quantity.value not in prices
+    return False
+
+
 def _costs(
     sentence: tuple[Word, ...], quantity: Quantity, context: list[tuple[int, Word]]
 ) -> bool:
@@ -320,10 +351,14 @@ def _same(a: Quantity, b: Quantity) -> bool:
     return False
 
 
-def _unknown(quantity: Quantity, shown: str, brief: Brief) -> tuple[str, str] | None:
+def _unknown(
+    quantity: Quantity, shown: str, addressed: bool, brief: Brief
+) -> tuple[str, str] | None:
     if quantity.kind == "recurring":
+        if quantity.name in ("day", "night") and addressed:
+            return None
         known = any(q.rate == quantity.name for f in brief.facts for q in f.quantities)
-        if known or quantity.name in brief.facts_of or quantity.name in ("day", "night"):
+        if known or quantity.name in brief.facts_of:
             return None
         return "false", f"{shown}: not in the brief"
     if quantity.kind == "count" and quantity.value in (0.0, 1.0) and not quantity.dimension:
@@ -360,10 +395,10 @@ def _counts(
         return not any(s in brief.facts_of and s not in fact.stems for s in extra)
     heads = a.heads - CURRENCIES - claimless_adverbs()
     if not heads:
-        if b.heads and a.start and _priced(sentence, a):
+        if b.heads and a.start and _priced(sentence, a) and a.kind == "count":
             return bool(b.heads & CURRENCIES)
         return True
-    if heads & b.heads:
+    if any(_same_thing(x, y) for x in heads for y in b.heads):
         return True
     if a.kind == "percent":
         return bool(heads & fact.stems) or not any(s in brief.facts_of for s in heads)
@@ -371,6 +406,11 @@ def _counts(
 
 
 _UNITS = frozenset(("gram", "kilogram", "metr", "kilometr", "litr"))
+
+
+def _same_thing(a: str, b: str) -> bool:
+    """Tell whether two stems name the same: equal, or one the other's last part (wheelchair)."""
+    return a == b or (min(len(a), len(b)) > 3 and (a.endswith(b) or b.endswith(a)))
 
 
 def claimless_adverbs() -> frozenset[str]:
@@ -400,7 +440,9 @@ def _context(
 ) -> list[tuple[int, Word]]:
     """Return the brief's words that stand with a quantity in its clause and nearer to no other."""
     others = [q for q in own if q is not quantity]
-    if sentence[start].kind in ("preposition", "time") and quantity.start - start < 6:
+    verb = verb_at(sentence[start:stop])
+    fronted = sentence[start].kind in ("preposition", "time") and quantity.start - start < 6
+    if fronted and not 0 <= verb < quantity.start - start:
         # "After a waiting period of 30 days your pet is covered": what follows has its own subject.
         later = range(quantity.stop, stop)
         stop = next((i for i in later if sentence[i].kind in ("article", "possessive")), stop)
@@ -480,6 +522,8 @@ def _predicate(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
         return None
     subject = [w for w in content(words[_front(words, at) : at]) if w.stem not in brief.product | _WEAK | TIME_STEMS]
     known = [w for w in subject if w.stem in brief.facts_of]
+    if words[at].kind == "verb" and words[at].stem in _WEAK:
+        return None
     told = [words[at], *content(words[at + 1 :])] if words[at].kind == "verb" else (
         content(words[at + 1 :])
     )
@@ -543,12 +587,13 @@ def _novel(
         words = sentence[start:stop]
         adds = asserted and start and sentence[start - 1].text in ("with", "plus", "including")
         commands = _commands(words[0]) or any(w.text == "you" for w in words)
-        asserted = not commands and (words[0].kind == "verb" or _anchored(words, brief))
+        verb = verb_at(words)
+        asserted = not commands and (verb >= 0 or not start) and _anchored(words, brief)
         offered = any(w.stem == "includ" or w.text in ("free", "has", "have") for w in words)
         new = [w for w in content(words) if _is_new(w, brief, offered)]
         if not new:
             continue
-        at = verb_at(words)
+        at = verb
         told = at == 0 and words[0].kind == "verb" and not _commands(words[0])
         if adds and at < 0:
             return [("false", f"{new[0].text!r} is not in the brief")]
@@ -567,7 +612,7 @@ def _novel(
             promises = any(w.stem in _PROMISING for w in words)
         else:
             promises = bool(content(subject)) or any(
-                w.text in ("it", "we", "they", "he", "she", "there", "it's", "she's", "all")
+                w.text in ("it", "we", "they", "he", "she", "there", "it's", "she's", "all", "everything")
                 for w in subject
             )
         if promises:
@@ -580,7 +625,8 @@ def _unknown_verb(words: tuple[Word, ...]) -> int:
     for at in range(1, len(words) - 1):
         before, word, after = words[at - 1 : at + 2]
         ends = word.text.endswith("s") and not word.text.endswith(("ss", "us", "is", "'s"))
-        if word.kind == "word" and ends and before.kind == "word" and not before.text.endswith("s"):
+        named = before.kind in ("word", "pronoun", "adverb")
+        if word.kind == "word" and ends and named and not before.text.endswith("s"):
             if after.kind in ("word", "article", "possessive", "number", "pronoun", "determiner"):
                 return at
     return -1
@@ -604,7 +650,7 @@ def _is_new(word: Word, brief: Brief, offered: bool) -> bool:
         or stem in CURRENCIES
         or word.text in brief.words
         or stem == "includ"
-        or (len(stem) > 5 and _derived(stem, brief))
+        or (len(stem) > 4 and _derived(stem, brief))
     )
 
 

@@ -21,7 +21,7 @@ from copygym.rewards.copy.language import (
     kind_of,
     verb_at,
 )
-from copygym.rewards.copy.phrases import claimless
+from copygym.rewards.copy.quantities import Quantity, number_of
 
 LEFTOVER = re.compile(
     r"<\|?/?\w[^<>\n]{0,30}\|?>|\[/?\w{2,12}\]|\{\{?[\w .]*\}\}?|</?s>|#{2,}|\*\*|```|https?://|\ufffd"
@@ -31,7 +31,7 @@ LEFTOVER = re.compile(
 
 _DANGLING = frozenset(
     "the a an my your our their and or but because than every into no with from of by for at to "
-    "between during if whose very as".split()
+    "within between during if whose very as".split()
 )
 #: with one of these before, a sentence may end with its preposition: "what bees are afraid of".
 _STRANDS = frozenset("that which who what where whom how why".split())
@@ -182,7 +182,9 @@ def _cut_off(words: tuple[Word, ...], brief: Brief) -> str:
                                      for w in plain):
         if before is not None and before.kind in ("word", "verb"):
             return f"ends with {last.text!r}"
-    strands = any(word.text in _STRANDS or word.text == "to" for word in plain[:-2])
+    strands = any(word.text in _STRANDS for word in plain[:-2]) or (
+        len(plain) > 2 and plain[-3].text == "to"
+    )
     if last.text in _DANGLING and not (strands and last.text in _ENDS_RELATIVE):
         return f"ends with {last.text!r}"
     if last.kind in ("article", "possessive") and last.text not in ("his", "her"):
@@ -196,34 +198,50 @@ def _cut_off(words: tuple[Word, ...], brief: Brief) -> str:
     if last.kind == "preposition" and before is not None and after and "" not in after:
         if (
             not strands and not any(w.text == "with" for w in plain) and last.text in ("in", "on", "under", "through", "within", "among")
-            and before.kind in ("word", "pronoun") and before.text in brief.words
+            and (before.kind in ("be", "do") or before.text.endswith("ed")
+                 or (before.kind in ("word", "pronoun") and before.text in brief.words))
         ):
             return f"ends with {last.text!r}"
     if after is None:
         return _truncated(last, brief)
-    if last.kind == "number" and before is not None and "" not in after and len(plain) > 2:
-        if not any(w in _GO_ON or w[0].isdigit() for w in after) and before.text not in _AS_PRICE | _TELLS:
+    if last.kind == "number" and before is not None and before.text not in _TELLS:
+        value = number_of(last.text)
+        same = [q for f in brief.facts for q in f.quantities if _reads(q, value)]
+        if same and all(q.heads for q in same) and len(plain) > 2:
             return f"ends with {last.text!r}, and does not say of what"
     if "" in after or before is None:
         return ""
     if last.kind in ("word", "verb") or last.text in ("first", "least", "next", "same"):
         joined = last.text in brief.following.get(before.text, frozenset())
-        if joined and all(_goes_on(w, last) for w in after) and len(plain) > 2:
+        if joined and all(_goes_on(w, last, before.kind in _NOUNS_DUE) for w in after) and len(plain) > 2:
             return f"breaks off after {last.text!r}"
     return ""
 
 
 _ENDS_RELATIVE = frozenset("of for with from by at to as".split())
-_AS_PRICE = frozenset(
-    "for costs cost from at price only just until by in since to of pay pays and - under".split()
-) - frozenset(("in", "of"))
-_TELLS = frozenset("is are was were all of the".split())
-_GO_ON = frozenset(
-    "a an the and or for in on at with until per each every of by is are was were to from".split()
-)
-def _goes_on(after: str, last: Word) -> bool:
+_TELLS = frozenset("is are was were all of the for to costs cost".split())
+
+
+def _reads(quantity: Quantity, value: float | None) -> bool:
+    """Tell whether a brief's quantity is written with this number, in its own unit."""
+    if value is None or quantity.kind != "count":
+        return False
+    sizes = _SIZES.get(quantity.dimension, (1.0,))
+    return any(abs(quantity.value - value * size) < 1e-6 for size in sizes)
+
+
+#: how many of a dimension's smallest unit its units are.
+_SIZES = {
+    "minute": (1.0, 60.0), "day": (1.0, 7.0), "month": (1.0, 12.0), "gram": (1.0, 1000.0),
+    "metre": (1.0, 1000.0),
+}  # fmt: skip
+
+
+def _goes_on(after: str, last: Word, noun: bool) -> bool:
     """Tell whether a phrase cannot end before the word ``after``: a noun is due."""
     kind = kind_of(after)
+    if kind == "word" and after.endswith("s") and noun:
+        return False  # "the state refunds"
     if kind in ("word", "number"):
         return True
     return kind in ("article", "possessive", "determiner") and last.kind == "verb"
@@ -376,4 +394,4 @@ def _points(words: tuple[Word, ...], at: int) -> bool:
     ) or any(w.text in ("you", "we") for w in words[:at])
 
 
-__all__ = ["LEFTOVER", "broken", "claimless", "empty"]
+__all__ = ["LEFTOVER", "broken", "empty"]

@@ -127,6 +127,9 @@ def _read(words: Sequence[Word], at: int) -> Quantity | None:
     special = _free(words, at) or _date(words, at) or _clock(words, at) or _recurring(words, at)
     if special is not None:
         return special
+    turn = _turn(words, at)
+    if turn is not None:
+        return turn
     share = _share(words, at)
     if share is not None:
         return share
@@ -170,6 +173,8 @@ def _number_end(words: Sequence[Word], at: int) -> tuple[float | None, int]:
         lone = before is None or before.kind in ("preposition", "time", "adverb") or (
             before.text in ("half", "lasts", "last", "takes", "take")
         )
+        then = words[end + 1].text if end + 1 < len(words) else ""
+        lone = lone or then in ("later", "ago", "earlier")
         if after.stem in _A_UNIT and lone and not (before and before.text == "as"):
             return (0.5 if before and before.text == "half" else 1.0), end
         return None, end
@@ -295,6 +300,18 @@ def _clock(words: Sequence[Word], at: int) -> Quantity | None:
     elif not found:
         return None
     return Quantity("clock", value, "", "", frozenset(), "", at, stop)
+
+
+def _turn(words: Sequence[Word], at: int) -> Quantity | None:
+    """Return "every second year" as the two years that it is."""
+    if words[at].text != "every" or at + 2 >= len(words):
+        return None
+    nth = {"other": 2.0}.get(words[at + 1].text, _ORDINALS.get(words[at + 1].text))
+    unit = words[at + 2].stem
+    if nth is None or unit not in _UNITS:
+        return None
+    dimension, factor = _UNITS[unit]
+    return Quantity("count", nth * factor, "", dimension, frozenset({unit}), "", at, at + 3)
 
 
 def _recurring(words: Sequence[Word], at: int) -> Quantity | None:
