@@ -25,7 +25,7 @@ _WEAK = frozenset(
     for w in (
         "get take have cost pay price give offer come go make use let include find see need want "
         "enjoy try start begin choose bring people person customer day way time free new good more "
-        "now only just here also home keep work"
+        "now only just here also keep work entry ticket admission"
     ).split()
 )
 _BOUNDS = {
@@ -52,6 +52,8 @@ def unbound(sentence: tuple[Word, ...], brief: Brief) -> list[tuple[str, str]]:
     found = [("false", f"{words!r}: {name}") for name, words in _phrases(rest, brief)]
     found += _unlimited(rest, brief)
     claimed: list[tuple[int, int]] = []
+    if not asks:
+        found += _apart(told, brief)
     for start, stop in spans:
         words = sentence[start:stop]
         own = [q for q in told if start <= q.start < stop]
@@ -76,6 +78,17 @@ def unbound(sentence: tuple[Word, ...], brief: Brief) -> list[tuple[str, str]]:
     if not found and not asks:
         found += _novel(sentence, claimed, brief)
     return found
+
+
+def _apart(told: list[Quantity], brief: Brief) -> list[tuple[str, str]]:
+    """Return that a sentence gives something on a day on which the brief does not give it."""
+    for gift in (q for q in told if q.kind in ("free", "percent")):
+        for day in (q for q in told if q.kind in ("weekday", "date", "recurring")):
+            given = [f for f in brief.facts if any(_same(gift, q) for q in f.quantities)]
+            dated = [f for f in brief.facts if any(_same(day, q) for q in f.quantities)]
+            if given and dated and not any(f in dated for f in given):
+                return [("misbound", f"{gift.kind} on another day in the brief")]
+    return []
 
 
 _ADDRESSES = frozenset(
@@ -113,13 +126,15 @@ def _anchored(words: tuple[Word, ...], brief: Brief) -> bool:
             return True
         if word.text in _OFFERING and len(words) > 1:
             return True
+    if words[0].text in ("everything", "all") or any(w.text in ("cost", "costs") for w in words):
+        return True
     said = {word.text for word in words}
     return bool("you" in said and said & {"pay", "get", "earn", "receive", "save"})
 
 
 #: words of a sentence that offers something, whatever else it speaks of.
 _OFFERING = frozenset(
-    "open opens closed covered served provided available everything guest guests customer customers "
+    "open opens closed covered served provided available guest guests customer customers "
     "member members user users client clients visitor visitors".split()
 )
 
@@ -200,7 +215,8 @@ def _quantity(
     shown = " ".join(w.text for w in sentence[quantity.start : max(quantity.stop, quantity.start)])
     if quantity.name and stem_of(quantity.name) in brief.product:
         return None  # a weekend, a daily
-    usual = _commands(sentence[start]) or sentence[-1].text == "?"
+    lasts = quantity.start > 0 and sentence[quantity.start - 1].text == "for"
+    usual = (_commands(sentence[start]) and lasts) or sentence[-1].text == "?"
     if sentence[quantity.start].kind == "article" and usual:
         return None  # "try it for a week"
     if quantity.kind == "ordinal" and quantity.value == 1 and not _given(sentence):
@@ -233,6 +249,12 @@ def _quantity(
     if quantity.kind == "count" and not quantity.heads and quantity.start > start:
         if sentence[quantity.start - 1].text == "since" and not 1900 <= quantity.value <= 2100 and all(_is_price(f, q) for f, q in rated):
             return "misbound", f"since {shown}: the brief counts something else with it"
+        before = " ".join(w.text for w in sentence[max(quantity.start - 2, 0) : quantity.start])
+        aged = before.endswith(("age of", " under", " over"))
+        if aged and f"{before.split()[-1]} {shown}" not in brief.text and all(
+            _is_price(f, q) for f, q in rated
+        ):
+            return "misbound", f"{before} {shown}: a price in the brief"
     if quantity.kind == "free" and not _shared(context, rated[0][0]):
         fresh = [w for w in content(sentence[start:stop]) if _is_new(w, brief, True)]
         if fresh and not any(_shared(context, f) for f, _ in rated):
@@ -244,6 +266,7 @@ def _quantity(
         return "misbound", f"{shown}: another price in the brief"
     strays = [
         [] if _is_price(f, q) and not _costs(sentence, quantity, context)
+        else [] if verb_at(sentence[start:stop]) < 0 and quantity.kind in ("count", "percent")
         else _strays(context, f, *_subject_span(sentence, start, stop))
         for f, q in rated
     ]  # fmt: skip
@@ -398,6 +421,10 @@ def _counts(
         if b.heads and a.start and _priced(sentence, a) and a.kind == "count":
             return bool(b.heads & CURRENCIES)
         return True
+    if b.heads & _PEOPLE and any(
+        x[:4] == y[:4] for x in heads for y in fact.stems if min(len(x), len(y)) > 3
+    ):
+        return True  # "two million listeners" of two million people who have listened
     if any(_same_thing(x, y) for x in heads for y in b.heads):
         return True
     if a.kind == "percent":
@@ -406,6 +433,9 @@ def _counts(
 
 
 _UNITS = frozenset(("gram", "kilogram", "metr", "kilometr", "litr"))
+
+
+_PEOPLE = frozenset(stem_of(w) for w in "people person customer user member man woman".split())
 
 
 def _same_thing(a: str, b: str) -> bool:
@@ -500,7 +530,14 @@ def _gap(quantity: Quantity, at: int) -> int:
 def _polarity(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     denied = negated_stems(words)
     limits = any(w.text in ("more", "less", "fewer", "longer") for w in words)
-    for stem in () if limits else denied:
+    at = verb_at(words)
+    verb = words[at] if at >= 0 else None
+    denies = verb is not None and (
+        verb.kind in ("be", "have", "do", "modal", "negation") or verb.stem in ("pay", "contain")
+    )
+    if not denies and words[0].text not in ("no", "without"):
+        limits = True
+    for stem in () if limits else sorted(denied):
         if stem in brief.affirmed and stem not in brief.negated and stem not in _WEAK:
             if stem not in brief.product and not any(
                 stem in fact.stems and fact.negated & denied for fact in brief.facts
@@ -515,6 +552,12 @@ def _polarity(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     return None
 
 
+#: verbs whose object need not be told of their subject in the brief.
+_LOOSE = frozenset(
+    stem_of(w) for w in "give get take bring find see need want enjoy choose use let make offer".split()
+)
+
+
 def _predicate(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     """Return that a clause tells of one fact's subject what the brief tells of another's."""
     at = verb_at(words)
@@ -522,7 +565,7 @@ def _predicate(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
         return None
     subject = [w for w in content(words[_front(words, at) : at]) if w.stem not in brief.product | _WEAK | TIME_STEMS]
     known = [w for w in subject if w.stem in brief.facts_of]
-    if words[at].kind == "verb" and words[at].stem in _WEAK:
+    if words[at].kind == "verb" and words[at].stem in _LOOSE:
         return None
     told = [words[at], *content(words[at + 1 :])] if words[at].kind == "verb" else (
         content(words[at + 1 :])
@@ -588,13 +631,19 @@ def _novel(
         adds = asserted and start and sentence[start - 1].text in ("with", "plus", "including")
         commands = _commands(words[0]) or any(w.text == "you" for w in words)
         verb = verb_at(words)
-        asserted = not commands and (verb >= 0 or not start) and _anchored(words, brief)
+        told = verb == 0 and words[0].kind == "verb" and not _commands(words[0])
+        asserted = told or (
+            not commands and (verb >= 0 or not start) and _anchored(words, brief)
+        )
+        if verb == 0 and _commands(words[0]):  # "get lost in a book"
+            new_kinds = ("word",)
+        else:
+            new_kinds = ("word", "verb")
         offered = any(w.stem == "includ" or w.text in ("free", "has", "have") for w in words)
-        new = [w for w in content(words) if _is_new(w, brief, offered)]
+        new = [w for w in content(words) if w.kind in new_kinds and _is_new(w, brief, offered)]
         if not new:
             continue
         at = verb
-        told = at == 0 and words[0].kind == "verb" and not _commands(words[0])
         if adds and at < 0:
             return [("false", f"{new[0].text!r} is not in the brief")]
         if not told and not _anchored(words, brief):
@@ -622,6 +671,9 @@ def _novel(
 
 def _unknown_verb(words: tuple[Word, ...]) -> int:
     """Return the place of what must be the verb after a subject ("the fabric repels stains")."""
+    if len(words) > 2 and words[0].text in ("we", "they") and words[1].kind == "word":
+        if words[2].kind in ("possessive", "article"):
+            return 1
     for at in range(1, len(words) - 1):
         before, word, after = words[at - 1 : at + 2]
         ends = word.text.endswith("s") and not word.text.endswith(("ss", "us", "is", "'s"))
@@ -649,6 +701,7 @@ def _is_new(word: Word, brief: Brief, offered: bool) -> bool:
         or stem in TIME_STEMS
         or stem in CURRENCIES
         or word.text in brief.words
+        or word.text == "covered"
         or stem == "includ"
         or (len(stem) > 4 and _derived(stem, brief))
     )

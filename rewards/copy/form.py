@@ -19,6 +19,7 @@ from copygym.rewards.copy.language import (
     common_words,
     content,
     kind_of,
+    stem_of,
     verb_at,
 )
 from copygym.rewards.copy.quantities import Quantity, number_of
@@ -164,6 +165,8 @@ def _typing_slip(word: str, near: str) -> bool:
 
 def _inflected(a: str, b: str) -> bool:
     """Tell whether two words differ in an ending alone."""
+    if stem_of(a) == stem_of(b):
+        return True
     short, long = sorted((a, b), key=len)
     return len(long) != len(short) and long.startswith(short) and long[-1] in "sdryn"
 
@@ -177,7 +180,7 @@ def _cut_off(words: tuple[Word, ...], brief: Brief) -> str:
     related = any(word.kind == "relative" or word.text in ("as", "how", "all") for word in plain)
     if last.kind == "have" and not related and before is not None and before.kind == "word":
         return f"ends with {last.text!r}"
-    if last.kind == "be" and not any(w.kind in ("relative", "time", "conjunction", "preposition")
+    if last.kind == "be" and len(plain) > 4 and not any(w.kind in ("relative", "time", "conjunction", "preposition")
                                      and w.text not in ("and", "with", "for", "in", "of")
                                      for w in plain):
         if before is not None and before.kind in ("word", "verb"):

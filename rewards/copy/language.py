@@ -121,7 +121,7 @@ permit phone pick pour practise praise prepare press prevent produce promote pro
 purchase push question quit rain rank rate react realise record recover reduce refill refund refuse
 reject relax release rely renew repel replace represent require rescue reserve respond restore reuse
 reveal reward ring rub ruin sail scan score screen seal search seat select separate settle sew shake
-shine shout shut slide smell smile smoke snow spell spread squeeze steal stick stretch suit supply
+shine shout shut slide smell smile smoke snow spell spread squeeze steal stick stretch suit supply supervise reflect refund iron warn pump
 surround survive suspect tend thrive tie touch track transform translate trick type unlock
 update upgrade become break fly hide lay shoot strike swear tear dig deal bend seek vanish vary water whistle wipe wonder wrap yell
 """.split()
@@ -310,6 +310,7 @@ def content(words: Sequence[Word]) -> list[Word]:
 
 
 _FINITE = frozenset(("be", "have", "do", "modal"))
+_BASE_FORMS = frozenset(_VERBS)
 _AFTER_PAST = frozenset(("article", "possessive", "pronoun", "preposition", "number"))
 #: Past forms that are no base form.
 _PAST = frozenset(form for form, base in _BASE.items() if form != base and base in _VERBS)
@@ -332,6 +333,8 @@ def verb_at(words: tuple[Word, ...]) -> int:
         if word.kind != "verb" or word.text.endswith("ing"):
             continue
         if at == 0:
+            if word.text in _BASE_FORMS and word.text not in NOUN_VERBS:
+                return at  # "get lost"
             if after is not None and (after.kind in _FINITE or _is_finite(words, 1)):
                 continue  # "claims are paid", "support answers"
             return at

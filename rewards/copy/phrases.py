@@ -141,7 +141,7 @@ time day night week weekend today tonight tomorrow morning evening afternoon mom
 life home house world way thing place part side hand heart head mind eye body idea reason story
 question answer step page link click friend family people person reader traveller neighbour
 everyone someone self whole else rather bored alone lonely door street city town journey
-cover covered insured customer client user guest member
+entry entrance admission insured customer client user guest member
 habit goal promise chance choice gift present treat surprise pleasure joy fun peace difference
 pledge plan list note word name number price offer deal detail fact bit lot kind sort look
 spring summer autumn winter season holiday year month monday tuesday wednesday thursday friday

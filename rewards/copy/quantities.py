@@ -229,7 +229,7 @@ def _share(words: Sequence[Word], at: int) -> Quantity | None:
     word = words[at]
     if word.text == "half":
         after = words[at + 1].text if at + 1 < len(words) else ""
-        if after in ("a", "an") or (at and words[at - 1].text == "a"):
+        if after in ("a", "an", "past") or (at and words[at - 1].text == "a"):
             return None
         heads, stop = _heads(words, at + 1)
         return Quantity("percent", 50.0, "", "", heads, "", at, stop)
