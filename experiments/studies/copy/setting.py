@@ -132,11 +132,12 @@ class CopySetting:
 def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     """Return the setting of a config; its models are fitted in stages of ``folder``.
 
-    Config keys: ``setting_seed`` (see `setting_seed`), ``task`` (of `TASKS`), ``rewrites`` (options
-    of `copygym.agents.copywriter.demonstrations.rewrites`), ``second_gold_model``, ``data``, ``split`` (shares of `PARTS`),
-    ``reward_model``, ``judge_model``, ``gold_model`` (not used where the world is known),
-    ``copy_reward``, ``tasks`` (numbers of ``train``, ``validation`` and ``test`` tasks, and of the
-    ``readers`` who are asked for the same copy), ``users`` and ``env`` for logs with users.
+    Config keys: ``setting_seed`` (see `setting_seed`), ``task`` (of `TASKS`), ``data``, ``split``
+    (shares of `PARTS`), ``reward_model``, ``judge_model``, ``gold_model`` (not used where the world
+    is known), ``copy_reward``, ``tasks`` (numbers of ``train``, ``validation`` and ``test`` tasks,
+    and of the ``readers`` who are asked for the same copy), ``users`` and ``env`` for logs with
+    users; to rewrite, also ``second_gold_model`` and ``rewrites`` (options of
+    `copygym.agents.copywriter.demonstrations.rewrites`).
     """
     config = {**config, "seed": setting_seed(config)}
     check_task(config)
