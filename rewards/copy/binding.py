@@ -15,7 +15,7 @@ from copygym.rewards.copy.language import (
     stem_of,
     verb_at,
 )
-from copygym.rewards.copy.phrases import claimless, claims_beyond
+from copygym.rewards.copy.phrases import claimless, claims_beyond, things
 from copygym.rewards.copy.quantities import CURRENCIES, TIME_STEMS, Quantity, quantities
 
 #: Stems that any fact may be told with.
@@ -40,13 +40,16 @@ def unbound(sentence: tuple[Word, ...], brief: Brief) -> list[tuple[str, str]]:
     The kind is ``false`` or ``misbound``. Clauses that speak of the reader ("you already ...",
     "treat yourself to ...") and questions claim nothing but by their phrases.
     """
-    found = [("false", f"{words!r}: {name}") for name, words in _phrases(sentence, brief)]
-    found += _unlimited(sentence, brief)
     asks = sentence[-1].text == "?"
     told = quantities(sentence)
     spans = clauses(sentence)
     if spans and _addresses(sentence[spans[0][0] : spans[0][1]]):
         spans = _after_address(sentence, spans, brief)
+    if not spans:
+        return []
+    rest = sentence[spans[0][0] :]
+    found = [("false", f"{words!r}: {name}") for name, words in _phrases(rest, brief)]
+    found += _unlimited(rest, brief)
     claimed: list[tuple[int, int]] = []
     for start, stop in spans:
         words = sentence[start:stop]
@@ -56,9 +59,13 @@ def unbound(sentence: tuple[Word, ...], brief: Brief) -> list[tuple[str, str]]:
             continue
         claimed.append((start, stop))
         for quantity in own:
+            if asks and quantity.kind not in ("percent", "free", "count"):
+                continue
             problem = _quantity(quantity, sentence, start, stop, own, brief)
             if problem and (anchored or not _scenic(quantity, sentence)):
                 found.append(problem)
+        if asks:
+            continue
         problem = _polarity(words, brief) or _predicate(words, brief)
         if problem and not found:
             found.append(problem)
@@ -102,6 +109,8 @@ def _anchored(words: tuple[Word, ...], brief: Brief) -> bool:
             if word.stem in brief.facts_of and word.stem not in _WEAK | TIME_STEMS:
                 return True
         elif word.text in ("our", "we", "its", "it", "they", "he", "she", "his", "her", "we've"):
+            return True
+        if word.text in ("open", "opens", "closed") and len(words) > 1:
             return True
     said = {word.text for word in words}
     return bool("you" in said and said & {"pay", "get", "earn", "receive", "save"})
@@ -151,6 +160,8 @@ def _names(sentence: tuple[Word, ...], start: int, stop: int, brief: Brief) -> l
             continue
         if (titled or word.start) and word.stem in claimless():
             continue
+        if any(known.startswith(word.text[:4]) for known in brief.words if len(word.text) > 4):
+            continue  # Sweden, Swedish
         names.append(word.text.capitalize())
     return names
 
@@ -179,13 +190,17 @@ def _quantity(
     shown = " ".join(w.text for w in sentence[quantity.start : max(quantity.stop, quantity.start)])
     if quantity.name and stem_of(quantity.name) in brief.product:
         return None  # a weekend, a daily
-    if sentence[quantity.start].kind == "article" and sentence[start].kind == "verb":
+    usual = _commands(sentence[start]) or sentence[-1].text == "?"
+    if sentence[quantity.start].kind == "article" and usual:
         return None  # "try it for a week"
+    if quantity.kind == "ordinal" and quantity.value == 1 and not _given(sentence):
+        return None  # "try the first day"
     same = [(f, q) for f in brief.facts for q in f.quantities if _same(quantity, q)]
     if not same:
         return _unknown(quantity, shown, brief)
     bound = _bound_words(sentence, quantity)
-    if bound and not any(other in brief.text for other in _BOUNDS[bound].split("|")):
+    denied = any(w.kind == "negation" for w in sentence[start : quantity.start])
+    if bound and not denied and not any(o in brief.text for o in _BOUNDS[bound].split("|")):
         return "false", f"{bound} {shown}: the brief does not say {bound}"
     counted = [(f, q) for f, q in same if _counts(quantity, q, sentence, f, brief)]
     if not counted:
@@ -195,24 +210,59 @@ def _quantity(
         return "misbound", f"{shown} a {quantity.rate}: by another time in the brief"
     context = _context(quantity, sentence, start, stop, own, brief)
     if not quantity.heads and quantity.kind == "count":
-        rated = [(f, q) for f, q in rated if not q.heads or not context or _shared(context, f)]
+        aged = sentence[quantity.start - 1].text in ("at", "is", "was", "turned", "turns")
+        rated = [
+            (f, q) for f, q in rated
+            if not q.heads or not context or _shared(context, f) or (aged and "old" in q.heads)
+        ]  # fmt: skip
         if not rated:
             return "misbound", f"{shown}: the brief counts something else with it"
     if quantity.kind == "count" and not quantity.heads and quantity.start > start:
         if sentence[quantity.start - 1].text == "since" and all(_is_price(f, q) for f, q in rated):
             return "misbound", f"since {shown}: the brief counts something else with it"
+    if quantity.kind == "free" and not _shared(context, rated[0][0]):
+        fresh = [w for w in content(sentence[start:stop]) if _is_new(w, brief, True)]
+        if fresh and not any(_shared(context, f) for f, _ in rated):
+            return "false", f"{shown} with {fresh[0].text!r}: not in the brief"
     if quantity.kind == "free" and _of_the_whole(sentence[start:stop], brief):
         if all(f.subject and not f.subject & brief.product for f, _ in rated):
             return "misbound", f"{shown}: the brief says so of something else"
     strays = [
-        [] if _is_price(f, q) and not _costs(sentence, quantity, context) else
-        [w for _, w in context if w.stem not in f.stems]
+        [] if _is_price(f, q) and not _costs(sentence, quantity, context)
+        else _strays(context, f, *_subject_span(sentence, start, stop))
         for f, q in rated
     ]  # fmt: skip
     best = min(strays, key=len)
     if best:
         return "misbound", f"{shown} with {best[0].text!r}: not so in the brief"
     return None
+
+
+def _front(words: tuple[Word, ...], at: int) -> int:
+    """Return where a subject begins, after what stands before it: "after a while your pet is"."""
+    if words[0].kind not in ("preposition", "time"):
+        return 0
+    starts = ("article", "possessive", "pronoun")
+    return max((i for i in range(at) if words[i].kind in starts), default=0)
+
+
+def _subject_span(sentence: tuple[Word, ...], start: int, stop: int) -> tuple[int, int]:
+    at = verb_at(sentence[start:stop])
+    return start + _front(sentence[start:stop], max(at, 0)), start + at
+
+
+def _strays(context: list[tuple[int, Word]], fact: Fact, front: int, verb: int) -> list[Word]:
+    """Return the words that do not belong to the fact that a quantity is of.
+
+    Where some do belong, only a subject that does not counts: "two hours of Shakespeare" may be
+    said of a show of two hours.
+    """
+    strays = [(at, word) for at, word in context if word.stem not in fact.stems]
+    if len(strays) < len(context):
+        strays = [(at, word) for at, word in strays if front <= at < verb]
+    if all(word.text == "open" for _, word in strays):
+        return []
+    return [word for _, word in strays]
 
 
 def _shared(context: list[tuple[int, Word]], fact: Fact) -> bool:
@@ -248,7 +298,9 @@ def _costs(sentence: tuple[Word, ...], quantity: Quantity, context: list[tuple[i
     """Tell whether a sentence says of a part what the whole costs: "yoga costs 24"."""
     before = sentence[max(quantity.start - 2, 0) : quantity.start]
     costs = any(w.stem in _COSTS or w.kind == "be" for w in before)
-    return costs and any(at < quantity.start for at, _ in context)
+    return costs and any(
+        at < quantity.start and not word.text.endswith("ing") for at, word in context
+    )
 
 
 def _same(a: Quantity, b: Quantity) -> bool:
@@ -313,18 +365,11 @@ def _counts(a: Quantity, b: Quantity, sentence: tuple[Word, ...], fact: Fact, br
         if b.heads and a.start and _priced(sentence, a):
             return bool(b.heads & CURRENCIES)
         return True
-    if heads & b.heads or heads <= brief.product:
+    if heads & b.heads:
         return True
     if a.kind == "percent":
         return bool(heads & fact.stems) or not any(s in brief.facts_of for s in heads)
-    if not b.heads or b.dimension != a.dimension:
-        return bool(b.heads and heads & fact.subject)
-    return bool(
-        heads & fact.stems
-        and not b.dimension
-        and not any(heads & q.heads for q in fact.quantities if q is not b)
-        and heads & fact.subject
-    )
+    return False
 
 
 _UNITS = frozenset(("gram", "kilogram", "metr", "kilometr", "litr"))
@@ -367,13 +412,15 @@ def _context(
         word = sentence[at]
         if word.kind not in ("word", "verb") or quantity.start <= at < quantity.stop:
             continue
+        if at == quantity.stop + 1 and sentence[at - 1].text == "of":
+            continue  # "two hours of Shakespeare"
         if word.stem not in brief.facts_of or word.stem in brief.product:
             continue
         if word.stem in TIME_STEMS or (
             word.stem in _WEAK and not _told_once(word, quantity, brief)
         ):
             continue
-        if word.stem in brief.topic and at > verb:
+        if len(brief.facts_of[word.stem]) > 2 or (word.stem in brief.topic and at > verb):
             continue
         gap = _gap(quantity, at)
         if any(q.start <= at < q.stop or _gap(q, at) < gap for q in others):
@@ -396,6 +443,19 @@ def _told_once(word: Word, quantity: Quantity, brief: Brief) -> bool:
     )
 
 
+def _commands(word: Word) -> bool:
+    """Tell whether a clause that begins with this word asks the reader to do something."""
+    return word.kind == "verb" and not word.text.endswith(("s", "ed"))
+
+
+def _given(sentence: tuple[Word, ...]) -> bool:
+    """Tell whether a sentence says that something costs less or nothing."""
+    return any(
+        q.kind in ("free", "percent") or (q.kind == "count" and not q.dimension)
+        for q in quantities(sentence)
+    )
+
+
 def _gap(quantity: Quantity, at: int) -> int:
     return quantity.start - at if at < quantity.start else at - quantity.stop + 1
 
@@ -405,7 +465,8 @@ def _gap(quantity: Quantity, at: int) -> int:
 
 def _polarity(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     denied = negated_stems(words)
-    for stem in denied:
+    limits = any(w.text in ("more", "less", "fewer", "longer") for w in words)
+    for stem in () if limits else denied:
         if stem in brief.affirmed and stem not in brief.negated and stem not in _WEAK:
             if stem not in brief.product and not any(
                 stem in fact.stems and fact.negated & denied for fact in brief.facts
@@ -425,14 +486,10 @@ def _predicate(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     at = verb_at(words)
     if at <= 0:
         return None
-    front = 0
-    if words[0].kind in ("preposition", "time"):  # "after a while your pet is covered"
-        front = max(
-            (i for i in range(at) if words[i].kind in ("article", "possessive", "pronoun")),
-            default=0,
-        )
     subject = [
-        w for w in content(words[front:at]) if w.stem not in brief.product | _WEAK | TIME_STEMS
+        w
+        for w in content(words[_front(words, at) : at])
+        if w.stem not in brief.product | _WEAK | TIME_STEMS
     ]
     known = [w for w in subject if w.stem in brief.facts_of]
     told = (
@@ -493,21 +550,31 @@ def _novel(
 ) -> list[tuple[str, str]]:
     if sentence[0].kind == "relative" or not brief.stated:
         return []
+    asserted = False
     for start, stop in spans:
         words = sentence[start:stop]
-        new = [w for w in content(words) if _is_new(w, brief)]
+        adds = asserted and start and sentence[start - 1].text in ("with", "plus", "including")
+        commands = _commands(words[0]) or any(w.text == "you" for w in words)
+        asserted = not commands and (words[0].kind == "verb" or _anchored(words, brief))
+        offered = any(w.stem == "includ" or w.text in ("free", "has", "have") for w in words)
+        new = [w for w in content(words) if _is_new(w, brief, offered)]
         if not new:
             continue
         at = verb_at(words)
-        if not _anchored(words, brief):
+        told = at == 0 and words[0].kind == "verb" and not _commands(words[0])
+        if adds and at < 0:
+            return [("false", f"{new[0].text!r} is not in the brief")]
+        if not told and not _anchored(words, brief):
             continue
         if _owned(words, new):
             return [("false", f"{_owned(words, new)!r} is not in the brief")]
         if at < 0:
+            at = _unknown_verb(words)
+        if at < 0:
             continue
         subject = words[:at]
         if at == 0:
-            promises = words[0].stem in _PROMISING and not _idle(words)
+            promises = told or (words[0].stem in _PROMISING and not _idle(words))
         elif any(w.text == "you" for w in subject):
             promises = any(w.stem in _PROMISING for w in words)
         else:
@@ -520,14 +587,27 @@ def _novel(
     return []
 
 
+def _unknown_verb(words: tuple[Word, ...]) -> int:
+    """Return the place of what must be the verb after a subject ("the fabric repels stains")."""
+    for at in range(1, len(words) - 1):
+        before, word, after = words[at - 1 : at + 2]
+        ends = word.text.endswith("s") and not word.text.endswith(("ss", "us", "is", "'s"))
+        if word.kind == "word" and ends and before.kind == "word" and not before.text.endswith("s"):
+            if after.kind in ("word", "article", "possessive", "number", "pronoun", "determiner"):
+                return at
+    return -1
+
+
 def _idle(words: tuple[Word, ...]) -> bool:
     """Tell whether a clause begins as "have a look" does."""
     said = " ".join(word.text for word in words[:3])
     return said in ("have a look", "have a try", "have a go", "have a seat", "take a look")
 
 
-def _is_new(word: Word, brief: Brief) -> bool:
+def _is_new(word: Word, brief: Brief, offered: bool) -> bool:
     stem = word.stem
+    if offered and stem in things() and stem not in brief.facts_of:
+        return True
     return not (
         stem in brief.facts_of
         or stem in brief.product
@@ -536,6 +616,16 @@ def _is_new(word: Word, brief: Brief) -> bool:
         or stem in CURRENCIES
         or word.text in brief.words
         or stem == "includ"
+        or (len(stem) > 5 and _derived(stem, brief))
+    )
+
+
+def _derived(stem: str, brief: Brief) -> bool:
+    """Tell whether the brief has a word of the same root: Sweden, Swedish."""
+    return any(
+        known[:4] == stem[:4] and abs(len(known) - len(stem)) < 4
+        for known in brief.facts_of
+        if len(known) > 4
     )
 
 

@@ -150,7 +150,12 @@ def _told(sentence: tuple[Word, ...]) -> list[tuple[Word, ...]]:
     """Return the clauses of a fact; those without a verb belong to the one before them."""
     found: list[tuple[int, int]] = []
     for start, stop in clauses(sentence):
-        if found and (
+        bare = sentence[start].kind == "verb" and not sentence[start].text.endswith(
+            ("s", "ed", "ing")
+        )
+        if found and bare and verb_at(sentence[found[0][0] : found[0][1]]) > 0:
+            found[-1] = (found[-1][0], stop)  # "brings nurses and care homes together"
+        elif found and (
             verb_at(sentence[start:stop]) < 0 or verb_at(sentence[found[-1][0] : found[-1][1]]) < 0
         ):
             found[-1] = (found[-1][0], stop)

@@ -181,6 +181,18 @@ def _cut_off(words: tuple[Word, ...], brief: Brief) -> str:
     plain = [word for word in words if word.kind != "mark"]
     last = plain[-1]
     before = plain[-2] if len(plain) > 1 else None
+    if last.text in ("only", "least", "until", "till", "very"):
+        return f"ends with {last.text!r}"
+    related = any(word.kind == "relative" or word.text in ("as", "how", "all") for word in plain)
+    if last.kind == "have" and not related and before is not None and before.kind == "word":
+        return f"ends with {last.text!r}"
+    if last.kind == "be" and not any(
+        w.kind in ("relative", "time", "conjunction", "preposition")
+        and w.text not in ("and", "with", "for", "in", "of")
+        for w in plain
+    ):
+        if before is not None and before.kind in ("word", "verb"):
+            return f"ends with {last.text!r}"
     strands = any(word.text in _STRANDS or word.text == "to" for word in plain[:-2])
     if last.text in _DANGLING and not (strands and last.text in _ENDS_RELATIVE):
         return f"ends with {last.text!r}"
@@ -204,7 +216,10 @@ def _cut_off(words: tuple[Word, ...], brief: Brief) -> str:
     if after is None:
         return _truncated(last, brief)
     if last.kind == "number" and before is not None and "" not in after and len(plain) > 2:
-        if not any(w in _GO_ON or w[0].isdigit() for w in after) and before.text not in _AS_PRICE:
+        if (
+            not any(w in _GO_ON or w[0].isdigit() for w in after)
+            and before.text not in _AS_PRICE | _TELLS
+        ):
             return f"ends with {last.text!r}, and does not say of what"
     if "" in after or before is None:
         return ""
@@ -219,6 +234,7 @@ _ENDS_RELATIVE = frozenset("of for with from by at to as".split())
 _AS_PRICE = frozenset(
     "for costs cost from at price only just until by in since to of pay pays and - under".split()
 ) - frozenset(("in", "of"))
+_TELLS = frozenset("is are was were all of the".split())
 _GO_ON = frozenset(
     "a an the and or for in on at with until per each every of by is are was were to from".split()
 )
@@ -277,9 +293,14 @@ def _clash(before: Word, word: Word) -> bool:
         )
     if a == "modal" and b == "verb" and word.text.endswith("s") and not word.text.endswith("ss"):
         return word.text[:-1] in _ONLY_VERBS or word.text in ("leaves",)
+    if word.text == "of" and a == "preposition" and before.text not in _OF_AFTER:
+        return True
+    if before.text in _PURE and word.text == "without":
+        return True
     return a == "be" and b == "be" and word.text not in ("being", "been") and before.text != "being"
 
 
+_OF_AFTER = frozenset("out off inside outside up like as near above below behind".split())
 _PURE = frozenset("of for with from at by into onto during among between than towards upon".split())
 _ONLY_VERBS = frozenset(
     "accept add apply arrive ask bring build buy carry connect contain deliver enjoy explain "
@@ -338,6 +359,9 @@ def empty(words: tuple[Word, ...]) -> str:
         return ""
     if not rest and not _IDIOM.search(text) and not _points(plain, at):
         return "says nothing of its subject"
+    heads = content(plain[:at])
+    if heads and rest and rest[-1].stem == heads[-1].stem and len(stems) <= 2 and not verbs:
+        return "tells of its subject only the subject"
     if _TAIL.search(text) and not verbs and len(stems) <= 2 and not _IDIOM.search(text):
         return "says nothing of its subject"
     if (

@@ -63,7 +63,7 @@ FUNCTION_WORDS: dict[str, frozenset[str]] = {
         "we'll you've we've i'm he's she's",
         "adverb": "only just now already always ever even still also too very really then here "
         "again soon later almost nearly about quite rather together away back well maybe perhaps "
-        "not often sometimes usually finally instead today tonight tomorrow ago yesterday please "
+        "not once often sometimes usually finally instead today tonight tomorrow ago yesterday please "
         "simply straight everywhere anywhere home",
     }.items()
 }
@@ -80,7 +80,7 @@ _KIND.update(
 
 #: Verbs whose forms in "s" are as often nouns.
 NOUN_VERBS = frozenset(
-    "answer bake call change charge cook cost cover dance design dream drink drive drop end help "
+    "answer bake call care change charge cook cost cover dance design dream drink drive drop end help "
     "hope lead look love measure move name need offer order pack park pay plan plant play "
     "print promise rent repair report return ride rise roll run ship show sign stand start stay "
     "step stop store study support swim switch talk taste test train transfer travel treat try "
@@ -139,7 +139,7 @@ program; colour color; picture photo; insure insurance insurer; install installa
 operation; register registration; donate donation donor; cancel cancellation; guarantee warranty
 guaranteed; employee staff; customer client; store shop; speak talk; quick quickly fast; euro euros
 eur; dollar dollars usd; pound pounds; cent cents; free complimentary; include included; evening
-evenings; kitchen; hand handmade; reply answer; home house; bike bicycle; noise; doctor physician;
+evenings; kitchen; hand handmade; reply answer; home house; bike bicycle; noise; doctor physician; dentist dental dentistry;
 price cost; teacher tutor; noon midday; protect protection; develop development
 """
 
@@ -211,7 +211,7 @@ def common_words() -> frozenset[str]:
 
 
 _TOKEN = re.compile(
-    r"[A-Za-z]\d+\b|\d+(?:[.,:]\d+)*%?|[^\W\d_]+(?:['’][^\W\d_]+)*['’]?|[.!?]+(?=[\s\"”’)]|$)|[,;:()\"“”—–…\n]"
+    r"[^\W\d_]+\d+\b|\d+(?:[.,:]\d+)*%?|[^\W\d_]+(?:['’][^\W\d_]+)*['’]?|[.!?]+(?=[\s\"”’)]|$)|[,;:()\"“”—–…\n]"
 )
 _SENTENCE_END = frozenset(".!?\n")
 

@@ -39,11 +39,12 @@ _CLAIMS: tuple[tuple[str, str, str], ...] = (
     ("guarantee", r"\bguarant\w+", r"\bguarant\w+|\bwarrant\w+"),
     ("guarantee", r"\b(?:risk-free|risk free|no risk|without (?:any )?risk|we promise|promise you|"
      r"money back|money-back)\b", ""),
-    ("guarantee", r"\b(?:never|nobody ever|no one ever)\b", r"\b(?:never|no|not|nobody|without)\b"),
+    ("guarantee", r"\b(?:never(?! (?:\w+ )?more than)|nobody ever|no one ever)\b", r"\b(?:never|no|not|nobody|without)\b"),
+    ("guarantee", r"\b(?:nobody|no one) (?:\w+ )?can\b|\bcan (?:nobody|no one)\b", r"\b(?:nobody|no one)\b"),
     ("guarantee", r"\b(?:forever|for ever|for life)\b", r"\b(?:forever|for ever|for life|always)\b"),
     ("guarantee", r"\b(?:unlimited|endless|instant|instantly)\b", r"\b(?:unlimited|instant\w*|endless|without limit|no limit)\b"),
     ("medical", r"\b(?:cur(?:e|es|ed)|heal(?:s|ed)?|miracles?|clinically|medically|detox|pain-free|"
-     r"painless|lose weight|anti-aging|side effects)\b", ""),
+     r"painless|without (?:any )?pain|no pain|lose weight|anti-aging|side effects)\b", ""),
     ("proof", r"\b(?:proven|tested|certified|approved|award\w*|prize|voted|medal|nominated|rated|"
      r"winner|winning|endorsed)\b", ""),
     ("authority", r"\b(?:experts?|doctors?|analysts?|scientists?|critics|engineers?|physiotherapists?"
@@ -79,6 +80,8 @@ _CLAIMS: tuple[tuple[str, str, str], ...] = (
      r"\b(?:only today|today only|this week only)\b", ""),
     ("amount", r"\b(?:doubled|tripled|all of (?:your|the|our)|all our|every single)\b",
      r"\b(?:doubl\w*|tripl\w*|twice|all|every)\b"),
+    ("speed", r"\b(?:deliver\w*|arrives?|ships?|there|sent|ready) (?:by )?(?:tomorrow|today|the next day|"
+     r"the same day|overnight)\b|\b(?:same|next)[ -]day\b", ""),
     ("amount", r"\b(?:around the clock|day and night|24/7|all day|all night|any time|anytime)\b",
      r"\b(?:around the clock|24|any time|anytime|all day|always|day and night)\b"),
 )  # fmt: skip
@@ -124,38 +127,42 @@ _CLAIMLESS = """
 good great nice lovely warm calm easy easily simple simply clear fresh new ready right happy glad
 quiet gentle kind kindness true real big small little tiny long short high low old young fine sure
 bright own extra important special whole full open early late quick slow soft light strong better
-enough next last first second free close near far different possible
+enough next last first second close near far different possible certain easier later sooner
 love like enjoy feel treat take give make let get come go see look find learn read hear meet know
 think need want wish hope help try keep stay stand begin start end stop open show tell talk say ask
 turn put bring send call save choose pick use join discover explore imagine remember forget believe
-picture sleep rest relax breathe wake smile laugh cook eat drink drink play walk work live dream
+picture sleep rest relax breathe wake smile laugh cook eat drink play walk work live dream
 wait plan order book visit reserve grab step follow hold share care thank welcome invite deserve
 decide move leave bring carry set pay buy spend stick return live change mean matter happen
 become seem hurry sit listen watch wear travel ride notice add fit suit reach run arrive offer
 time day night week weekend today tonight tomorrow morning evening afternoon moment minute hour
 life home house world way thing place part side hand heart head mind eye body idea reason story
 question answer step page link click friend family people person reader traveller neighbour
-everyone someone self door street city town journey
-habit goal promise chance choice gift present compliment treat surprise pleasure joy fun peace
+everyone someone self whole else rather bored alone lonely door street city town journey
+habit goal promise chance choice gift present treat surprise pleasure joy fun peace difference
 pledge plan list note word name number price offer deal detail fact bit lot kind sort look
 spring summer autumn winter season holiday year month monday tuesday wednesday thursday friday
-saturday sunday beginning rest start finish future past attention difference difference kind
+saturday sunday beginning rest start finish future past attention
 budget wallet money pocket value cost worth
 hello hi dear hey oh yes ok welcome thanks goodbye congratulations compliments
-away together ahead along further around inside outside
+away together ahead along further around inside outside top instead else aside couple
 company team service product thing one way work job task
 exactly finally always gladly perfectly truly wonderfully comfortably properly slowly carefully
 curious hungry tired thirsty lazy busy cosy cozy proud sweet sunny rainy grey cold hot
-sun rain sky wind air sea
-miss wonder worry worth wait hard please count listen matter mention
-step popcorn top instead else aside bed book film song music cup tea
-company couple evening shower shop basket seat window train bus car road walk bench corner
-certain sense self whole world else rather bored alone lonely older easier later sooner
-
+sun rain sky wind air sea room
+miss wonder worry wait hard please count listen mention once
 """.split()
+#: Of these, what may be had, and is therefore claimed where it is said to be included or free.
+_HAD = "drink walk ride book page plan order visit room service product holiday".split()
 
 
 @cache
 def claimless() -> frozenset[str]:
     """Return the stems of words that claim nothing by themselves."""
     return frozenset(stem_of(word) for word in _CLAIMLESS)
+
+
+@cache
+def things() -> frozenset[str]:
+    """Return the stems of `claimless` that are a claim where they are included or free."""
+    return frozenset(stem_of(word) for word in _HAD)

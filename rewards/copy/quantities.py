@@ -116,7 +116,9 @@ def quantities(words: Sequence[Word]) -> list[Quantity]:
             found.append(quantity)
             # What is counted may begin another quantity ("two evenings", "ten a month") no more.
             at = max(_number_end(words, at)[1], at + 1)
-            if quantity.kind not in ("count", "ordinal") and not quantity.heads:
+            if words[quantity.start].text == "every":
+                at = max(at, quantity.start + 2)
+            elif quantity.kind not in ("count", "ordinal") and not quantity.heads:
                 at = quantity.stop
         else:
             at += 1
@@ -151,6 +153,8 @@ def _read(words: Sequence[Word], at: int) -> Quantity | None:
         heads |= {words[at - 2].stem} if not heads & _MEASURES else frozenset()
     unit = words[end].stem if end < len(words) else ""
     dimension, factor = _UNITS.get(unit, ("", 1.0))
+    if "old" in heads and dimension == "month":
+        dimension, factor = "", 1.0  # an age
     return Quantity("count", value * factor, "", dimension, heads, _rate(words, stop), at, stop)
 
 
@@ -197,7 +201,9 @@ def _heads(words: Sequence[Word], at: int) -> tuple[frozenset[str], int]:
         if word.kind in _STOPPERS or word.kind in ("number", "adverb", "determiner"):
             break
         plural = word.text.endswith("s") and word.text[:-1] in NOUN_VERBS
-        if word.kind == "verb" and (heads or not plural) and word.stem not in _UNITS:
+        after = words[end + 1] if end + 1 < len(words) else None
+        adds = word.text in NOUN_VERBS and after is not None and after.kind == "word"
+        if word.kind == "verb" and (heads or not plural) and not adds and word.stem not in _UNITS:
             break
         heads.append(word.stem)
         end += 1
@@ -225,6 +231,10 @@ def _share(words: Sequence[Word], at: int) -> Quantity | None:
             return None
         heads, stop = _heads(words, at + 1)
         return Quantity("percent", 50.0, "", "", heads, "", at, stop)
+    if word.text == "every" and at + 2 < len(words) and words[at + 1].text == "second":
+        heads, stop = _heads(words, at + 2)
+        if heads and not heads & TIME_STEMS:
+            return Quantity("percent", 50.0, "", "", heads, "", at, stop)
     top = number_of(word.text)
     if top is None or at + 2 >= len(words):
         return None
@@ -233,8 +243,10 @@ def _share(words: Sequence[Word], at: int) -> Quantity | None:
         return None
     place = at + middle + 1
     bottom = number_of(words[place].text) if place < len(words) else None
-    if bottom is None or not bottom > top:
+    if bottom is None or not 1 <= top < bottom <= 100:
         return None
+    if top == 1 and words[at + 1].text == "of":
+        return None  # "one of 1,300 cars"
     return Quantity("percent", round(100 * top / bottom, 1), "", "", frozenset(), "", at, place + 1)
 
 

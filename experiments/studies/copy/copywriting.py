@@ -184,10 +184,8 @@ def _write_all(
         ANY: Written(setting.human[1], {}),
         BASE: _write_base(config, folder, setting, seed),
         FEW: _write_few_shot(config, folder, setting, seed),
-        SFT: _write_sft(config, folder, trackers, setting, seed),
+        **write_learned(config, folder, trackers, setting, seed),
     }
-    for name in algorithms(config):
-        written[name] = _write_improved(config, folder, trackers, setting, seed, name)
     return {
         name: judge_texts(
             folder, file_name(name), part.texts, part.facts, setting, lambda: base_writer(config)
@@ -223,6 +221,20 @@ def _writer_of(*arguments: Any) -> Any:
 
 
 # ------------------------------------------------------------------ the writers
+
+
+def write_learned(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+) -> dict[str, Written]:
+    """Return what SFT and each algorithm write, by name; they are trained where they are not."""
+    written = {SFT: _write_sft(config, folder, trackers, setting, seed)}
+    for name in algorithms(config):
+        written[name] = _write_improved(config, folder, trackers, setting, seed, name)
+    return written
 
 
 def with_base(
@@ -265,11 +277,18 @@ def fine_tuning(
     micro_batch: int = 0,
     bf16: bool = False,
     gradient_checkpointing: bool = False,
+    prompt_gradient: bool = True,
+    texts_per_prompt: int = 1,
+    dropout: float = 0.0,
+    weight_decay: float = 0.0,
+    held_out: float = 0.0,
+    judge_every: int = 10,
+    patience: int = 3,
 ) -> tuple[CopyAlgorithm, int]:
     """Return the fine-tuning of the config's ``copywriter.sft``, and its budget of texts.
 
-    ``peft`` has the fields of `PeftChoice`; all else is of `SFT`, whose ``batch`` is
-    ``batch_size``.
+    ``steps`` is the most that it takes. ``peft`` has the fields of `PeftChoice`; all else is of
+    `SFT`, whose ``batch`` is ``batch_size``.
     """
     from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice
     from copygym.agents.copywriter.training.algorithm import make_algorithm
@@ -282,6 +301,13 @@ def fine_tuning(
         micro_batch=micro_batch,
         bf16=bf16,
         gradient_checkpointing=gradient_checkpointing,
+        prompt_gradient=prompt_gradient,
+        texts_per_prompt=texts_per_prompt,
+        dropout=dropout,
+        weight_decay=weight_decay,
+        held_out=held_out,
+        judge_every=judge_every,
+        patience=patience,
     )
     return sft, steps * batch_size
 
@@ -340,7 +366,14 @@ def sft_writer(
             on_progress=lambda step, metrics: trackers.log("learn/sft", metrics, step),
         )
         _keep(cast("Copywriter", trained.writer), folder, SFT)
-        return Record({"spent": trained.spent.to_dict()})
+        return Record(
+            {
+                "spent": trained.spent.to_dict(),
+                "history": trained.history,
+                "stopped": trained.stopped,
+                "info": trained.info,
+            }
+        )
 
     folder.stage("learn/sft", compute)
     _release_memory()
@@ -429,7 +462,7 @@ def _release_memory() -> None:
 # ------------------------------------------------------------------ what they write
 
 
-def _how(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def how_to_write(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Return how every writer's texts for the test tasks are drawn."""
     options = config["evaluation"]
     return {
@@ -443,7 +476,7 @@ def _write_base(
     config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, seed: int
 ) -> Written:
     def compute() -> Record:
-        texts = base_writer(config).write(setting.test, **_how(config, seed))
+        texts = base_writer(config).write(setting.test, **how_to_write(config, seed))
         return Record({"texts": texts})
 
     return Written(folder.stage("write/base", compute).values["texts"], {})
@@ -454,7 +487,7 @@ def _write_few_shot(
 ) -> Written:
     def compute() -> Record:
         writer = few_shot_writer(config, setting, seed)
-        texts = writer.write(setting.test, **_how(config, seed))
+        texts = writer.write(setting.test, **how_to_write(config, seed))
         return Record({"texts": texts, "examples_shown": len(writer.style.examples)})
 
     return Written(folder.stage("write/few-shot", compute).values["texts"], {})
@@ -469,11 +502,12 @@ def _write_sft(
 ) -> Written:
     def compute() -> Record:
         writer = sft_writer(config, folder, trackers, setting, seed)
-        return Record({"texts": writer.write(setting.test, **_how(config, seed))})
+        return Record({"texts": writer.write(setting.test, **how_to_write(config, seed))})
 
     texts = folder.stage("write/sft", compute).values["texts"]
-    spent = folder.read("learn/sft").values
-    return Written(texts, {"kl": 0.0, "spent": spent["spent"]})
+    learned = folder.read("learn/sft").values
+    kept = {name: learned[name] for name in ("spent", "history", "stopped") if name in learned}
+    return Written(texts, {"kl": 0.0, **kept})
 
 
 def _write_improved(
@@ -492,7 +526,7 @@ def _write_improved(
         writer, facts = improved_writer(config, folder, trackers, setting, seed, name)
         values: dict[str, Any]
         if isinstance(writer, Copywriter):
-            drawn = draw(writer, setting.test, n=1, briefs=True, **_how(config, seed))
+            drawn = draw(writer, setting.test, n=1, briefs=True, **how_to_write(config, seed))
             start = sft_writer(config, folder, trackers, setting, seed)
             values = {
                 "texts": drawn.texts,
@@ -501,7 +535,7 @@ def _write_improved(
         else:
             # Its reward is for the people of the training tasks; those of the test are others.
             writer = writer.with_reward(setting.proxy)
-            values = {"texts": writer.write(setting.test, **_how(config, seed))}
+            values = {"texts": writer.write(setting.test, **how_to_write(config, seed))}
             # Best-of-n pays for its samples when it writes.
             values["kl"] = float(facts["info"]["kl"])
             facts = {**facts, "spent": (Spent.from_dict(facts["spent"]) + writer.spent).to_dict()}

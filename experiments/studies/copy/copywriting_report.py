@@ -65,7 +65,10 @@ _TRAINING = {
     "judge": "held-out judge",
     "kl": "KL from SFT, nats per text",
     "entropy": "entropy, nats per token",
+    "fluency": "log probability under the base model, nats per token",
 }
+#: What fine-tuning shows along the tokens that it was trained on.
+_TUNING = {"held_out": "log probability of held-out copy, nats per token"}
 
 
 def report(records: Records) -> Report:
@@ -277,7 +280,9 @@ def _training(one: Records) -> Section | None:
         return None
     frame = one.frame.filter(pl.col("step").is_not_null())
     pictures = []
-    for key, label in _TRAINING.items():
+    along = [(key, "samples", "samples", label) for key, label in _TRAINING.items()]
+    along += [(key, "trained", "tokens trained on", label) for key, label in _TUNING.items()]
+    for key, place, place_label, label in along:
         metric = f"learning_{key}"
         counts = filtered(frame, metric=metric)["writer"].value_counts()
         several = counts.filter(pl.col("count") > 1)["writer"].to_list()
@@ -287,10 +292,10 @@ def _training(one: Records) -> Section | None:
                     filtered(frame, writer=several),
                     "step",
                     "writer",
-                    ("learning_samples", metric),
+                    (f"learning_{place}", metric),
                     f"training_{key}",
                     f"{label.capitalize()} while training (first seed).",
-                    ("samples", label),
+                    (place_label, label),
                 )
             )
     return Section("Training", (), (), tuple(pictures)) if pictures else None

@@ -15,10 +15,10 @@ import numpy as np
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import score_copy
+from copygym.evaluation.personal import gain_over
 from copygym.evaluation.records import Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import known_options
-from copygym.experiments.studies.copy.judging import lift
 
 if TYPE_CHECKING:
     from copygym.agents.copywriter.rewriting import Passes, Rewriter, Writer
@@ -119,7 +119,7 @@ def add_sent(rows: Rows, config: Mapping[str, Any], found: Mapping[str, Mapping[
     for name, part in found.items():
         for key, metric in LIFTS.items():
             original = np.asarray(part[f"original_{key}"])
-            gained = lift(np.asarray(part[key]), original, resamples, seed)
+            gained = gain_over(np.asarray(part[key]), original, resamples=resamples, seed=seed)
             rows.add(metric, gained, writer=name)
         measures = {f"sent_{key}": value for key, value in part["measures"].items()}
         rows.add_all(measures, writer=name)
