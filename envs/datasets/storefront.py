@@ -21,7 +21,11 @@ from copygym.envs.datasets.storefront_log import simulate_log
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.people.dynamics import Dynamics
 from copygym.envs.storefront.copy import PRODUCTS
+from copygym.envs.storefront.shelf import LARGE, SMALL
 from copygym.envs.storefront.world import ASSUMPTION, DYNAMICS, StorefrontWorld
+
+#: catalogues that a log can be made of; launches are those that it cannot.
+LOGGED = (SMALL, LARGE)
 
 CARD = Card(
     name="storefront",
@@ -52,6 +56,9 @@ def load(
     favourites: float = 1.0,
     trend: float = 0.0,
     dynamics: Mapping[str, float] | None = None,
+    catalogue: str = "small",
+    products_per_field: int = 6,
+    launches_per_field: int = 1,
 ) -> ClickLog:
     """Load the log of a storefront world, generating it the first time.
 
@@ -64,16 +71,30 @@ def load(
         favourites: how much more the marketer sends what she likes; see `StorefrontWorld`.
         trend: of the population's tastes; see `StorefrontWorld`.
         dynamics: constants of the state transition that differ from the world's own.
+        catalogue: "small" or "large"; see `StorefrontWorld`.
+        products_per_field: of the large catalogue, in the log.
+        launches_per_field: of the large catalogue, beside those in the log.
     """
     if n_slots < 1:
         raise UserError(f"storefront: n_slots is {n_slots}; it must be at least 1.")
-    world = make_world(seed, n_users, n_variants, favourites, trend, dynamics)
+    world = make_world(
+        seed,
+        n_users,
+        n_variants,
+        favourites,
+        trend,
+        dynamics,
+        catalogue,
+        products_per_field,
+        launches_per_field,
+    )
     folder = data_home() / CARD.name if path is None else Path(path)
     if path is not None:
         _check_folder(folder)
     size = f"users{n_users}-slots{n_slots}" + (f"-variants{n_variants}" if n_variants else "")
     size += f"-favourites{favourites:g}" if favourites != 1 else ""
     size += f"-trend{trend:g}" if trend else ""
+    size += f"-{catalogue}{products_per_field}" if catalogue != SMALL else ""
     stem = f"log-seed{seed}-{size}-{_fingerprint(world)}"
     file = _find_log(folder, stem)
     if file is None:
@@ -148,12 +169,17 @@ def make_world(
     favourites: float = 1.0,
     trend: float = 0.0,
     dynamics: Mapping[str, float] | None = None,
+    catalogue: str = "small",
+    products_per_field: int = 6,
+    launches_per_field: int = 1,
 ) -> StorefrontWorld:
     """Return the world that writes the log of these options; see `load`.
 
     Raises:
         UserError: a bad value, or a constant of the dynamics that there is not.
     """
+    if catalogue not in LOGGED:
+        raise unknown_name("data.catalogue", str(catalogue), list(LOGGED))
     known = [f.name for f in fields(Dynamics) if f.name != "assumed"]
     for name in dynamics or {}:
         if name not in known:
@@ -166,12 +192,18 @@ def make_world(
         n_variants=n_variants,
         favourites=favourites,
         trend=trend,
+        catalogue=catalogue,
+        products_per_field=products_per_field,
+        launches_per_field=launches_per_field,
     )
 
 
 def _fingerprint(world: StorefrontWorld) -> str:
     """Return what changes when the world's constants do, so that no stale log is read."""
-    content = repr((astuple(world.truth), astuple(world.dynamics), PRODUCTS, _VERSION))
+    products: tuple[object, ...] = PRODUCTS
+    if world.shelf.catalogue != SMALL:
+        products = (*world.products, *world.shelf.texts)
+    content = repr((astuple(world.truth), astuple(world.dynamics), products, _VERSION))
     return hashlib.blake2b(content.encode(), digest_size=4).hexdigest()
 
 

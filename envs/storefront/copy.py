@@ -6,7 +6,24 @@ principle, length and use of facts; four claim what the facts don't support.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A sentence that is true of a product, and what it is made of.
+
+    Attributes:
+        kind: does, deadline, stock, users, experts, gift, promise or extra.
+        text: the sentence, as a brief has it.
+        parts: pieces of it by name, from which copy is made.
+    """
+
+    kind: str
+    text: str
+    parts: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -21,6 +38,8 @@ class Product:
         appeal: click logit that the field has with everybody.
         facts: sentences that copy may use; what they don't contain is an unsupported claim.
         creatives: copies.
+        typed: the facts again with what they are made of; () for the products of this module.
+        spoken: the name in a sentence, with its article.
     """
 
     product_id: str
@@ -30,6 +49,8 @@ class Product:
     appeal: float
     facts: tuple[str, ...]
     creatives: tuple[str, ...]
+    typed: tuple[Fact, ...] = dataclasses.field(default=(), repr=False)
+    spoken: str = dataclasses.field(default="", repr=False)
 
     @property
     def brief(self) -> str:

@@ -7,19 +7,17 @@ Nothing here was measured on people.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 import polars as pl
 
-from copygym.core.errors import UserError
+from copygym.core.errors import UserError, unknown_name
 from copygym.envs.logs.catalogue import Catalogue
 from copygym.envs.people.dynamics import Dynamics
 from copygym.envs.people.model import Response, UserModel
 from copygym.envs.profiles.builder import ProfileBuilder, Profiles
-from copygym.envs.storefront.copy import FIELDS, PRINCIPLES, PRODUCTS, Product
-from copygym.envs.storefront.features import CopyFeatures, copy_features
+from copygym.envs.storefront.copy import FIELDS, Product
 from copygym.envs.storefront.people import (
     CHANNELS,
     DEMOGRAPHICS,
@@ -28,48 +26,15 @@ from copygym.envs.storefront.people import (
     generator,
     group_effects,
 )
-from copygym.envs.storefront.variants import variants
+from copygym.envs.storefront.shelf import CATALOGUES, LAUNCHES, SMALL, make_shelf
+from copygym.envs.storefront.truth import Columns, Goods, Truth, columns, respond
 
 COST_PER_SEND = np.array([0.01, 0.02, 0.15])
-
-#: words that a channel carries at no loss, lowest and highest.
-_FITTING_WORDS = {"email": (14, 40), "push": (5, 18), "sms": (7, 24)}
-
-#: click logit of a channel in a slot, the same for all users.
-_CHANNEL_SLOT = np.array(
-    [
-        [0.30, 0.05, 0.00, -0.45],  # email
-        [-0.10, 0.00, 0.35, -0.15],  # push
-        [-0.20, 0.25, 0.25, -0.80],  # sms
-    ]
-)
 
 ASSUMPTION = (
     "storefront is synthetic: users, responses, fatigue and unsubscribes are made up by a "
     "documented rule, not measured."
 )
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Constants of the response, click logit unless said otherwise."""
-
-    base: float = -3.8
-    interest: float = 1.0  #: per standard deviation of a user's interest in the field
-    relevance: float = 1.0  #: from no fact told to all
-    persuasion: float = 0.8  #: per unit of susceptibility, principle present
-    crowding: float = 0.35  #: loss per principle beyond the second
-    price_talk: float = 0.3  #: per standard deviation of price sensitivity
-    claim: float = 0.15  #: gain per unsupported claim, up to three
-    fluency: float = 7.0  #: loss of a text that reads like noise
-    shouting: float = 1.0
-    heaviness: float = 0.5
-    length: float = 1.2  #: loss per log-ratio of words outside what the channel carries
-    channel: float = 0.5  #: per standard deviation of channel habit
-    slot: float = 0.45  #: per standard deviation of slot habit
-    conversion: float = -2.5  #: conversion logit given a click
-    claim_conversion: float = 0.6  #: loss of conversion logit per unsupported claim
-    claim_unsubscribe: float = 0.45  #: rise of unsubscribe logit per unsupported claim
 
 
 DYNAMICS = Dynamics(
@@ -90,27 +55,35 @@ class StorefrontWorld:
 
     The click logit of user u for a text x about product i (field f) on channel h in slot s is
 
-        base + appeal[f] + interest[u, f] * (0.5 + 0.5 rel) + a * rel
+        base + appeal[i] + interest[u, f] * (0.5 + 0.5 rel) + a * rel
         + p . susceptibility[u] - crowding + talk * price_sensitivity[u] + claims
         - noise - shouting - heaviness - length misfit[h]
         + channel habit[u, h] + slot habit[u, s] + channel-slot table[h, s]
 
-    with the features of `copy_features` (all bounded). Unsupported claims raise clicks, lower
-    conversions and raise unsubscribes. Fatigue, repetition and drift come on top (`DYNAMICS`).
+    with the features of `copy_features` (all bounded). Unsupported claims lower conversions and
+    raise unsubscribes; in the small catalogue they raise clicks, in the large one they lower them,
+    as do claims that bind a true fact to the wrong thing (`read_copy`). Fatigue, repetition and
+    drift come on top (`DYNAMICS`).
 
     Args:
         seed: everything is derived from it.
         n_users: size of the population.
-        truth: constants of the response.
+        truth: constants of the response; None: those of the catalogue.
         dynamics: state transition.
         n_variants: copies a product beyond its three creatives (`variants`), for copywriters to
-            learn from; the first 24 creatives stay what they are.
+            learn from; the first 24 creatives stay what they are. Of the small catalogue alone.
         favourites: how much more the marketer sends what she likes: above 1 the logits of her
             favourites are multiplied by it, and what is spread evenly over all sends is divided
             by it, so that more creatives are rare.
         trend: standard deviation, logit, of a step per slot by which everybody's interest in a
             field drifts together in the log, on top of each person's own drift and with its
             persistence. 0: tastes of the population stand still.
+        catalogue: "small" has eight products, each with three creatives, and is the same in all
+            worlds. "large" has other products in each world (`make_products`), three to five
+            copies each (`copies`), a truth that reads what a text claims (`read_copy`) and
+            `launches`; "launches" is what those sell.
+        products_per_field: of the large catalogue, in the log.
+        launches_per_field: products beside them that the log never sends.
     """
 
     def __init__(
@@ -122,36 +95,69 @@ class StorefrontWorld:
         n_variants: int = 0,
         favourites: float = 1.0,
         trend: float = 0.0,
+        catalogue: str = SMALL,
+        products_per_field: int = 6,
+        launches_per_field: int = 1,
     ) -> None:
-        for name, value, least in (("n_users", n_users, 1), ("n_variants", n_variants, 0)):
-            if value < least:
-                raise UserError(f"storefront: {name} is {value}; it must be at least {least}.")
+        _check(
+            n_users=(n_users, 1),
+            n_variants=(n_variants, 0),
+            products_per_field=(products_per_field, 1),
+            launches_per_field=(launches_per_field, 0 if catalogue != LAUNCHES else 1),
+        )
         if not 1 <= favourites < np.inf:
             raise UserError(f"storefront: favourites is {favourites}; it must be at least 1.")
         if not 0 <= trend < np.inf:
             raise UserError(f"storefront: trend is {trend}; it must be at least 0.")
+        if catalogue not in CATALOGUES:
+            raise unknown_name("catalogue of storefront", str(catalogue), list(CATALOGUES))
+        if n_variants and catalogue != SMALL:
+            raise UserError(
+                f"storefront: n_variants is {n_variants}, and the {catalogue} catalogue has copies "
+                "enough of its own; set n_variants=0, or catalogue=small."
+            )
         self.seed, self.n_users = seed, n_users
         self.favourites, self.trend = favourites, trend
-        self.truth = Truth() if truth is None else truth
         self.dynamics = dynamics
-        written = [(p, f"{i}", t) for p in PRODUCTS for i, t in enumerate(p.creatives, 1)]
-        written += [
-            (p, f"v{i}", t)
-            for p in PRODUCTS
-            for i, t in enumerate(variants(p, n_variants, seed), 1)
-        ]
-        self.products: tuple[Product, ...] = tuple(product for product, _, _ in written)
-        self._names = tuple(f"{product.product_id}-{label}" for product, label, _ in written)
-        self._texts = tuple(text for _, _, text in written)
+        self._sizes = (products_per_field, launches_per_field)
+        self.shelf = make_shelf(catalogue, seed, n_variants, *self._sizes)
+        self.products: tuple[Product, ...] = self.shelf.products
+        self.truth = self.shelf.truth if truth is None else truth
         self.people = draw_people(seed, n_users)
         self.user_ids = self.people.demographics["user_id"].to_numpy().astype(np.str_)
 
     @cached_property
+    def launches(self) -> StorefrontWorld:
+        """The same people, and products that this world's log never sends, one copy each.
+
+        The copy is the marketer's default (`default_copy`), for new copy to be measured against.
+
+        Raises:
+            UserError: the catalogue is small, or `launches_per_field` is 0.
+        """
+        if self.shelf.catalogue == SMALL:
+            raise UserError(
+                "storefront: the small catalogue has no launches; choose catalogue=large."
+            )
+        per_field, launches = self._sizes
+        return StorefrontWorld(
+            self.seed,
+            self.n_users,
+            self.truth,
+            self.dynamics,
+            favourites=self.favourites,
+            trend=self.trend,
+            catalogue=LAUNCHES,
+            products_per_field=per_field,
+            launches_per_field=launches,
+        )
+
+    @cached_property
     def catalogue(self) -> Catalogue:
-        """24 creatives and the variants, 3 channels, 4 slots; popularity is the marketer's."""
+        """The creatives of the shelf, 3 channels, 4 slots; popularity is the marketer's."""
         return Catalogue(
-            creative_ids=self._names,
-            texts=self._texts,
+            creative_ids=self.shelf.names,
+            texts=self.shelf.texts,
             product_ids=tuple(p.product_id for p in self.products),
             topics=FIELDS,
             topic_of_creative=np.array([FIELDS.index(p.field) for p in self.products]),
@@ -188,61 +194,29 @@ class StorefrontWorld:
             slots: (N,) int64.
         """
         products = [self.products[k] for k in creatives]
-        table = _columns([copy_features(t, p) for t, p in zip(texts, products, strict=True)])
-        field = np.array([FIELDS.index(p.field) for p in products], dtype=np.int64)
-        return self._respond(table, field, users, channels, slots)
+        read = self.shelf.read
+        copy = columns([read(t, p) for t, p in zip(texts, products, strict=True)])
+        return self._respond(copy, np.asarray(creatives), users, channels, slots)
 
     def _respond(
         self,
-        copy: _Columns,
-        field: np.ndarray,
+        copy: Columns,
+        creatives: np.ndarray,
         users: np.ndarray,
         channels: np.ndarray,
         slots: np.ndarray,
     ) -> Response:
-        """Return the true response; the arguments may have any shapes that fit together."""
-        c, w = self.truth, self.people
-        interest = w.interest[users, field]
-        sensitivity = w.price_sensitivity[users]
-        price = np.array([p.price for p in PRODUCTS])[field]
-        appeal = np.array([p.appeal for p in PRODUCTS])[field]
-        swayed = (copy.principles * w.susceptibility[users]).sum(axis=-1)
-        message = (
-            c.relevance * copy.relevance
-            + c.interest * interest * (0.5 + 0.5 * copy.relevance)
-            + c.persuasion * swayed
-            + c.price_talk * copy.price_talk * sensitivity
-            + c.claim * copy.claims
+        goods = Goods(*(column[creatives] for column in self._goods))
+        return respond(self.truth, self.people, copy, goods, users, channels, slots)
+
+    @cached_property
+    def _goods(self) -> Goods:
+        """(K,) what each creative is of."""
+        return Goods(
+            np.array([FIELDS.index(p.field) for p in self.products], dtype=np.int64),
+            np.array([p.price for p in self.products]),
+            np.array([p.appeal for p in self.products]),
         )
-        style = (
-            c.shouting * copy.shouting
-            + c.heaviness * copy.heaviness
-            + c.crowding * copy.crowding
-            + c.length * _misfit(copy.words, channels)
-            + c.fluency * (1 - copy.fluency)
-        )
-        habit = (
-            c.channel * w.channel[users, channels]
-            + c.slot * w.slot[users, slots]
-            + _CHANNEL_SLOT[channels, slots]
-        )
-        click = c.base + appeal + message - style + habit
-        conversion = (
-            c.conversion
-            + 0.4 * copy.relevance
-            + 0.25 * interest
-            - c.claim_conversion * copy.claims
-            - 0.25 * sensitivity * np.log(price / 50.0)
-        )
-        leave = (
-            w.patience[users]
-            + np.array([0.0, 0.3, 0.6])[channels]
-            + c.claim_unsubscribe * copy.claims
-            + 0.5 * (copy.shouting + 1 - copy.fluency)
-            - 0.3 * interest
-        )
-        spending = price * np.exp(-0.1 * sensitivity)
-        return Response(click, conversion, spending, leave)
 
     def user_model(
         self, profiles: Profiles | None = None, users: np.ndarray | None = None
@@ -269,8 +243,8 @@ class StorefrontWorld:
             actions = np.flatnonzero(catalogue.creative_of_action == k)
             # (M, H, S), where an axis along which nothing changes has length 1.
             response = self._respond(
-                _columns([copy_features(catalogue.texts[k], product)]),
-                np.array([FIELDS.index(product.field)]),
+                columns([self.shelf.read(catalogue.texts[k], product)]),
+                np.array([k]),
                 rows[:, None, None],
                 catalogue.channel_of_action[actions][:, None],
                 slots,
@@ -349,41 +323,11 @@ class _CopyTruth:
         return self.world.response_to_text(texts, self.rows[users], creatives, channels, slots)
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """`CopyFeatures` of N texts as arrays (N,), principles (N, 6)."""
-
-    relevance: np.ndarray
-    principles: np.ndarray
-    crowding: np.ndarray
-    claims: np.ndarray
-    fluency: np.ndarray
-    shouting: np.ndarray
-    heaviness: np.ndarray
-    price_talk: np.ndarray
-    words: np.ndarray
-
-
-def _columns(features: list[CopyFeatures]) -> _Columns:
-    scalars = {
-        name: np.array([getattr(f, name) for f in features], dtype=np.float64)
-        for name in CopyFeatures._fields
-        if name != "principles"
-    }
-    principles = np.array([f.principles for f in features]).reshape(-1, len(PRINCIPLES))
-    used = (principles > 0).sum(axis=1)
-    # More principles than two get in each other's way: the same persuasion is shared out.
-    principles = principles * np.minimum(1.0, 2.0 / np.maximum(used, 1))[:, None]
-    return _Columns(principles=principles, crowding=np.maximum(used - 2.0, 0.0), **scalars)
-
-
-def _misfit(words: np.ndarray, channels: np.ndarray) -> np.ndarray:
-    """Return (N,) log-ratio of the words to what the channel carries, 0 inside its range."""
-    low, high = np.array([_FITTING_WORDS[name] for name in CHANNELS]).T
-    count = np.maximum(words, 1.0)
-    over = np.log(count / high[channels])
-    under = np.log(low[channels] / count)
-    return np.minimum(np.maximum(np.maximum(over, under), 0.0), 2.0)
+def _check(**values: tuple[int, int]) -> None:
+    """Refuse an option below its least value; ``values`` are (value, least)."""
+    for name, (value, least) in values.items():
+        if value < least:
+            raise UserError(f"storefront: {name} is {value}; it must be at least {least}.")
 
 
 def _rule_of_thumb(demographics: pl.DataFrame) -> np.ndarray:

@@ -177,14 +177,10 @@ def with_copy(table: pl.DataFrame, texts: Sequence[str], samples: int) -> pl.Dat
 
 def _cut(writer: Copywriter, rows: CopyRows) -> list[str]:
     """Return a note where the writer has not read all of a brief."""
-    cut = [writer.style.is_cut(prompt) for prompt in rows.prompts]
-    if not any(cut):
-        return []
-    return [
-        f"{sum(cut):,} of {len(cut):,} briefs, with reader and channel, are longer than the "
-        f"{writer.max_prompt_tokens} tokens that the writer reads (brief {cut.index(True) + 1} "
-        "first): their ends were cut off; shorten them."
-    ]
+    from copygym.agents.copywriter.prompts import cut_note
+
+    note = cut_note(writer.style, rows.prompts)
+    return [] if note is None else [note]
 
 
 def _empty(texts: Sequence[str]) -> list[str]:

@@ -62,6 +62,8 @@ class Data:
     n_users: Count
     n_slots: Count
     n_variants: Whole
+    products_per_field: Count
+    launches_per_field: Whole
 
 
 @dataclass
@@ -122,6 +124,7 @@ class Evaluation:
     temperature: Positive
     top_p: Share
     examples: Whole
+    draws: Count
     estimator: str
     segments: list[str] | None
     best: str
@@ -136,6 +139,17 @@ class Tasks:
     train: Count
     validation: Count
     test: Count
+    readers: Count
+    launches: Whole
+
+
+@dataclass
+class Curve:
+    """Logs of several sizes, in users."""
+
+    sizes: list[Count]
+    writer_sizes: list[Count]
+    tasks: Count
 
 
 @dataclass
@@ -144,6 +158,7 @@ class Creatives:
 
     per_product: Count
     candidates: Count
+    readers: Count
 
 
 @dataclass
@@ -355,6 +370,7 @@ class Config:
     samples: Count
     sample_cost: Positive
     creatives: Creatives
+    curve: Curve
     copywriter: Writer
     tests: Annotated[int, Range(3)] | None
     replications: Count

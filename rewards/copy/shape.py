@@ -19,6 +19,7 @@ from copygym.core.errors import UserError
 from copygym.core.plugins import find, term_name
 from copygym.envs.people.model import UserModel
 from copygym.envs.tasks import CopyRows
+from copygym.rewards.copy.rewriting import gain, off_original
 from copygym.rewards.copy.text_terms import (
     LENGTHS,
     Resources,
@@ -193,6 +194,8 @@ TERMS: dict[str, Callable[..., Term]] = {
         diversity,
         formula,
         gibberish,
+        gain,
+        off_original,
     )
 }
 

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 #: Texts kept of each example table.
 _EXAMPLES = 4
 _JUDGE_SEED = 90_001
+#: What a look's mean score is called in the history.
+JUDGE, HELD_OUT = "judge", "held_out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,7 @@ class Watch:
 
     Attributes:
         judge_every: updates between two looks of the judge; it also looks at the start and end.
+            Where there is none, SFT looks at held-out copy as often.
         patience: bad looks in a row after which training stops; 0: never.
         margin: 0: a look without a new best is bad. Above: a look is bad if the judge's scores
             fell from the best look's by more than this many standard errors of the difference,
@@ -122,6 +125,8 @@ class TrainingRun:
         self.algorithm, self.seed, self.watch = algorithm, seed, watch
         self.rows, self.feedback = rows, feedback
         self._judge, self._judge_rows = judge, judge_rows
+        #: Looks at a model where there is no judge; returns scores (H,) of what was held out.
+        self.examine: Callable[[torch.nn.Module], np.ndarray] | None = None
         self._on_progress = on_progress
         self._folder = None if folder is None else Path(folder)
         self._print = fingerprint(algorithm, settings, rows, judge_rows, samples, seed, writer)
@@ -241,9 +246,9 @@ class TrainingRun:
 
     def finish(self, writer: Writer, model: torch.nn.Module, **info: float | str) -> Trained:
         """Put the weights of the last good look into ``model`` and return the outcome."""
-        if self._judge is not None:
+        if self._kept:
             put_weights(model, self._kept)
-            info["judge"] = self._kept_judge
+            info[self._looker] = self._kept_judge
         return Trained(
             writer=writer,
             spent=self.meter.spent,
@@ -260,20 +265,20 @@ class TrainingRun:
 
         The same seed every time, so that two looks differ by the weights and not by luck.
         """
-        if self._judge is None or self._judge_rows is None:
+        scores = self._seen(writer, model)
+        if scores is None:
             return
-        texts = writer.write(self._judge_rows, seed=_JUDGE_SEED, temperature=self.watch.temperature)
-        scores = score_copy(self._judge, texts, self._judge_rows)[0]
         score, margin = float(scores.mean()), self.watch.margin
         if self.history:
-            self.history[-1]["judge"] = score
+            self.history[-1][self._looker] = score
         first = len(self._best_scores) == 0
         best = first or score > float(self._best_scores.mean())
         if not best and (margin == 0 or fell(scores, self._best_scores, margin)):
             self._bad_looks += 1
             if self.watch.patience and self._bad_looks >= self.watch.patience:
                 change = f"a fall of over {margin:g} standard errors" if margin else "no gain"
-                self.stop(f"the judge saw {change} in {self.watch.patience} looks")
+                who = "judge" if self._looker == JUDGE else "held-out copy"
+                self.stop(f"the {who} saw {change} in {self.watch.patience} looks")
             return
         # Not only the best look: of looks that differ by luck alone, the one after the most
         # samples has learned the most.
@@ -281,6 +286,19 @@ class TrainingRun:
         self._kept_judge, self._bad_looks = score, 0
         if best:
             self._best_scores = scores
+
+    @property
+    def _looker(self) -> str:
+        """The history's name of what looks: `JUDGE` or `HELD_OUT`."""
+        return JUDGE if self._judge is not None else HELD_OUT
+
+    def _seen(self, writer: Writer, model: torch.nn.Module) -> np.ndarray | None:
+        """Return the scores of a look, (N,); None where nobody looks."""
+        if self._judge is not None and self._judge_rows is not None:
+            temperature = self.watch.temperature
+            texts = writer.write(self._judge_rows, seed=_JUDGE_SEED, temperature=temperature)
+            return score_copy(self._judge, texts, self._judge_rows)[0]
+        return None if self.examine is None else self.examine(model)
 
     def _save(
         self, model: torch.nn.Module, state: Callable[[], Mapping[str, torch.Tensor]]
@@ -457,6 +475,8 @@ class RunAlgorithm(Watch, CopyAlgorithm):
 
 
 __all__ = [
+    "HELD_OUT",
+    "JUDGE",
     "RunAlgorithm",
     "TrainingRun",
     "Watch",

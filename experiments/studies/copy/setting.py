@@ -20,8 +20,9 @@ from copygym.agents.copywriter.training.feedback import (
     Feedback,
     Preferences,
 )
-from copygym.core.errors import UserError
+from copygym.core.errors import UserError, unknown_name
 from copygym.envs.tasks import CopyReward, CopyRows, copy_rows
+from copygym.evaluation.personal import grouped
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import instantiated
 from copygym.experiments.studies.data import load_log, same_data, seen
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Parts of a log of copy tests.
 PARTS = ("proxy", "judge", "gold", "test")
+#: What a copywriter may be asked: copy from the brief alone, or a variation of a human text.
+TASKS = ("write", "rewrite")
 
 
 WORLD = "Gold is the synthetic world's own response, asked of people of the test part."
@@ -68,6 +71,8 @@ class CopySetting:
         gold_text: says who judges.
         fitted: the simulated users of the proxy where the log has users, else None.
         gold_users: people of the test part as the truth simulates them, where there is one.
+        held_out: the same people as the proxy simulates them.
+        second_gold: P(click) by a gold model of another family, where the task is to rewrite.
     """
 
     log: ClickLog
@@ -90,6 +95,24 @@ class CopySetting:
     gold_text: str
     fitted: FittedUsers | None = None
     gold_users: UserModel | None = None
+    held_out: UserModel | None = None
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """(N,) int64 test tasks that ask several readers for the same copy; None without readers.
+
+        What was written for one task of a group can be shown to the readers of the others.
+        """
+        if self.gold_users is None:
+            return None
+        return grouped(self.test.products, self.test.channel, self.test.slot)
+
+    second_gold: CopyReward | None = None
+
+    @property
+    def rewriting(self) -> bool:
+        """Whether the tasks are to rewrite a human text."""
+        return bool(self.test.originals)
 
     def feedback(self, learns_from: Sequence[str]) -> tuple[CopyRows, Feedback]:
         """Return tasks and feedback on them, of the kind that suits an algorithm best.
@@ -109,12 +132,15 @@ class CopySetting:
 def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     """Return the setting of a config; its models are fitted in stages of ``folder``.
 
-    Config keys: ``setting_seed`` (see `setting_seed`), ``data``, ``split`` (shares of `PARTS`),
-    ``reward_model``, ``judge_model``, ``gold_model`` (not used where the world is known),
-    ``copy_reward``, ``tasks`` (numbers of ``train``, ``validation`` and ``test`` tasks), ``users``
-    and ``env`` for logs with users.
+    Config keys: ``setting_seed`` (see `setting_seed`), ``task`` (of `TASKS`), ``data``, ``split``
+    (shares of `PARTS`), ``reward_model``, ``judge_model``, ``gold_model`` (not used where the world
+    is known), ``copy_reward``, ``tasks`` (numbers of ``train``, ``validation`` and ``test`` tasks,
+    and of the ``readers`` who are asked for the same copy), ``users`` and ``env`` for logs with
+    users; to rewrite, also ``second_gold_model`` and ``rewrites`` (options of
+    `copygym.agents.copywriter.demonstrations.rewrites`).
     """
     config = {**config, "seed": setting_seed(config)}
+    check_task(config)
     log = load_log(config["data"])
     data = same_data(folder, log)
     if has_truth(config):
@@ -124,6 +150,22 @@ def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     from copygym.experiments.studies.copy.tests import headline_setting
 
     return headline_setting(log, data, config, folder)
+
+
+def check_task(config: Mapping[str, Any]) -> None:
+    """Raise unless the config's ``task`` is known, and has originals where it is to rewrite.
+
+    Raises:
+        UserError: it is not.
+    """
+    task = config.get("task", TASKS[0])
+    if task not in TASKS:
+        raise unknown_name("task", str(task), list(TASKS))
+    if task == "rewrite" and has_truth(config):
+        raise UserError(
+            "task=rewrite needs a human original for every task, which tests of headlines have and "
+            "this world's readers have not; use task=write, or dataset=upworthy."
+        )
 
 
 def setting_seed(config: Mapping[str, Any]) -> int:

@@ -15,7 +15,7 @@ from copygym.envs.logs.catalogue import Catalogue
 from copygym.envs.logs.from_log import catalogue_from_log
 from copygym.envs.people.model import UserModel
 from copygym.envs.profiles.builder import Profiles
-from copygym.envs.tasks import CopyRows
+from copygym.envs.tasks import CopyReward, CopyRows
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.copy.setting import (
     MODEL,
@@ -46,9 +46,10 @@ def headline_setting(
     Raises:
         UserError: the log has no brief, or a part of it has no test with one.
     """
-    from copygym.agents.copywriter.demonstrations import better_copy, preference_pairs
+    from copygym.agents.copywriter.demonstrations import better_copy, preference_pairs, rewrites
 
     log.require("brief")
+    rewriting = config.get("task") == "rewrite"
     seed = int(config["seed"])
     parts = log.split_by_test(shares(config), derived_seed(seed, "split"))
     rows_seen = describe_parts(folder, parts)
@@ -68,7 +69,18 @@ def headline_setting(
     gold = fit_ctr_model(folder, "gold", parts["gold"], config, "gold_model")
     readers = _readers(stories, log, model)
     tasks = {name: _tasks(stories, name, readers, config, seed) for name in arms}
-    texts, rows = better_copy(parts["proxy"])
+    human = _human(tasks["test"], readers, arms["test"], derived_seed(seed, "human"))
+    pairs = preference_pairs(parts["proxy"])
+    if rewriting:
+        for name, arm in arms.items():
+            # Any arm of the test: what an editor would have sent without one.
+            luck = derived_seed(seed, "originals", name)
+            tasks[name] = tasks[name].rewriting(_any_arm(tasks[name], arm, luck))
+        human = (human[0], list(tasks["test"].originals))
+        pairs = (pairs[0].rewriting(pairs[2]), *pairs[1:])
+        texts, rows = rewrites(parts["proxy"], **dict(config["rewrites"]))
+    else:
+        texts, rows = better_copy(parts["proxy"])
     reward = copy_shape(config, model, readers, texts)
     shown = tuple(dict.fromkeys(parts["proxy"].collect()["text"].to_list()))
     return CopySetting(
@@ -82,14 +94,15 @@ def headline_setting(
         validation=tasks["judge"],
         test=tasks["test"],
         demonstrations=(texts, rows),
-        preferences=preference_pairs(parts["proxy"]),
+        preferences=pairs,
         reward=reward,
         proxy=reward,
         judge=ClickLogit(judge),
         gold=_Probability(gold),
-        human=_human(tasks["test"], readers, arms["test"], derived_seed(seed, "human")),
+        human=human,
         training_texts=shown,
         gold_text=MODEL,
+        second_gold=_second_gold(parts["gold"], config, folder) if rewriting else None,
     )
 
 
@@ -182,8 +195,20 @@ def _human(
     rows: CopyRows, readers: UserModel, arms: pl.DataFrame, seed: int
 ) -> tuple[list[str], list[str]]:
     """Return the better copy that the log shows for each task, and any of its copies."""
-    rng = np.random.default_rng(seed)
-    by_test = {str(key[0]): frame["text"].to_list() for key, frame in arms.group_by("test_id")}
     best = [readers.catalogue.texts[k] for k in rows.creative]
-    other = [str(rng.choice(by_test[name])) for name in rows.products]
-    return best, other
+    return best, _any_arm(rows, arms, seed)
+
+
+def _any_arm(rows: CopyRows, arms: pl.DataFrame, seed: int) -> list[str]:
+    """Return a random copy of each task's test; all tasks of a test get the same."""
+    rng = np.random.default_rng(seed)
+    drawn = {
+        str(key[0]): str(rng.choice(frame["text"].to_list()))
+        for key, frame in arms.group_by("test_id", maintain_order=True)
+    }
+    return [drawn[name] for name in rows.products]
+
+
+def _second_gold(log: ClickLog, config: Mapping[str, Any], folder: RunFolder) -> CopyReward:
+    """Return the gold model of another family than the first, fitted on the same tests."""
+    return _Probability(fit_ctr_model(folder, "second gold", log, config, "second_gold_model"))

@@ -10,6 +10,8 @@ import pytest
 from copygym.agents.copywriter.demonstrations import (
     better_copy,
     preference_pairs,
+    rewrites,
+    shared_words,
     shrunken_ratio,
     two_proportion_z,
 )
@@ -63,7 +65,7 @@ def test_the_winner_of_a_test_is_better_copy():
     texts, rows = better_copy(log_of_tests(), min_z=1.96)
     assert texts == ["good"]
     assert rows.briefs == ("brief a",)
-    assert rows.prompts[0] == "Brief: brief a\nReader: segment everyone\nChannel: any, any"
+    assert rows.prompts[0] == "Brief: brief a\nReader: anybody\nChannel: any, any"
 
 
 def test_weaker_evidence_gives_more_copy_and_never_single_arms():
@@ -201,3 +203,59 @@ def test_demonstrations_open_as_clicked_headlines_do(made_folder):
     assert len(chosen) == len(rejected) == 100
     worst = sum(text.startswith("Minutes of the meeting where") for text in rejected)
     assert worst > 0 == sum(text.startswith("Minutes of the meeting where") for text in chosen)
+
+
+# ---------------------------------------------------------------- pairs to rewrite
+
+
+def log_of_edits():
+    """Return two tests: one whose arms are edits of each other, one whose arms share nothing."""
+    return ClickLog.from_frame(
+        pl.DataFrame(
+            {
+                "test_id": ["a", "a", "a", "b", "b"],
+                "text": ["see the dog", "see the good dog", "A CAT", "one thing", "other matter"],
+                "brief": ["of dogs"] * 3 + ["of things"] * 2,
+                "impressions": [1000] * 5,
+                "clicks": [40, 80, 60, 90, 30],
+            }
+        ),
+        name="edits",
+    )
+
+
+def test_words_in_common_are_a_share_of_all():
+    assert shared_words("See the dog!", "see the good dog") == pytest.approx(3 / 4)
+    assert shared_words("one", "two") == 0.0 and shared_words("", "!") == 1.0
+
+
+def test_the_weaker_of_close_texts_is_rewritten_into_the_better():
+    texts, rows = rewrites(log_of_edits(), kept=0.0, limit=5)
+    assert set(texts) == {"see the good dog"} and set(rows.originals) == {"see the dog"}
+    assert len(texts) == len(rows) == 5
+    assert rows.prompts[0].split("\n")[:2] == ["Brief: of dogs", "Original: see the dog"]
+    # Without the floor the pair that shares nothing teaches too.
+    _, free = rewrites(log_of_edits(), least_shared=0.0, kept=0.0, limit=200)
+    assert "other matter" in free.originals
+
+
+def test_a_share_of_the_originals_is_the_best_and_stays():
+    texts, rows = rewrites(log_of_edits(), kept=0.25, limit=400)
+    same = [text == original for text, original in zip(texts, rows.originals, strict=True)]
+    assert sum(same) == 100 and len(texts) == 400
+    assert {text for text, stays in zip(texts, same, strict=True) if stays} == {
+        "see the good dog",
+        "one thing",
+    }
+
+
+def test_no_close_pair_is_one_sentence():
+    with pytest.raises(UserError, match=r"share 90% of their words.*lower min_z"):
+        rewrites(log_of_edits(), least_shared=0.9)
+    with pytest.raises(UserError, match="kept is 1 and"):
+        rewrites(log_of_edits(), kept=1.0)
+
+
+def test_a_log_of_users_gives_pairs_for_the_readers_of_the_better_copy(users):
+    texts, rows = rewrites(users_log(users), users, least_shared=0.0, limit=50)
+    assert len(texts) == len(rows) == len(rows.originals) == 50
