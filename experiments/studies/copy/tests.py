@@ -81,7 +81,7 @@ def headline_setting(
         texts, rows = rewrites(parts["proxy"], **dict(config["rewrites"]))
     else:
         texts, rows = better_copy(parts["proxy"])
-    reward = copy_shape(config, model, readers, texts)
+    reward = copy_shape(config, folder, model, readers, texts)
     shown = tuple(dict.fromkeys(parts["proxy"].collect()["text"].to_list()))
     return CopySetting(
         log=log,
