@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -65,25 +66,31 @@ class CopyFeatures(NamedTuple):
 @lru_cache(maxsize=200_000)
 def copy_features(text: str, product: Product) -> CopyFeatures:
     """Return the features of ``text`` as an advertisement of ``product``."""
-    words = _words(text)
-    sentences = [s for s in map(_words, _SENTENCE.split(text)) if s]
+    words = words_of(text)
+    sentences = sentences_of(text)
     return CopyFeatures(
-        relevance=1 - math.exp(-_facts_told(sentences, product) / 1.3),
-        principles=tuple(_presence(text.lower(), cues) for cues in _CUES.values()),
+        relevance=relevance(sentences, product),
+        principles=tuple(presence(text.lower(), cues) for cues in _CUES.values()),
         claims=min(float(len(_unsupported(text, words, product))), 3.0),
-        fluency=_fluency(words, sentences) * _care(words, sentences, product),
-        shouting=_shouting(text),
-        heaviness=_heaviness(words, sentences),
+        fluency=fluency(words, sentences) * care(words, sentences, product),
+        shouting=shouting(text),
+        heaviness=heaviness(words, sentences),
         price_talk=float(bool(_PRICE.search(text))),
         words=len(text.split()),
     )
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in lower case, numbers included."""
     return [w.lower().replace("’", "'") for w in _WORD.findall(text)]
 
 
-def _stem(word: str) -> str:
+def sentences_of(text: str) -> list[list[str]]:
+    """Return the words of each sentence of a text."""
+    return [s for s in map(words_of, _SENTENCE.split(text)) if s]
+
+
+def stem(word: str) -> str:
     """Return the word without the commonest endings, so that boils, boil and boiling agree."""
     for ending in ("'s", "ing", "ed", "es", "s"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
@@ -92,7 +99,7 @@ def _stem(word: str) -> str:
 
 
 def _content(words: list[str]) -> list[str]:
-    return [_stem(w) for w in words if w not in FUNCTION_WORDS]
+    return [stem(w) for w in words if w not in FUNCTION_WORDS]
 
 
 # ---------------------------------------------------------------- relevance
@@ -100,7 +107,7 @@ def _content(words: list[str]) -> list[str]:
 
 @cache
 def _fact_stems(product: Product) -> tuple[frozenset[str], ...]:
-    return tuple(frozenset(_content(_words(fact))) for fact in (product.name, *product.facts))
+    return tuple(frozenset(_content(words_of(fact))) for fact in (product.name, *product.facts))
 
 
 @cache
@@ -125,7 +132,7 @@ def _jumbled(sentence: list[str], product: Product) -> tuple[int, int]:
         if word in _CONJUNCTIONS:
             before = None
         elif word not in FUNCTION_WORDS:
-            here = facts_of.get(_stem(word))
+            here = facts_of.get(stem(word))
             if here is not None and before is not None:
                 pairs += 1
                 jumbled += not here & before
@@ -142,30 +149,39 @@ def _tells(stems: list[str], fact: frozenset[str]) -> bool:
     return near or len(fact) < 3
 
 
-def _facts_told(sentences: list[list[str]], product: Product) -> float:
+def facts_told(
+    sentences: list[list[str]], product: Product, glue: frozenset[str] = FUNCTION_WORDS
+) -> float:
     """Count the facts (the name is one) that sentences tell, as far as they have room for them.
 
     A heap of words tells nothing.
     """
     told: set[int] = set()
     for sentence in sentences:
-        if _is_list(sentence) or word_order([sentence]) < 0.5:
+        if is_list(sentence, glue) or word_order([sentence]) < 0.5:
             continue
         stems = _content(sentence)
         told |= {i for i, fact in enumerate(_fact_stems(product)) if _tells(stems, fact)}
     return min(float(len(told)), 1 + sum(map(len, sentences)) / _WORDS_PER_FACT)
 
 
-def _is_list(sentence: list[str]) -> bool:
+def relevance(
+    sentences: list[list[str]], product: Product, glue: frozenset[str] = FUNCTION_WORDS
+) -> float:
+    """Return in [0, 1) how much sentences tell of a product, with diminishing returns."""
+    return 1 - math.exp(-facts_told(sentences, product, glue) / 1.3)
+
+
+def is_list(sentence: list[str], glue: frozenset[str] = FUNCTION_WORDS) -> bool:
     """Say whether a sentence lists keywords: hardly a word that holds it together."""
-    glue = sum(w in FUNCTION_WORDS for w in sentence)
-    return glue < (0.18 if len(sentence) >= 8 else 0.12) * len(sentence)
+    held = sum(w in glue for w in sentence)
+    return held < (0.18 if len(sentence) >= 8 else 0.12) * len(sentence)
 
 
 # ---------------------------------------------------------------- persuasion and claims
 
 
-def _presence(text: str, cues: tuple[re.Pattern[str], ...]) -> float:
+def presence(text: str, cues: tuple[re.Pattern[str], ...]) -> float:
     """Return 0, 0.75 or 1 for none, one or more distinct cues: a repeated cue adds nothing."""
     found = sum(bool(cue.search(text)) for cue in cues)
     return 0.0 if not found else 0.75 if found == 1 else 1.0
@@ -174,7 +190,7 @@ def _presence(text: str, cues: tuple[re.Pattern[str], ...]) -> float:
 @cache
 def _supported(product: Product) -> tuple[frozenset[str], str]:
     text = product.brief.lower()
-    return frozenset(_number(w) for w in _words(text) if w[0].isdigit()), text
+    return frozenset(_number(w) for w in words_of(text) if w[0].isdigit()), text
 
 
 def _number(word: str) -> str:
@@ -197,23 +213,43 @@ def _unsupported(text: str, words: list[str], product: Product) -> set[str]:
 # ---------------------------------------------------------------- fluency
 
 
-def _fluency(words: list[str], sentences: list[list[str]]) -> float:
+def fluency(
+    words: list[str],
+    sentences: list[list[str]],
+    glue: frozenset[str] = FUNCTION_WORDS,
+    in_order: float = _GOOD_ENOUGH,
+    spelled: float | None = None,
+) -> float:
     """Return how much the text reads like writing.
 
     The product of: letters in an order that English uses, enough function words, fresh content
     words, words in an order that English uses, and no keyword lists.
+
+    Args:
+        words: of the text.
+        sentences: the same by sentence.
+        glue: words that hold a sentence together.
+        in_order: word order, of `word_order`, that counts as flawless.
+        spelled: how well the words are spelled; None: by the small catalogue's words.
     """
     if len(words) < 3:
         return 0.1 * len(words)
-    glue = sum(w in FUNCTION_WORDS for w in words) / len(words)
+    held = sum(w in glue for w in words) / len(words)
     content = _content(words)
     fresh = len(set(content)) / max(len(content), 1)
-    reading = _spelling(words) * _ramp(glue, -0.05, 0.2) * _ramp(fresh, 0.0, 0.75)
-    listed = sum(len(s) for s in sentences if _is_list(s)) / len(words)
-    return reading * _ramp(word_order(sentences), 0.0, _GOOD_ENOUGH) * _ramp(-listed, -0.6, -0.13)
+    reading = small_spelling().of(words) if spelled is None else spelled
+    reading *= _ramp(held, -0.05, 0.2) * _ramp(fresh, 0.0, 0.75)
+    listed = sum(len(s) for s in sentences if is_list(s, glue)) / len(words)
+    return reading * _ramp(word_order(sentences), 0.0, in_order) * _ramp(-listed, -0.6, -0.13)
 
 
-def _care(words: list[str], sentences: list[list[str]], product: Product) -> float:
+def care(
+    words: list[str],
+    sentences: list[list[str]],
+    product: Product,
+    odd: int | None = None,
+    more: float = 0.0,
+) -> float:
     """Return in [0, 1] how free of slips a text is; one or two of the vaguer ones are nobody's.
 
     Slips are neighbouring fact words that have nothing to do with each other, words that are
@@ -222,13 +258,15 @@ def _care(words: list[str], sentences: list[list[str]], product: Product) -> flo
     """
     counts = [_jumbled(sentence, product) for sentence in sentences]
     jumbled, pairs = sum(c[0] for c in counts), sum(c[1] for c in counts)
-    slips = max(jumbled - 1 - pairs / 10, 0.0) + sum(map(_is_odd, words))
-    slips += max(clashes(sentences) - 1 - len(words) / 40, 0.0)
-    slips += sum(map(_slips, sentences)) + max(sum(len(s) == 1 for s in sentences) - 1, 0)
-    return max(1.0 - _SLIP * slips, 0.0)
+    if odd is None:
+        odd = sum(map(small_spelling().is_odd, words))
+    count = max(jumbled - 1 - pairs / 10, 0.0) + odd
+    count += max(clashes(sentences) - 1 - len(words) / 40, 0.0)
+    count += sum(map(slips, sentences)) + max(sum(len(s) == 1 for s in sentences) - 1, 0)
+    return max(1.0 - _SLIP * (count + more), 0.0)
 
 
-def _slips(sentence: list[str]) -> int:
+def slips(sentence: list[str]) -> int:
     """Count words said twice, "a" before a vowel or "an" before none, and an end that is none."""
     content = [w for w in sentence if w not in FUNCTION_WORDS and not w[0].isdigit()]
     twice = len(content) - len(set(content))
@@ -245,53 +283,64 @@ def _ramp(x: float, low: float, high: float) -> float:
     return min(max((x - low) / (high - low), 0.0), 1.0)
 
 
-def _spelling(words: list[str]) -> float:
-    """Return 1 for English spelling, 0 for noise: mean log probability of the letter pairs.
+class Spelling:
+    """How English the letters of words are, by pairs of letters in words that are known.
 
-    The ramp separates 2,000 real headlines (1% of them below -2.99) from the same headlines with
-    the letters of each word shuffled (median -3.26).
+    Args:
+        known: words to count pairs in.
     """
-    scores = [score for word in words if word not in FUNCTION_WORDS for score in _pair_scores(word)]
-    return _ramp(sum(scores) / len(scores), -3.3, -2.95) if scores else 1.0
 
+    def __init__(self, known: Iterable[str]) -> None:
+        letters = {re.sub(r"[^a-z]", "", w) for w in known} | FUNCTION_WORDS
+        self._pairs = Counter(
+            pair for w in letters if w for pair in zip(f"^{w}", f"{w}$", strict=True)
+        )
+        self._starts: Counter[str] = Counter()
+        for (first, _), count in self._pairs.items():
+            self._starts[first] += count
+        self.scores = lru_cache(maxsize=100_000)(self._scores)
 
-def _is_odd(word: str) -> bool:
-    """Say whether a word of four letters or more has letter pairs that English hardly has."""
-    scores = _pair_scores(word) if word not in FUNCTION_WORDS else ()
-    return len(scores) > 4 and sum(scores) / len(scores) < _ODD
+    def _scores(self, word: str) -> tuple[float, ...]:
+        letters = re.sub(r"[^a-z]", "", word)
+        return tuple(
+            math.log((self._pairs[pair] + 0.3) / (self._starts[pair[0]] + 0.3 * 27))
+            for pair in (zip(f"^{letters}", f"{letters}$", strict=True) if letters else ())
+        )
 
+    def of(self, words: list[str]) -> float:
+        """Return 1 for English spelling, 0 for noise: mean log probability of the letter pairs.
 
-@lru_cache(maxsize=100_000)
-def _pair_scores(word: str) -> tuple[float, ...]:
-    letters = re.sub(r"[^a-z]", "", word)
-    counts, starts = _letter_pairs()
-    return tuple(
-        math.log((counts[pair] + 0.3) / (starts[pair[0]] + 0.3 * 27))
-        for pair in (zip(f"^{letters}", f"{letters}$", strict=True) if letters else ())
-    )
+        The ramp separates 2,000 real headlines (1% of them below -2.99) from the same headlines
+        with the letters of each word shuffled (median -3.26).
+        """
+        scores = [s for word in words if word not in FUNCTION_WORDS for s in self.scores(word)]
+        return _ramp(sum(scores) / len(scores), -3.3, -2.95) if scores else 1.0
+
+    def is_odd(self, word: str) -> bool:
+        """Say whether a word of four letters or more has letter pairs that English hardly has."""
+        scores = self.scores(word) if word not in FUNCTION_WORDS else ()
+        return len(scores) > 4 and sum(scores) / len(scores) < _ODD
 
 
 @cache
-def _letter_pairs() -> tuple[Counter[tuple[str, str]], Counter[str]]:
+def small_spelling() -> Spelling:
+    """Return the spelling of the small catalogue's words."""
     text = " ".join(" ".join((p.name, *p.facts, *p.creatives)) for p in PRODUCTS)
-    known = {re.sub(r"[^a-z]", "", w) for w in _words(text)} | FUNCTION_WORDS
-    pairs = Counter(pair for w in known if w for pair in zip(f"^{w}", f"{w}$", strict=True))
-    starts: Counter[str] = Counter()
-    for (first, _), count in pairs.items():
-        starts[first] += count
-    return pairs, starts
+    return Spelling(words_of(text))
 
 
 # ---------------------------------------------------------------- style
 
 
-def _shouting(text: str) -> float:
+def shouting(text: str) -> float:
+    """Return in [0, 1] how much of a text is in capitals or exclaimed."""
     letters = [c for c in text if c.isalpha()]
     capitals = sum(c.isupper() for c in letters) / max(len(letters), 1)
     return min(max(capitals - 0.2, 0.0) * 2 + 0.25 * max(text.count("!") - 1, 0), 1.0)
 
 
-def _heaviness(words: list[str], sentences: list[list[str]]) -> float:
+def heaviness(words: list[str], sentences: list[list[str]]) -> float:
+    """Return in [0, 1] how long words and sentences are."""
     if not words:
         return 1.0
     letters = sum(map(len, words)) / len(words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -115,10 +116,11 @@ def _facts(trade: Trade, kind: Kind, price: float, rng: np.random.Generator) -> 
         does = say(kind.facts[i])
         found.append(Fact("does", f"It {does}.", {"does": does}))
     # What is true of a product decides how it can be sold: two or three facts persuade.
-    kinds = list(_PERSUADES)
+    possible = [name for name in _PERSUADES if name == "users" or _words_for(name, trade, kind)]
+    chance = np.array([_PERSUADES[name] for name in possible])
     n = 2 if rng.random() < 0.5 else 3
-    for i in sorted(rng.choice(len(kinds), n, replace=False, p=list(_PERSUADES.values()))):
-        found.append(_persuasive(kinds[i], trade, kind, say, rng))
+    for i in sorted(rng.choice(len(possible), n, replace=False, p=chance / chance.sum())):
+        found.append(_persuasive(possible[i], trade, kind, say, rng))
     return tuple(found)
 
 
@@ -129,33 +131,37 @@ _PERSUADES = {
 }  # fmt: skip
 
 
+def _words_for(name: str, trade: Trade, kind: Kind) -> tuple[Any, ...]:
+    """Return the words for a kind of fact: the product's own, or its trade's."""
+    attribute = {"deadline": "offers"}.get(name, name if name == "experts" else f"{name}s")
+    own = getattr(kind, attribute)
+    words: tuple[Any, ...] = getattr(trade, attribute) if own is None else own
+    return words
+
+
 def _persuasive(
     which: str, trade: Trade, kind: Kind, say: Callable[[str], str], rng: np.random.Generator
 ) -> Fact:
     """Return a fact of a kind, with the parts that copy is made of."""
-    if which == "deadline":
-        what, ends = trade.offers[rng.integers(len(trade.offers))]
-        what = say(what)
-        day = (
-            _one(_DAYS, rng)
-            if rng.random() < 0.6
-            else f"{rng.integers(2, 29)} {_one(_MONTHS, rng)}"
-        )
-        parts = {"what": what, "ends": ends, "day": day}
-        return Fact(which, f"{capital(what)} {ends} on {day}.", parts)
     if which == "users":
         who, do = kind.users
         number = f"{int(rng.choice(_CROWDS)):,}"
         return Fact(which, f"{number} {who} {do}.", {"number": number, "who": who, "do": do})
+    choices = _words_for(which, trade, kind)
+    words = choices[int(rng.integers(len(choices)))]
+    if which == "deadline":
+        what, ends = say(words[0]), words[1]
+        day = _one(_DAYS, rng)
+        if rng.random() < 0.4:
+            day = f"{rng.integers(2, 29)} {_one(_MONTHS, rng)}"
+        parts = {"what": what, "ends": ends, "day": day}
+        return Fact(which, f"{capital(what)} {ends} on {day}.", parts)
     if which == "experts":
-        who, did = trade.experts[rng.integers(len(trade.experts))]
-        who = say(who)
+        who, did = say(words[0]), words[1]
         return Fact(which, f"{capital(who)} {did} it.", {"who": who, "did": did})
     if which == "gift":
-        what = _one(trade.gifts, rng)
-        return Fact(which, f"{capital(what)} is on us.", {"what": what})
-    sentences = {"stock": trade.stocks, "promise": trade.promises, "extra": trade.extras}[which]
-    return Fact(which, say(_one(sentences, rng)))
+        return Fact(which, f"{capital(words)} is on us.", {"what": words})
+    return Fact(which, say(words))
 
 
 def capital(text: str) -> str:

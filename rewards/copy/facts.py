@@ -46,6 +46,7 @@ class Brief:
         product: stems of the name of what is advertised, or of the story's first subject.
         facts: clauses; the price is one.
         facts_of: stem -> the facts that have it.
+        topic: stems of the first subject.
         words: all words, in lower case.
         following: word -> the words that follow it, "" for a mark or an end.
         affirmed: stems that some fact says without denying them.
@@ -56,6 +57,7 @@ class Brief:
     product: frozenset[str]
     facts: tuple[Fact, ...]
     facts_of: dict[str, frozenset[int]]
+    topic: frozenset[str]
     words: frozenset[str]
     following: dict[str, frozenset[str]]
     affirmed: frozenset[str]
@@ -75,12 +77,14 @@ def read_brief(brief: str, original: str = "") -> Brief:
     facts: list[Fact] = []
     for label, text in parts:
         if label in _NAMES and not product:
-            product = frozenset(w.stem for s in read_sentences(text) for w in content(s))
+            named = [w for s in read_sentences(text) for w in s]
+            product = frozenset(w.stem for w in content(named))
+            facts.append(Fact(product, product, tuple(quantities(named)), frozenset()))
         elif label == "price":
             facts += [_price(s) for s in read_sentences(text)]
         elif label not in _ASIDE:
             facts += _facts(text, facts)
-    n_facts = len(facts)
+    n_facts = len(facts) - bool(product)
     if original:
         facts += _facts(original, facts)
     if not product and facts:
@@ -146,7 +150,12 @@ def _told(sentence: tuple[Word, ...]) -> list[tuple[Word, ...]]:
     """Return the clauses of a fact; those without a verb belong to the one before them."""
     found: list[tuple[int, int]] = []
     for start, stop in clauses(sentence):
-        if found and (
+        bare = sentence[start].kind == "verb" and not sentence[start].text.endswith(
+            ("s", "ed", "ing")
+        )
+        if found and bare and verb_at(sentence[found[0][0] : found[0][1]]) > 0:
+            found[-1] = (found[-1][0], stop)  # "brings nurses and care homes together"
+        elif found and (
             verb_at(sentence[start:stop]) < 0 or verb_at(sentence[found[-1][0] : found[-1][1]]) < 0
         ):
             found[-1] = (found[-1][0], stop)
@@ -156,6 +165,7 @@ def _told(sentence: tuple[Word, ...]) -> list[tuple[Word, ...]]:
 
 
 _SCOPE = 4  # words
+_ENDS_DENIAL = frozenset(("but", "until", "unless", "and"))
 
 
 @lru_cache(maxsize=100_000)
@@ -164,9 +174,9 @@ def negated_stems(words: tuple[Word, ...]) -> frozenset[str]:
     denied: set[str] = set()
     left = 0
     for word in words:
-        if word.kind == "negation" or word.text == "without":
+        if word.kind == "negation" or word.text in ("without", "zero"):
             left = _SCOPE
-        elif word.kind == "mark" or word.text in ("but", "until", "unless", "and"):
+        elif word.kind in ("mark", "preposition") or word.text in _ENDS_DENIAL:
             left = 0
         elif left:
             left -= 1
@@ -194,6 +204,7 @@ def _indexed(whole: str, product: frozenset[str], facts: list[Fact], stated: boo
         product=product,
         facts=tuple(facts),
         facts_of={stem: frozenset(where) for stem, where in facts_of.items()},
+        topic=next((fact.subject for fact in facts if fact.subject), frozenset()),
         words=frozenset(words),
         following={word: frozenset(after) for word, after in following.items()},
         affirmed=affirmed - TIME_STEMS,

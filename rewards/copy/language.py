@@ -49,7 +49,7 @@ FUNCTION_WORDS: dict[str, frozenset[str]] = {
         "including except out down",
         "time": "before after until till since",
         "conjunction": "and or but so because if while when whenever where although though unless "
-        "whether once yet",
+        "whether yet",
         "relative": "that which who whom what why how whatever whoever",
         "be": "is are was were be been being am isn't aren't wasn't weren't it's that's there's "
         "here's you're we're they're he's she's i'm what's who's",
@@ -63,11 +63,12 @@ FUNCTION_WORDS: dict[str, frozenset[str]] = {
         "we'll you've we've i'm he's she's",
         "adverb": "only just now already always ever even still also too very really then here "
         "again soon later almost nearly about quite rather together away back well maybe perhaps "
-        "not often sometimes usually finally instead today tonight tomorrow ago yesterday please "
+        "not once often sometimes usually finally instead today tonight tomorrow ago yesterday please "
         "simply straight everywhere anywhere home",
     }.items()
 }
 _KIND = {word: kind for kind, words in reversed(FUNCTION_WORDS.items()) for word in words}
+_KIND.update(dict.fromkeys(("yesterday's", "today's", "tomorrow's"), "determiner"))
 _KIND.update({"not": "negation", "about": "preposition", "half": "determiner"})
 _KIND.update(
     dict.fromkeys(
@@ -80,7 +81,12 @@ _KIND.update(
 
 #: Verbs whose forms in "s" are as often nouns.
 NOUN_VERBS = frozenset(
-    "answer bake call change charge cook cost cover dance design dream drink drive drop end help "
+    "answer award bake bite block blow bounce bump call care film finance flow focus force gain gift "
+    "hunt issue lack lift link list load map mark match mill mix paint pause phone pick practise "
+    "press purchase question rain rank rate record refill refund release rescue reserve reward ring "
+    "sail scan score screen seal search seat shake smell smile smoke snow spell spread stick stretch "
+    "suit supply touch track trick type update upgrade water wonder wrap brew cheer click count crack "
+    "cross delay demand change charge cook cost cover dance design dream drink drive drop end help "
     "hope lead look love measure move name need offer order pack park pay plan plant play "
     "print promise rent repair report return ride rise roll run ship show sign stand start stay "
     "step stop store study support swim switch talk taste test train transfer travel treat try "
@@ -104,6 +110,20 @@ roast roll run save say see sell send serve set share ship show sign sing sit sk
 speak spend stand start stay steam stop store stream study support surprise swim switch take talk
 taste teach tell test thank think throw train transfer travel treat trust try turn understand use
 visit vote wait wake walk want warm wash watch wear weigh welcome win wish work worry write
+adapt adjust afford agree aim allow amount appear approve arrange attract audit award bite block
+blow boil borrow bounce brew bump cater cheer chill click combine complete consist convert cool
+count crack cross defend delay demand describe destroy direct donate dry educate employ empty enable
+encourage examine exist expect express fade fail film finance fire float flow focus force freeze
+frighten fry gain gift graduate greet grind hate hide hum hunt ignore inform insist inspire
+intend interview issue kill knit knock lack lay lift link list load maintain manage manufacture map
+mark marry match mend mention milk mill mix monitor notify obtain occur operate oppose paint pause
+permit phone pick pour practise praise prepare press prevent produce promote prove publish punish
+purchase push question quit rain rank rate react realise record recover reduce refill refund refuse
+reject relax release rely renew repel replace represent require rescue reserve respond restore reuse
+reveal reward ring rub ruin sail scan score screen seal search seat select separate settle sew shake
+shine shout shut slide smell smile smoke snow spell spread squeeze steal stick stretch suit supply supervise reflect refund iron warn pump
+surround survive suspect tend thrive tie touch track transform translate trick type unlock
+update upgrade become break fly hide lay shoot strike swear tear dig deal bend seek vanish vary water whistle wipe wonder wrap yell
 """.split()
 _IRREGULAR = {
     "am is are was were been being": "be", "has had having": "have", "does did done": "do",
@@ -118,7 +138,13 @@ _IRREGULAR = {
     "rose risen": "rise", "chose chosen": "choose", "grew grown": "grow", "drew drawn": "draw",
     "met": "meet", "led": "lead", "sat": "sit", "spoke spoken": "speak", "swam": "swim",
     "hung": "hang", "heard": "hear", "caught": "catch", "fought": "fight", "forgot": "forget",
-    "drank": "drink", "threw thrown": "throw", "understood": "understand", "lent": "lend",
+    "drank": "drink", "became": "become", "broke broken": "break", "flew flown": "fly",
+    "froze frozen": "freeze", "hid hidden": "hide", "laid": "lay", "lay lain": "lie",
+    "meant": "mean", "rang rung": "ring", "shook shaken": "shake", "shot": "shoot",
+    "shone": "shine", "stole stolen": "steal", "stuck": "stick", "struck": "strike",
+    "swore sworn": "swear", "tore torn": "tear", "dug": "dig", "dealt": "deal", "bit": "bite",
+    "blew blown": "blow", "bent": "bend", "bred": "breed", "sought": "seek", "slid": "slide",
+    "withdrew": "withdraw", "threw thrown": "throw", "understood": "understand", "lent": "lend",
     "fed": "feed", "fit": "fit", "sang sung": "sing", "men": "man", "women": "woman",
     "children": "child", "people": "people", "feet": "foot", "teeth": "tooth", "lives": "life",
     "wives": "wife", "shelves": "shelf", "loaves": "loaf", "knives": "knife", "halves": "half",
@@ -138,7 +164,7 @@ program; colour color; picture photo; insure insurance insurer; install installa
 operation; register registration; donate donation donor; cancel cancellation; guarantee warranty
 guaranteed; employee staff; customer client; store shop; speak talk; quick quickly fast; euro euros
 eur; dollar dollars usd; pound pounds; cent cents; free complimentary; include included; evening
-evenings; kitchen; hand handmade; reply answer; home house; bike bicycle; noise; doctor physician;
+evenings; kitchen; hand handmade; reply answer; home house; bike bicycle; noise; doctor physician; dentist dental dentistry;
 price cost; teacher tutor; noon midday; protect protection; develop development
 """
 
@@ -194,15 +220,23 @@ def _verb_forms() -> frozenset[str]:
     return frozenset(forms | {f for f, b in _BASE.items() if b in _VERBS})
 
 
+#: "color", "neighbors", "favorite", and not "floor" or "work".
+_OR = re.compile(r"([^o]{3,}|col)or(s|ed|ing|ful|able|ite|ites|hood|ly|)$")
+
+
 @cache
 def common_words() -> frozenset[str]:
     """Return words that are spelled as English is: the list's, function words and verb forms."""
     text = files(__package__).joinpath("english.txt").read_text(encoding="ascii")
-    return frozenset(text.split()) | frozenset(_KIND) | _verb_forms()
+    words = frozenset(text.split()) | frozenset(_KIND) | _verb_forms()
+    british = {_OR.sub(r"\1our\2", word) for word in words if _OR.search(word)}
+    british |= {word.replace("iz", "is") for word in words if "iz" in word[2:]}
+    british |= {word[:-2] + "re" for word in words if word.endswith("ter")}
+    return words | british
 
 
 _TOKEN = re.compile(
-    r"\d+(?:[.,:]\d+)*%?|[^\W\d_]+(?:['’][^\W\d_]+)*['’]?|[.!?]+(?=[\s\"”’)]|$)|[,;:()\"“”—–…\n]"
+    r"[^\W\d_]+\d+\b|\d+(?:[.,:]\d+)*%?|[^\W\d_]+(?:['’][^\W\d_]+)*['’]?|[.!?]+(?=[\s\"”’)]|$)|[,;:()\"“”—–…\n]"
 )
 _SENTENCE_END = frozenset(".!?\n")
 
@@ -217,11 +251,13 @@ def read_sentences(text: str) -> tuple[tuple[Word, ...], ...]:
         first = token[0]
         if first.isalnum():
             low = token.lower().replace("’", "'").rstrip("'")
-            words.append(Word(low, stem_of(low), kind_of(low), first.isupper(), start))
+            kind = "word" if token == "May" and not start else kind_of(low)  # not the modal
+            words.append(Word(low, stem_of(low), kind, first.isupper(), start))
             start = False
         elif first in _SENTENCE_END:
             if any(word.kind != "mark" for word in words):
-                sentences.append(tuple(words))
+                asks = [Word("?", "?", "mark", False, False)] if "?" in token else []
+                sentences.append((*words, *asks))
             words, start = [], True
         else:
             words.append(Word(token, token, "mark", False, False))
@@ -274,6 +310,10 @@ def content(words: Sequence[Word]) -> list[Word]:
 
 
 _FINITE = frozenset(("be", "have", "do", "modal"))
+_BASE_FORMS = frozenset(_VERBS)
+_AFTER_PAST = frozenset(("article", "possessive", "pronoun", "preposition", "number"))
+#: Past forms that are no base form.
+_PAST = frozenset(form for form, base in _BASE.items() if form != base and base in _VERBS)
 _NO_VERB_AFTER = frozenset(("article", "possessive", "determiner", "preposition", "be", "have"))
 
 
@@ -286,9 +326,15 @@ def verb_at(words: tuple[Word, ...]) -> int:
             return at
         if word.kind == "negation" and word.text.endswith(("n't", "cannot")):
             return at
+        if word.kind == "word" and at and word.text.endswith("ed") and len(word.text) > 4:
+            told = after is None or after.kind in _AFTER_PAST
+            if told and words[at - 1].kind in ("word", "pronoun"):
+                return at  # "the company fired the driver"
         if word.kind != "verb" or word.text.endswith("ing"):
             continue
         if at == 0:
+            if word.text in _BASE_FORMS and word.text not in NOUN_VERBS:
+                return at  # "get lost"
             if after is not None and (after.kind in _FINITE or _is_finite(words, 1)):
                 continue  # "claims are paid", "support answers"
             return at
@@ -301,15 +347,11 @@ def _is_finite(words: tuple[Word, ...], at: int) -> bool:
     word, before = words[at], words[at - 1]
     if word.kind != "verb" or before.kind in _NO_VERB_AFTER or word.text.endswith("ing"):
         return False
-    if word.text.endswith("ed") or stem_of(word.text) != _strip_s(word.text):
-        return not (at + 1 < len(words) and words[at + 1].kind in ("word",) and before.kind == "mark")
+    if word.text.endswith("ed") or word.text in _PAST:
+        return True
     if word.text.endswith("s") and not word.text.endswith("ss"):
         if before.kind == "number" and word.text[:-1] in NOUN_VERBS:  # of 49 ends; two visits
             return at > 1 and words[at - 2].kind == "preposition"
         return True
     plural = before.text.endswith("s") or before.text in ("people", "children", "men", "women")
     return plural or before.kind in ("pronoun", "number", "modal", "adverb")
-
-
-def _strip_s(word: str) -> str:
-    return stem_of(word.removesuffix("s"))

@@ -24,7 +24,6 @@ _ORDINALS = {
         1,
     )
 }
-_TIMES = {"double": 2.0, "doubl": 2.0, "tripl": 3.0, "triple": 3.0, "twice": 2.0, "twic": 2.0}
 _MONTHS = {
     m: float(i)
     for i, m in enumerate(
@@ -50,6 +49,7 @@ TIME_STEMS = frozenset(
     "spring autumn term season".split()
 ) | _WEEKDAYS
 _A_UNIT = frozenset(_UNITS) | {"litr", "dozen"}
+_MEASURES = frozenset(_UNITS) | {"litr"}
 CURRENCIES = frozenset("euro dollar pound franc cent penny penc crown krone".split())
 _STOPPERS = frozenset(
     "article possessive preposition time conjunction relative be have do modal pronoun negation "
@@ -113,7 +113,9 @@ def quantities(words: Sequence[Word]) -> list[Quantity]:
             found.append(quantity)
             # What is counted may begin another quantity ("two evenings", "ten a month") no more.
             at = max(_number_end(words, at)[1], at + 1)
-            if quantity.kind not in ("count", "ordinal") and not quantity.heads:
+            if words[quantity.start].text == "every":
+                at = max(at, quantity.start + 2)
+            elif quantity.kind not in ("count", "ordinal") and not quantity.heads:
                 at = quantity.stop
         else:
             at += 1
@@ -125,6 +127,9 @@ def _read(words: Sequence[Word], at: int) -> Quantity | None:
     special = _free(words, at) or _date(words, at) or _clock(words, at) or _recurring(words, at)
     if special is not None:
         return special
+    turn = _turn(words, at)
+    if turn is not None:
+        return turn
     share = _share(words, at)
     if share is not None:
         return share
@@ -133,20 +138,23 @@ def _read(words: Sequence[Word], at: int) -> Quantity | None:
         if not heads or (word.text == "first" and not heads & TIME_STEMS):
             return None
         return Quantity("ordinal", _ORDINALS[word.text], "", "", heads, "", at, stop)
-    if word.stem in _TIMES and word.text not in ("double", "triple"):
-        return Quantity("ordinal", -_TIMES[word.stem], "", "", frozenset(), "", at, at + 1)
     value, end = _number_end(words, at)
     if value is None:
         return None
-    if word.text == "one" and not (end < len(words) and words[end].stem in _A_UNIT):
+    lone = word.text == "one" and end == at + 1
+    if lone and not (end < len(words) and words[end].stem in _A_UNIT):
         return None
     percent = word.text.endswith("%") or (end < len(words) and words[end].text in ("percent",))
     if percent:
         heads, stop = _heads(words, end)
         return Quantity("percent", value, "", "", frozenset(), _rate(words, stop), at, stop)
     heads, stop = _heads(words, end)
+    if at > 1 and words[at - 1].text == "of" and words[at - 2].kind in ("word", "verb") and heads:
+        heads |= {words[at - 2].stem} if not heads & _MEASURES else frozenset()
     unit = words[end].stem if end < len(words) else ""
     dimension, factor = _UNITS.get(unit, ("", 1.0))
+    if "old" in heads and dimension == "month":
+        dimension, factor = "", 1.0  # an age
     return Quantity(
         "count", value * factor, "", dimension, heads, _rate(words, stop), at, stop
     )
@@ -165,6 +173,8 @@ def _number_end(words: Sequence[Word], at: int) -> tuple[float | None, int]:
         lone = before is None or before.kind in ("preposition", "time", "adverb") or (
             before.text in ("half", "lasts", "last", "takes", "take")
         )
+        then = words[end + 1].text if end + 1 < len(words) else ""
+        lone = lone or then in ("later", "ago", "earlier")
         if after.stem in _A_UNIT and lone and not (before and before.text == "as"):
             return (0.5 if before and before.text == "half" else 1.0), end
         return None, end
@@ -193,7 +203,9 @@ def _heads(words: Sequence[Word], at: int) -> tuple[frozenset[str], int]:
         if word.kind in _STOPPERS or word.kind in ("number", "adverb", "determiner"):
             break
         plural = word.text.endswith("s") and word.text[:-1] in NOUN_VERBS
-        if word.kind == "verb" and (heads or not plural) and word.stem not in _UNITS:
+        after = words[end + 1] if end + 1 < len(words) else None
+        adds = word.text in NOUN_VERBS and after is not None and after.kind == "word"
+        if word.kind == "verb" and (heads or not plural) and not adds and word.stem not in _UNITS:
             break
         heads.append(word.stem)
         end += 1
@@ -217,10 +229,14 @@ def _share(words: Sequence[Word], at: int) -> Quantity | None:
     word = words[at]
     if word.text == "half":
         after = words[at + 1].text if at + 1 < len(words) else ""
-        if after in ("a", "an") or (at and words[at - 1].text == "a"):
+        if after in ("a", "an", "past") or (at and words[at - 1].text == "a"):
             return None
         heads, stop = _heads(words, at + 1)
         return Quantity("percent", 50.0, "", "", heads, "", at, stop)
+    if word.text == "every" and at + 2 < len(words) and words[at + 1].text == "second":
+        heads, stop = _heads(words, at + 2)
+        if heads and not heads & TIME_STEMS:
+            return Quantity("percent", 50.0, "", "", heads, "", at, stop)
     top = number_of(word.text)
     if top is None or at + 2 >= len(words):
         return None
@@ -229,8 +245,10 @@ def _share(words: Sequence[Word], at: int) -> Quantity | None:
         return None
     place = at + middle + 1
     bottom = number_of(words[place].text) if place < len(words) else None
-    if bottom is None or not bottom > top:
+    if bottom is None or not 1 <= top < bottom <= 100:
         return None
+    if top == 1 and words[at + 1].text == "of":
+        return None  # "one of 1,300 cars"
     return Quantity("percent", round(100 * top / bottom, 1), "", "", frozenset(), "", at, place + 1)
 
 
@@ -284,12 +302,24 @@ def _clock(words: Sequence[Word], at: int) -> Quantity | None:
     return Quantity("clock", value, "", "", frozenset(), "", at, stop)
 
 
+def _turn(words: Sequence[Word], at: int) -> Quantity | None:
+    """Return "every second year" as the two years that it is."""
+    if words[at].text != "every" or at + 2 >= len(words):
+        return None
+    nth = {"other": 2.0}.get(words[at + 1].text, _ORDINALS.get(words[at + 1].text))
+    unit = words[at + 2].stem
+    if nth is None or unit not in _UNITS:
+        return None
+    dimension, factor = _UNITS[unit]
+    return Quantity("count", nth * factor, "", dimension, frozenset({unit}), "", at, at + 3)
+
+
 def _recurring(words: Sequence[Word], at: int) -> Quantity | None:
     word = words[at]
     if word.text in ("every", "each") and at + 1 < len(words):
         after = words[at + 1]
         before = words[at - 1] if at else None
-        if after.stem in TIME_STEMS - _WEEKDAYS and not (before and before.kind == "number"):
+        if after.stem in TIME_STEMS - _WEEKDAYS - {"second"} and not (before and before.kind == "number"):
             return Quantity("recurring", 0.0, after.stem, "", frozenset(), "", at, at + 2)
     if word.text in ("daily", "weekly", "monthly", "yearly", "annually", "hourly"):
         before = words[at - 1] if at else None
@@ -333,10 +363,13 @@ def _free(words: Sequence[Word], at: int) -> Quantity | None:
         match = pattern.match(text)
         if match:
             length = len(match.group().split())
+            if words[at + length : at + length + 1] and words[at + length].text in _NOT_YET:
+                return None  # "you pay nothing until you move in"
             return Quantity("free", 1.0, "", "", frozenset(), "", at, at + length)
     return None
 
 
+_NOT_YET = frozenset(("until", "till", "before", "unless"))
 _FREE_STARTS = frozenset(
     "free on for at with without cost costs pay pays no our a your complimentary".split()
 )

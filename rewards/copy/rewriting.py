@@ -1,4 +1,4 @@
-"""What a rewritten text keeps of its original, and copy terms that pay for better and faithful ones.
+"""What a rewrite keeps of its original, and copy terms that pay for better and faithful ones.
 
 Rules for names and numbers, so that a reader can say of every finding which word caused it; a
 sentence encoder for the story.
@@ -17,6 +17,7 @@ from copygym.core.errors import UserError
 from copygym.core.text.encoders import SentenceEncoder, default_cache
 from copygym.envs.tasks import CopyRows
 from copygym.rewards.copy.compliance import spelled_numbers
+from copygym.rewards.copy.grounding import check_copy
 from copygym.rewards.copy.text_terms import (
     Resources,
     Term,
@@ -166,8 +167,8 @@ def off_original(resources: Resources, encoder: str = "minilm", enough: float = 
 class Faithful:
     """Tells which rewrites may stand for their original.
 
-    Those that keep its names and numbers, add none, are near it in meaning, say nothing twice and
-    are one line of writing.
+    Those that keep its names and numbers, add none, are near it in meaning, say nothing twice, are
+    one line of writing, and claim nothing that neither it nor the brief supports.
 
     Attributes:
         names: finds names.
@@ -186,6 +187,14 @@ class Faithful:
         for fault in (repetition(nothing), gibberish(nothing)):
             # A phrase that the original repeats may be said again.
             whole &= fault(texts, rows) <= fault(rows.originals, rows)
+        for row in np.flatnonzero(whole).tolist():
+            brief, original = rows.briefs[row], rows.originals[row]
+            found = (
+                {finding.reason for finding in check_copy(text, brief, original)}
+                for text in (texts[row], original)
+            )
+            # What the checker has against the human's own words it may have again.
+            whole[row] = next(found) <= next(found)
         return whole
 
 

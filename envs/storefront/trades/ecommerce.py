@@ -26,7 +26,7 @@ TRADE = Trade(
         "You can return it within {30|45|60|90} days.",
         "We repair it at no charge for {two|three|four} years.",
     ),
-    gifts=("delivery", "gift wrapping", "the first repair"),
+    gifts=("delivery", "gift wrapping"),
     extras=(
         "Delivery takes {two|three|four} days.",
         "The price is {price} instead of {list}.",
@@ -61,6 +61,7 @@ TRADE = Trade(
                    "Some days begin at the desk and end on a train."),
             habit="carry half your life to work",
             treat="a lighter way to work", scene="on the early train",
+            gifts=("delivery", "the first repair"),
         ),
         Kind(
             name="{brand} desk lamp", price=(35, 95), users=("students and writers", "work by it"),
@@ -131,6 +132,7 @@ TRADE = Trade(
                    "A coffee tastes better when the bicycle is safe."),
             habit="ride to work",
             treat="a ride without worry", scene="on the ride home by the river",
+            gifts=("delivery", "the first repair"),
         ),
         Kind(
             name="{brand} coffee grinder", price=(49, 130), users=("coffee drinkers", "use it"),
@@ -145,6 +147,7 @@ TRADE = Trade(
                    "The first cup sets the tone of a morning."),
             habit="take your coffee seriously",
             treat="a better first cup", scene="over two cups of coffee",
+            gifts=("delivery", "the first repair"),
         ),
         Kind(
             name="{brand} garden chair", price=(59, 150), users=("gardeners", "sit on it"),

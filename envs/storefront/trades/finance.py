@@ -16,17 +16,16 @@ TRADE = Trade(
         ("accountants in {Leeds|Dublin|Bristol}", "designed"),
     ),
     offers=(
-        ("the {spring|autumn|opening} rate", "ends"),
+        ("the {spring|autumn|opening} offer", "ends"),
         ("the welcome bonus of {20|25|40}", "ends"),
         ("the offer for new customers", "closes"),
     ),
-    stocks=("Only {200|300|400} accounts are left at this rate.",),
+    stocks=("Only {200|300|400} places are left at this price.",),
     promises=(
-        "Every deposit is protected up to {80,000|85,000|100,000}.",
         "You can leave within {14|21|30} days and pay nothing.",
         "The price is fixed for {two|three|five} years.",
     ),
-    gifts=("the first month", "the first year", "the switch from your old bank"),
+    gifts=("the first month", "the first year"),
     extras=(
         "It costs {price} a year.",
         "There is no monthly fee.",
@@ -47,6 +46,16 @@ TRADE = Trade(
                    "Money for later starts with a little now."),
             habit="put a little aside each month",
             treat="a calmer look at the bank balance", scene="with a cup of tea and a plan",
+            offers=(
+                ("the {spring|autumn|opening} rate", "ends"),
+                ("the welcome bonus of {20|25|40}", "ends"),
+            ),
+            stocks=("Only {200|300|400} accounts are left at this rate.",),
+            promises=(
+                "Every deposit is protected up to {80,000|85,000|100,000}.",
+                "You can leave within {14|21|30} days and pay nothing.",
+            ),
+            gifts=("the first year", "the switch from your old bank"),
         ),
         Kind(
             name="{brand} travel card", price=(24, 60), users=("travellers", "pay with it"),
@@ -129,7 +138,7 @@ TRADE = Trade(
                 "reports to you every {three|six} months",
             ),
             hooks=("What does your money do all day?", "Markets rise and fall, and time helps.",
-                   "Patience is the cheapest adviser."),
+                   "Patience is a cheap adviser."),
             habit="think before you buy",
             treat="a plan for the long run", scene="over coffee and a short report",
         ),
@@ -146,6 +155,16 @@ TRADE = Trade(
                    "The shoebox of receipts is full."),
             habit="run your own books",
             treat="a free Sunday", scene="in your shop after closing",
+            offers=(
+                ("the {spring|autumn|opening} rate", "ends"),
+                ("the welcome bonus of {20|25|40}", "ends"),
+            ),
+            stocks=("Only {200|300|400} accounts are left at this rate.",),
+            promises=(
+                "Every deposit is protected up to {80,000|85,000|100,000}.",
+                "You can leave within {14|21|30} days and pay nothing.",
+            ),
+            gifts=("the first year", "the switch from your old bank"),
         ),
     ),
 )  # fmt: skip

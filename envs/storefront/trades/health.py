@@ -17,10 +17,9 @@ TRADE = Trade(
     ),
     offers=(
         ("the {spring|new year|autumn} price of {price}", "ends"),
-        ("sign-up for the {spring|summer|autumn} group", "closes"),
         ("the {spring|winter} offer", "ends"),
     ),
-    stocks=("Only {8|10|14|15} places are left.", "The group has {9|11|13} places left."),
+    stocks=("Only {8|10|14|15} places are left.",),
     promises=(
         "You can stop in any week.",
         "You get your money back within {14|21|30} days.",
@@ -75,6 +74,9 @@ TRADE = Trade(
                    "Breathe in and let the week go."),
             habit="stretch in the morning",
             treat="an hour for yourself", scene="on the mats in the morning light",
+            offers=(("sign-up for the {spring|summer|autumn} group", "closes"),),
+            stocks=("Only {8|10|14} places are left.", "The group has {9|11|13} places left."),
+            experts=(("trained coaches", "lead"), ("nurses and doctors", "recommend")),
         ),
         Kind(
             name="{brand} running plan", price=(15, 39), users=("runners", "train with it"),
@@ -103,6 +105,8 @@ TRADE = Trade(
                    "Green beans, lemon and a hot pan."),
             habit="read what is in your food",
             treat="a proper dinner", scene="around a big bowl of pasta",
+            stocks=(),
+            gifts=("the first week", "the first box"),
         ),
         Kind(
             name="{brand} hearing test", price=(9, 29), users=("people", "have taken it"),
@@ -117,6 +121,11 @@ TRADE = Trade(
                    "The birds were louder once."),
             habit="have your eyes tested",
             treat="an evening of clear voices", scene="at a loud and happy table",
+            experts=(("ear doctors at the {City|Lakeside|Park} Clinic", "designed"),),
+            stocks=(),
+            promises=("You get your money back within {14|21|30} days.",),
+            gifts=("the second test", "the talk with an ear doctor"),
+            extras=("It costs {price}.", "The price is {price} instead of {list}."),
         ),
         Kind(
             name="{brand} walking group", price=(12, 30), users=("walkers", "go with it"),
@@ -127,10 +136,13 @@ TRADE = Trade(
                 "has {30|40|45} routes along the river",
                 "stops for coffee after {4|5} kilometres",
             ),
-            hooks=("Fresh air and no hurry.", "Who walks with you on Saturday?",
+            hooks=("Fresh air and plenty of time.", "Who walks with you on Saturday?",
                    "The hills are closer than you think."),
             habit="walk to the shops",
             treat="a morning in the fresh air", scene="on the path by the river",
+            offers=(("sign-up for the {spring|summer|autumn} group", "closes"),),
+            stocks=("Only {8|10|14} places are left.", "The group has {9|11|13} places left."),
+            experts=(("trained coaches", "lead"), ("nurses and doctors", "recommend")),
         ),
         Kind(
             name="{brand} breathing app", price=(18, 42), users=("people", "breathe with it"),
@@ -145,6 +157,8 @@ TRADE = Trade(
                    "There is always time for a breath."),
             habit="count to ten when it gets loud",
             treat="a quiet moment", scene="on a bench in the shade",
+            stocks=(),
+            gifts=("the first week", "the first month"),
         ),
     ),
 )  # fmt: skip

@@ -23,6 +23,7 @@ class Kind:
         scene: after "picture us together".
         brands: instead of the trade's own.
         article: whether its name goes with "the".
+        experts, offers, stocks, promises, gifts, extras: instead of the trade's own; () for none.
     """
 
     name: str
@@ -35,6 +36,12 @@ class Kind:
     scene: str
     brands: tuple[str, ...] = ()
     article: bool = True
+    experts: tuple[tuple[str, str], ...] | None = None
+    offers: tuple[tuple[str, str], ...] | None = None
+    stocks: tuple[str, ...] | None = None
+    promises: tuple[str, ...] | None = None
+    gifts: tuple[str, ...] | None = None
+    extras: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ TRADE = Trade(
         "It costs {price} a year instead of {list}.",
         "Students pay {saving}% less.",
     ),
-    calls=("Come and see on Thursday.", "Bring a friend.", "Come along this week."),
+    calls=("Come and see.", "Bring a friend.", "Come along this week."),
     kinds=(
         Kind(
             name="{brand} running club", price=(15, 40), users=("runners", "belong to it"),
@@ -88,7 +88,7 @@ TRADE = Trade(
                 "takes people who cannot read music",
                 "meets in the old {school|church|library}",
             ),
-            hooks=("Do you sing in the shower?", "Forty voices and one breath.",
+            hooks=("Do you sing in the shower?", "Many voices and one breath.",
                    "Nobody sings badly in a crowd."),
             habit="sing in the car",
             treat="an evening of song", scene="in the second row of the choir",

@@ -20,11 +20,11 @@ TRADE = Trade(
         ("the {spring|summer|autumn} offer", "ends"),
         ("booking for {May|June|September}", "closes"),
     ),
-    stocks=("Only {6|8|9|12} places are left.", "Only {7|11|14} rooms are left for {May|June}."),
+    stocks=("Only {6|8|9|12} places are left.", "The last {7|10|11} places are open now."),
     promises=(
         "You can cancel without charge up to {24|36|48|72} hours before.",
         "You can move your dates up to {10|14|20} days before.",
-        "We pay you back within {five|six} days if a train is missed.",
+        "You get your money back within {five|six} days if plans change.",
     ),
     gifts=("breakfast", "the first dinner", "the ride from the station"),
     extras=(
@@ -47,6 +47,10 @@ TRADE = Trade(
                    "Narrow streets, and a table in the sun."),
             habit="count the days to the weekend",
             treat="a weekend away", scene="at a small table in the sun",
+            stocks=(
+                "Only {7|9|11} rooms are left.",
+                "Only {6|8|14} rooms are left for {May|June}.",
+            ),
         ),
         Kind(
             name="{brand} cooking week", price=(390, 720), users=("guests", "have cooked on it"),
@@ -61,6 +65,10 @@ TRADE = Trade(
                    "Some holidays you can taste for years."),
             habit="cook for your friends",
             treat="a week at a long table", scene="at the stove with flour on our hands",
+            stocks=(
+                "Only {7|9|11} rooms are left.",
+                "Only {6|8|14} rooms are left for {May|June}.",
+            ),
         ),
         Kind(
             name="{brand} cycling week", price=(420, 780), users=("riders", "have done it"),
@@ -90,6 +98,9 @@ TRADE = Trade(
                    "Airports are no place for an evening."),
             habit="choose the window seat",
             treat="a night on the rails", scene="in the dining car at dusk",
+            offers=(("the early price of {price}", "ends"), ("the {spring|autumn} offer", "ends")),
+            stocks=("Only {6|8|9} cabins are left for {May|June}.",),
+            gifts=("breakfast", "the coffee at bedtime"),
         ),
         Kind(
             name="{brand} farm stay", price=(140, 320), users=("families", "have stayed there"),
@@ -105,6 +116,10 @@ TRADE = Trade(
             habit="look for quiet places",
             treat="a few slow days", scene="in the hay on a warm evening",
             brands=("Umbria", "Jura", "Asturias", "Dalarna", "Tyrol", "Galicia"),
+            stocks=(
+                "Only {7|9|11} rooms are left.",
+                "Only {6|8|14} rooms are left for {May|June}.",
+            ),
         ),
         Kind(
             name="{brand} rail pass", price=(89, 260), users=("travellers", "ride with it"),
@@ -120,6 +135,13 @@ TRADE = Trade(
             habit="read maps for pleasure",
             treat="a month of open windows", scene="on the platform with two small bags",
             brands=("Northern", "Atlantic", "Baltic", "Alpine", "Adriatic", "Continental"),
+            experts=(
+                ("the writers of {Slow Roads|Far and Near|Window Seat} magazine", "recommend"),
+            ),
+            offers=(("the early price of {price}", "ends"), ("the {spring|summer} offer", "ends")),
+            stocks=("Only {300|400|600} passes are left.",),
+            promises=("You can hand it back within {20|30|60} days.",),
+            gifts=("the map of the lines", "the first ferry ride"),
         ),
         Kind(
             name="{brand} walking tour", price=(19, 48), users=("visitors", "have walked it"),
@@ -134,6 +156,7 @@ TRADE = Trade(
                    "Comfortable shoes are all you need."),
             habit="wander when you travel",
             treat="a morning on foot", scene="in a yard with orange trees",
+            gifts=("the wine", "the map of the old town"),
         ),
         Kind(
             name="{brand} boat trip", price=(35, 95), users=("guests", "have sailed on it"),
@@ -149,6 +172,7 @@ TRADE = Trade(
             habit="walk to the sea whenever you can",
             treat="a day on the water", scene="on deck with salt in our hair",
             brands=("Split", "Malaga", "Corfu", "Trieste", "Madeira", "Bergen"),
+            gifts=("the first drink", "the ride from the station"),
         ),
     ),
 )  # fmt: skip

@@ -184,10 +184,8 @@ def _write_all(
         ANY: Written(setting.human[1], {}),
         BASE: _write_base(config, folder, setting, seed),
         FEW: _write_few_shot(config, folder, setting, seed),
-        SFT: _write_sft(config, folder, trackers, setting, seed),
+        **write_learned(config, folder, trackers, setting, seed),
     }
-    for name in algorithms(config):
-        written[name] = _write_improved(config, folder, trackers, setting, seed, name)
     return {
         name: judge_texts(
             folder, file_name(name), part.texts, part.facts, setting, lambda: base_writer(config)
@@ -223,6 +221,20 @@ def _writer_of(*arguments: Any) -> Any:
 
 
 # ------------------------------------------------------------------ the writers
+
+
+def write_learned(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+) -> dict[str, Written]:
+    """Return what SFT and each algorithm write, by name; they are trained where they are not."""
+    written = {SFT: _write_sft(config, folder, trackers, setting, seed)}
+    for name in algorithms(config):
+        written[name] = _write_improved(config, folder, trackers, setting, seed, name)
+    return written
 
 
 def with_base(
@@ -450,7 +462,7 @@ def _release_memory() -> None:
 # ------------------------------------------------------------------ what they write
 
 
-def _how(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def how_to_write(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Return how every writer's texts for the test tasks are drawn."""
     options = config["evaluation"]
     return {
@@ -464,7 +476,7 @@ def _write_base(
     config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, seed: int
 ) -> Written:
     def compute() -> Record:
-        texts = base_writer(config).write(setting.test, **_how(config, seed))
+        texts = base_writer(config).write(setting.test, **how_to_write(config, seed))
         return Record({"texts": texts})
 
     return Written(folder.stage("write/base", compute).values["texts"], {})
@@ -475,7 +487,7 @@ def _write_few_shot(
 ) -> Written:
     def compute() -> Record:
         writer = few_shot_writer(config, setting, seed)
-        texts = writer.write(setting.test, **_how(config, seed))
+        texts = writer.write(setting.test, **how_to_write(config, seed))
         return Record({"texts": texts, "examples_shown": len(writer.style.examples)})
 
     return Written(folder.stage("write/few-shot", compute).values["texts"], {})
@@ -490,7 +502,7 @@ def _write_sft(
 ) -> Written:
     def compute() -> Record:
         writer = sft_writer(config, folder, trackers, setting, seed)
-        return Record({"texts": writer.write(setting.test, **_how(config, seed))})
+        return Record({"texts": writer.write(setting.test, **how_to_write(config, seed))})
 
     texts = folder.stage("write/sft", compute).values["texts"]
     learned = folder.read("learn/sft").values
@@ -514,7 +526,7 @@ def _write_improved(
         writer, facts = improved_writer(config, folder, trackers, setting, seed, name)
         values: dict[str, Any]
         if isinstance(writer, Copywriter):
-            drawn = draw(writer, setting.test, n=1, briefs=True, **_how(config, seed))
+            drawn = draw(writer, setting.test, n=1, briefs=True, **how_to_write(config, seed))
             start = sft_writer(config, folder, trackers, setting, seed)
             values = {
                 "texts": drawn.texts,
@@ -523,7 +535,7 @@ def _write_improved(
         else:
             # Its reward is for the people of the training tasks; those of the test are others.
             writer = writer.with_reward(setting.proxy)
-            values = {"texts": writer.write(setting.test, **_how(config, seed))}
+            values = {"texts": writer.write(setting.test, **how_to_write(config, seed))}
             # Best-of-n pays for its samples when it writes.
             values["kl"] = float(facts["info"]["kl"])
             facts = {**facts, "spent": (Spent.from_dict(facts["spent"]) + writer.spent).to_dict()}

@@ -38,7 +38,7 @@ from copygym.evaluation.personal import (
 from copygym.evaluation.records import Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.copy.setting import CopySetting
-from copygym.rewards.copy.compliance import unsupported_claims
+from copygym.rewards.copy.grounding import check_copy
 from copygym.rewards.copy.ngrams import words
 
 #: Choices among the log's honest copies, in the order of tables.
@@ -71,9 +71,8 @@ def audiences(setting: CopySetting) -> tuple[np.ndarray, tuple[str, ...]]:
     """
     assert setting.gold_users is not None
     profiles = setting.gold_users.profiles
-    names = tuple(getattr(profiles, "audience_names", ()))
-    if names:
-        return np.asarray(getattr(setting.test, "audience", 0), np.int64), names
+    if profiles.audience_names:
+        return setting.test.audience, profiles.audience_names
     found, code = np.unique(profiles.segments[setting.test.user], return_inverse=True)
     return code.astype(np.int64), tuple(str(name) for name in found)
 
@@ -115,19 +114,28 @@ def logged_choices(folder: RunFolder, setting: CopySetting) -> dict[str, dict[st
     }
 
 
+def honest_copy(setting: CopySetting) -> list[list[str]]:
+    """Return the log's honest copies of each test task's product; all of them where none is."""
+    texts = setting.readers.catalogue.texts
+    return [[texts[k] for k in np.flatnonzero(row).tolist()] for row in _allowed(setting)]
+
+
+def _allowed(setting: CopySetting) -> np.ndarray:
+    """Return (N, K) bool, whether a logged creative may be sent for a test task."""
+    catalogue = setting.readers.catalogue
+    of_product = np.array(setting.test.products)[:, None] == np.array(catalogue.product_ids)
+    allowed: np.ndarray = of_product & _honest(catalogue)
+    # A product without an honest copy is advertised by what there is.
+    return np.where(allowed.any(axis=1, keepdims=True), allowed, of_product)
+
+
 def _choose(setting: CopySetting) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return (N,) choices by name, and (N, K) the gold of every logged copy for every task."""
     truth, rows, readers = setting.gold_users, setting.test, setting.readers
     assert truth is not None and setting.held_out is not None
-    catalogue = readers.catalogue
-    product = np.array(catalogue.product_ids)
-    honest = _honest(catalogue)
-    allowed_NK = (np.array(rows.products)[:, None] == product) & honest
-    # A product without an honest copy is advertised by what there is.
-    none = ~allowed_NK.any(axis=1)
-    allowed_NK[none] = np.array(rows.products)[none, None] == product
+    allowed_NK = _allowed(setting)
     chosen = {name: np.zeros(len(rows), np.int64) for name in CHOICES}
-    gold_NK = np.zeros((len(rows), catalogue.n_creatives))
+    gold_NK = np.zeros(allowed_NK.shape)
     demographic = [i for i, n in enumerate(truth.profiles.names) if n.startswith(_DEMOGRAPHIC)]
     features = truth.profiles.features[:, demographic].astype(np.float64)
     others = ~np.isin(np.arange(len(truth)), rows.user)
@@ -155,12 +163,9 @@ def _clicked(users: UserModel, channel: int, slot: int) -> np.ndarray:
 
 
 def _honest(catalogue: Catalogue) -> np.ndarray:
-    """Return (K,) bool: whether a creative claims nothing beside its brief."""
+    """Return (K,) bool: whether every claim of a creative is one of its brief."""
     return np.array(
-        [
-            not unsupported_claims(text, catalogue.brief_of(k))
-            for k, text in enumerate(catalogue.texts)
-        ]
+        [not check_copy(text, catalogue.brief_of(k)) for k, text in enumerate(catalogue.texts)]
     )
 
 

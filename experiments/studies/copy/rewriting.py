@@ -1,7 +1,7 @@
 """What of rewritten copy would be sent, and what two gold models of different families say of it.
 
-Records of a writer: ``deployable_lift`` and ``deployable_lift_second``, the change of the click rate
-from the human original by each gold model when the writer's best draft that passes the gate is
+Records of a writer: ``deployable_lift`` and ``deployable_lift_second``, the change of the click
+rate from the human original by each gold model when the writer's best draft that passes the gate is
 sent and the original where none does; ``sent_*``: measures of what is sent.
 """
 
@@ -15,10 +15,10 @@ import numpy as np
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import score_copy
+from copygym.evaluation.personal import gain_over
 from copygym.evaluation.records import Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import known_options
-from copygym.experiments.studies.copy.judging import lift
 
 if TYPE_CHECKING:
     from copygym.agents.copywriter.rewriting import Passes, Rewriter, Writer
@@ -119,7 +119,7 @@ def add_sent(rows: Rows, config: Mapping[str, Any], found: Mapping[str, Mapping[
     for name, part in found.items():
         for key, metric in LIFTS.items():
             original = np.asarray(part[f"original_{key}"])
-            gained = lift(np.asarray(part[key]), original, resamples, seed)
+            gained = gain_over(np.asarray(part[key]), original, resamples=resamples, seed=seed)
             rows.add(metric, gained, writer=name)
         measures = {f"sent_{key}": value for key, value in part["measures"].items()}
         rows.add_all(measures, writer=name)

@@ -136,11 +136,12 @@ class CopySetting:
 def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     """Return the setting of a config; its models are fitted in stages of ``folder``.
 
-    Config keys: ``setting_seed`` (see `setting_seed`), ``task`` (of `TASKS`), ``rewrites`` (options
-    of `copygym.agents.copywriter.demonstrations.rewrites`), ``second_gold_model``, ``data``, ``split`` (shares of `PARTS`),
-    ``reward_model``, ``judge_model``, ``gold_model`` (not used where the world is known),
-    ``copy_reward``, ``tasks`` (numbers of ``train``, ``validation`` and ``test`` tasks, and of the
-    ``readers`` who are asked for the same copy), ``users`` and ``env`` for logs with users.
+    Config keys: ``setting_seed`` (see `setting_seed`), ``task`` (of `TASKS`), ``data``, ``split``
+    (shares of `PARTS`), ``reward_model``, ``judge_model``, ``gold_model`` (not used where the world
+    is known), ``copy_reward``, ``tasks`` (numbers of ``train``, ``validation`` and ``test`` tasks,
+    and of the ``readers`` who are asked for the same copy), ``users`` and ``env`` for logs with
+    users; to rewrite, also ``second_gold_model`` and ``rewrites`` (options of
+    `copygym.agents.copywriter.demonstrations.rewrites`).
     """
     config = {**config, "seed": setting_seed(config)}
     check_task(config)
@@ -196,13 +197,24 @@ def shares(config: Mapping[str, Any], names: Sequence[str] = PARTS) -> dict[str,
 
 @dataclass(frozen=True)
 class ClickLogit:
-    """The click logit that a CTR model gives to texts, as a `CopyReward`."""
+    """The click logit that a CTR model gives to texts, as a `CopyReward`.
+
+    Attributes:
+        model: a CTR model.
+        readers: the population that rows name; a model that reads readers is told who they are.
+    """
 
     model: Any
+    readers: UserModel | None = None
 
     def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
         """Return (N,) float64 logits."""
-        return np.asarray(self.model.score(list(texts)), np.float64)
+        from copygym.rewards.ctr.readers import reads_readers
+
+        known: dict[str, Any] = {}
+        if self.readers is not None and reads_readers(self.model):
+            known = {"profiles": self.readers.profiles.features[rows.user]}
+        return np.asarray(self.model.score(list(texts), **known), np.float64)
 
 
 @dataclass(frozen=True)

@@ -134,3 +134,9 @@ def test_draws_without_added_tokens_are_what_they_were(limited, rows):
     same = sample(limited.model, prompts, **options, added_tokens=[[], []])
     assert torch.equal(plain.tokens, same.tokens)
     torch.testing.assert_close(plain.logprobs, same.logprobs)
+
+
+def test_an_original_s_words_may_be_written(limited, rows):
+    shown = tasks(rows).rewriting(["Sleepy llamas wait.", "A red bag."])
+    [own, other] = limited.added_tokens(shown)
+    assert spells(limited, own, " llamas") and not spells(limited, other, " llamas")

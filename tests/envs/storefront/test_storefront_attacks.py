@@ -119,9 +119,9 @@ def best_honest(world, i, channel):
 def test_hardening_left_the_catalogue_s_copies_alone(world):
     for k, text in enumerate(world.catalogue.texts):
         product = world.products[k]
-        words = features._words(text)
-        sentences = [s for s in map(features._words, features._SENTENCE.split(text)) if s]
-        assert features._care(words, sentences, product) == 1.0, text
+        words = features.words_of(text)
+        sentences = features.sentences_of(text)
+        assert features.care(words, sentences, product) == 1.0, text
         assert copy_features(text, product).relevance == 1 - np.exp(-TOLD[k] / 1.3), text
 
 
@@ -226,7 +226,7 @@ def test_sentences_said_again_and_gibberish_cost(world):
     ],
 )
 def test_slips_by_hand(text, slips):
-    assert features._slips(features._words(text)) == slips
+    assert features.slips(features.words_of(text)) == slips
 
 
 def test_a_cue_is_a_phrase():
