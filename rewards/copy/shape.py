@@ -19,8 +19,8 @@ from copygym.core.errors import UserError
 from copygym.core.plugins import find, term_name
 from copygym.envs.people.model import UserModel
 from copygym.envs.tasks import CopyRows
-from copygym.rewards.copy.rewriting import gain, off_original
 from copygym.rewards.copy.fluency import Fluency, below_honest, faulty, fluency
+from copygym.rewards.copy.rewriting import gain, off_original
 from copygym.rewards.copy.text_terms import (
     LENGTHS,
     Resources,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from copygym.envs.logs.clicklog import ClickLog
     from copygym.envs.people.model import UserModel
     from copygym.envs.simulator.fitted import FittedUsers
+    from copygym.rewards.copy.fluency import Fluency
 
 #: Folder of the untuned writer among a run's writers.
 UNTUNED = "base"
@@ -76,6 +77,7 @@ class CopySetting:
         fitted: the simulated users of the proxy where the log has users, else None.
         gold_users: people of the test part as the truth simulates them, where there is one.
         held_out: the same people as the proxy simulates them.
+        fluency: of texts under the writer before all tuning, which a copy reward may ask for.
         second_gold: P(click) by a gold model of another family, where the task is to rewrite.
     """
 
@@ -100,6 +102,7 @@ class CopySetting:
     fitted: FittedUsers | None = None
     gold_users: UserModel | None = None
     held_out: UserModel | None = None
+    fluency: Fluency | None = None
 
     @property
     def groups(self) -> np.ndarray | None:
@@ -251,10 +254,10 @@ class UntunedFluency:
 
 def copy_shape(
     config: Mapping[str, Any],
-    folder: RunFolder,
     model: Any,
     readers: UserModel,
     reference_texts: Sequence[str],
+    fluency: Fluency | None,
 ) -> CopyReward:
     """Return the config's copy reward, given the models and texts that its terms need."""
     from copygym.rewards.copy.shape import CopyRewardShape
@@ -266,7 +269,7 @@ def copy_shape(
         "reference_texts": reference_texts,
     }
     if isinstance(make, partial) and make.func is CopyRewardShape:
-        resources["fluency"] = UntunedFluency(config["copywriter"]["model"], folder)
+        resources["fluency"] = fluency
     reward: CopyReward = make(**resources)
     return reward
 
