@@ -37,6 +37,7 @@ from copygym.rewards.copy.text_terms import (
 )
 from copygym.rewards.ctr.ensemble import CtrEnsemble
 from copygym.rewards.ctr.model import BLANK_ODDS, CtrModel
+from copygym.rewards.ctr.readers import reads_readers
 
 _LOGIT_BOUND = 15.0
 
@@ -59,25 +60,29 @@ class _Ctr:
         return _bounded_score(logit, self.probability)
 
 
-def ctr(resources: Resources, probability: bool = False, profiles: bool = False) -> Term:
+def ctr(resources: Resources, probability: bool = False, profiles: bool | None = None) -> Term:
     """Return the CTR model's click logit, clipped to [-15, 15], or its probability.
 
     Args:
         resources: ``model``; also ``users`` where ``profiles`` is true.
         probability: the probability in (0, 1) instead of the logit.
-        profiles: hand the reader's profile features to the model, which must have learned so.
+        profiles: tell the model who reads, which it must have learned; None: where it has.
 
     Raises:
         UserError: something that it needs is missing, or ``profiles`` and a model of texts alone.
     """
     model = require_input(resources.model, "ctr", "model", "a trained CTR reward model")
-    return _Ctr(model, probability, _features(resources, "ctr") if profiles else None)
+    return _Ctr(model, probability, _features(resources, "ctr", profiles))
 
 
-def _features(resources: Resources, term: str) -> np.ndarray:
-    """Return the readers' profile features (U, P) for a model that has learned with them."""
+def _features(resources: Resources, term: str, profiles: bool | None) -> np.ndarray | None:
+    """Return the readers' profile features (U, P) for a model that reads them, else None."""
+    if profiles is None:
+        profiles = reads_readers(resources.model) and resources.users is not None
+    if not profiles:
+        return None
     users = require_input(resources.users, term, "users", "the readers' profiles")
-    if getattr(resources.model, "profile_dims", None) == 0:
+    if not reads_readers(resources.model):
         raise UserError(
             f"copy term {term!r} has profiles: true, but its CTR model learned from texts alone "
             "and answers for all readers alike: leave profiles out, or train it with profiles."
@@ -156,7 +161,7 @@ class _Uncertainty:
         return np.where(blanks(texts), std.max(initial=1.0), std)
 
 
-def uncertainty(resources: Resources, profiles: bool = False) -> Term:
+def uncertainty(resources: Resources, profiles: bool | None = None) -> Term:
     """Return the standard deviation of the ensemble's click logits, in [0, 15].
 
     An empty text gets the batch's largest, at least 1.
@@ -166,7 +171,7 @@ def uncertainty(resources: Resources, profiles: bool = False) -> Term:
 
     Args:
         resources: ``model``, an ensemble; also ``users`` where ``profiles`` is true.
-        profiles: hand the reader's profile features to the models, which must have learned so.
+        profiles: tell the models who reads, which they must have learned; None: where they have.
     """
     model = require_input(resources.model, "uncertainty", "model", "an ensemble of CTR models")
     if not hasattr(model, "std"):
@@ -174,7 +179,7 @@ def uncertainty(resources: Resources, profiles: bool = False) -> Term:
             "copy term 'uncertainty' needs an ensemble of CTR models and got a single one; train "
             "it with members=3 or more, or drop the term."
         )
-    return _Uncertainty(model, _features(resources, "uncertainty") if profiles else None)
+    return _Uncertainty(model, _features(resources, "uncertainty", profiles))
 
 
 # ---------------------------------------------------------------- the shape

@@ -193,13 +193,24 @@ def shares(config: Mapping[str, Any], names: Sequence[str] = PARTS) -> dict[str,
 
 @dataclass(frozen=True)
 class ClickLogit:
-    """The click logit that a CTR model gives to texts, as a `CopyReward`."""
+    """The click logit that a CTR model gives to texts, as a `CopyReward`.
+
+    Attributes:
+        model: a CTR model.
+        readers: the population that rows name; a model that reads readers is told who they are.
+    """
 
     model: Any
+    readers: UserModel | None = None
 
     def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
         """Return (N,) float64 logits."""
-        return np.asarray(self.model.score(list(texts)), np.float64)
+        from copygym.rewards.ctr.readers import reads_readers
+
+        known: dict[str, Any] = {}
+        if self.readers is not None and reads_readers(self.model):
+            known = {"profiles": self.readers.profiles.features[rows.user]}
+        return np.asarray(self.model.score(list(texts), **known), np.float64)
 
 
 def copy_shape(

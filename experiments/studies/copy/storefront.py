@@ -67,8 +67,19 @@ def storefront_setting(
     catalogue = whole_catalogue(log, config)
     fitted = fit(folder, "proxy", parts["proxy"], parts["judge"], config, catalogue)
     models = folder.child(kind) if kind else folder
-    model = fit_ctr_model(models, "proxy", parts["proxy"], config, "reward_model")
-    judge = fit_ctr_model(models, "judge", parts["judge"], config, "judge_model")
+    # What a profile tells of the time before a send may tell its click, what it tells of later not.
+    model, judge = (
+        fit_ctr_model(
+            models,
+            name,
+            parts[name],
+            config,
+            key,
+            _taken_for(fitted.profiles_of(parts[name]), kind, seed),
+            fitted.cut,
+        )
+        for name, key in (("proxy", "reward_model"), ("judge", "judge_model"))
+    )
     taught = replace(fitted.users, profiles=_taken_for(fitted.users.profiles, kind, seed))
     readers = texts_answered_by(taught if kind == BLIND else fitted.users, model)
     people = fitted.profiles_of(parts["test"])
@@ -101,7 +112,7 @@ def storefront_setting(
         preferences=preference_pairs(parts["proxy"], taught),
         reward=copy_shape(config, model, readers, catalogue.texts),
         proxy=copy_shape(config, model, held_out, catalogue.texts),
-        judge=ClickLogit(judge),
+        judge=ClickLogit(judge, readers),
         gold=Truth(gold_users),
         human=_human(test, parts["proxy"], derived_seed(seed, "human")),
         training_texts=catalogue.texts,
