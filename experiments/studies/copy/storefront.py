@@ -60,6 +60,7 @@ def storefront_setting(
     from copygym.agents.copywriter.demonstrations import better_copy, preference_pairs
     from copygym.envs.copywriting import draw_tasks
     from copygym.experiments.studies.people import fit, true_world, whole_catalogue
+    from copygym.rewards.copy.grounding import grounded
     from copygym.rewards.ctr.response import texts_answered_by
 
     seed = int(config["seed"])
@@ -98,7 +99,14 @@ def storefront_setting(
     test = draw_tasks(
         gold_users, number["test"], derived_seed(seed, "tasks", "test"), number.get("readers", 1)
     )
-    texts, rows = better_copy(parts["proxy"], taught)
+    # What suits a reader by the model where it knows readers, by the audience's clicks where not;
+    # a writer that has seen claims which no brief carries would make such claims.
+    texts, rows = better_copy(
+        parts["proxy"],
+        taught,
+        score=model.score if model.reads_readers else None,
+        allowed=grounded,
+    )
     fluency = UntunedFluency(config["copywriter"]["model"], folder)
     return CopySetting(
         log=log,
