@@ -12,6 +12,7 @@ from copygym.rewards.copy.language import (
     clauses,
     common_words,
     content,
+    kind_of,
     stem_of,
     verb_at,
 )
@@ -24,7 +25,7 @@ _WEAK = frozenset(
     for w in (
         "get take have cost pay price give offer come go make use let include find see need want "
         "enjoy try start begin choose bring people person customer day way time free new good more "
-        "now only just here also home keep work"
+        "now only just here also keep work entry ticket admission"
     ).split()
 )
 _BOUNDS = {
@@ -51,6 +52,8 @@ def unbound(sentence: tuple[Word, ...], brief: Brief) -> list[tuple[str, str]]:
     found = [("false", f"{words!r}: {name}") for name, words in _phrases(rest, brief)]
     found += _unlimited(rest, brief)
     claimed: list[tuple[int, int]] = []
+    if not asks:
+        found += _apart(told, brief)
     for start, stop in spans:
         words = sentence[start:stop]
         own = [q for q in told if start <= q.start < stop]
@@ -75,6 +78,17 @@ def unbound(sentence: tuple[Word, ...], brief: Brief) -> list[tuple[str, str]]:
     if not found and not asks:
         found += _novel(sentence, claimed, brief)
     return found
+
+
+def _apart(told: list[Quantity], brief: Brief) -> list[tuple[str, str]]:
+    """Return that a sentence gives something on a day on which the brief does not give it."""
+    for gift in (q for q in told if q.kind in ("free", "percent")):
+        for day in (q for q in told if q.kind in ("weekday", "date", "recurring")):
+            given = [f for f in brief.facts if any(_same(gift, q) for q in f.quantities)]
+            dated = [f for f in brief.facts if any(_same(day, q) for q in f.quantities)]
+            if given and dated and not any(f in dated for f in given):
+                return [("misbound", f"{gift.kind} on another day in the brief")]
+    return []
 
 
 _ADDRESSES = frozenset(
@@ -110,10 +124,19 @@ def _anchored(words: tuple[Word, ...], brief: Brief) -> bool:
                 return True
         elif word.text in ("our", "we", "its", "it", "they", "he", "she", "his", "her", "we've"):
             return True
-        if word.text in ("open", "opens", "closed") and len(words) > 1:
+        if word.text in _OFFERING and len(words) > 1:
             return True
+    if words[0].text in ("everything", "all") or any(w.text in ("cost", "costs") for w in words):
+        return True
     said = {word.text for word in words}
     return bool("you" in said and said & {"pay", "get", "earn", "receive", "save"})
+
+
+#: words of a sentence that offers something, whatever else it speaks of.
+_OFFERING = frozenset(
+    "open opens closed covered served provided available guest guests customer customers "
+    "member members user users client clients visitor visitors".split()
+)
 
 
 def _scenic(quantity: Quantity, sentence: tuple[Word, ...]) -> bool:
@@ -154,6 +177,8 @@ def _names(sentence: tuple[Word, ...], start: int, stop: int, brief: Brief) -> l
             continue
         if word.text in brief.words or word.stem in brief.facts_of or word.stem in brief.product:
             continue
+        if kind_of(word.text.removesuffix("'s")) not in ("word", "verb"):
+            continue  # yesterday's
         if stem_of(word.text) in TIME_STEMS or word.text.startswith("i'") or word.text in _MONTHS:
             continue
         if (titled or word.start) and (word.text in common_words() or _known_form(word.text)):
@@ -190,14 +215,18 @@ def _quantity(
     shown = " ".join(w.text for w in sentence[quantity.start : max(quantity.stop, quantity.start)])
     if quantity.name and stem_of(quantity.name) in brief.product:
         return None  # a weekend, a daily
-    usual = _commands(sentence[start]) or sentence[-1].text == "?"
+    lasts = quantity.start > 0 and sentence[quantity.start - 1].text == "for"
+    usual = (_commands(sentence[start]) and lasts) or sentence[-1].text == "?"
     if sentence[quantity.start].kind == "article" and usual:
         return None  # "try it for a week"
     if quantity.kind == "ordinal" and quantity.value == 1 and not _given(sentence):
         return None  # "try the first day"
     same = [(f, q) for f in brief.facts for q in f.quantities if _same(quantity, q)]
     if not same:
-        return _unknown(quantity, shown, brief)
+        addressed = _commands(sentence[start]) or any(
+            w.text in ("you", "your") for w in sentence[start:stop]
+        )
+        return _unknown(quantity, shown, addressed, brief)
     bound = _bound_words(sentence, quantity)
     denied = any(w.kind == "negation" for w in sentence[start : quantity.start])
     if bound and not denied and not any(o in brief.text for o in _BOUNDS[bound].split("|")):
@@ -218,8 +247,14 @@ def _quantity(
         if not rated:
             return "misbound", f"{shown}: the brief counts something else with it"
     if quantity.kind == "count" and not quantity.heads and quantity.start > start:
-        if sentence[quantity.start - 1].text == "since" and all(_is_price(f, q) for f, q in rated):
+        if sentence[quantity.start - 1].text == "since" and not 1900 <= quantity.value <= 2100 and all(_is_price(f, q) for f, q in rated):
             return "misbound", f"since {shown}: the brief counts something else with it"
+        before = " ".join(w.text for w in sentence[max(quantity.start - 2, 0) : quantity.start])
+        aged = before.endswith(("age of", " under", " over"))
+        if aged and f"{before.split()[-1]} {shown}" not in brief.text and all(
+            _is_price(f, q) for f, q in rated
+        ):
+            return "misbound", f"{before} {shown}: a price in the brief"
     if quantity.kind == "free" and not _shared(context, rated[0][0]):
         fresh = [w for w in content(sentence[start:stop]) if _is_new(w, brief, True)]
         if fresh and not any(_shared(context, f) for f, _ in rated):
@@ -227,8 +262,11 @@ def _quantity(
     if quantity.kind == "free" and _of_the_whole(sentence[start:stop], brief):
         if all(f.subject and not f.subject & brief.product for f, _ in rated):
             return "misbound", f"{shown}: the brief says so of something else"
+    if _is_price(*rated[0]) and _other_price(quantity, own, brief):
+        return "misbound", f"{shown}: another price in the brief"
     strays = [
         [] if _is_price(f, q) and not _costs(sentence, quantity, context)
+        else [] if verb_at(sentence[start:stop]) < 0 and quantity.kind in ("count", "percent")
         else _strays(context, f, *_subject_span(sentence, start, stop))
         for f, q in rated
     ]  # fmt: skip
@@ -247,11 +285,17 @@ def _front(words: tuple[Word, ...], at: int) -> int:
 
 
 def _subject_span(sentence: tuple[Word, ...], start: int, stop: int) -> tuple[int, int]:
-    at = verb_at(sentence[start:stop])
-    return start + _front(sentence[start:stop], max(at, 0)), start + at
+    """Return where the subject of a clause begins and where its first noun phrase ends."""
+    words = sentence[start:stop]
+    at = verb_at(words)
+    front = _front(words, max(at, 0))
+    added = (i for i in range(front + 1, at) if words[i].kind == "preposition")
+    return start + front, start + next(added, at)
 
 
-def _strays(context: list[tuple[int, Word]], fact: Fact, front: int, verb: int) -> list[Word]:
+def _strays(
+    context: list[tuple[int, Word]], fact: Fact, front: int, head: int
+) -> list[Word]:
     """Return the words that do not belong to the fact that a quantity is of.
 
     Where some do belong, only a subject that does not counts: "two hours of Shakespeare" may be
@@ -259,7 +303,7 @@ def _strays(context: list[tuple[int, Word]], fact: Fact, front: int, verb: int) 
     """
     strays = [(at, word) for at, word in context if word.stem not in fact.stems]
     if len(strays) < len(context):
-        strays = [(at, word) for at, word in strays if front <= at < verb]
+        strays = [(at, word) for at, word in strays if front <= at < head]
     if all(word.text == "open" for _, word in strays):
         return []
     return [word for _, word in strays]
@@ -286,15 +330,26 @@ _COSTS = frozenset(stem_of(word) for word in ("cost", "pay", "price"))
 def _is_price(fact: Fact, quantity: Quantity) -> bool:
     """Tell whether a brief's quantity is the price of the whole."""
     told = _COSTS & fact.stems or not fact.stems - TIME_STEMS
-    return (
-        bool(told)
-        and quantity.kind == "count"
-        and not quantity.dimension
-        and (not quantity.heads - CURRENCIES)
+    return bool(told) and quantity.kind == "count" and not quantity.dimension and (
+        not quantity.heads - CURRENCIES
     )
 
 
-def _costs(sentence: tuple[Word, ...], quantity: Quantity, context: list[tuple[int, Word]]) -> bool:
+def _other_price(quantity: Quantity, own: list[Quantity], brief: Brief) -> bool:
+    """Tell whether a number before a price ("the first month costs") has a price of its own."""
+    for other in own:
+        if other.start >= quantity.start or other.kind not in ("ordinal", "count"):
+            continue
+        for fact in brief.facts:
+            prices = [q.value for q in fact.quantities if _is_price(fact, q)]
+            if prices and any(_same(other, q) for q in fact.quantities if q.heads):
+                return quantity.value not in prices
+    return False
+
+
+def _costs(
+    sentence: tuple[Word, ...], quantity: Quantity, context: list[tuple[int, Word]]
+) -> bool:
     """Tell whether a sentence says of a part what the whole costs: "yoga costs 24"."""
     before = sentence[max(quantity.start - 2, 0) : quantity.start]
     costs = any(w.stem in _COSTS or w.kind == "be" for w in before)
@@ -319,22 +374,21 @@ def _same(a: Quantity, b: Quantity) -> bool:
     return False
 
 
-def _unknown(quantity: Quantity, shown: str, brief: Brief) -> tuple[str, str] | None:
+def _unknown(
+    quantity: Quantity, shown: str, addressed: bool, brief: Brief
+) -> tuple[str, str] | None:
     if quantity.kind == "recurring":
+        if quantity.name in ("day", "night") and addressed:
+            return None
         known = any(q.rate == quantity.name for f in brief.facts for q in f.quantities)
-        if known or quantity.name in brief.facts_of or quantity.name in ("day", "night"):
+        if known or quantity.name in brief.facts_of:
             return None
         return "false", f"{shown}: not in the brief"
     if quantity.kind == "count" and quantity.value in (0.0, 1.0) and not quantity.dimension:
         return None
     if quantity.kind == "free" and not any(f.negated for f in brief.facts):
         return "false", f"{shown}: the brief does not say so"
-    raw = {
-        q.value
-        for f in brief.facts
-        for q in f.quantities
-        if q.kind in ("count", "clock", "percent")
-    }
+    raw = {q.value for f in brief.facts for q in f.quantities if q.kind in ("count", "clock", "percent")}
     spoken = shown.split()[0]
     if quantity.kind in ("count", "clock") and (quantity.value in raw or spoken in brief.words):
         return "misbound", f"{shown}: the brief counts something else with it"
@@ -353,7 +407,9 @@ def _bound_words(sentence: tuple[Word, ...], quantity: Quantity) -> str:
     return one if one in _BOUNDS and quantity.start != 1 or one == "over" else ""
 
 
-def _counts(a: Quantity, b: Quantity, sentence: tuple[Word, ...], fact: Fact, brief: Brief) -> bool:
+def _counts(
+    a: Quantity, b: Quantity, sentence: tuple[Word, ...], fact: Fact, brief: Brief
+) -> bool:
     """Tell whether two equal numbers count the same."""
     if a.kind not in ("count", "ordinal", "percent"):
         return True
@@ -362,10 +418,14 @@ def _counts(a: Quantity, b: Quantity, sentence: tuple[Word, ...], fact: Fact, br
         return not any(s in brief.facts_of and s not in fact.stems for s in extra)
     heads = a.heads - CURRENCIES - claimless_adverbs()
     if not heads:
-        if b.heads and a.start and _priced(sentence, a):
+        if b.heads and a.start and _priced(sentence, a) and a.kind == "count":
             return bool(b.heads & CURRENCIES)
         return True
-    if heads & b.heads:
+    if b.heads & _PEOPLE and any(
+        x[:4] == y[:4] for x in heads for y in fact.stems if min(len(x), len(y)) > 3
+    ):
+        return True  # "two million listeners" of two million people who have listened
+    if any(_same_thing(x, y) for x in heads for y in b.heads):
         return True
     if a.kind == "percent":
         return bool(heads & fact.stems) or not any(s in brief.facts_of for s in heads)
@@ -373,6 +433,14 @@ def _counts(a: Quantity, b: Quantity, sentence: tuple[Word, ...], fact: Fact, br
 
 
 _UNITS = frozenset(("gram", "kilogram", "metr", "kilometr", "litr"))
+
+
+_PEOPLE = frozenset(stem_of(w) for w in "people person customer user member man woman".split())
+
+
+def _same_thing(a: str, b: str) -> bool:
+    """Tell whether two stems name the same: equal, or one the other's last part (wheelchair)."""
+    return a == b or (min(len(a), len(b)) > 3 and (a.endswith(b) or b.endswith(a)))
 
 
 def claimless_adverbs() -> frozenset[str]:
@@ -402,7 +470,9 @@ def _context(
 ) -> list[tuple[int, Word]]:
     """Return the brief's words that stand with a quantity in its clause and nearer to no other."""
     others = [q for q in own if q is not quantity]
-    if sentence[start].kind in ("preposition", "time") and quantity.start - start < 6:
+    verb = verb_at(sentence[start:stop])
+    fronted = sentence[start].kind in ("preposition", "time") and quantity.start - start < 6
+    if fronted and not 0 <= verb < quantity.start - start:
         # "After a waiting period of 30 days your pet is covered": what follows has its own subject.
         later = range(quantity.stop, stop)
         stop = next((i for i in later if sentence[i].kind in ("article", "possessive")), stop)
@@ -416,9 +486,7 @@ def _context(
             continue  # "two hours of Shakespeare"
         if word.stem not in brief.facts_of or word.stem in brief.product:
             continue
-        if word.stem in TIME_STEMS or (
-            word.stem in _WEAK and not _told_once(word, quantity, brief)
-        ):
+        if word.stem in TIME_STEMS or (word.stem in _WEAK and not _told_once(word, quantity, brief)):
             continue
         if len(brief.facts_of[word.stem]) > 2 or (word.stem in brief.topic and at > verb):
             continue
@@ -432,14 +500,10 @@ def _context(
 def _told_once(word: Word, quantity: Quantity, brief: Brief) -> bool:
     """Tell whether a usual word stands once in the brief, with another number of this kind."""
     where = brief.facts_of[word.stem]
-    return (
-        len(where) == 1
-        and bool(quantity.dimension)
-        and any(
-            q.dimension == quantity.dimension and q.value != quantity.value
-            for i in where
-            for q in brief.facts[i].quantities
-        )
+    return len(where) == 1 and bool(quantity.dimension) and any(
+        q.dimension == quantity.dimension and q.value != quantity.value
+        for i in where
+        for q in brief.facts[i].quantities
     )
 
 
@@ -466,7 +530,14 @@ def _gap(quantity: Quantity, at: int) -> int:
 def _polarity(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     denied = negated_stems(words)
     limits = any(w.text in ("more", "less", "fewer", "longer") for w in words)
-    for stem in () if limits else denied:
+    at = verb_at(words)
+    verb = words[at] if at >= 0 else None
+    denies = verb is not None and (
+        verb.kind in ("be", "have", "do", "modal", "negation") or verb.stem in ("pay", "contain")
+    )
+    if not denies and words[0].text not in ("no", "without"):
+        limits = True
+    for stem in () if limits else sorted(denied):
         if stem in brief.affirmed and stem not in brief.negated and stem not in _WEAK:
             if stem not in brief.product and not any(
                 stem in fact.stems and fact.negated & denied for fact in brief.facts
@@ -481,21 +552,23 @@ def _polarity(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     return None
 
 
+#: verbs whose object need not be told of their subject in the brief.
+_LOOSE = frozenset(
+    stem_of(w) for w in "give get take bring find see need want enjoy choose use let make offer".split()
+)
+
+
 def _predicate(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     """Return that a clause tells of one fact's subject what the brief tells of another's."""
     at = verb_at(words)
     if at <= 0:
         return None
-    subject = [
-        w
-        for w in content(words[_front(words, at) : at])
-        if w.stem not in brief.product | _WEAK | TIME_STEMS
-    ]
+    subject = [w for w in content(words[_front(words, at) : at]) if w.stem not in brief.product | _WEAK | TIME_STEMS]
     known = [w for w in subject if w.stem in brief.facts_of]
-    told = (
-        [words[at], *content(words[at + 1 :])]
-        if words[at].kind == "verb"
-        else (content(words[at + 1 :]))
+    if words[at].kind == "verb" and words[at].stem in _LOOSE:
+        return None
+    told = [words[at], *content(words[at + 1 :])] if words[at].kind == "verb" else (
+        content(words[at + 1 :])
     )
     told = [
         w for w in told
@@ -525,7 +598,9 @@ def _predicate(words: tuple[Word, ...], brief: Brief) -> tuple[str, str] | None:
     return None
 
 
-def _turned(known: list[Word], words: tuple[Word, ...], at: int, verb: Word, fact: Fact) -> bool:
+def _turned(
+    known: list[Word], words: tuple[Word, ...], at: int, verb: Word, fact: Fact
+) -> bool:
     """Tell whether subject and object of a fact's verb have changed places."""
     if verb is not words[at] or not fact.subject or verb.stem not in fact.stems:
         return False
@@ -555,13 +630,20 @@ def _novel(
         words = sentence[start:stop]
         adds = asserted and start and sentence[start - 1].text in ("with", "plus", "including")
         commands = _commands(words[0]) or any(w.text == "you" for w in words)
-        asserted = not commands and (words[0].kind == "verb" or _anchored(words, brief))
+        verb = verb_at(words)
+        told = verb == 0 and words[0].kind == "verb" and not _commands(words[0])
+        asserted = told or (
+            not commands and (verb >= 0 or not start) and _anchored(words, brief)
+        )
+        if verb == 0 and _commands(words[0]):  # "get lost in a book"
+            new_kinds = ("word",)
+        else:
+            new_kinds = ("word", "verb")
         offered = any(w.stem == "includ" or w.text in ("free", "has", "have") for w in words)
-        new = [w for w in content(words) if _is_new(w, brief, offered)]
+        new = [w for w in content(words) if w.kind in new_kinds and _is_new(w, brief, offered)]
         if not new:
             continue
-        at = verb_at(words)
-        told = at == 0 and words[0].kind == "verb" and not _commands(words[0])
+        at = verb
         if adds and at < 0:
             return [("false", f"{new[0].text!r} is not in the brief")]
         if not told and not _anchored(words, brief):
@@ -579,7 +661,7 @@ def _novel(
             promises = any(w.stem in _PROMISING for w in words)
         else:
             promises = bool(content(subject)) or any(
-                w.text in ("it", "we", "they", "he", "she", "there", "it's", "she's", "all")
+                w.text in ("it", "we", "they", "he", "she", "there", "it's", "she's", "all", "everything")
                 for w in subject
             )
         if promises:
@@ -589,10 +671,14 @@ def _novel(
 
 def _unknown_verb(words: tuple[Word, ...]) -> int:
     """Return the place of what must be the verb after a subject ("the fabric repels stains")."""
+    if len(words) > 2 and words[0].text in ("we", "they") and words[1].kind == "word":
+        if words[2].kind in ("possessive", "article"):
+            return 1
     for at in range(1, len(words) - 1):
         before, word, after = words[at - 1 : at + 2]
         ends = word.text.endswith("s") and not word.text.endswith(("ss", "us", "is", "'s"))
-        if word.kind == "word" and ends and before.kind == "word" and not before.text.endswith("s"):
+        named = before.kind in ("word", "pronoun", "adverb")
+        if word.kind == "word" and ends and named and not before.text.endswith("s"):
             if after.kind in ("word", "article", "possessive", "number", "pronoun", "determiner"):
                 return at
     return -1
@@ -615,18 +701,16 @@ def _is_new(word: Word, brief: Brief, offered: bool) -> bool:
         or stem in TIME_STEMS
         or stem in CURRENCIES
         or word.text in brief.words
+        or word.text == "covered"
         or stem == "includ"
-        or (len(stem) > 5 and _derived(stem, brief))
+        or (len(stem) > 4 and _derived(stem, brief))
     )
 
 
 def _derived(stem: str, brief: Brief) -> bool:
     """Tell whether the brief has a word of the same root: Sweden, Swedish."""
-    return any(
-        known[:4] == stem[:4] and abs(len(known) - len(stem)) < 4
-        for known in brief.facts_of
-        if len(known) > 4
-    )
+    return any(known[:4] == stem[:4] and abs(len(known) - len(stem)) < 4 for known in brief.facts_of
+               if len(known) > 4)
 
 
 def _owned(words: tuple[Word, ...], new: list[Word]) -> str:

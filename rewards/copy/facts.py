@@ -165,6 +165,7 @@ def _told(sentence: tuple[Word, ...]) -> list[tuple[Word, ...]]:
 
 
 _SCOPE = 4  # words
+_ENDS_DENIAL = frozenset(("but", "until", "unless", "and"))
 
 
 @lru_cache(maxsize=100_000)
@@ -173,9 +174,9 @@ def negated_stems(words: tuple[Word, ...]) -> frozenset[str]:
     denied: set[str] = set()
     left = 0
     for word in words:
-        if word.kind == "negation" or word.text == "without":
+        if word.kind == "negation" or word.text in ("without", "zero"):
             left = _SCOPE
-        elif word.kind == "mark" or word.text in ("but", "until", "unless", "and"):
+        elif word.kind in ("mark", "preposition") or word.text in _ENDS_DENIAL:
             left = 0
         elif left:
             left -= 1

@@ -19,9 +19,10 @@ from copygym.rewards.copy.language import (
     common_words,
     content,
     kind_of,
+    stem_of,
     verb_at,
 )
-from copygym.rewards.copy.phrases import claimless
+from copygym.rewards.copy.quantities import Quantity, number_of
 
 LEFTOVER = re.compile(
     r"<\|?/?\w[^<>\n]{0,30}\|?>|\[/?\w{2,12}\]|\{\{?[\w .]*\}\}?|</?s>|#{2,}|\*\*|```|https?://|\ufffd"
@@ -31,7 +32,7 @@ LEFTOVER = re.compile(
 
 _DANGLING = frozenset(
     "the a an my your our their and or but because than every into no with from of by for at to "
-    "between during if whose very as".split()
+    "within between during if whose very as".split()
 )
 #: with one of these before, a sentence may end with its preposition: "what bees are afraid of".
 _STRANDS = frozenset("that which who what where whom how why".split())
@@ -54,9 +55,7 @@ def broken(words: tuple[Word, ...], brief: Brief) -> str:
         words: of the sentence.
         brief: its words are spelled right, and tell where a phrase was cut off.
     """
-    return (
-        _said_twice(words) or _misspelled(words, brief) or _cut_off(words, brief) or _order(words)
-    )
+    return _said_twice(words) or _misspelled(words, brief) or _cut_off(words, brief) or _order(words)
 
 
 # ---------------------------------------------------------------- broken
@@ -98,12 +97,7 @@ def _odd(word: str, brief: Brief) -> str:
     if _TRIPLE.search(word) or not _VOWEL.search(word):
         return f"{word!r} is no word"
     for near in _near_words(brief.words):
-        if (
-            near[0] == word[0]
-            and abs(len(near) - len(word)) <= 1
-            and _one_slip(word, near)
-            and not _inflected(word, near)
-        ):
+        if near[0] == word[0] and abs(len(near) - len(word)) <= 1 and _one_slip(word, near) and not _inflected(word, near):
             return f"{word!r} is {near!r} misspelled"
     if len(word) > 4:
         for near in _common_by_ends().get((word[0], word[-1]), ()):
@@ -166,13 +160,13 @@ def _typing_slip(word: str, near: str) -> bool:
     short, long = sorted((word, near), key=len)
     if len(long) - len(short) != 1:
         return False
-    return any(
-        long[:i] + long[i + 1 :] == short and long[i] == long[i - 1] for i in range(1, len(long))
-    )
+    return any(long[:i] + long[i + 1 :] == short and long[i] == long[i - 1] for i in range(1, len(long)))
 
 
 def _inflected(a: str, b: str) -> bool:
     """Tell whether two words differ in an ending alone."""
+    if stem_of(a) == stem_of(b):
+        return True
     short, long = sorted((a, b), key=len)
     return len(long) != len(short) and long.startswith(short) and long[-1] in "sdryn"
 
@@ -186,14 +180,14 @@ def _cut_off(words: tuple[Word, ...], brief: Brief) -> str:
     related = any(word.kind == "relative" or word.text in ("as", "how", "all") for word in plain)
     if last.kind == "have" and not related and before is not None and before.kind == "word":
         return f"ends with {last.text!r}"
-    if last.kind == "be" and not any(
-        w.kind in ("relative", "time", "conjunction", "preposition")
-        and w.text not in ("and", "with", "for", "in", "of")
-        for w in plain
-    ):
+    if last.kind == "be" and len(plain) > 4 and not any(w.kind in ("relative", "time", "conjunction", "preposition")
+                                     and w.text not in ("and", "with", "for", "in", "of")
+                                     for w in plain):
         if before is not None and before.kind in ("word", "verb"):
             return f"ends with {last.text!r}"
-    strands = any(word.text in _STRANDS or word.text == "to" for word in plain[:-2])
+    strands = any(word.text in _STRANDS for word in plain[:-2]) or (
+        len(plain) > 2 and plain[-3].text == "to"
+    )
     if last.text in _DANGLING and not (strands and last.text in _ENDS_RELATIVE):
         return f"ends with {last.text!r}"
     if last.kind in ("article", "possessive") and last.text not in ("his", "her"):
@@ -206,43 +200,51 @@ def _cut_off(words: tuple[Word, ...], brief: Brief) -> str:
             return f"ends with {last.text!r}"
     if last.kind == "preposition" and before is not None and after and "" not in after:
         if (
-            not strands
-            and not any(w.text == "with" for w in plain)
-            and last.text in ("in", "on", "under", "through", "within", "among")
-            and before.kind in ("word", "pronoun")
-            and before.text in brief.words
+            not strands and not any(w.text == "with" for w in plain) and last.text in ("in", "on", "under", "through", "within", "among")
+            and (before.kind in ("be", "do") or before.text.endswith("ed")
+                 or (before.kind in ("word", "pronoun") and before.text in brief.words))
         ):
             return f"ends with {last.text!r}"
     if after is None:
         return _truncated(last, brief)
-    if last.kind == "number" and before is not None and "" not in after and len(plain) > 2:
-        if (
-            not any(w in _GO_ON or w[0].isdigit() for w in after)
-            and before.text not in _AS_PRICE | _TELLS
-        ):
+    if last.kind == "number" and before is not None and before.text not in _TELLS:
+        value = number_of(last.text)
+        same = [q for f in brief.facts for q in f.quantities if _reads(q, value)]
+        if same and all(q.heads for q in same) and len(plain) > 2:
             return f"ends with {last.text!r}, and does not say of what"
     if "" in after or before is None:
         return ""
     if last.kind in ("word", "verb") or last.text in ("first", "least", "next", "same"):
         joined = last.text in brief.following.get(before.text, frozenset())
-        if joined and all(_goes_on(w, last) for w in after) and len(plain) > 2:
+        if joined and all(_goes_on(w, last, before.kind in _NOUNS_DUE) for w in after) and len(plain) > 2:
             return f"breaks off after {last.text!r}"
     return ""
 
 
 _ENDS_RELATIVE = frozenset("of for with from by at to as".split())
-_AS_PRICE = frozenset(
-    "for costs cost from at price only just until by in since to of pay pays and - under".split()
-) - frozenset(("in", "of"))
-_TELLS = frozenset("is are was were all of the".split())
-_GO_ON = frozenset(
-    "a an the and or for in on at with until per each every of by is are was were to from".split()
-)
+_TELLS = frozenset("is are was were all of the for to costs cost".split())
 
 
-def _goes_on(after: str, last: Word) -> bool:
+def _reads(quantity: Quantity, value: float | None) -> bool:
+    """Tell whether a brief's quantity is written with this number, in its own unit."""
+    if value is None or quantity.kind != "count":
+        return False
+    sizes = _SIZES.get(quantity.dimension, (1.0,))
+    return any(abs(quantity.value - value * size) < 1e-6 for size in sizes)
+
+
+#: how many of a dimension's smallest unit its units are.
+_SIZES = {
+    "minute": (1.0, 60.0), "day": (1.0, 7.0), "month": (1.0, 12.0), "gram": (1.0, 1000.0),
+    "metre": (1.0, 1000.0),
+}  # fmt: skip
+
+
+def _goes_on(after: str, last: Word, noun: bool) -> bool:
     """Tell whether a phrase cannot end before the word ``after``: a noun is due."""
     kind = kind_of(after)
+    if kind == "word" and after.endswith("s") and noun:
+        return False  # "the state refunds"
     if kind in ("word", "number"):
         return True
     return kind in ("article", "possessive", "determiner") and last.kind == "verb"
@@ -280,12 +282,7 @@ def _clash(before: Word, word: Word) -> bool:
         return not (before.text in ("his", "her", "the") and word.text in ("off", "like", "inside"))
     if before.text in ("the", "a", "an") and word.text in ("it", "we", "they", "he", "she", "us"):
         return True
-    if (
-        a in _NOUNS_DUE
-        and b == "verb"
-        and word.text.endswith("s")
-        and word.text[:-1] in _ONLY_VERBS
-    ):
+    if a in _NOUNS_DUE and b == "verb" and word.text.endswith("s") and word.text[:-1] in _ONLY_VERBS:
         return True
     if before.text in _PURE and b in ("preposition", "conjunction", "be", "have", "modal"):
         return not (before.text in _AFTER_ANOTHER and b == "preposition") and not (
@@ -364,12 +361,7 @@ def empty(words: tuple[Word, ...]) -> str:
         return "tells of its subject only the subject"
     if _TAIL.search(text) and not verbs and len(stems) <= 2 and not _IDIOM.search(text):
         return "says nothing of its subject"
-    if (
-        len(stems) == 1
-        and not verbs
-        and not subject
-        and sum(w.kind == "pronoun" for w in plain) > 2
-    ):
+    if len(stems) == 1 and not verbs and not subject and sum(w.kind == "pronoun" for w in plain) > 2:
         return "says nothing of its subject"
     return _empty_part(words)
 
@@ -388,11 +380,7 @@ def _empty_part(words: tuple[Word, ...]) -> str:
     for start, stop in clauses(words):
         part = words[start:stop]
         at = verb_at(part)
-        if (
-            0 < at == len(part) - 2
-            and part[at].kind == "be"
-            and part[-1].text in ("it", "us", "them")
-        ):
+        if 0 < at == len(part) - 2 and part[at].kind == "be" and part[-1].text in ("it", "us", "them"):
             return "says nothing of its subject"
     return ""
 
@@ -403,11 +391,10 @@ def _points(words: tuple[Word, ...], at: int) -> bool:
     if [word.text for word in tail] == ["there"] and content(words[:at]):
         return True
     return any(
-        word.kind == "adverb"
-        and word.text not in ("also", "there", "still", "only", "even")
+        word.kind == "adverb" and word.text not in ("also", "there", "still", "only", "even")
         or word.text in ("you", "yours")
         for word in tail
     ) or any(w.text in ("you", "we") for w in words[:at])
 
 
-__all__ = ["LEFTOVER", "broken", "claimless", "empty"]
+__all__ = ["LEFTOVER", "broken", "empty"]

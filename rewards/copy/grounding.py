@@ -100,6 +100,12 @@ def deliverable(texts: Sequence[str], rows: CopyRows) -> np.ndarray:
     )
 
 
+def grounded(texts: Sequence[str], briefs: Sequence[str]) -> np.ndarray:
+    """Return (N,) bool: in which of N texts for N briefs `check_copy` finds nothing."""
+    pairs = zip(texts, briefs, strict=True)
+    return np.array([not check_copy(text, brief) for text, brief in pairs], dtype=bool)
+
+
 def has_facts(brief: str) -> bool:
     """Tell whether a brief states anything to check a copy by, besides a name and a field."""
     return read_brief(brief).stated

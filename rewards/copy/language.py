@@ -68,6 +68,7 @@ FUNCTION_WORDS: dict[str, frozenset[str]] = {
     }.items()
 }
 _KIND = {word: kind for kind, words in reversed(FUNCTION_WORDS.items()) for word in words}
+_KIND.update(dict.fromkeys(("yesterday's", "today's", "tomorrow's"), "determiner"))
 _KIND.update({"not": "negation", "about": "preposition", "half": "determiner"})
 _KIND.update(
     dict.fromkeys(
@@ -80,7 +81,12 @@ _KIND.update(
 
 #: Verbs whose forms in "s" are as often nouns.
 NOUN_VERBS = frozenset(
-    "answer bake call care change charge cook cost cover dance design dream drink drive drop end help "
+    "answer award bake bite block blow bounce bump call care film finance flow focus force gain gift "
+    "hunt issue lack lift link list load map mark match mill mix paint pause phone pick practise "
+    "press purchase question rain rank rate record refill refund release rescue reserve reward ring "
+    "sail scan score screen seal search seat shake smell smile smoke snow spell spread stick stretch "
+    "suit supply touch track trick type update upgrade water wonder wrap brew cheer click count crack "
+    "cross delay demand change charge cook cost cover dance design dream drink drive drop end help "
     "hope lead look love measure move name need offer order pack park pay plan plant play "
     "print promise rent repair report return ride rise roll run ship show sign stand start stay "
     "step stop store study support swim switch talk taste test train transfer travel treat try "
@@ -89,7 +95,6 @@ NOUN_VERBS = frozenset(
 
 #: Base forms of verbs that copy and briefs use; their other forms follow from them.
 _VERBS = """
-fire invest wash
 accept add answer apply arrive ask bake be bear begin believe bind book borrow bring build burn buy
 call cancel care carry catch change charge check choose claim clean climb close collect come compare
 connect contain cook cost cover create cure cut dance decide deliver depend deserve design develop
@@ -105,6 +110,20 @@ roast roll run save say see sell send serve set share ship show sign sing sit sk
 speak spend stand start stay steam stop store stream study support surprise swim switch take talk
 taste teach tell test thank think throw train transfer travel treat trust try turn understand use
 visit vote wait wake walk want warm wash watch wear weigh welcome win wish work worry write
+adapt adjust afford agree aim allow amount appear approve arrange attract audit award bite block
+blow boil borrow bounce brew bump cater cheer chill click combine complete consist convert cool
+count crack cross defend delay demand describe destroy direct donate dry educate employ empty enable
+encourage examine exist expect express fade fail film finance fire float flow focus force freeze
+frighten fry gain gift graduate greet grind hate hide hum hunt ignore inform insist inspire
+intend interview issue kill knit knock lack lay lift link list load maintain manage manufacture map
+mark marry match mend mention milk mill mix monitor notify obtain occur operate oppose paint pause
+permit phone pick pour practise praise prepare press prevent produce promote prove publish punish
+purchase push question quit rain rank rate react realise record recover reduce refill refund refuse
+reject relax release rely renew repel replace represent require rescue reserve respond restore reuse
+reveal reward ring rub ruin sail scan score screen seal search seat select separate settle sew shake
+shine shout shut slide smell smile smoke snow spell spread squeeze steal stick stretch suit supply supervise reflect refund iron warn pump
+surround survive suspect tend thrive tie touch track transform translate trick type unlock
+update upgrade become break fly hide lay shoot strike swear tear dig deal bend seek vanish vary water whistle wipe wonder wrap yell
 """.split()
 _IRREGULAR = {
     "am is are was were been being": "be", "has had having": "have", "does did done": "do",
@@ -119,7 +138,13 @@ _IRREGULAR = {
     "rose risen": "rise", "chose chosen": "choose", "grew grown": "grow", "drew drawn": "draw",
     "met": "meet", "led": "lead", "sat": "sit", "spoke spoken": "speak", "swam": "swim",
     "hung": "hang", "heard": "hear", "caught": "catch", "fought": "fight", "forgot": "forget",
-    "drank": "drink", "threw thrown": "throw", "understood": "understand", "lent": "lend",
+    "drank": "drink", "became": "become", "broke broken": "break", "flew flown": "fly",
+    "froze frozen": "freeze", "hid hidden": "hide", "laid": "lay", "lay lain": "lie",
+    "meant": "mean", "rang rung": "ring", "shook shaken": "shake", "shot": "shoot",
+    "shone": "shine", "stole stolen": "steal", "stuck": "stick", "struck": "strike",
+    "swore sworn": "swear", "tore torn": "tear", "dug": "dig", "dealt": "deal", "bit": "bite",
+    "blew blown": "blow", "bent": "bend", "bred": "breed", "sought": "seek", "slid": "slide",
+    "withdrew": "withdraw", "threw thrown": "throw", "understood": "understand", "lent": "lend",
     "fed": "feed", "fit": "fit", "sang sung": "sing", "men": "man", "women": "woman",
     "children": "child", "people": "people", "feet": "foot", "teeth": "tooth", "lives": "life",
     "wives": "wife", "shelves": "shelf", "loaves": "loaf", "knives": "knife", "halves": "half",
@@ -285,6 +310,7 @@ def content(words: Sequence[Word]) -> list[Word]:
 
 
 _FINITE = frozenset(("be", "have", "do", "modal"))
+_BASE_FORMS = frozenset(_VERBS)
 _AFTER_PAST = frozenset(("article", "possessive", "pronoun", "preposition", "number"))
 #: Past forms that are no base form.
 _PAST = frozenset(form for form, base in _BASE.items() if form != base and base in _VERBS)
@@ -307,6 +333,8 @@ def verb_at(words: tuple[Word, ...]) -> int:
         if word.kind != "verb" or word.text.endswith("ing"):
             continue
         if at == 0:
+            if word.text in _BASE_FORMS and word.text not in NOUN_VERBS:
+                return at  # "get lost"
             if after is not None and (after.kind in _FINITE or _is_finite(words, 1)):
                 continue  # "claims are paid", "support answers"
             return at

@@ -39,7 +39,7 @@ _CLAIMS: tuple[tuple[str, str, str], ...] = (
     ("guarantee", r"\bguarant\w+", r"\bguarant\w+|\bwarrant\w+"),
     ("guarantee", r"\b(?:risk-free|risk free|no risk|without (?:any )?risk|we promise|promise you|"
      r"money back|money-back)\b", ""),
-    ("guarantee", r"\b(?:never(?! (?:\w+ )?more than)|nobody ever|no one ever)\b", r"\b(?:never|no|not|nobody|without)\b"),
+    ("guarantee", r"\b(?:never(?! (?:\w+ )?more than)|nobody ever|no one ever)\b", r"\b(?:never|not|nobody)\b"),
     ("guarantee", r"\b(?:nobody|no one) (?:\w+ )?can\b|\bcan (?:nobody|no one)\b", r"\b(?:nobody|no one)\b"),
     ("guarantee", r"\b(?:forever|for ever|for life)\b", r"\b(?:forever|for ever|for life|always)\b"),
     ("guarantee", r"\b(?:unlimited|endless|instant|instantly)\b", r"\b(?:unlimited|instant\w*|endless|without limit|no limit)\b"),
@@ -82,6 +82,8 @@ _CLAIMS: tuple[tuple[str, str, str], ...] = (
      r"\b(?:doubl\w*|tripl\w*|twice|all|every)\b"),
     ("speed", r"\b(?:deliver\w*|arrives?|ships?|there|sent|ready) (?:by )?(?:tomorrow|today|the next day|"
      r"the same day|overnight)\b|\b(?:same|next)[ -]day\b", ""),
+    ("amount", r"\bas (?:many|much|often|long) (?:\w+ )?as you (?:like|want|wish|can)\b",
+     r"\bunlimited\b|\bas (?:many|much|often|long)\b|\bno limit|\bany\b"),
     ("amount", r"\b(?:around the clock|day and night|24/7|all day|all night|any time|anytime)\b",
      r"\b(?:around the clock|24|any time|anytime|all day|always|day and night)\b"),
 )  # fmt: skip
@@ -139,6 +141,7 @@ time day night week weekend today tonight tomorrow morning evening afternoon mom
 life home house world way thing place part side hand heart head mind eye body idea reason story
 question answer step page link click friend family people person reader traveller neighbour
 everyone someone self whole else rather bored alone lonely door street city town journey
+entry entrance admission insured customer client user guest member
 habit goal promise chance choice gift present treat surprise pleasure joy fun peace difference
 pledge plan list note word name number price offer deal detail fact bit lot kind sort look
 spring summer autumn winter season holiday year month monday tuesday wednesday thursday friday

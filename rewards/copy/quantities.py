@@ -44,13 +44,10 @@ _UNITS = {
     "metre": ("metre", 1.0), "metr": ("metre", 1.0), "kilometr": ("metre", 1000.0),
 }  # fmt: skip
 #: Stems of the times that a rate is by, or that something recurs.
-TIME_STEMS = (
-    frozenset(
-        "second minut hour day week month year night morning evening afternoon noon summer winter "
-        "spring autumn term season".split()
-    )
-    | _WEEKDAYS
-)
+TIME_STEMS = frozenset(
+    "second minut hour day week month year night morning evening afternoon noon summer winter "
+    "spring autumn term season".split()
+) | _WEEKDAYS
 _A_UNIT = frozenset(_UNITS) | {"litr", "dozen"}
 _MEASURES = frozenset(_UNITS) | {"litr"}
 CURRENCIES = frozenset("euro dollar pound franc cent penny penc crown krone".split())
@@ -130,6 +127,9 @@ def _read(words: Sequence[Word], at: int) -> Quantity | None:
     special = _free(words, at) or _date(words, at) or _clock(words, at) or _recurring(words, at)
     if special is not None:
         return special
+    turn = _turn(words, at)
+    if turn is not None:
+        return turn
     share = _share(words, at)
     if share is not None:
         return share
@@ -155,7 +155,9 @@ def _read(words: Sequence[Word], at: int) -> Quantity | None:
     dimension, factor = _UNITS.get(unit, ("", 1.0))
     if "old" in heads and dimension == "month":
         dimension, factor = "", 1.0  # an age
-    return Quantity("count", value * factor, "", dimension, heads, _rate(words, stop), at, stop)
+    return Quantity(
+        "count", value * factor, "", dimension, heads, _rate(words, stop), at, stop
+    )
 
 
 def _number_end(words: Sequence[Word], at: int) -> tuple[float | None, int]:
@@ -168,11 +170,11 @@ def _number_end(words: Sequence[Word], at: int) -> tuple[float | None, int]:
         if after.text in _POWERS or after.text == "dozen":
             return (_POWERS | _NUMBERS)[after.text], end + 1
         before = words[at - 1] if at else None
-        lone = (
-            before is None
-            or before.kind in ("preposition", "time", "adverb")
-            or (before.text in ("half", "lasts", "last", "takes", "take"))
+        lone = before is None or before.kind in ("preposition", "time", "adverb") or (
+            before.text in ("half", "lasts", "last", "takes", "take")
         )
+        then = words[end + 1].text if end + 1 < len(words) else ""
+        lone = lone or then in ("later", "ago", "earlier")
         if after.stem in _A_UNIT and lone and not (before and before.text == "as"):
             return (0.5 if before and before.text == "half" else 1.0), end
         return None, end
@@ -227,7 +229,7 @@ def _share(words: Sequence[Word], at: int) -> Quantity | None:
     word = words[at]
     if word.text == "half":
         after = words[at + 1].text if at + 1 < len(words) else ""
-        if after in ("a", "an") or (at and words[at - 1].text == "a"):
+        if after in ("a", "an", "past") or (at and words[at - 1].text == "a"):
             return None
         heads, stop = _heads(words, at + 1)
         return Quantity("percent", 50.0, "", "", heads, "", at, stop)
@@ -300,14 +302,24 @@ def _clock(words: Sequence[Word], at: int) -> Quantity | None:
     return Quantity("clock", value, "", "", frozenset(), "", at, stop)
 
 
+def _turn(words: Sequence[Word], at: int) -> Quantity | None:
+    """Return "every second year" as the two years that it is."""
+    if words[at].text != "every" or at + 2 >= len(words):
+        return None
+    nth = {"other": 2.0}.get(words[at + 1].text, _ORDINALS.get(words[at + 1].text))
+    unit = words[at + 2].stem
+    if nth is None or unit not in _UNITS:
+        return None
+    dimension, factor = _UNITS[unit]
+    return Quantity("count", nth * factor, "", dimension, frozenset({unit}), "", at, at + 3)
+
+
 def _recurring(words: Sequence[Word], at: int) -> Quantity | None:
     word = words[at]
     if word.text in ("every", "each") and at + 1 < len(words):
         after = words[at + 1]
         before = words[at - 1] if at else None
-        if after.stem in TIME_STEMS - _WEEKDAYS - {"second"} and not (
-            before and before.kind == "number"
-        ):
+        if after.stem in TIME_STEMS - _WEEKDAYS - {"second"} and not (before and before.kind == "number"):
             return Quantity("recurring", 0.0, after.stem, "", frozenset(), "", at, at + 2)
     if word.text in ("daily", "weekly", "monthly", "yearly", "annually", "hourly"):
         before = words[at - 1] if at else None
