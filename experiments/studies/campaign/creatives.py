@@ -109,13 +109,14 @@ def written_places(
         first = {p: int(old[0]) for p, old in by_product(catalogue.product_ids).items()}
         new: dict[tuple[str, str], int] = {}
         pools: dict[tuple[int, str], list[tuple[str, int]]] = {}
-        for audience in range(len(audiences_of(setting.readers))):
-            for product, old in by_product(catalogue.product_ids).items():
-                pool = {catalogue.texts[k]: int(k) for k in old}
-                own = (rows.audience == audience) & (np.array(rows.products) == product)
-                for i in np.flatnonzero(own & passed).tolist():
-                    number = new.setdefault((product, texts[i]), catalogue.n_creatives + len(new))
-                    pool.setdefault(texts[i], number)
+        for product, old in by_product(catalogue.product_ids).items():
+            # What was written for one audience may please another more than its own.
+            pool = {catalogue.texts[k]: int(k) for k in old}
+            own = passed & (np.array(rows.products) == product)
+            for i in np.flatnonzero(own).tolist():
+                if texts[i] not in pool:
+                    pool[texts[i]] = new[product, texts[i]] = catalogue.n_creatives + len(new)
+            for audience in range(len(audiences_of(setting.readers))):
                 pools[audience, product] = list(pool.items())
         choice_AK = _chosen(config, setting, pools)
         # Numbers of the copies that won a place, in the order in which they were written.

@@ -21,6 +21,7 @@ from copygym.experiments.studies.copy.setting import (
     MODEL,
     ClickLogit,
     CopySetting,
+    UntunedFluency,
     copy_shape,
     describe_parts,
     rows_at,
@@ -78,7 +79,8 @@ def headline_setting(
         texts, rows = rewrites(parts["proxy"], **dict(config["rewrites"]))
     else:
         texts, rows = better_copy(parts["proxy"])
-    reward = copy_shape(config, model, readers, texts)
+    fluency = UntunedFluency(config["copywriter"]["model"], folder)
+    reward = copy_shape(config, model, readers, texts, fluency)
     shown = tuple(dict.fromkeys(parts["proxy"].collect()["text"].to_list()))
     return CopySetting(
         log=log,
@@ -99,6 +101,7 @@ def headline_setting(
         human=human,
         training_texts=shown,
         gold_text=MODEL,
+        fluency=fluency,
         second_gold=_second_gold(parts["gold"], config, folder) if rewriting else None,
     )
 
