@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from copygym.agents.copywriter.protocol import Writer
 from copygym.agents.copywriter.training.budget import Spent
 from copygym.agents.copywriter.training.feedback import REWARD, Feedback, Tasks
 from copygym.core.errors import UserError, unknown_name
@@ -21,21 +22,6 @@ if TYPE_CHECKING:
 #: Called after an update with the part of the budget that is used up, in texts, and that update's
 #: line of the history.
 OnProgress = Callable[[int, dict[str, float]], None]
-
-
-class Writer(Protocol):
-    """Anything that writes copy."""
-
-    def write(
-        self,
-        rows: CopyRows,
-        *,
-        seed: int,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        samples: int = 1,
-    ) -> list[str]:
-        """Return N * ``samples`` texts, those of row 0 first."""
 
 
 @dataclass
