@@ -150,6 +150,7 @@ def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     check_task(config)
     log = load_log(config["data"])
     data = same_data(folder, log)
+    log = log.with_notes(*brief_notes(log))
     if has_truth(config):
         from copygym.experiments.studies.copy.storefront import storefront_setting
 
@@ -157,6 +158,27 @@ def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     from copygym.experiments.studies.copy.tests import headline_setting
 
     return headline_setting(log, data, config, folder)
+
+
+#: Distinct briefs that are looked at for facts.
+_LOOKED_AT = 200
+
+
+def brief_notes(log: ClickLog) -> list[str]:
+    """Return what to know of a log whose briefs state no facts: a note, or none."""
+    from copygym.rewards.copy.grounding import has_facts
+
+    if not log.has("brief"):
+        return []
+    briefs = log.frame.select("brief").drop_nulls().unique(maintain_order=True).head(_LOOKED_AT)
+    known = briefs.collect(engine="streaming")["brief"].to_list()
+    bare = [brief for brief in known if brief.strip() and not has_facts(brief)]
+    if not bare:
+        return []
+    return [
+        f"{len(bare)} of {len(known)} briefs state no facts, such as {bare[0][:60]!r}: of copy for "
+        "them only the form is checked, and a claim that needs a fact counts as false."
+    ]
 
 
 def check_task(config: Mapping[str, Any]) -> None:
