@@ -35,7 +35,8 @@ class Trained:
         history: one line per update. Every line has ``samples``, ``generated``, ``trained``,
             ``cpu_seconds`` (so far) and, unless the reward was never asked, ``reward``: its mean
             over the samples scored since the line before, or the previous value where none was.
-            ``judge`` where the writer was judged; ``reward/TERM`` for each term; and the
+            ``judge`` where the writer was judged, and ``judge/TERM`` for what the judge named
+            beside; ``reward/TERM`` for each term of the reward; and the
             algorithm's own numbers, such as ``kl``, nats per text from the starting writer.
         stopped: why training ended.
         info: facts about the result, such as where DPO's pairs came from.
