@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy.special import logsumexp
 
 from copygym.core.errors import UserError
 from copygym.envs.logs.catalogue import HOLD
@@ -88,37 +89,46 @@ class Contests:
         return may[self.creative]
 
     def suits(
-        self, rows: np.ndarray, score: Score, may: np.ndarray, rng: np.random.Generator
+        self,
+        rows: np.ndarray,
+        score: Score,
+        sharpness: float,
+        may: np.ndarray,
+        rng: np.random.Generator,
     ) -> np.ndarray:
         """Return how much better each row's text suits its reader than its product's others do.
+
+        ``exp(sharpness * logit)`` over its mean over the product's texts, for the same reader: a
+        reader whom one text suits far better than the others weighs no more than one whom all suit
+        alike.
 
         Args:
             rows: (m,) of the N rows.
             score: of texts for readers.
+            sharpness: 0 makes all texts suit alike.
             may: (M,) bool, which arms' texts are allowed.
-            rng: draws the others: at most eight a row.
+            rng: draws the others: eight a row where a product has more.
 
         Returns:
-            (m,) float64, difference of click logits to the mean of the product's texts.
+            (m,) float64 weights, 1 on average over a product's texts.
         """
         arm, profiles = self.arm[rows], self.readers.profiles.features[self.task[0][rows]]
         pairs = np.unique(np.stack([self.group[may], self.creative[may]], axis=1), axis=0)
         first = np.searchsorted(pairs[:, 0], self.group[arm], side="left")
         count = np.searchsorted(pairs[:, 0], self.group[arm], side="right") - first
-        draw = rng.random((len(rows), _OTHERS))
-        # All of a product's texts where they are few, else some at random.
-        step = np.where(
-            count[:, None] > _OTHERS,
-            (draw * count[:, None]).astype(np.int64),
-            np.arange(_OTHERS) % count[:, None],
-        )
+        many, place = (count > _OTHERS)[:, None], np.arange(_OTHERS)
+        drawn = (rng.random((len(rows), _OTHERS)) * count[:, None]).astype(np.int64)
+        step = np.where(many, drawn, place % count[:, None])
         others = pairs[:, 1][first[:, None] + step]
-        used = np.arange(_OTHERS) < np.maximum(count[:, None], 1)
+        used = np.where(many, True, place < count[:, None])
         texts = self.texts(np.concatenate([self.creative[arm], others.ravel()]))
         repeated = np.concatenate([profiles, np.repeat(profiles, _OTHERS, axis=0)])
-        found = np.asarray(score(texts, repeated), dtype=np.float64)
-        mean = np.average(found[len(rows) :].reshape(-1, _OTHERS), axis=1, weights=used)
-        return np.asarray(found[: len(rows)] - mean)
+        found = sharpness * np.asarray(score(texts, repeated), dtype=np.float64)
+        own, rest = found[: len(rows), None], found[len(rows) :].reshape(-1, _OTHERS)
+        # The row's own text is among the drawn, so that no weight is without bound.
+        rest, used = np.concatenate([rest, own], axis=1), np.concatenate([used, many], axis=1)
+        mean = logsumexp(rest, axis=1, b=used) - np.log(used.sum(axis=1))
+        return np.asarray(np.exp(own[:, 0] - mean))
 
     def texts(self, creative: np.ndarray) -> list[str]:
         """Return the copy of creatives."""
@@ -214,7 +224,7 @@ def find_contests(log: ClickLog, users: UserModel | None, *, whole: bool = False
     )
     shown, clicked = (arms[c].to_numpy().astype(np.float64) for c in ("impressions", "clicks"))
     rate = np.bincount(contest, clicked) / np.bincount(contest, shown)
-    ratio = _ratio(clicked, shown * rate[contest], creative)
+    ratio = two_levels(clicked, shown * rate[contest], creative)
     several = np.bincount(contest)[contest] > 1
     highest = np.full(contest.max() + 1, -np.inf)
     np.maximum.at(highest, contest, ratio)
@@ -235,7 +245,7 @@ def find_contests(log: ClickLog, users: UserModel | None, *, whole: bool = False
     )
 
 
-def _ratio(clicks: np.ndarray, expected: np.ndarray, creative: np.ndarray) -> np.ndarray:
+def two_levels(clicks: np.ndarray, expected: np.ndarray, creative: np.ndarray) -> np.ndarray:
     """Return the ratio of each arm, shrunken to its creative's, which is shrunken towards 1.
 
     Args:
@@ -316,5 +326,6 @@ __all__ = [
     "Score",
     "find_contests",
     "shrunken_ratio",
+    "two_levels",
     "two_proportion_z",
 ]

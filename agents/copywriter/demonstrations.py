@@ -45,9 +45,9 @@ def better_copy(
     with probability proportional to ``(ratio ** sharpness) / sends``, where the ratio is that of
     the creative's click rate to its product's among the reader's audience: dividing by how often
     it was sent there takes the logging policy's taste out. The ratio is shrunken towards the
-    creative's among all readers, and that one towards 1. With a ``score`` it is instead
-    ``exp(score - mean of the product's texts)``, both for this reader. Where a log shows one text
-    a product, that text is what is imitated.
+    creative's among all readers, and that one towards 1. With a ``score``, ``ratio ** sharpness``
+    is instead ``exp(sharpness * score)`` over its mean over the product's texts, all for this one
+    reader. Where a log shows one text a product, that text is what is imitated.
 
     Args:
         log: with ``text``; the training part only.
@@ -83,7 +83,7 @@ def better_copy(
         else:
             pool = rng.choice(rows, size=min(_POOL * size, len(rows)), p=weight / weight.sum())
             rows, again = np.unique(pool, return_counts=True)
-            weight = again * np.exp(sharpness * contests.suits(rows, score, may, rng))
+            weight = again * contests.suits(rows, score, sharpness, may, rng)
         rows = rng.choice(rows, size=size, p=weight / weight.sum())
     else:
         rows = np.flatnonzero(contests.best & may & (contests.z_of_rest() >= min_z))

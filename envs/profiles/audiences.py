@@ -444,7 +444,7 @@ def _band(
     ]
     if not runs:
         return None
-    run = min(runs, key=lambda run: sum(everyone[place] for _, place in run))
+    run = min(runs, key=lambda run: (sum(everyone[place] for _, place in run), len(run)))
     (low, _), (_, high) = run[0][0], run[-1][0]
     if run[0] == bands[0]:
         return f"under {high + 1:g}"

@@ -35,20 +35,26 @@ class People:
     patience: np.ndarray  #: (U,) unsubscribe logit
 
 
-def draw_people(seed: int, n_users: int) -> People:
+def draw_people(seed: int, n_users: int, personal: bool = True) -> People:
     """Return the population of a world; demographics and tastes correlate.
 
     A taste is ``sqrt(share) * demographic part + sqrt(1 - share) * personal part``, each of unit
     variance; the demographic part adds an effect per level of every column, the same in all
     worlds, so that what is learned of a group holds for newcomers.
+
+    Args:
+        seed: of the world.
+        n_users: size of the population.
+        personal: False leaves out the personal part: what can be known of the same people from
+            their demographics.
     """
     demographics = _draw_demographics(seed, n_users)
     rng = generator(seed, "people")
 
     def taste(name: str, width: int, share: float) -> np.ndarray:
         common = group_effects(demographics, name, width)
-        personal = rng.standard_normal((n_users, width))
-        return np.sqrt(share) * common + np.sqrt(1 - share) * personal
+        own = rng.standard_normal((n_users, width))
+        return np.sqrt(share) * common + (np.sqrt(1 - share) * own if personal else 0.0)
 
     return People(
         demographics=demographics,

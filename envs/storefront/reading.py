@@ -53,7 +53,7 @@ _COMMON = frozenset(
 )  # fmt: skip
 
 #: facts of which a principle needs one to be believed.
-_NEEDS = {
+NEEDS = {
     "scarcity": frozenset(("deadline", "stock")),
     "social_proof": frozenset(("users",)),
     "authority": frozenset(("experts",)),
@@ -89,7 +89,7 @@ def read_copy(text: str, product: Product) -> CopyFeatures:
         relevance=relevance(sentences_of(honest), product, glue),
         principles=tuple(
             presence(honest.lower(), found) if not need or kinds & need else 0.0
-            for need, found in ((_NEEDS.get(name), cues[name]) for name in PRINCIPLES)
+            for need, found in ((NEEDS.get(name), cues[name]) for name in PRINCIPLES)
         ),
         claims=min(float(len(false_claims(text, product))), _MOST_CLAIMS),
         fluency=smooth * care(words, sentences, product, odd, float(slips)),

@@ -33,6 +33,7 @@ class Truth:
     interest: float = 1.0  #: per standard deviation of a user's interest in the field
     relevance: float = 1.0  #: from no fact told to all
     persuasion: float = 0.8  #: per unit of susceptibility, principle present
+    pushing: float = 0.0  #: loss per principle present, whoever reads
     crowding: float = 0.35  #: loss per principle beyond the second
     price_talk: float = 0.3  #: per standard deviation of price sensitivity
     claim: float = 0.15  #: gain per unsupported claim
@@ -47,9 +48,10 @@ class Truth:
     claim_unsubscribe: float = 0.45  #: rise of unsubscribe logit per unsupported claim
 
 
-#: of the large catalogue, where a claim that the facts don't carry costs clicks too: more than any
-#: persuasion gains on average.
-STRICT = Truth(claim=-0.7)
+#: of the large catalogue. A claim that the facts don't carry costs clicks too. Persuasion moves
+#: people further apart and costs something with everybody, so that with four copies a product as
+#: much is to be gained by knowing the reader as with forty in the small one (`stakes`).
+STRICT = Truth(persuasion=2.0, pushing=0.7, price_talk=0.6, claim=-0.9)
 
 
 class Goods(NamedTuple):
@@ -73,6 +75,10 @@ class Columns:
     heaviness: np.ndarray
     price_talk: np.ndarray
     words: np.ndarray
+
+    def each(self) -> Columns:
+        """Return the same with an axis of readers after that of texts: (N, 1) and (N, 1, 6)."""
+        return Columns(**{name: value[:, None] for name, value in vars(self).items()})
 
 
 def columns(features: list[CopyFeatures]) -> Columns:
@@ -126,6 +132,7 @@ def respond(
         c.relevance * copy.relevance
         + c.interest * interest * (0.5 + 0.5 * copy.relevance)
         + c.persuasion * swayed
+        - c.pushing * copy.principles.sum(axis=-1)
         + c.price_talk * copy.price_talk * sensitivity
         + c.claim * copy.claims
     )

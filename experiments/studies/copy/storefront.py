@@ -19,6 +19,7 @@ from copygym.experiments.studies.copy.setting import (
     WORLD,
     ClickLogit,
     CopySetting,
+    UntunedFluency,
     copy_shape,
     describe_parts,
     setting_seed,
@@ -59,6 +60,7 @@ def storefront_setting(
     from copygym.agents.copywriter.demonstrations import better_copy, preference_pairs
     from copygym.envs.copywriting import draw_tasks
     from copygym.experiments.studies.people import fit, true_world, whole_catalogue
+    from copygym.rewards.copy.grounding import grounded
     from copygym.rewards.ctr.response import texts_answered_by
 
     seed = int(config["seed"])
@@ -67,8 +69,19 @@ def storefront_setting(
     catalogue = whole_catalogue(log, config)
     fitted = fit(folder, "proxy", parts["proxy"], parts["judge"], config, catalogue)
     models = folder.child(kind) if kind else folder
-    model = fit_ctr_model(models, "proxy", parts["proxy"], config, "reward_model")
-    judge = fit_ctr_model(models, "judge", parts["judge"], config, "judge_model")
+    # What a profile tells of the time before a send may tell its click, what it tells of later not.
+    model, judge = (
+        fit_ctr_model(
+            models,
+            name,
+            parts[name],
+            config,
+            key,
+            _taken_for(fitted.profiles_of(parts[name]), kind, seed),
+            fitted.cut,
+        )
+        for name, key in (("proxy", "reward_model"), ("judge", "judge_model"))
+    )
     taught = replace(fitted.users, profiles=_taken_for(fitted.users.profiles, kind, seed))
     readers = texts_answered_by(taught if kind == BLIND else fitted.users, model)
     people = fitted.profiles_of(parts["test"])
@@ -86,7 +99,15 @@ def storefront_setting(
     test = draw_tasks(
         gold_users, number["test"], derived_seed(seed, "tasks", "test"), number.get("readers", 1)
     )
-    texts, rows = better_copy(parts["proxy"], taught)
+    # What suits a reader by the model where it knows readers, by the audience's clicks where not;
+    # a writer that has seen claims which no brief carries would make such claims.
+    texts, rows = better_copy(
+        parts["proxy"],
+        taught,
+        score=model.score if model.reads_readers else None,
+        allowed=grounded,
+    )
+    fluency = UntunedFluency(config["copywriter"]["model"], folder)
     return CopySetting(
         log=log,
         data=data,
@@ -99,9 +120,9 @@ def storefront_setting(
         test=test,
         demonstrations=(texts, rows),
         preferences=preference_pairs(parts["proxy"], taught),
-        reward=copy_shape(config, model, readers, catalogue.texts),
-        proxy=copy_shape(config, model, held_out, catalogue.texts),
-        judge=ClickLogit(judge),
+        reward=copy_shape(config, model, readers, catalogue.texts, fluency),
+        proxy=copy_shape(config, model, held_out, catalogue.texts, fluency),
+        judge=ClickLogit(judge, readers),
         gold=Truth(gold_users),
         human=_human(test, parts["proxy"], derived_seed(seed, "human")),
         training_texts=catalogue.texts,
@@ -109,6 +130,7 @@ def storefront_setting(
         fitted=replace(fitted, users=readers),
         gold_users=gold_users,
         held_out=held_out,
+        fluency=fluency,
     )
 
 
@@ -172,7 +194,7 @@ def launch_setting(config: Mapping[str, Any], setting: CopySetting) -> CopySetti
     return replace(
         setting,
         test=test,
-        proxy=copy_shape(config, setting.model, held_out, setting.training_texts),
+        proxy=copy_shape(config, setting.model, held_out, setting.training_texts, setting.fluency),
         gold=Truth(gold),
         human=(default, default),
         gold_users=gold,

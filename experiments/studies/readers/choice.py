@@ -6,7 +6,7 @@ one text that was best for everybody in the training part.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -60,6 +60,12 @@ class Choices:
         mean = self.chosen(np.arange(len(self.texts))).mean(axis=0)
         return np.broadcast_to(mean, (rows, len(mean))).copy()
 
+    def shares(self, chances_NA: np.ndarray) -> np.ndarray:
+        """Return (T,) float64 how often each text is sent by a policy."""
+        mean = chances_NA.mean(axis=0)
+        table = self.text_of_arm[None, :] == np.arange(len(self.texts))[:, None]
+        return np.asarray(table @ mean, dtype=np.float64)
+
 
 def best_text(log: ClickLog, texts: tuple[str, ...], outcome: str = "clicks") -> int:
     """Return the place of the text with the highest outcome per impression.
@@ -83,7 +89,7 @@ def best_text(log: ClickLog, texts: tuple[str, ...], outcome: str = "clicks") ->
 def choice_values(
     log: ClickLog,
     policies: Mapping[str, np.ndarray],
-    outcomes: Mapping[str, str],
+    outcomes: Sequence[str],
     baseline: str,
     *,
     resamples: int,
@@ -94,7 +100,7 @@ def choice_values(
     Args:
         log: N held-out decisions with propensities; users are the bootstrap's units.
         policies: name -> (N, A) probabilities of the log's arms.
-        outcomes: name -> column of the log.
+        outcomes: columns of the log.
         baseline: policy that differences are taken from.
         resamples: of the bootstrap, shared by all policies.
         seed: of folds and resamples.
@@ -104,8 +110,8 @@ def choice_values(
         (policy -> sizes of its weights) and ``verdicts`` (policy -> outcome -> verdict, warnings).
     """
     found: dict[str, Any] = {"values": {}, "differences": {}, "support": {}, "verdicts": {}}
-    for outcome, column in outcomes.items():
-        known = decisions(log, column, seed=seed)
+    for outcome in outcomes:
+        known = decisions(log, outcome, seed=seed)
         model = response_model(known)
         terms: dict[Hashable, Terms] = {
             name: terms_of(

@@ -29,6 +29,7 @@ REAL = {
     "e5_hillstrom": "hillstrom/hillstrom.csv",
     "e8": "hillstrom/hillstrom.csv",
     "hillstrom": "hillstrom/hillstrom.csv",
+    "signal": "hillstrom/hillstrom.csv",
     "e11_upworthy": "upworthy",
     "e7": "upworthy/content_experiments.csv.gz",
     "e2": "upworthy",

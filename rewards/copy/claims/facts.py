@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from copygym.rewards.copy.language import (
+from copygym.rewards.copy.claims.language import (
     Word,
     clauses,
     content,
     read_sentences,
     verb_at,
 )
-from copygym.rewards.copy.quantities import TIME_STEMS, Quantity, quantities
+from copygym.rewards.copy.claims.quantities import TIME_STEMS, Quantity, quantities
 
 _LABEL = re.compile(r"(?:^|(?<=[.;\n])\s*|(?<=[.;] ))([A-Z][\w-]*(?: [\w-]+){0,2}):\s")
 _NAMES = frozenset(("product", "name", "title", "brand", "service"))
@@ -165,6 +165,7 @@ def _told(sentence: tuple[Word, ...]) -> list[tuple[Word, ...]]:
 
 
 _SCOPE = 4  # words
+_ENDS_DENIAL = frozenset(("but", "until", "unless", "and"))
 
 
 @lru_cache(maxsize=100_000)
@@ -173,9 +174,9 @@ def negated_stems(words: tuple[Word, ...]) -> frozenset[str]:
     denied: set[str] = set()
     left = 0
     for word in words:
-        if word.kind == "negation" or word.text == "without":
+        if word.kind == "negation" or word.text in ("without", "zero"):
             left = _SCOPE
-        elif word.kind == "mark" or word.text in ("but", "until", "unless", "and"):
+        elif word.kind in ("mark", "preposition") or word.text in _ENDS_DENIAL:
             left = 0
         elif left:
             left -= 1

@@ -14,6 +14,15 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
+from copygym.rewards.copy.claims.lexicon import (
+    FUNCTION_WORDS,
+    IRREGULAR,
+    NOUN_VERBS,
+    SAME,
+    VERBS,
+    word_set,
+)
+
 
 class Word(NamedTuple):
     """A word of a sentence.
@@ -33,120 +42,21 @@ class Word(NamedTuple):
     start: bool
 
 
-#: Function words by class.
-FUNCTION_WORDS: dict[str, frozenset[str]] = {
-    kind: frozenset(words.split())
-    for kind, words in {
-        "article": "the a an",
-        "possessive": "my your our their its his whose",
-        "determiner": "this these those every each some any another both several many few much "
-        "more most all other such half enough own same certain various",
-        "negation": "no not never without neither nor nothing nobody none cannot can't won't don't "
-        "doesn't didn't isn't aren't wasn't weren't hasn't haven't couldn't wouldn't shouldn't",
-        "preposition": "of to in into on onto for at by from with about under over between among "
-        "through during within across against up upto towards toward near per than as like off "
-        "inside outside behind beyond around along above below beside besides despite via plus "
-        "including except out down",
-        "time": "before after until till since",
-        "conjunction": "and or but so because if while when whenever where although though unless "
-        "whether yet",
-        "relative": "that which who whom what why how whatever whoever",
-        "be": "is are was were be been being am isn't aren't wasn't weren't it's that's there's "
-        "here's you're we're they're he's she's i'm what's who's",
-        "have": "has have had having hasn't haven't you've we've i've they've",
-        "do": "do does did doing done don't doesn't didn't",
-        "modal": "will would can could may might must should shall cannot can't won't couldn't "
-        "wouldn't shouldn't you'll we'll it'll they'll i'll you'd we'd let's let",
-        "pronoun": "i we he they she you it us me them him her mine ours yours theirs hers itself "
-        "yourself themselves himself herself ourselves one ones someone anyone everyone something "
-        "anything everything somebody anybody everybody there it's you're we're they're you'll "
-        "we'll you've we've i'm he's she's",
-        "adverb": "only just now already always ever even still also too very really then here "
-        "again soon later almost nearly about quite rather together away back well maybe perhaps "
-        "not once often sometimes usually finally instead today tonight tomorrow ago yesterday please "
-        "simply straight everywhere anywhere home",
-    }.items()
-}
+_NUMBER_WORDS = word_set(
+    "zero two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy "
+    "eighty ninety hundred thousand million billion dozen"
+)
 _KIND = {word: kind for kind, words in reversed(FUNCTION_WORDS.items()) for word in words}
 _KIND.update({"not": "negation", "about": "preposition", "half": "determiner"})
-_KIND.update(
-    dict.fromkeys(
-        "zero two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-        "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety "
-        "hundred thousand million billion dozen".split(),
-        "number",
-    )
-)
-
-#: Verbs whose forms in "s" are as often nouns.
-NOUN_VERBS = frozenset(
-    "answer bake call care change charge cook cost cover dance design dream drink drive drop end help "
-    "hope lead look love measure move name need offer order pack park pay plan plant play "
-    "print promise rent repair report return ride rise roll run ship show sign stand start stay "
-    "step stop store study support swim switch talk taste test train transfer travel treat try "
-    "turn use visit vote walk wash watch wish work lock heat share".split()
-)
-
-#: Base forms of verbs that copy and briefs use; their other forms follow from them.
-_VERBS = """
-fire invest wash
-accept add answer apply arrive ask bake be bear begin believe bind book borrow bring build burn buy
-call cancel care carry catch change charge check choose claim clean climb close collect come compare
-connect contain cook cost cover create cure cut dance decide deliver depend deserve design develop
-die dine discover do double download draw dream drink drive drop earn eat encrypt end enjoy enter
-exchange expire explain explore fall feed feel fetch fight fill find finish fit fix fold follow
-forget found gather get give go greet grow guarantee hand hang happen have hear heat help hire hold
-hope host hurry import improve include inspect install insure invent invest invite join jump keep
-know last laugh launch lead learn leave lend let lie listen live lock look lose love lower make
-measure meet miss move name need notice offer open order own pack park pay picture plan plant play
-pledge pledged prefer print promise protect provide publish pull put raise reach read receive
-recommend reduce register remember remove rent repair replace replay report rest return ride rise
-roast roll run save say see sell send serve set share ship show sign sing sit skip sleep solve sort
-speak spend stand start stay steam stop store stream study support surprise swim switch take talk
-taste teach tell test thank think throw train transfer travel treat trust try turn understand use
-visit vote wait wake walk want warm wash watch wear weigh welcome win wish work worry write
-""".split()
-_IRREGULAR = {
-    "am is are was were been being": "be", "has had having": "have", "does did done": "do",
-    "went gone goes": "go", "came": "come", "got gotten": "get", "gave given": "give",
-    "took taken": "take", "made": "make", "said": "say", "saw seen": "see", "knew known": "know",
-    "left": "leave", "lost": "lose", "found founded": "find", "told": "tell", "thought": "think",
-    "felt": "feel", "kept": "keep", "held": "hold", "brought": "bring", "bought": "buy",
-    "built": "build", "began begun": "begin", "ate eaten": "eat", "fell fallen": "fall",
-    "wrote written": "write", "ran": "run", "paid": "pay", "sold": "sell", "sent": "send",
-    "slept": "sleep", "spent": "spend", "stood": "stand", "taught": "teach", "won": "win",
-    "woke woken": "wake", "wore worn": "wear", "drove driven": "drive", "rode ridden": "ride",
-    "rose risen": "rise", "chose chosen": "choose", "grew grown": "grow", "drew drawn": "draw",
-    "met": "meet", "led": "lead", "sat": "sit", "spoke spoken": "speak", "swam": "swim",
-    "hung": "hang", "heard": "hear", "caught": "catch", "fought": "fight", "forgot": "forget",
-    "drank": "drink", "threw thrown": "throw", "understood": "understand", "lent": "lend",
-    "fed": "feed", "fit": "fit", "sang sung": "sing", "men": "man", "women": "woman",
-    "children": "child", "people": "people", "feet": "foot", "teeth": "tooth", "lives": "life",
-    "wives": "wife", "shelves": "shelf", "loaves": "loaf", "knives": "knife", "halves": "half",
-    "better best": "good", "worse worst": "bad", "bikes": "bike", "mice": "mouse",
-    "this": "this", "news": "news", "series": "series", "gas": "gas", "lens": "lens",
-}  # fmt: skip
-_BASE = {form: base for forms, base in _IRREGULAR.items() for form in forms.split()}
-
-#: Words that say the same in copy; the first stands for all.
-_SAME = """
-month monthly; week weekly; year yearly annual annually; day daily; hour hourly; film movie;
-child kid children; begin start launch; end close expire; deliver delivery ship shipping shipment;
-receive get obtain; buy purchase; repay refund; big large; small little tiny; minute min mins;
-gigabyte gb gigabytes; kilometre km kilometer kilometers kilometres; kilogram kg kilo kilograms;
-gram grams g; litre liter liters litres; flat apartment; phone telephone smartphone; programme
-program; colour color; picture photo; insure insurance insurer; install installation; operate
-operation; register registration; donate donation donor; cancel cancellation; guarantee warranty
-guaranteed; employee staff; customer client; store shop; speak talk; quick quickly fast; euro euros
-eur; dollar dollars usd; pound pounds; cent cents; free complimentary; include included; evening
-evenings; kitchen; hand handmade; reply answer; home house; bike bicycle; noise; doctor physician; dentist dental dentistry;
-price cost; teacher tutor; noon midday; protect protection; develop development
-"""
+_KIND.update(dict.fromkeys(("yesterday's", "today's", "tomorrow's"), "determiner"))
+_KIND.update(dict.fromkeys(_NUMBER_WORDS, "number"))
+_BASE = {form: base for forms, base in IRREGULAR.items() for form in forms.split()}
 
 
 @cache
 def _same() -> dict[str, str]:
-    groups = (group.split() for group in _SAME.replace("\n", " ").split(";"))
+    groups = (group.split() for group in SAME.replace("\n", " ").split(";"))
     return {_strip(w): _strip(group[0]) for group in groups if group for w in group}
 
 
@@ -175,7 +85,7 @@ def _strip(word: str) -> str:
 def stem_of(word: str) -> str:
     """Return what the forms of a word in lower case have in common: "pays", "paid", "pay".
 
-    Words that copy uses for the same thing (`_SAME`: "photo", "picture") share a stem, too.
+    Words that copy uses for the same thing (`SAME`: "photo", "picture") share a stem, too.
     """
     bare = word.removesuffix("'s").removesuffix("'")
     stripped = _strip(bare)
@@ -185,14 +95,14 @@ def stem_of(word: str) -> str:
 @cache
 def _verb_forms() -> frozenset[str]:
     forms: set[str] = set()
-    for verb in _VERBS:
+    for verb in VERBS:
         y = len(verb) > 2 and verb.endswith("y") and verb[-2] not in "aeiou"
         es = verb.endswith(("s", "sh", "ch", "x", "o"))
         root = verb.removesuffix("e")
         forms |= {verb, verb[:-1] + "ies" if y else verb + ("es" if es else "s")}
         forms |= {verb[:-1] + "ied" if y else root + "ed", root + "ing", verb + verb[-1] + "ing"}
         forms |= {verb + verb[-1] + "ed"}
-    return frozenset(forms | {f for f, b in _BASE.items() if b in _VERBS})
+    return frozenset(forms | {f for f, b in _BASE.items() if b in VERBS})
 
 
 #: "color", "neighbors", "favorite", and not "floor" or "work".
@@ -254,9 +164,9 @@ def kind_of(word: str) -> str:
 
 
 #: Words that part clauses; "with" and its kind part what they add.
-_PARTING = frozenset(
-    "and or but so because if while when whenever although though unless whether yet who which "
-    "that then where with plus including".split()
+_PARTING = word_set(
+    "and or but so because if while when whenever although though unless whether yet who "
+    "which that then where with plus including"
 )
 
 
@@ -285,9 +195,10 @@ def content(words: Sequence[Word]) -> list[Word]:
 
 
 _FINITE = frozenset(("be", "have", "do", "modal"))
+_BASE_FORMS = frozenset(VERBS)
 _AFTER_PAST = frozenset(("article", "possessive", "pronoun", "preposition", "number"))
 #: Past forms that are no base form.
-_PAST = frozenset(form for form, base in _BASE.items() if form != base and base in _VERBS)
+_PAST = frozenset(form for form, base in _BASE.items() if form != base and base in VERBS)
 _NO_VERB_AFTER = frozenset(("article", "possessive", "determiner", "preposition", "be", "have"))
 
 
@@ -307,6 +218,8 @@ def verb_at(words: tuple[Word, ...]) -> int:
         if word.kind != "verb" or word.text.endswith("ing"):
             continue
         if at == 0:
+            if word.text in _BASE_FORMS and word.text not in NOUN_VERBS:
+                return at  # "get lost"
             if after is not None and (after.kind in _FINITE or _is_finite(words, 1)):
                 continue  # "claims are paid", "support answers"
             return at
