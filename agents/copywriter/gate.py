@@ -145,7 +145,8 @@ class Gate:
         scores = np.zeros(len(candidates))
         if self.prefer is not None and self.samples > 1 and good.any():
             passing = np.flatnonzero(good)
-            scores[passing] = self.prefer([candidates[i] for i in passing], rows.take(passing))
+            texts = [candidates[i] for i in passing.tolist()]
+            scores[passing] = self.prefer(texts, rows.take(passing))
         scores[~good] = -np.inf
         table = scores.reshape(-1, self.samples)
         best = table.argmax(axis=1) + np.arange(len(table)) * self.samples

@@ -172,6 +172,13 @@ class PromptStyle:
         tokens = [*self.encode_data(clean_copy(text)), self.eos_id]
         return tokens[:max_tokens]
 
+    def is_whole(self, ids: Sequence[int]) -> bool:
+        """Tell whether response tokens end, and hold no special token before.
+
+        `decode` leaves special tokens out: who reads the words would not know of them.
+        """
+        return bool(ids) and ids[-1] in self.end_ids and not self._special.intersection(ids[:-1])
+
     def decode(self, ids: Iterable[int]) -> str:
         """Return the copy that response tokens spell, up to the first end, on one line."""
         kept: list[int] = []

@@ -15,10 +15,11 @@ import numpy as np
 
 from copygym.core.text.visible import is_blank
 from copygym.envs.tasks import CopyRows
-from copygym.rewards.copy.binding import unbound
-from copygym.rewards.copy.facts import Brief, read_brief
-from copygym.rewards.copy.form import LEFTOVER, broken, empty
-from copygym.rewards.copy.language import Word, read_sentences
+from copygym.rewards.copy.claims.binding import unbound
+from copygym.rewards.copy.claims.broken import LEFTOVER, broken
+from copygym.rewards.copy.claims.empty import empty
+from copygym.rewards.copy.claims.facts import Brief, read_brief
+from copygym.rewards.copy.claims.language import Word, read_sentences
 
 #: What a finding may be; see `Finding`.
 KINDS = ("false", "misbound", "empty", "broken")
@@ -41,7 +42,7 @@ class Finding(NamedTuple):
 
 @lru_cache(maxsize=200_000)
 def check_copy(text: str, brief: str, original: str | None = None) -> tuple[Finding, ...]:
-    """Return what is wrong with a copy, in the order of its sentences; nothing where it may be sent.
+    """Return what is wrong with a copy, by sentences; nothing where it may be sent.
 
     A brief that is a form ("Product: ... Price: ... Facts: ...") is read by its labels, any other
     text as sentences. Where it has no facts only the form can be checked, and claims that no brief

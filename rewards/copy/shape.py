@@ -19,6 +19,7 @@ from copygym.core.errors import UserError
 from copygym.core.plugins import find, term_name
 from copygym.envs.people.model import UserModel
 from copygym.envs.tasks import CopyRows
+from copygym.rewards.copy.fluency import Fluency, below_honest, faulty, fluency
 from copygym.rewards.copy.rewriting import gain, off_original
 from copygym.rewards.copy.text_terms import (
     LENGTHS,
@@ -199,6 +200,7 @@ TERMS: dict[str, Callable[..., Term]] = {
         diversity,
         formula,
         gibberish,
+        fluency,
         gain,
         off_original,
     )
@@ -210,15 +212,18 @@ class CopyRewardShape:
 
     Attributes:
         terms: the terms as given, as plain numbers and dicts (for manifests and reports).
+        floor: whether texts that nobody would send are put below every other text of their batch.
     """
 
     def __init__(
         self,
         terms: Mapping[str, Any],
         *,
+        floor: bool = True,
         model: Any = None,
         users: UserModel | None = None,
         reference_texts: Sequence[str] | None = None,
+        fluency: Fluency | None = None,
     ) -> None:
         """Compose the shape.
 
@@ -227,9 +232,12 @@ class CopyRewardShape:
                 defaults to 1 in the second form. A name may carry a suffix after a colon
                 (``"length:hard"``) to use one term twice with other options. A name that is none
                 of `TERMS` is that of a plug-in.
+            floor: put texts that hold leftovers of a template, say a sentence twice or say nothing
+                below every other text of a batch, whatever their terms are (`below_honest`).
             model: CTR model or ensemble, for `ctr` and `uncertainty`.
             users: simulated users, for `expected_click` (and `ctr` with profiles).
-            reference_texts: for `near_duplicate`.
+            reference_texts: for `near_duplicate`, `formula` and `fluency`.
+            fluency: of texts, for `fluency`; see `Resources`.
 
         Raises:
             UserError: no term, an unknown term or option, a weight that is no finite number, or a
@@ -240,15 +248,24 @@ class CopyRewardShape:
             str(name): dict(spec) if isinstance(spec, Mapping) else spec
             for name, spec in terms.items()
         }
-        resources = Resources(model, users, reference_texts)
+        self.floor = floor
+        resources = Resources(model, users, reference_texts, fluency)
         self._weighted = [(name, *_bind(name, s, resources)) for name, s in self.terms.items()]
 
     def __call__(
         self, texts: Sequence[str], rows: CopyRows
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return the scores (N,) float64 and the weighted terms (N,) that sum to them."""
+        """Return the scores (N,) float64 and the weighted terms (N,) that sum to them.
+
+        With ``floor`` its part is the last term, of that name.
+        """
         values = {name: weight * term(texts, rows) for name, weight, term in self._weighted}
-        return np.sum(list(values.values()), axis=0), values
+        scores: np.ndarray = np.sum(list(values.values()), axis=0)
+        if self.floor:
+            bounded = below_honest(scores, faulty(texts))
+            values["floor"] = bounded - scores
+            scores = bounded
+        return scores, values
 
     def __repr__(self) -> str:
         return f"CopyRewardShape({self.terms})"

@@ -217,7 +217,9 @@ class TrainingRun:
             state: makes what a checkpoint needs besides the weights, such as the optimiser's.
             last: True after the last update that the budget allows.
             texts: texts that the update learned from without asking a reward.
-            metrics: the algorithm's own numbers; one that is not finite stops training.
+            metrics: the algorithm's own numbers; one that is not finite stops training. Where
+                ``sound`` is 0, its guards saw that the writer has broken down: these weights are
+                not kept, whatever the judge says of them.
 
         Returns:
             True to go on.
@@ -234,7 +236,7 @@ class TrainingRun:
         if last:
             self.stop("the budget is spent")
         if self.stopped or self.updates % self.watch.judge_every == 0:
-            self._look(writer, model)
+            self._look(writer, model, sound=bool(line.get("sound", 1.0)))
         if self.stopped or self.updates % self.watch.save_every == 0:
             self._save(model, state)
         self._report()
@@ -260,8 +262,8 @@ class TrainingRun:
 
     # ------------------------------------------------------------------ parts
 
-    def _look(self, writer: Writer, model: torch.nn.Module) -> None:
-        """Let the judge score the writer, and keep the weights unless it saw them fall.
+    def _look(self, writer: Writer, model: torch.nn.Module, *, sound: bool = True) -> None:
+        """Let the judge score the writer, and keep the weights if they are sound and did not fall.
 
         The same seed every time, so that two looks differ by the weights and not by luck.
         """
@@ -273,6 +275,8 @@ class TrainingRun:
             self.history[-1][self._looker] = score
         first = len(self._best_scores) == 0
         best = first or score > float(self._best_scores.mean())
+        if not sound:
+            return
         if not best and (margin == 0 or fell(scores, self._best_scores, margin)):
             self._bad_looks += 1
             if self.watch.patience and self._bad_looks >= self.watch.patience:

@@ -97,7 +97,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     delivery.add_curves(rows, done.curves)
     facts = about(
         config,
-        copy_origin(setting),
+        copy_origin(setting, folder),
         synthetic=setting.log.synthetic,
         one_seed=ONE_SEED,
         over_seeds=_OVER_SEEDS,

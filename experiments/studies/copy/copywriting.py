@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -83,7 +84,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
         more = {"rewriting": sent_about(config, setting, found)}
     facts = about(
         config,
-        copy_origin(setting),
+        copy_origin(setting, folder),
         synthetic=setting.log.synthetic,
         one_seed=ONE_SEED,
         over_seeds=OVER_SEEDS,
@@ -351,13 +352,19 @@ def sft_writer(
     seed: int,
 ) -> Copywriter:
     """Return the copywriter tuned on the log's better copy."""
+    from copygym.agents.copywriter.prompts import cut_note
 
     def compute() -> Record:
         algorithm, samples = fine_tuning(**config["copywriter"]["sft"])
         texts, rows = setting.demonstrations
+        base = base_writer(config)
+        tasks = (rows, setting.train, setting.validation, setting.test)
+        cut = cut_note(base.style, [prompt for part in tasks for prompt in part.prompts])
+        if cut is not None:
+            warnings.warn(cut, stacklevel=2)
         trackers.begin("learn/sft")
         trained = algorithm.train(
-            base_writer(config),
+            base,
             rows,
             Demonstrations(texts),
             samples=samples,
@@ -372,6 +379,7 @@ def sft_writer(
                 "history": trained.history,
                 "stopped": trained.stopped,
                 "info": trained.info,
+                "cut": cut,
             }
         )
 

@@ -211,10 +211,18 @@ def no_signal_warnings(setting: CopySetting) -> list[str]:
     ]
 
 
-def copy_origin(setting: CopySetting) -> dict[str, Any]:
-    """Return what the numbers of written copy rest on, for `about`."""
+def cut_warnings(folder: RunFolder) -> list[str]:
+    """Return a sentence where the writer that learned in ``folder`` did not read a task whole."""
+    tuned = "learn/sft"
+    note = folder.read(tuned).values.get("cut") if folder.has_stage(tuned) else None
+    return [note] if note else []
+
+
+def copy_origin(setting: CopySetting, folder: RunFolder) -> dict[str, Any]:
+    """Return what the numbers of written copy in ``folder`` rest on, for `about`."""
     sentences = [
         *no_signal_warnings(setting),
+        *cut_warnings(folder),
         *setting.readers.assumptions,
         "every text is judged once, for a rested reader.",
     ]

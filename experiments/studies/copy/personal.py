@@ -147,7 +147,7 @@ def _records(
     _add_curve(rows, config, folder, trackers, setting)
     facts = about(
         config,
-        copy_origin(setting),
+        copy_origin(setting, folder),
         synthetic=True,
         one_seed=ONE_SEED,
         over_seeds=_OVER_SEEDS,

@@ -8,7 +8,8 @@ another family fitted on tests that neither of the other two saw.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,10 +30,14 @@ from copygym.experiments.studies.data import load_log, same_data, seen
 from copygym.experiments.studies.people import has_truth
 
 if TYPE_CHECKING:
+    from copygym.agents.copywriter.writer import Copywriter
     from copygym.envs.logs.clicklog import ClickLog
     from copygym.envs.people.model import UserModel
     from copygym.envs.simulator.fitted import FittedUsers
+    from copygym.rewards.copy.fluency import Fluency
 
+#: Folder of the untuned writer among a run's writers.
+UNTUNED = "base"
 #: Parts of a log of copy tests.
 PARTS = ("proxy", "judge", "gold", "test")
 #: What a copywriter may be asked: copy from the brief alone, or a variation of a human text.
@@ -72,6 +77,7 @@ class CopySetting:
         fitted: the simulated users of the proxy where the log has users, else None.
         gold_users: people of the test part as the truth simulates them, where there is one.
         held_out: the same people as the proxy simulates them.
+        fluency: of texts under the writer before all tuning, which a copy reward may ask for.
         second_gold: P(click) by a gold model of another family, where the task is to rewrite.
     """
 
@@ -96,6 +102,7 @@ class CopySetting:
     fitted: FittedUsers | None = None
     gold_users: UserModel | None = None
     held_out: UserModel | None = None
+    fluency: Fluency | None = None
 
     @property
     def groups(self) -> np.ndarray | None:
@@ -143,6 +150,7 @@ def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     check_task(config)
     log = load_log(config["data"])
     data = same_data(folder, log)
+    log = log.with_notes(*brief_notes(log))
     if has_truth(config):
         from copygym.experiments.studies.copy.storefront import storefront_setting
 
@@ -150,6 +158,27 @@ def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     from copygym.experiments.studies.copy.tests import headline_setting
 
     return headline_setting(log, data, config, folder)
+
+
+#: Distinct briefs that are looked at for facts.
+_LOOKED_AT = 200
+
+
+def brief_notes(log: ClickLog) -> list[str]:
+    """Return what to know of a log whose briefs state no facts: a note, or none."""
+    from copygym.rewards.copy.grounding import has_facts
+
+    if not log.has("brief"):
+        return []
+    briefs = log.frame.select("brief").drop_nulls().unique(maintain_order=True).head(_LOOKED_AT)
+    known = briefs.collect(engine="streaming")["brief"].to_list()
+    bare = [brief for brief in known if brief.strip() and not has_facts(brief)]
+    if not bare:
+        return []
+    return [
+        f"{len(bare)} of {len(known)} briefs state no facts, such as {bare[0][:60]!r}: of copy for "
+        "them only the form is checked, and a claim that needs a fact counts as false."
+    ]
 
 
 def check_task(config: Mapping[str, Any]) -> None:
@@ -213,12 +242,57 @@ class ClickLogit:
         return np.asarray(self.model.score(list(texts), **known), np.float64)
 
 
+@dataclass(frozen=True)
+class UntunedFluency:
+    """Mean log probability per token of texts under the run's copywriter before all tuning.
+
+    It is read when it is first asked: a tiny one is trained after the setting is made.
+
+    Args:
+        model: the config's ``copywriter.model``.
+        folder: of the run, which keeps a tiny one.
+    """
+
+    model: Mapping[str, Any]
+    folder: RunFolder
+    _known: dict[str, float] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def _writer(self) -> Copywriter:
+        spec = dict(self.model)
+        if spec.get("name") == "tiny" and not spec.get("path"):
+            spec["path"] = str(self.folder.file("writers", UNTUNED))
+        writer: Copywriter = instantiated(spec, "copywriter.model")
+        return writer
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Return (N,) float64 nats; nan of a text of one token."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            values = -np.log(self._writer.perplexity(new))
+            self._known.update(zip(new, values.tolist(), strict=True))
+        return np.array([self._known[text] for text in texts], np.float64)
+
+
 def copy_shape(
-    config: Mapping[str, Any], model: Any, readers: UserModel, reference_texts: Sequence[str]
+    config: Mapping[str, Any],
+    model: Any,
+    readers: UserModel,
+    reference_texts: Sequence[str],
+    fluency: Fluency | None,
 ) -> CopyReward:
     """Return the config's copy reward, given the models and texts that its terms need."""
+    from copygym.rewards.copy.shape import CopyRewardShape
+
     make = instantiated(config["copy_reward"], "copy_reward")
-    reward: CopyReward = make(model=model, users=readers, reference_texts=reference_texts)
+    resources: dict[str, Any] = {
+        "model": model,
+        "users": readers,
+        "reference_texts": reference_texts,
+    }
+    if isinstance(make, partial) and make.func is CopyRewardShape:
+        resources["fluency"] = fluency
+    reward: CopyReward = make(**resources)
     return reward
 
 

@@ -19,6 +19,7 @@ from copygym.experiments.studies.copy.setting import (
     WORLD,
     ClickLogit,
     CopySetting,
+    UntunedFluency,
     copy_shape,
     describe_parts,
     setting_seed,
@@ -106,6 +107,7 @@ def storefront_setting(
         score=model.score if model.reads_readers else None,
         allowed=grounded,
     )
+    fluency = UntunedFluency(config["copywriter"]["model"], folder)
     return CopySetting(
         log=log,
         data=data,
@@ -118,8 +120,8 @@ def storefront_setting(
         test=test,
         demonstrations=(texts, rows),
         preferences=preference_pairs(parts["proxy"], taught),
-        reward=copy_shape(config, model, readers, catalogue.texts),
-        proxy=copy_shape(config, model, held_out, catalogue.texts),
+        reward=copy_shape(config, model, readers, catalogue.texts, fluency),
+        proxy=copy_shape(config, model, held_out, catalogue.texts, fluency),
         judge=ClickLogit(judge, readers),
         gold=Truth(gold_users),
         human=_human(test, parts["proxy"], derived_seed(seed, "human")),
@@ -128,6 +130,7 @@ def storefront_setting(
         fitted=replace(fitted, users=readers),
         gold_users=gold_users,
         held_out=held_out,
+        fluency=fluency,
     )
 
 
@@ -191,7 +194,7 @@ def launch_setting(config: Mapping[str, Any], setting: CopySetting) -> CopySetti
     return replace(
         setting,
         test=test,
-        proxy=copy_shape(config, setting.model, held_out, setting.training_texts),
+        proxy=copy_shape(config, setting.model, held_out, setting.training_texts, setting.fluency),
         gold=Truth(gold),
         human=(default, default),
         gold_users=gold,

@@ -21,6 +21,7 @@ from copygym.experiments.studies.copy.setting import (
     MODEL,
     ClickLogit,
     CopySetting,
+    UntunedFluency,
     copy_shape,
     describe_parts,
     rows_at,
@@ -60,10 +61,7 @@ def headline_setting(
     stories = pl.concat([_stories(frame, name) for name, frame in arms.items()])
     for name in arms:
         if not (stories["part"] == name).any():
-            raise UserError(
-                f"{log.source or log.name}: part {name} has no test with a brief; give it a larger "
-                f"share (split.{name})."
-            )
+            raise _no_stories(log, name, len(known))
     model = fit_ctr_model(folder, "proxy", parts["proxy"], config, "reward_model")
     judge = fit_ctr_model(folder, "judge", parts["judge"], config, "judge_model")
     gold = fit_ctr_model(folder, "gold", parts["gold"], config, "gold_model")
@@ -81,7 +79,8 @@ def headline_setting(
         texts, rows = rewrites(parts["proxy"], **dict(config["rewrites"]))
     else:
         texts, rows = better_copy(parts["proxy"])
-    reward = copy_shape(config, model, readers, texts)
+    fluency = UntunedFluency(config["copywriter"]["model"], folder)
+    reward = copy_shape(config, model, readers, texts, fluency)
     shown = tuple(dict.fromkeys(parts["proxy"].collect()["text"].to_list()))
     return CopySetting(
         log=log,
@@ -102,6 +101,7 @@ def headline_setting(
         human=human,
         training_texts=shown,
         gold_text=MODEL,
+        fluency=fluency,
         second_gold=_second_gold(parts["gold"], config, folder) if rewriting else None,
     )
 
@@ -114,6 +114,32 @@ class _Probability:
 
     def __call__(self, texts: Any, rows: CopyRows) -> np.ndarray:
         return np.asarray(self.model.probability(list(texts)), np.float64)
+
+
+def _no_stories(log: ClickLog, part: str, known: int) -> UserError:
+    """Return why a part has no story to write of.
+
+    Args:
+        log: of all tests.
+        part: without one.
+        known: distinct briefs of the parts that models learn from.
+    """
+    where = log.source or log.name
+    if not known:
+        return UserError(
+            f"{where}, column brief: it is empty in all tests, so that a writer could say nothing "
+            "true; write what a copy may say of each product or story."
+        )
+    if part == "test" and known == 1:
+        return UserError(
+            f"{where}, column brief: all tests have the same brief, so that no story is new to the "
+            "writer; give each test its own."
+        )
+    return UserError(
+        f"{where}: part {part} has no test with a brief"
+        f"{' that the other parts lack' if part == 'test' else ''}; give it a larger share "
+        f"(split.{part})."
+    )
 
 
 def _arms(log: ClickLog) -> pl.DataFrame:

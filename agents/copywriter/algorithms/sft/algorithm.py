@@ -12,7 +12,7 @@ from copygym.agents.copywriter.algorithms.sft.finetune import (
     take_part,
     tuning,
 )
-from copygym.agents.copywriter.algorithms.sft.plan import Care, hold_out
+from copygym.agents.copywriter.algorithms.sft.plan import Care, hold_out, order_of
 from copygym.agents.copywriter.algorithms.sft.trainer import Passes
 from copygym.agents.copywriter.training.algorithm import Trained
 from copygym.agents.copywriter.training.feedback import DEMONSTRATIONS, Demonstrations
@@ -20,6 +20,7 @@ from copygym.agents.copywriter.training.run import RunAlgorithm, TrainingRun, tr
 from copygym.agents.copywriter.writer import Copywriter
 from copygym.core.errors import UserError
 from copygym.core.processes import peers
+from copygym.envs.tasks import CopyRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,11 @@ class SFT(RunAlgorithm):
         """What keeps it from learning its texts by heart."""
         return Care(self.dropout, self.weight_decay, self.held_out)
 
+    def _look_at(self, texts: list[str], rows: CopyRows) -> tuple[list[str], CopyRows]:
+        """Return what is held out as it is looked at: with prompts shared as in training."""
+        text, prompt = order_of(texts, rows, len(texts), self.texts_per_prompt, 0)
+        return [texts[row] for row in text], rows.take(prompt)
+
     def train_in(self, run: TrainingRun, writer: Copywriter) -> Trained:
         """Train on the demonstrations; see `RunAlgorithm.train_in`."""
         assert isinstance(run.feedback, Demonstrations)
@@ -136,8 +142,8 @@ class SFT(RunAlgorithm):
                 )
 
             if len(held):
-                held_texts, held_rows = [texts[row] for row in held], run.rows.take(held)
-                run.examine = lambda model: job.scores(held_texts, held_rows)
+                shown = self._look_at([texts[row] for row in held], run.rows.take(held))
+                run.examine = lambda _: job.scores(*shown)
             state: dict[str, Any] = run.start(live, job.model)
             job.restore(state, run.updates)
             if not run.stopped:

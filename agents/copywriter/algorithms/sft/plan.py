@@ -14,7 +14,7 @@ from copygym.core.errors import UserError
 from copygym.envs.tasks import CopyRows
 
 #: Texts at which a look at what was held out stops: more cost time and tell little.
-_LOOKED_AT = 64
+_LOOKED_AT = 48
 #: Briefs from which on whole briefs are held out; of fewer each is needed to learn from.
 _FEW_BRIEFS = 4
 
@@ -58,7 +58,7 @@ def hold_out(
         seed: of the draw.
 
     Returns:
-        up to N indices, and H of at most 64; no H where all texts or briefs are the same.
+        up to N indices, and H of at most 48; no H where all texts or briefs are the same.
     """
     everything, nothing = np.arange(len(texts)), np.zeros(0, np.int64)
     several = len(set(rows.briefs)) >= _FEW_BRIEFS

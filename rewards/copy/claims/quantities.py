@@ -6,35 +6,27 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from copygym.rewards.copy.language import NOUN_VERBS, Word
+from copygym.rewards.copy.claims.language import Word
+from copygym.rewards.copy.claims.lexicon import NOUN_VERBS, word_set
 
-_SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen twenty"
-).split()
-_NUMBERS = {word: float(value) for value, word in enumerate(_SMALL)} | {
-    "thirty": 30.0, "forty": 40.0, "fifty": 50.0, "sixty": 60.0, "seventy": 70.0, "eighty": 80.0,
-    "ninety": 90.0, "dozen": 12.0,
+_NUMBERS: dict[str, float] = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
+    "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14,
+    "fifteen": 15, "sixteen": 16, "seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20,
+    "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80,
+    "ninety": 90, "dozen": 12,
 }  # fmt: skip
 _POWERS = {"hundred": 100.0, "thousand": 1e3, "million": 1e6, "billion": 1e9}
-_ORDINALS = {
-    w: float(i)
-    for i, w in enumerate(
-        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split(),
-        1,
-    )
-}
-_MONTHS = {
-    m: float(i)
-    for i, m in enumerate(
-        "january february march april may june july august september october november "
-        "december".split(),
-        1,
-    )
-}
-_WEEKDAYS = frozenset(
-    "monday tuesday wednesday thursday friday saturday sunday weekday weekend".split()
-)
+_ORDINALS: dict[str, float] = {
+    "first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7,
+    "eighth": 8, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12,
+}  # fmt: skip
+#: Months by name, from 1.
+MONTHS: dict[str, float] = {
+    "january": 1, "february": 2, "march": 3, "april": 4, "may": 5, "june": 6, "july": 7,
+    "august": 8, "september": 9, "october": 10, "november": 11, "december": 12,
+}  # fmt: skip
+_WEEKDAYS = word_set("monday tuesday wednesday thursday friday saturday sunday weekday weekend")
 #: Units that are measured in each other: dimension and how many of its smallest.
 _UNITS = {
     "second": ("minute", 1 / 60), "minut": ("minute", 1.0), "hour": ("minute", 60.0),
@@ -44,16 +36,19 @@ _UNITS = {
     "metre": ("metre", 1.0), "metr": ("metre", 1.0), "kilometr": ("metre", 1000.0),
 }  # fmt: skip
 #: Stems of the times that a rate is by, or that something recurs.
-TIME_STEMS = frozenset(
-    "second minut hour day week month year night morning evening afternoon noon summer winter "
-    "spring autumn term season".split()
-) | _WEEKDAYS
+TIME_STEMS = (
+    word_set(
+        "second minut hour day week month year night morning evening afternoon noon summer "
+        "winter spring autumn term season"
+    )
+    | _WEEKDAYS
+)
 _A_UNIT = frozenset(_UNITS) | {"litr", "dozen"}
 _MEASURES = frozenset(_UNITS) | {"litr"}
-CURRENCIES = frozenset("euro dollar pound franc cent penny penc crown krone".split())
-_STOPPERS = frozenset(
-    "article possessive preposition time conjunction relative be have do modal pronoun negation "
-    "mark".split()
+CURRENCIES = word_set("euro dollar pound franc cent penny penc crown krone")
+_STOPPERS = word_set(
+    "article possessive preposition time conjunction relative be have do modal pronoun "
+    "negation mark"
 )
 
 
@@ -108,7 +103,8 @@ def quantities(words: Sequence[Word]) -> list[Quantity]:
     found: list[Quantity] = []
     at = 0
     while at < len(words):
-        quantity = _read(words, at)
+        begins = words[at].kind == "number" or words[at].text in _STARTS
+        quantity = _read(words, at) if begins else None
         if quantity is not None:
             found.append(quantity)
             # What is counted may begin another quantity ("two evenings", "ten a month") no more.
@@ -155,9 +151,7 @@ def _read(words: Sequence[Word], at: int) -> Quantity | None:
     dimension, factor = _UNITS.get(unit, ("", 1.0))
     if "old" in heads and dimension == "month":
         dimension, factor = "", 1.0  # an age
-    return Quantity(
-        "count", value * factor, "", dimension, heads, _rate(words, stop), at, stop
-    )
+    return Quantity("count", value * factor, "", dimension, heads, _rate(words, stop), at, stop)
 
 
 def _number_end(words: Sequence[Word], at: int) -> tuple[float | None, int]:
@@ -170,8 +164,10 @@ def _number_end(words: Sequence[Word], at: int) -> tuple[float | None, int]:
         if after.text in _POWERS or after.text == "dozen":
             return (_POWERS | _NUMBERS)[after.text], end + 1
         before = words[at - 1] if at else None
-        lone = before is None or before.kind in ("preposition", "time", "adverb") or (
-            before.text in ("half", "lasts", "last", "takes", "take")
+        lone = (
+            before is None
+            or before.kind in ("preposition", "time", "adverb")
+            or (before.text in ("half", "lasts", "last", "takes", "take"))
         )
         then = words[end + 1].text if end + 1 < len(words) else ""
         lone = lone or then in ("later", "ago", "earlier")
@@ -273,7 +269,7 @@ def _date(words: Sequence[Word], at: int) -> Quantity | None:
 
 
 def _month(words: Sequence[Word], at: int) -> float:
-    return _MONTHS.get(words[at].text, 0.0) if words[at].capital else 0.0
+    return MONTHS.get(words[at].text, 0.0) if words[at].capital else 0.0
 
 
 def _dates(word: Word) -> bool:
@@ -319,7 +315,9 @@ def _recurring(words: Sequence[Word], at: int) -> Quantity | None:
     if word.text in ("every", "each") and at + 1 < len(words):
         after = words[at + 1]
         before = words[at - 1] if at else None
-        if after.stem in TIME_STEMS - _WEEKDAYS - {"second"} and not (before and before.kind == "number"):
+        if after.stem in TIME_STEMS - _WEEKDAYS - {"second"} and not (
+            before and before.kind == "number"
+        ):
             return Quantity("recurring", 0.0, after.stem, "", frozenset(), "", at, at + 2)
     if word.text in ("daily", "weekly", "monthly", "yearly", "annually", "hourly"):
         before = words[at - 1] if at else None
@@ -370,6 +368,17 @@ def _free(words: Sequence[Word], at: int) -> Quantity | None:
 
 
 _NOT_YET = frozenset(("until", "till", "before", "unless"))
-_FREE_STARTS = frozenset(
-    "free on for at with without cost costs pay pays no our a your complimentary".split()
+_FREE_STARTS = word_set(
+    "free on for at with without cost costs pay pays no our a your complimentary"
+)
+#: words with which a quantity may begin, besides numbers.
+_STARTS = (
+    frozenset(_ORDINALS)
+    | frozenset(MONTHS)
+    | _WEEKDAYS
+    | frozenset(day + "s" for day in _WEEKDAYS)
+    | _FREE_STARTS
+    | word_set(
+        "a an one half every each noon midday midnight daily weekly monthly yearly annually hourly"
+    )
 )

@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from copygym.rewards.copy.language import (
+from copygym.rewards.copy.claims.language import (
     Word,
     clauses,
     content,
     read_sentences,
     verb_at,
 )
-from copygym.rewards.copy.quantities import TIME_STEMS, Quantity, quantities
+from copygym.rewards.copy.claims.quantities import TIME_STEMS, Quantity, quantities
 
 _LABEL = re.compile(r"(?:^|(?<=[.;\n])\s*|(?<=[.;] ))([A-Z][\w-]*(?: [\w-]+){0,2}):\s")
 _NAMES = frozenset(("product", "name", "title", "brand", "service"))
