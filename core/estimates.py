@@ -144,12 +144,28 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def mean_estimate(
-    values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0, level: float = 0.95
+    values: np.ndarray,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+    unit: np.ndarray | None = None,
 ) -> Estimate:
-    """Return the mean of ``values`` (U,) with its bootstrap interval."""
-    columns = np.asarray(values, dtype=np.float64)[:, None]
+    """Return the mean of ``values`` (U,) with its bootstrap interval.
+
+    Args:
+        values: what is averaged.
+        resamples: R >= 2.
+        seed: of the draws.
+        level: coverage of the interval, in (0, 1).
+        unit: (U,) what is drawn as one; None: each value by itself.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    columns = np.column_stack([values, np.ones(len(values))])
+    if unit is not None:
+        code = np.unique(unit, return_inverse=True)[1]
+        columns = np.column_stack([np.bincount(code, column) for column in columns.T])
     sums = resample_sums(columns, resamples, seed)
-    return estimate(columns, lambda s: ratio(s[..., 0], s[..., -1]), sums, level)
+    return estimate(columns, lambda s: ratio(s[..., 0], s[..., 1]), sums, level)
 
 
 def normal_quantile(level: float) -> float:

@@ -251,7 +251,7 @@ def _require_answers(users: UserModel | None) -> UserModel:
     return users
 
 
-def draw_tasks(users: UserModel, n: int, seed: int) -> CopyRows:
+def draw_tasks(users: UserModel, n: int, seed: int, readers: int = 1) -> CopyRows:
     """Return the N tasks that ``CopywritingVectorEnv(n, users)`` draws in ``reset(seed=seed)``.
 
     Unlike the environment, this takes users who cannot answer free text: a reward may come from
@@ -261,9 +261,25 @@ def draw_tasks(users: UserModel, n: int, seed: int) -> CopyRows:
         users: the population.
         n: number of tasks, at least 1.
         seed: of the draw; task i is the first one of a `CopywritingEnv` with seed ``seed + i``.
+        readers: of how many readers each copy is asked. Above 1, products, channels and slots are
+            those of the first tasks that 1 would draw, and each is asked for by so many readers in
+            a row, none of whom comes twice while there are others: what was written for one can
+            then be shown to the others.
     """
-    if n < 1:
-        raise UserError(f"draw_tasks got n={n}; ask for at least one task.")
+    for name, value in (("n", n), ("readers", readers)):
+        if value < 1:
+            raise UserError(f"draw_tasks got {name}={value}; ask for at least one.")
+    if readers > 1:
+        asked = draw_tasks(users, -(-n // readers), seed)
+        index = np.arange(n) // readers
+        who = np.random.default_rng(seed).permutation(len(users))
+        return copy_rows(
+            users,
+            np.resize(who, n),
+            asked.creative[index],
+            asked.channel[index],
+            asked.slot[index],
+        )
     desk = _Desk(users, n)
     desk.batch.seed(draw_keys(seed, n, np.random.default_rng(seed)))
     desk.reset()

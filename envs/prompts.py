@@ -6,18 +6,15 @@ from collections.abc import Iterable
 from functools import cache
 
 import gymnasium as gym
-import numpy as np
 
 from copygym.envs.logs.catalogue import Catalogue
 from copygym.envs.profiles.builder import Profiles
+from copygym.envs.profiles.words import describe
 
 #: Longest observation and longest copy, in characters; longer texts are cut.
 MAX_PROMPT, MAX_COPY = 4000, 500
 #: Longest line about the reader or the channel.
 _MAX_LINE = 1000
-
-_N_TRAITS = 4
-_NOTABLE = 0.5
 
 
 @cache
@@ -40,18 +37,19 @@ def clean_text(text: str, max_length: int) -> str:
 
 
 def describe_reader(profiles: Profiles, row: int) -> str:
-    """Return one user's segment and the traits that set them apart, strongest first.
+    """Return one reader in plain words: demographics, habits, and the audience they belong to.
 
-    A trait is a profile feature at least half a standard deviation from the population's centre.
+    At most six traits, so that a prompt stays short (`copygym.envs.profiles.words`); where nothing
+    is known, ``anybody``. The audience stands last, in the same words for all of its readers, so
+    that a writer can learn what to write for it.
     """
-    values = profiles.features[row]
-    order = np.argsort(-np.abs(values), kind="stable")[:_N_TRAITS]
-    traits = [
-        f"{'high' if values[p] > 0 else 'low'} {profiles.names[p].replace('_', ' ')}"
-        for p in order
-        if abs(values[p]) >= _NOTABLE
-    ]
-    return "; ".join([f"segment {profiles.segments[row]}", *traits])
+    traits = describe(profiles.names, profiles.features[row])
+    if profiles.audience is None or len(profiles.audience_names) < 2:
+        return ", ".join(traits) or "anybody"
+    audience = profiles.audience_names[profiles.audience[row]]
+    said = set(audience.split(", "))
+    traits = [trait for trait in traits if trait not in said]
+    return f"{', '.join(traits) or 'anybody'}; audience: {audience}"
 
 
 def copywriting_prompt(
@@ -99,3 +97,14 @@ def copywriting_prompts(
         return brief(creative)[: MAX_PROMPT - len(rest)] + rest
 
     return tuple(prompt(*task) for task in tasks)
+
+
+def with_original(prompt: str, original: str) -> str:
+    """Return a `copywriting_prompt` that also shows a text to rewrite, on a line after the brief.
+
+    Where the whole is too long the brief is cut, and never the original.
+    """
+    brief, *rest = prompt.split("\n")
+    line = " ".join(original.split())
+    below = "\n".join([clean_text(f"Original: {line}", MAX_COPY + len("Original: ")), *rest])
+    return f"{brief[: MAX_PROMPT - len(below) - 1]}\n{below}"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from copygym.core.errors import UserError
+from copygym.core.text.visible import is_blank
 from copygym.envs.people.model import UserModel
-from copygym.envs.prompts import MAX_COPY, copywriting_prompts
+from copygym.envs.prompts import MAX_COPY, copywriting_prompts, with_original
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class CopyRows:
         creative: (N,) int64 catalogue creatives whose product and brief the copy is for.
         channel: (N,) int64 channel indices.
         slot: (N,) int64 slot indices.
+        originals: N human texts to make a variation of, the text itself being an allowed answer;
+            empty where the task is to write from the brief alone.
+        audience: (N,) int64 audience of each reader; zeros where there are none.
     """
 
     prompts: tuple[str, ...]
@@ -36,6 +40,12 @@ class CopyRows:
     creative: np.ndarray
     channel: np.ndarray
     slot: np.ndarray
+    originals: tuple[str, ...] = ()
+    audience: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        if not len(self.audience):
+            object.__setattr__(self, "audience", np.zeros(len(self), np.int64))
 
     def __repr__(self) -> str:
         return f"CopyRows({len(self)} tasks, {len(set(self.products))} products)"
@@ -49,12 +59,34 @@ class CopyRows:
         picked: dict[str, Any] = {}
         for part in fields(self):
             value = getattr(self, part.name)
+            if part.name == "originals" and not value:
+                continue
             picked[part.name] = (
                 value[np.asarray(index, dtype=np.int64)]
                 if isinstance(value, np.ndarray)
                 else tuple(value[int(i)] for i in index)
             )
         return CopyRows(**picked)
+
+    def rewriting(self, originals: Sequence[str]) -> CopyRows:
+        """Return the same tasks as rewriting: N prompts that show the text to vary.
+
+        Raises:
+            UserError: an original is missing or empty.
+        """
+        if len(originals) != len(self):
+            raise UserError(
+                f"there are {len(self)} tasks to rewrite and {len(originals)} originals; give one "
+                "for each, or use task=write."
+            )
+        for row, text in enumerate(originals):
+            if is_blank(text):
+                raise UserError(
+                    f"task {row} ({self.products[row]}) has no original to rewrite; give it one, "
+                    "leave it out, or use task=write."
+                )
+        prompts = tuple(map(with_original, self.prompts, originals))
+        return replace(self, prompts=prompts, originals=tuple(originals))
 
     def options(self) -> dict[str, np.ndarray]:
         """Return the reset options that put exactly these tasks into ``Copywriting-v0``."""
@@ -85,6 +117,7 @@ def copy_rows(
         creative=np.asarray(creative, np.int64),
         channel=np.asarray(channel, np.int64),
         slot=np.asarray(slot, np.int64),
+        audience=users.profiles.audience_of(user),
     )
 
 

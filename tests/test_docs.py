@@ -71,6 +71,15 @@ def test_links_between_pages_lead_somewhere():
     assert dead == []
 
 
+def test_every_archived_result_is_in_the_archive_s_table_with_a_reason():
+    page = (ROOT / "docs/archive.md").read_text(encoding="utf-8")
+    row = r"^\| \[[^]]+\]\(archive/(\w+)/[^)]+\) \| ([^|]+) \| ([^|]+) \|$"
+    rows = re.findall(row, page, re.MULTILINE)
+    folders = sorted(path.parent.name for path in ROOT.glob("docs/archive/*/manifest.json"))
+    assert sorted(name for name, _, _ in rows) == folders
+    assert all(len(why.split()) > 3 for _, _, why in rows)
+
+
 def test_the_map_has_every_room():
     text = (ROOT / "docs/how-it-fits.md").read_text(encoding="utf-8")
     rooms = {

@@ -29,7 +29,7 @@ _ADAPTER = "adapter_config.json"
 NAMES = ("smollm2", "tiny", "hf")
 
 #: Tokens, where neither an argument nor a saved copywriter says.
-_LONGEST_PROMPT, _LONGEST_COPY = 128, 48
+_LONGEST_PROMPT, _LONGEST_COPY = 4096, 48
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -57,8 +57,9 @@ def load_copywriter(
             cuda and on CPUs that multiply it in hardware (`processor.bf16_units`), else float32;
             tiny is always float32.
             What is trained stays float32, whatever the weights are.
-        max_prompt_tokens: see `PromptStyle`; at most the model's context. None: what a saved
-            copywriter says, else 128.
+        max_prompt_tokens: see `PromptStyle`. None: what a saved copywriter says, else what the
+            model's context holds beside a copy (4096 at most), so that nothing is cut: a batch
+            takes no more room than its longest prompt.
         max_new_tokens: T, longest response; None: what a saved copywriter says, else 48.
         attention: transformers' implementation; ``auto`` takes eager for bfloat16 on a CPU, where
             the backward pass of sdpa is several times slower, else sdpa.
@@ -87,7 +88,6 @@ def load_copywriter(
             max_prompt_tokens=max_prompt_tokens,
             max_new_tokens=max_new_tokens,
         )
-    longest_prompt = _LONGEST_PROMPT if max_prompt_tokens is None else max_prompt_tokens
     longest_copy = _LONGEST_COPY if max_new_tokens is None else max_new_tokens
     source: str | Path
     if name == "smollm2":
@@ -109,6 +109,10 @@ def load_copywriter(
         if Path(source).expanduser().is_dir()
         else allow_download is not False,
     )
+    longest_prompt = max_prompt_tokens
+    if longest_prompt is None:
+        context = getattr(model.config, "max_position_embeddings", None)
+        longest_prompt = min(_LONGEST_PROMPT, (context or 2 * _LONGEST_PROMPT) - longest_copy)
     check_context(model, longest_prompt, longest_copy)
     style = PromptStyle(tokenizer, longest_prompt, end_tokens(model, tokenizer))
     check_lengths(model, style)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 #: The frame is two tokens; the instruction would teach a model from scratch nothing.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'user' %}"
-    "<|brief|>{{ message['content'] }}{% endif %}{% endfor %}"
+    "<|brief|>{{ message['content'] }}{% elif message['role'] == 'assistant' %}"
+    "<|copy|>{{ message['content'] }}<|end|>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|copy|>{% endif %}"
 )
 _PAD, _EOS, _UNKNOWN = "<|pad|>", "<|end|>", "<|unknown|>"
@@ -51,7 +52,8 @@ class TinyConfig:
         hidden: width.
         layers: depth.
         heads: attention heads; divides ``hidden``.
-        max_prompt_tokens: longest prompt.
+        max_prompt_tokens: longest prompt; None: 128, or a quarter more than the longest task
+            where that is more.
         max_new_tokens: longest copy.
         steps: updates.
         batch_size: copies an update learns from, about: those of one prompt stay together.
@@ -71,7 +73,7 @@ class TinyConfig:
     hidden: int = 256
     layers: int = 3
     heads: int = 4
-    max_prompt_tokens: int = 128
+    max_prompt_tokens: int | None = None
     max_new_tokens: int = 64
     steps: int = 300
     batch_size: int = 16
@@ -113,6 +115,12 @@ def make_tiny(
 
     config = config or TinyConfig()
     tokenizer = _train_tokenizer([*texts, *rows.prompts], config.vocabulary)
+    style = PromptStyle(tokenizer)
+    if config.max_prompt_tokens is None:
+        longest = max((len(style.render(p)) for p in dict.fromkeys(rows.prompts)), default=0)
+        style = replace(style, max_prompt_tokens=max(128, 32 * math.ceil(1.25 * longest / 32)))
+    else:
+        style = replace(style, max_prompt_tokens=config.max_prompt_tokens)
     network = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=config.hidden,
@@ -120,7 +128,7 @@ def make_tiny(
         num_hidden_layers=config.layers,
         num_attention_heads=config.heads,
         num_key_value_heads=config.heads,
-        max_position_embeddings=2 * (config.max_prompt_tokens + config.max_new_tokens),
+        max_position_embeddings=2 * (style.max_prompt_tokens + config.max_new_tokens),
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
@@ -131,7 +139,6 @@ def make_tiny(
         # Eager attention trains fastest on short rows: it takes bfloat16 under autocast.
         network._attn_implementation = "eager"
         model = LlamaForCausalLM(network).float().eval()
-    style = PromptStyle(tokenizer, config.max_prompt_tokens)
     return Copywriter(model, tokenizer, style, "tiny", config.max_new_tokens)
 
 

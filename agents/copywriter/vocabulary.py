@@ -20,17 +20,19 @@ _AROUND = ".,;:!?\"'()[]{}“”‘’«»„…–—-/"
 
 
 def brief_tokens(style: PromptStyle, rows: CopyRows) -> list[tuple[int, ...]]:
-    """Return the tokens that spell what N tasks name, sorted: those of brief and product.
+    """Return the tokens that spell what N tasks name, sorted: of brief, product and original.
 
     Words count in every case (as they stand, small, capitalised, in capitals), at the start of a
     text and after a blank, with and without the punctuation around them.
     """
-    known: dict[tuple[str, str], tuple[int, ...]] = {}
-    for pair in zip(rows.briefs, rows.products, strict=True):
-        if pair not in known:
-            spelled = [text for part in pair for text in _variants(part)]
-            known[pair] = tuple(sorted(style.tokens_of(spelled)))
-    return [known[pair] for pair in zip(rows.briefs, rows.products, strict=True)]
+    known: dict[tuple[str, ...], tuple[int, ...]] = {}
+    originals = rows.originals or ("",) * len(rows)
+    named = list(zip(rows.briefs, rows.products, originals, strict=True))
+    for parts in named:
+        if parts not in known:
+            spelled = [text for part in filter(None, parts) for text in _variants(part)]
+            known[parts] = tuple(sorted(style.tokens_of(spelled)))
+    return [known[parts] for parts in named]
 
 
 def _variants(text: str) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _JOINERS = "\u200c\u200d\u180e"
 _ZWJ = "\u200d"
@@ -67,6 +68,7 @@ def visible(text: str) -> str:
     return "".join(kept)
 
 
+@lru_cache(maxsize=200_000)
 def is_blank(text: str) -> bool:
     """Tell whether a reader sees nothing of ``text``: no letter, digit, sign or picture."""
     return not any(_shows(character) for character in visible(text))

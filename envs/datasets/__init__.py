@@ -4,13 +4,14 @@ A dataset of another package is such a module, or an object with these two, and 
 `copygym.core.plugins` says.
 
 A dataset of made-up people also has ``make_world(**options)``, the `World` whose truth is known.
+One of readers' histories has ``articles(path=None)``: ``news_id`` and ``text`` of what they read.
 """
 
 from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError
 from copygym.core.plugins import choices, find
@@ -18,10 +19,14 @@ from copygym.envs.datasets.card import Card, RemoteFile
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.people.world import World
 
+if TYPE_CHECKING:
+    import polars as pl
+
 __all__ = [
     "Card",
     "RemoteFile",
     "World",
+    "articles",
     "available",
     "card",
     "has_world",
@@ -37,6 +42,7 @@ _NAMES = (
     "open_bandit",
     "coupon",
     "mind",
+    "pens",
     "criteo_uplift",
     "table",
 )
@@ -85,6 +91,22 @@ def make_world(name: str, **options: Any) -> World | None:
     known = inspect.signature(make).parameters
     world: World = make(**{key: value for key, value in options.items() if key in known})
     return world
+
+
+def articles(name: str, path: str | Path | None = None) -> pl.DataFrame:
+    """Return the articles that a dataset's ``user_history`` names: ``news_id``, ``text`` and more.
+
+    Raises:
+        UserError: the dataset has no histories, or its files are not there.
+    """
+    module = _module(name)
+    if not hasattr(module, "articles"):
+        having = ", ".join(other for other in OWN if hasattr(_module(other), "articles"))
+        raise UserError(
+            f"dataset {name} has no histories of what its readers read; choose one of {having}."
+        )
+    found: pl.DataFrame = module.articles(path)
+    return found
 
 
 def load(name: str, path: str | Path | None = None, **options: Any) -> ClickLog:

@@ -24,7 +24,8 @@ CARD = Card(
         "there is no respondent id: user_id is made from the thirteen profile answers, so two "
         "people with equal answers count as one.",
         "car is empty for 99% of the answers; 74 rows repeat an earlier row exactly.",
-        "the copy is described by the loader (offer and expiry), not quoted from the survey.",
+        "the copy is described by the loader (offer and expiry in words), not quoted from the "
+        "survey; brief has the same two facts.",
         "toCoupon_GEQ5min is 1 everywhere and is not loaded.",
     ),
     citation=(
@@ -66,6 +67,14 @@ CONTEXT = {
     "direction_same": "context_same_direction",
 }
 _EXPIRY = {"1d": "valid for one day", "2h": "valid for two hours"}
+#: Offers as people say them; the file's amounts are dollars a person.
+_OFFERS = {
+    "Bar": "a bar",
+    "Carry out & Take away": "food to take away",
+    "Coffee House": "a coffee house",
+    "Restaurant(<20)": "a restaurant below 20 dollars a person",
+    "Restaurant(20-50)": "a restaurant at 20 to 50 dollars a person",
+}
 
 
 def load(path: str | Path | None = None) -> ClickLog:
@@ -94,9 +103,12 @@ def load(path: str | Path | None = None) -> ClickLog:
         (pl.lit("profile_") + rank.cast(pl.String).str.zfill(4)).alias("user_id"),
         product.alias("product_id"),
         (product + pl.lit("_") + expiry).alias("creative_id"),
-        (
-            pl.lit("Coupon for ") + offer + pl.lit(", ") + expiry.replace(_EXPIRY) + pl.lit(".")
-        ).alias("text"),
+        pl.format("Coupon for {}, {}.", offer.replace(_OFFERS), expiry.replace(_EXPIRY)).alias(
+            "text"
+        ),
+        pl.format(
+            "The coupon is for {}. It is {}.", offer.replace(_OFFERS), expiry.replace(_EXPIRY)
+        ).alias("brief"),
         pl.lit("e-commerce").alias("topic"),
         pl.lit("in_vehicle").alias("channel"),
         pl.col("time").alias("slot"),

@@ -29,7 +29,8 @@ CARD = Card(
         "and channel were not varied"
     ),
     faults=(
-        "the e-mails' copy was not published: text is a description of the merchandise they show.",
+        "the e-mails' copy was not published: text is a description of the merchandise they show, "
+        "and brief says in plain facts what is known of the e-mail.",
         "channel in the file is the channel of past purchases, so it is loaded as "
         "user_past_channel; the delivery channel is always e-mail.",
         "clicks are visits to the site within two weeks, with or without an e-mail; a visit is "
@@ -56,6 +57,10 @@ ARMS = {"Mens E-Mail": "mens_email", "Womens E-Mail": "womens_email", "No E-Mail
 _TEXTS = {
     "mens_email": "Men's merchandise e-mail: new arrivals and offers in men's clothing.",
     "womens_email": "Women's merchandise e-mail: new arrivals and offers in women's clothing.",
+}
+_BRIEFS = {
+    "mens_email": "An online shop sells clothing. The e-mail shows its men's merchandise.",
+    "womens_email": "An online shop sells clothing. The e-mail shows its women's merchandise.",
 }
 _PRODUCTS = {"mens_email": "mens_merchandise", "womens_email": "womens_merchandise"}
 _COLUMNS = (
@@ -103,6 +108,7 @@ def load(path: str | Path | None = None) -> ClickLog:
         arm.alias("creative_id"),
         arm.replace_strict(_PRODUCTS, default=None).alias("product_id"),
         arm.replace_strict(_TEXTS, default=None).alias("text"),
+        arm.replace_strict(_BRIEFS, default=None).alias("brief"),
         pl.lit("e-commerce").alias("topic"),
         pl.lit("email").alias("channel"),
         pl.lit(1 / 3).alias("propensity"),

@@ -103,6 +103,16 @@ def load(path: str | Path | None = None, history: bool = False) -> ClickLog:
     return log.without_notes("column context_impression: its type is text")  # the slate's id
 
 
+def articles(path: str | Path | None = None) -> pl.DataFrame:
+    """Return the articles: ``news_id``, ``text`` (title), ``brief`` (abstract), ``topic``."""
+    news = find_file(CARD, path, ("news.tsv*",))
+    table = open_table(news, separator="\t", header=NEWS, quote=None)
+    ours = {"news_id": "news_id", "title": "text", "abstract": "brief", "category": "topic"}
+    with readable(news):
+        frame = table.frame.select(pl.col(old).alias(new) for old, new in ours.items())
+        return frame.unique("news_id", keep="first", maintain_order=True).collect()
+
+
 def _check(shown: pl.LazyFrame, articles: pl.LazyFrame, behaviors: Path, news: Path) -> None:
     """Check row by row of the file, before an impression becomes many rows."""
     source = Source(str(behaviors))

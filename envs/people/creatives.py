@@ -1,4 +1,4 @@
-"""Catalogues for delivery: a choice of logged creatives, and new copy beside them."""
+"""Catalogues for delivery: a choice of logged creatives, and of new copy, for each audience."""
 
 from __future__ import annotations
 
@@ -58,61 +58,113 @@ def keep_creatives(users: UserModel, creatives: np.ndarray | Sequence[int]) -> U
     )
 
 
-def with_copy(users: UserModel, copy: NewCopy, kept: np.ndarray | Sequence[int] = ()) -> UserModel:
-    """Return ``users`` with new copy in the catalogue, answered by their response to free text.
+def own_creatives(
+    users: UserModel, choice_AK: np.ndarray, copy: NewCopy | None = None
+) -> UserModel:
+    """Return ``users`` to whom each place of the catalogue shows the copy of their audience.
 
-    The logging policy sends as often, on the same channels and for the same products as before,
-    and chooses evenly among a product's copies.
+    A place is what an agent chooses: "this product's copy, whichever is yours". So the copy depends
+    on the reader (F(P)) while the agent decides of products, channels and moments (G), among no
+    more actions than a catalogue for everybody has. The catalogue's texts are the first audience's.
 
     Args:
-        users: a population.
-        copy: the new creatives, which come last.
-        kept: creatives of the old catalogue that stay; none by default.
+        users: a population whose profiles have audiences; without any, all are one audience.
+        choice_AK: (A, K') int64 creative that audience a sees in place k: one of the catalogue's K,
+            or K + i for new copy i. The creatives of a place are of one product.
+        copy: the new copy.
 
     Raises:
-        UserError: the users cannot answer free text.
+        UserError: the profiles have other audiences than ``choice_AK`` is for, or there is new copy
+            and the users cannot answer free text.
     """
-    if users.copy_response is None:
+    choice_AK = np.asarray(choice_AK, dtype=np.int64)
+    old, audience, count = users.catalogue, users.profiles.audience, 1
+    if audience is None:
+        audience = np.zeros(len(users), np.int64)
+    else:
+        count = len(users.profiles.audience_names)
+    if count != len(choice_AK):
+        raise UserError(
+            f"{users.name} has {count} audiences, and there is copy for {len(choice_AK)}: give "
+            "profiles the audiences that the copy was chosen for."
+        )
+    if copy is not None and users.copy_response is None:
         raise UserError(
             f"{users.name} cannot answer free text: fit users with a text encoder "
             "(users.text_encoder=lsa)."
         )
-    old = np.asarray(kept, dtype=np.int64)
-    # New copies take the place of the creatives that their briefs are from.
-    joined = keep_creatives(users, np.concatenate([old, copy.source]))
-    u, n_slots, n_actions = joined.click_logit.shape
+    source = np.concatenate([np.arange(old.n_creatives), [] if copy is None else copy.source])
+    source_AK = source.astype(np.int64)[choice_AK]
+    products_AK = np.array(old.product_ids)[source_AK]
+    if (products_AK != products_AK[0]).any():
+        raise ValueError("a place shows one product to every audience")
+    joined = keep_creatives(users, source_AK[0])
+    own_UA = np.stack([_actions(row, old) for row in source_AK])[audience]
     tables: dict[str, Any] = {
-        "click_logit": joined.click_logit.copy(),
-        "conversion_logit": joined.conversion_logit.copy(),
-        "expected_revenue": joined.expected_revenue.copy(),
-        "unsubscribe_offset": joined.unsubscribe_offset.copy(),
+        "click_logit": np.take_along_axis(users.click_logit, own_UA[:, None, :], axis=2),
+        "conversion_logit": np.take_along_axis(users.conversion_logit, own_UA, axis=1),
+        "expected_revenue": np.take_along_axis(users.expected_revenue, own_UA, axis=1),
+        "unsubscribe_offset": np.take_along_axis(users.unsubscribe_offset, own_UA, axis=1),
     }
-    people = np.arange(u)
-    catalogue = joined.catalogue
-    first = int(catalogue.action(len(old), 0))
-    actions = range(first, n_actions)
-    for action in tqdm(actions, desc="answers to new copy", disable=None, leave=False):
-        k = int(catalogue.creative_of_action[action]) - len(old)
-        h = int(catalogue.channel_of_action[action])
-        for s in range(n_slots):
-            response = users.copy_response(
-                [copy.texts[k]] * u,
-                people,
-                np.full(u, copy.source[k]),
-                np.full(u, h),
-                np.full(u, s),
-            )
-            tables["click_logit"][:, s, action] = response.click_logit
-        # These depend on the slot in no user model, so that the last slot's answer is theirs.
-        tables["conversion_logit"][:, action] = response.conversion_logit
-        tables["expected_revenue"][:, action] = response.expected_revenue
-        tables["unsubscribe_offset"][:, action] = response.unsubscribe_logit
+    new = np.argwhere(choice_AK >= old.n_creatives).tolist()
+    for a, place in tqdm(new, desc="answers to new copy", disable=None, leave=False):
+        assert copy is not None
+        i = int(choice_AK[a, place]) - old.n_creatives
+        readers = np.flatnonzero(audience == a)
+        _answer(users, tables, place, copy.texts[i], int(copy.source[i]), readers)
+    names = joined.catalogue.product_ids
+    texts = (*old.texts, *(() if copy is None else copy.texts))
     catalogue = replace(
-        catalogue,
-        creative_ids=catalogue.creative_ids[: len(old)] + copy.names,
-        texts=catalogue.texts[: len(old)] + copy.texts,
+        joined.catalogue,
+        creative_ids=tuple(
+            f"{name}-own-{names[:k].count(name) + 1}" for k, name in enumerate(names)
+        ),
+        texts=tuple(texts[k] for k in choice_AK[0]),
     )
-    return replace(joined, catalogue=catalogue, **tables)
+    assert users.allowed is not None
+    allowed = np.take_along_axis(users.allowed, own_UA, axis=1)
+    return replace(joined, catalogue=catalogue, allowed=allowed, **tables)
+
+
+def _answer(
+    users: UserModel,
+    tables: dict[str, Any],
+    place: int,
+    text: str,
+    source: int,
+    readers: np.ndarray,
+) -> None:
+    """Write into ``tables`` what ``readers`` (M,) int64 answer to a text in a place.
+
+    Args:
+        users: who answers.
+        tables: of the new catalogue.
+        place: of the text there.
+        text: what they read.
+        source: creative of the users' catalogue whose product it is about.
+        readers: rows of the users.
+    """
+    if not len(readers):
+        return
+    assert users.copy_response is not None
+    n_channels, n_slots = users.catalogue.n_channels, users.catalogue.n_slots
+    shape = (n_channels, n_slots, len(readers))
+    channel, slot, reader = (part.ravel() for part in np.indices(shape))
+    response = users.copy_response(
+        [text] * len(reader), readers[reader], np.full(len(reader), source), channel, slot
+    )
+    actions = 1 + place * n_channels + np.arange(n_channels)
+    click = np.asarray(response.click_logit).reshape(shape)
+    tables["click_logit"][readers[:, None, None], np.arange(n_slots)[:, None], actions] = (
+        click.transpose(2, 1, 0)
+    )
+    # These depend on the slot in no user model, so that the last slot's answer is theirs.
+    for name, values in (
+        ("conversion_logit", response.conversion_logit),
+        ("expected_revenue", response.expected_revenue),
+        ("unsubscribe_offset", response.unsubscribe_logit),
+    ):
+        tables[name][readers[:, None], actions] = np.asarray(values).reshape(shape)[:, -1].T
 
 
 def _actions(source: np.ndarray, catalogue: Catalogue) -> np.ndarray:

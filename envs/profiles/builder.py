@@ -12,6 +12,7 @@ import polars as pl
 
 from copygym.core.errors import UserError
 from copygym.core.files.storage import atomic, check_saves_over, read_json, write_json
+from copygym.envs.profiles.audiences import AudienceModel, with_audiences
 from copygym.envs.profiles.demographics import Demographics
 from copygym.envs.profiles.history import (
     INTEREST,
@@ -38,12 +39,16 @@ class Profiles:
         features: (U, P) float32, finite, standardised and clipped to [-5, 5].
         names: P feature names.
         segments: (U,) str, the segment used for shrinkage and for reports.
+        audience: (U,) int64 index into ``audience_names``; None where no audiences were found.
+        audience_names: audiences in plain words (`copygym.envs.profiles.audiences`).
     """
 
     user_ids: np.ndarray
     features: np.ndarray
     names: tuple[str, ...]
     segments: np.ndarray
+    audience: np.ndarray | None = None
+    audience_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "user_ids", np.asarray(self.user_ids, dtype=np.str_))
@@ -58,6 +63,17 @@ class Profiles:
             )
         if self.segments.shape != (u,):
             raise UserError(f"profiles: {len(self.segments)} segments for {u} users.")
+        if self.audience is not None:
+            audience = np.asarray(self.audience, dtype=np.int64)
+            object.__setattr__(self, "audience", audience)
+            object.__setattr__(self, "audience_names", tuple(self.audience_names))
+            if audience.shape != (u,):
+                raise UserError(f"profiles: {len(audience)} audiences for {u} users.")
+            if u and not 0 <= audience.min() <= audience.max() < len(self.audience_names):
+                raise UserError(
+                    f"profiles: an audience is none of the {len(self.audience_names)} that have a "
+                    "name; find the audiences again."
+                )
         if not np.isfinite(self.features).all():
             row, column = np.argwhere(~np.isfinite(self.features))[0]
             raise UserError(
@@ -76,7 +92,12 @@ class Profiles:
     def take(self, index: np.ndarray) -> Profiles:
         """Return the profiles of rows ``index`` ((M,) int64 or (U,) bool), in that order."""
         return Profiles(
-            self.user_ids[index], self.features[index], self.names, self.segments[index]
+            self.user_ids[index],
+            self.features[index],
+            self.names,
+            self.segments[index],
+            None if self.audience is None else self.audience[index],
+            self.audience_names,
         )
 
     def index_of(self, user_ids: np.ndarray) -> np.ndarray:
@@ -89,6 +110,12 @@ class Profiles:
         found = order[np.minimum(place, len(order) - 1)]
         return np.where(self.user_ids[found] == wanted, found, -1).astype(np.int64)
 
+    def audience_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the audience of rows (M,), int64; zeros where there are none."""
+        if self.audience is None:
+            return np.zeros(len(rows), dtype=np.int64)
+        return self.audience[rows]
+
     @property
     def interest(self) -> np.ndarray | None:
         """(U, F) float32 interest per topic (a view by name), None where there is no history."""
@@ -96,8 +123,11 @@ class Profiles:
         return self.features[:, columns] if columns else None
 
     def write(self, path: str | Path) -> None:
-        """Write one parquet row per user: ``user_id``, ``segment`` and the P features."""
-        ids = {"user_id": self.user_ids, "segment": self.segments}
+        """Write one parquet row per user: ids, segment, audience (if any) and the P features."""
+        ids: dict[str, Any] = {"user_id": self.user_ids, "segment": self.segments}
+        if self.audience is not None:
+            words = np.array(self.audience_names, dtype=np.str_)[self.audience]
+            ids[_AUDIENCE] = pl.Series(words, dtype=pl.Enum(self.audience_names))
         columns = {name: self.features[:, i] for i, name in enumerate(self.names)}
         _write_parquet(pl.DataFrame(ids | columns), Path(path))
 
@@ -105,12 +135,19 @@ class Profiles:
     def read(cls, path: str | Path) -> Profiles:
         """Read what `write` wrote."""
         frame = _read_parquet(Path(path))
-        features = frame.drop("user_id", "segment")
+        features = frame.drop("user_id", "segment", _AUDIENCE, strict=False)
+        audience, names = None, ()
+        kind = frame.schema.get(_AUDIENCE)
+        if isinstance(kind, pl.Enum):
+            audience = frame[_AUDIENCE].to_physical().to_numpy()
+            names = tuple(kind.categories)
         return cls(
             frame["user_id"].to_numpy(),
             features.to_numpy().reshape(frame.height, features.width),
             tuple(features.columns),
             frame["segment"].to_numpy(),
+            audience,
+            names,
         )
 
 
@@ -133,6 +170,8 @@ class ProfileBuilder:
     ``revenue_strength`` pseudo-clicks. All are standardised by the fit's mean and deviation and
     clipped to [-5, 5]. A user without a send in the past gets the segment's rates and the
     segment's mean recency and frequency. Hold rows are no exposures.
+
+    Where ``audiences`` is set, profiles also say to which audience each person belongs.
 
     A profile must never contain the outcome of the row that it is used to predict: give
     `transform` only what happened before. In a log without times the past can't be told from the
@@ -176,6 +215,8 @@ class ProfileBuilder:
         self.revenue_strength = revenue_strength
         self.strength = strength
         self.rfm = rfm
+        #: To which audience a person belongs; None: to none.
+        self.audiences: AudienceModel | None = None
         self._demographics: Demographics | None = None
         self._history: History | None = None
 
@@ -198,7 +239,7 @@ class ProfileBuilder:
         self._demographics = Demographics.fit(
             state, columns, self.segment_by, self.min_share, self.max_levels
         )
-        self._history = None
+        self._history, self.audiences = None, None
         if facets is not None:
             g, size = self._demographics.segment_index(state), len(self._demographics.segments)
             self._history = History.fit(
@@ -301,7 +342,8 @@ class ProfileBuilder:
             parts.append(self._history.features(rows, g, now))
         features = np.clip(np.concatenate(parts, axis=1), -5.0, 5.0)
         segments = np.array(self.segments)[g]
-        return Profiles(rows["user_id"].to_numpy(), features, self.names, segments)
+        found = Profiles(rows["user_id"].to_numpy(), features, self.names, segments)
+        return found if self.audiences is None else with_audiences(found, self.audiences)
 
     def _check_fitted(self) -> None:
         _ = self.demographics
@@ -320,6 +362,7 @@ class ProfileBuilder:
             "rfm": self.rfm,
             "demographics": asdict(self.demographics),
             "learned_history": asdict(self._history) if self._history else None,
+            "audiences": None if self.audiences is None else self.audiences.to_dict(),
         }
         check_saves_over(Path(folder), _FILE, {"demographics", "learned_history"})
         write_json(Path(folder) / _FILE, _plain(document))
@@ -329,6 +372,7 @@ class ProfileBuilder:
         """Read what `save` wrote."""
         document = read_json(Path(folder) / _FILE)
         demographics, history = document.pop("demographics"), document.pop("learned_history")
+        audiences = document.pop("audiences", None)  # an older version had none
         builder = cls(**document)
         builder._demographics = Demographics(
             {name: (mean, sd) for name, (mean, sd) in demographics["numeric"].items()},
@@ -337,10 +381,12 @@ class ProfileBuilder:
             tuple(demographics["segments"]),
         )
         builder._history = None if history is None else _history_from(history)
+        builder.audiences = None if audiences is None else AudienceModel.from_dict(audiences)
         return builder
 
 
 _FILE = "profile_builder.json"
+_AUDIENCE = "audience"
 
 
 def user_key(log: ClickLog) -> pl.Expr:

@@ -13,6 +13,7 @@ from copygym.core.text.encoders import make_text_encoder
 from copygym.envs.logs.catalogue import Catalogue
 from copygym.envs.logs.clicklog import ClickLog, all_clicked
 from copygym.envs.people.dynamics import Dynamics
+from copygym.envs.profiles.audiences import find_audiences, with_audiences
 from copygym.envs.profiles.builder import ProfileBuilder, Profiles, user_key
 from copygym.envs.simulator.response.design import ActionEncoder, Actions
 from copygym.envs.simulator.response.encode import EncodedRows, encode, with_state
@@ -71,6 +72,7 @@ def prepare(
     slot_hours: float | None,
     fractions: tuple[float, float],
     text: tuple[str | None, int, int],
+    audiences: str | int | None = None,
 ) -> FitData:
     """Encode the logs, build the profiles and assign the parts.
 
@@ -85,6 +87,7 @@ def prepare(
         slot_hours: likewise.
         fractions: shares of the users that calibrate and that judge.
         text: name of the text encoder, largest number of dimensions, seed.
+        audiences: see `copygym.envs.simulator.fit.fit_users`.
 
     Raises:
         UserError: a part without rows, or a fit without clicks.
@@ -112,6 +115,11 @@ def prepare(
         if cut <= rows.time[~rows.held_out].min():
             cut, profile_options = None, profile_options | {"history": False}
     builder, profiles = _profiles(log, holdout, cut, profile_options, user_ids)
+    # Nobody who is held out tells what the audiences are, but everybody belongs to one.
+    learned = profiles.take(np.unique(rows.user[~rows.held_out]))
+    builder.audiences = find_audiences(learned, audiences, text[2])
+    if builder.audiences is not None:
+        profiles = with_audiences(profiles, builder.audiences)
     part = _parts(rows, cut, fractions, rng)
     seen = (part == FIT) | (part == CALIBRATE)
     organic = bool(rows.clicks[seen & ~rows.sent].sum() > 0)

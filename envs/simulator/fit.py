@@ -55,6 +55,7 @@ def fit_users(
     text_dims: int = 16,
     dynamics: Dynamics | Mapping[str, Any] | None = None,
     profiles: Mapping[str, Any] | None = None,
+    audiences: str | int | None = "auto",
     history_fraction: float = 0.5,
     calibration_fraction: float = 0.2,
     holdout_fraction: float = 0.2,
@@ -90,6 +91,9 @@ def fit_users(
         text_dims: largest number of text dimensions.
         dynamics: declared state transition; what the log identifies is replaced.
         profiles: options of `ProfileBuilder`.
+        audiences: into how many audiences the training users fall: ``auto`` (2 to 8, the number
+            by held-out likelihood), a number, or None for none
+            (`copygym.envs.profiles.audiences`).
         history_fraction: share of the log's rows, by time, that profiles are made from.
         calibration_fraction: share of the users that calibrate.
         holdout_fraction: share of the users that judge, where there is no ``holdout``.
@@ -116,7 +120,7 @@ def fit_users(
         log, holdout, catalogue, declared, dict(profiles or {}), rng,
         history_fraction=history_fraction, slot_hours=slot_hours,
         fractions=(calibration_fraction, 0.0 if holdout is not None else holdout_fraction),
-        text=(text_encoder, text_dims, seed),
+        text=(text_encoder, text_dims, seed), audiences=audiences,
     )  # fmt: skip
     population = _population(data, n_users, rng)
     _check_size(catalogue, len(population), max_table_gb)

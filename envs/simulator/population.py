@@ -10,6 +10,7 @@ from copygym.core.errors import UserError
 from copygym.envs.logs.catalogue import Catalogue
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.envs.people.model import CopyResponse, Response, UserModel
+from copygym.envs.profiles.audiences import with_audiences
 from copygym.envs.profiles.builder import Profiles
 from copygym.envs.simulator.fitted import FittedResponse, FittedUsers
 
@@ -31,6 +32,9 @@ def simulate(fitted: FittedUsers, profiles: Profiles) -> UserModel:
             f"{users.name}: the profiles have other features than the fit; make them with its own "
             "profile builder."
         )
+    audiences = fitted.profile_builder.audiences
+    if profiles.audience is None and audiences is not None:
+        profiles = with_audiences(profiles, audiences)
     c, u = users.catalogue, len(profiles)
     cells = response.encoder.cells()
     step = max(1, 4_000_000 // (c.n_slots * c.n_actions))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from copygym.agents.copywriter.writer import Copywriter
 
 #: The column that must be there, and those that may.
-BRIEF, OPTIONAL = "brief", ("product", "channel", "reader")
+BRIEF, OPTIONAL = "brief", ("product", "channel", "reader", "original")
 #: What is added to the input's columns; the number of a text only where a brief gets several.
 COPY, SAMPLE = "copy", "sample"
 #: Below this the likeliest word is the only one, and above this words are noise.
@@ -47,7 +47,8 @@ BEGINNINGS = ("base", "sft")
 
 _DESCRIPTION = (
     "Writes copy for every brief of a CSV with a trained copywriter. The column brief is required; "
-    "product, channel and reader (who the copy is for, in words) are used where they are there. "
+    "product, channel and reader (who the copy is for, in words) are used where they are there, as "
+    "is original, a human text to make a variation of (for a run with task=rewrite). "
     f"{FORMULAS}"
 )
 _EXAMPLES = """examples:
@@ -138,7 +139,7 @@ def brief_rows(table: pl.DataFrame) -> CopyRows:
     """Return the writing tasks of a table, prompted as in training; indices are all 0."""
     columns = {name: _column(table, name) for name in (BRIEF, *OPTIONAL)}
     prompts = []
-    for brief, product, channel, reader in zip(*columns.values(), strict=True):
+    for brief, product, channel, reader, _ in zip(*columns.values(), strict=True):
         named = f"Product: {product}. {brief}" if product else brief
         lines = [f"Brief: {named}"]
         # Lines that a table cannot fill are left out, not filled with something made up.
@@ -146,7 +147,7 @@ def brief_rows(table: pl.DataFrame) -> CopyRows:
         lines += [f"Channel: {channel}"] if channel else []
         prompts.append("\n".join(lines))
     nowhere = np.zeros(table.height, dtype=np.int64)
-    return CopyRows(
+    rows = CopyRows(
         prompts=tuple(prompts),
         briefs=columns[BRIEF],
         products=columns["product"],
@@ -156,6 +157,7 @@ def brief_rows(table: pl.DataFrame) -> CopyRows:
         channel=nowhere,
         slot=nowhere,
     )
+    return rows.rewriting(columns["original"]) if "original" in table.columns else rows
 
 
 def _column(table: pl.DataFrame, name: str) -> tuple[str, ...]:
@@ -177,14 +179,10 @@ def with_copy(table: pl.DataFrame, texts: Sequence[str], samples: int) -> pl.Dat
 
 def _cut(writer: Copywriter, rows: CopyRows) -> list[str]:
     """Return a note where the writer has not read all of a brief."""
-    cut = [writer.style.is_cut(prompt) for prompt in rows.prompts]
-    if not any(cut):
-        return []
-    return [
-        f"{sum(cut):,} of {len(cut):,} briefs, with reader and channel, are longer than the "
-        f"{writer.max_prompt_tokens} tokens that the writer reads (brief {cut.index(True) + 1} "
-        "first): their ends were cut off; shorten them."
-    ]
+    from copygym.agents.copywriter.prompts import cut_note
+
+    note = cut_note(writer.style, rows.prompts)
+    return [] if note is None else [note]
 
 
 def _empty(texts: Sequence[str]) -> list[str]:

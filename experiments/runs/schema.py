@@ -124,6 +124,7 @@ class Evaluation:
     temperature: Positive
     top_p: Share
     examples: Whole
+    draws: Count
     estimator: str
     segments: list[str] | None
     best: str
@@ -138,6 +139,17 @@ class Tasks:
     train: Count
     validation: Count
     test: Count
+    readers: Count
+    launches: Whole
+
+
+@dataclass
+class Curve:
+    """Logs of several sizes, in users."""
+
+    sizes: list[Count]
+    writer_sizes: list[Count]
+    tasks: Count
 
 
 @dataclass
@@ -146,6 +158,7 @@ class Creatives:
 
     per_product: Count
     candidates: Count
+    readers: Count
 
 
 @dataclass
@@ -357,6 +370,7 @@ class Config:
     samples: Count
     sample_cost: Positive
     creatives: Creatives
+    curve: Curve
     copywriter: Writer
     tests: Annotated[int, Range(3)] | None
     replications: Count

@@ -12,6 +12,7 @@ from copygym.experiments.studies.build import instantiated
 
 if TYPE_CHECKING:
     from copygym.envs.logs.clicklog import ClickLog
+    from copygym.envs.profiles.builder import Profiles
 
 
 #: Folds of the texts of a log of users, and members of a model that learns from one.
@@ -19,7 +20,13 @@ _FOLDS = 5
 
 
 def fit_ctr_model(
-    folder: RunFolder, name: str, log: ClickLog, config: Mapping[str, Any], key: str
+    folder: RunFolder,
+    name: str,
+    log: ClickLog,
+    config: Mapping[str, Any],
+    key: str,
+    profiles: Profiles | None = None,
+    history_until: int | None = None,
 ) -> Any:
     """Return the CTR model that the config describes under ``key``, fitted in a stage.
 
@@ -30,10 +37,14 @@ def fit_ctr_model(
             tests, the model is a committee, each member of which leaves out a fifth of the texts.
         config: the run's.
         key: ``reward_model``, ``judge_model`` or ``gold_model``.
+        profiles: of the log's readers; with them the model learns which text suits which reader.
+        history_until: microseconds at which the profiles' history ends.
     """
     from copygym.rewards.ctr.data import CopyCounts, split_counts, text_folds
     from copygym.rewards.ctr.ensemble import CtrEnsemble
     from copygym.rewards.ctr.model import CtrModel, load_ctr_model
+    from copygym.rewards.ctr.readers import ReadsReaders
+    from copygym.rewards.ctr.sends import ReaderSends
 
     seed = derived_seed(config["seed"], "ctr model", name)
 
@@ -46,8 +57,13 @@ def fit_ctr_model(
         else:
             # A log of users has one "test" a product, so that texts must be held out, and few.
             if isinstance(model, CtrModel):
-                model = CtrEnsemble([deepcopy(model) for _ in range(_FOLDS)], share=1.0)
+                single = model
+                model = CtrEnsemble([deepcopy(single) for _ in range(_FOLDS)], share=1.0)
+                model.choice, model.reader_features = single.choice, single.reader_features
             model.fit_folds(counts, text_folds(counts, _FOLDS, seed), seed=seed)
+        if profiles is not None and isinstance(model, ReadsReaders):
+            sends = ReaderSends.from_log(log, profiles, history_until=history_until)
+            model.learn_readers(sends, seed=seed)
         with folder.new_folder("models", name) as draft:
             model.save(draft)
         return Record({"arms": len(counts), "tests": counts.n_tests})

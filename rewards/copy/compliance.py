@@ -78,7 +78,7 @@ def unsupported_claims(text: str, brief: str) -> tuple[str, ...]:
     """
     low_brief = brief.lower()
     shares = _percentages(text) - _percentages(brief)
-    found = _numbers(text) - _numbers(brief, smallest=0) - shares
+    found = spelled_numbers(text) - spelled_numbers(brief, smallest=0) - shares
     found |= {f"{number}%" for number in shares}
     low = text.lower().replace("’", "'")
     found |= {
@@ -94,7 +94,7 @@ def _plain_number(word: str) -> str:
     return number.rstrip("0").rstrip(".") if "." in number else number
 
 
-def _numbers(text: str, smallest: int = 11) -> set[str]:
+def spelled_numbers(text: str, smallest: int = 11) -> set[str]:
     """Return the numbers in digits, and those in words from ``smallest`` on."""
     found = {_plain_number(re.sub(r"[^\d.,]", "", w)) for w in words(text) if w[0].isdigit()}
     spelled = {_NUMBER_WORDS[w] for w in words(text) if w in _NUMBER_WORDS}

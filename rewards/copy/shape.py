@@ -19,6 +19,8 @@ from copygym.core.errors import UserError
 from copygym.core.plugins import find, term_name
 from copygym.envs.people.model import UserModel
 from copygym.envs.tasks import CopyRows
+from copygym.rewards.copy.fluency import Fluency, below_honest, faulty, fluency
+from copygym.rewards.copy.rewriting import gain, off_original
 from copygym.rewards.copy.text_terms import (
     LENGTHS,
     Resources,
@@ -36,6 +38,7 @@ from copygym.rewards.copy.text_terms import (
 )
 from copygym.rewards.ctr.ensemble import CtrEnsemble
 from copygym.rewards.ctr.model import BLANK_ODDS, CtrModel
+from copygym.rewards.ctr.readers import reads_readers
 
 _LOGIT_BOUND = 15.0
 
@@ -58,25 +61,29 @@ class _Ctr:
         return _bounded_score(logit, self.probability)
 
 
-def ctr(resources: Resources, probability: bool = False, profiles: bool = False) -> Term:
+def ctr(resources: Resources, probability: bool = False, profiles: bool | None = None) -> Term:
     """Return the CTR model's click logit, clipped to [-15, 15], or its probability.
 
     Args:
         resources: ``model``; also ``users`` where ``profiles`` is true.
         probability: the probability in (0, 1) instead of the logit.
-        profiles: hand the reader's profile features to the model, which must have learned so.
+        profiles: tell the model who reads, which it must have learned; None: where it has.
 
     Raises:
         UserError: something that it needs is missing, or ``profiles`` and a model of texts alone.
     """
     model = require_input(resources.model, "ctr", "model", "a trained CTR reward model")
-    return _Ctr(model, probability, _features(resources, "ctr") if profiles else None)
+    return _Ctr(model, probability, _features(resources, "ctr", profiles))
 
 
-def _features(resources: Resources, term: str) -> np.ndarray:
-    """Return the readers' profile features (U, P) for a model that has learned with them."""
+def _features(resources: Resources, term: str, profiles: bool | None) -> np.ndarray | None:
+    """Return the readers' profile features (U, P) for a model that reads them, else None."""
+    if profiles is None:
+        profiles = reads_readers(resources.model) and resources.users is not None
+    if not profiles:
+        return None
     users = require_input(resources.users, term, "users", "the readers' profiles")
-    if getattr(resources.model, "profile_dims", None) == 0:
+    if not reads_readers(resources.model):
         raise UserError(
             f"copy term {term!r} has profiles: true, but its CTR model learned from texts alone "
             "and answers for all readers alike: leave profiles out, or train it with profiles."
@@ -155,7 +162,7 @@ class _Uncertainty:
         return np.where(blanks(texts), std.max(initial=1.0), std)
 
 
-def uncertainty(resources: Resources, profiles: bool = False) -> Term:
+def uncertainty(resources: Resources, profiles: bool | None = None) -> Term:
     """Return the standard deviation of the ensemble's click logits, in [0, 15].
 
     An empty text gets the batch's largest, at least 1.
@@ -165,7 +172,7 @@ def uncertainty(resources: Resources, profiles: bool = False) -> Term:
 
     Args:
         resources: ``model``, an ensemble; also ``users`` where ``profiles`` is true.
-        profiles: hand the reader's profile features to the models, which must have learned so.
+        profiles: tell the models who reads, which they must have learned; None: where they have.
     """
     model = require_input(resources.model, "uncertainty", "model", "an ensemble of CTR models")
     if not hasattr(model, "std"):
@@ -173,7 +180,7 @@ def uncertainty(resources: Resources, profiles: bool = False) -> Term:
             "copy term 'uncertainty' needs an ensemble of CTR models and got a single one; train "
             "it with members=3 or more, or drop the term."
         )
-    return _Uncertainty(model, _features(resources, "uncertainty") if profiles else None)
+    return _Uncertainty(model, _features(resources, "uncertainty", profiles))
 
 
 # ---------------------------------------------------------------- the shape
@@ -193,6 +200,9 @@ TERMS: dict[str, Callable[..., Term]] = {
         diversity,
         formula,
         gibberish,
+        fluency,
+        gain,
+        off_original,
     )
 }
 
@@ -202,15 +212,18 @@ class CopyRewardShape:
 
     Attributes:
         terms: the terms as given, as plain numbers and dicts (for manifests and reports).
+        floor: whether texts that nobody would send are put below every other text of their batch.
     """
 
     def __init__(
         self,
         terms: Mapping[str, Any],
         *,
+        floor: bool = True,
         model: Any = None,
         users: UserModel | None = None,
         reference_texts: Sequence[str] | None = None,
+        fluency: Fluency | None = None,
     ) -> None:
         """Compose the shape.
 
@@ -219,9 +232,12 @@ class CopyRewardShape:
                 defaults to 1 in the second form. A name may carry a suffix after a colon
                 (``"length:hard"``) to use one term twice with other options. A name that is none
                 of `TERMS` is that of a plug-in.
+            floor: put texts that hold leftovers of a template, say a sentence twice or say nothing
+                below every other text of a batch, whatever their terms are (`below_honest`).
             model: CTR model or ensemble, for `ctr` and `uncertainty`.
             users: simulated users, for `expected_click` (and `ctr` with profiles).
-            reference_texts: for `near_duplicate`.
+            reference_texts: for `near_duplicate`, `formula` and `fluency`.
+            fluency: of texts, for `fluency`; see `Resources`.
 
         Raises:
             UserError: no term, an unknown term or option, a weight that is no finite number, or a
@@ -232,15 +248,24 @@ class CopyRewardShape:
             str(name): dict(spec) if isinstance(spec, Mapping) else spec
             for name, spec in terms.items()
         }
-        resources = Resources(model, users, reference_texts)
+        self.floor = floor
+        resources = Resources(model, users, reference_texts, fluency)
         self._weighted = [(name, *_bind(name, s, resources)) for name, s in self.terms.items()]
 
     def __call__(
         self, texts: Sequence[str], rows: CopyRows
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return the scores (N,) float64 and the weighted terms (N,) that sum to them."""
+        """Return the scores (N,) float64 and the weighted terms (N,) that sum to them.
+
+        With ``floor`` its part is the last term, of that name.
+        """
         values = {name: weight * term(texts, rows) for name, weight, term in self._weighted}
-        return np.sum(list(values.values()), axis=0), values
+        scores: np.ndarray = np.sum(list(values.values()), axis=0)
+        if self.floor:
+            bounded = below_honest(scores, faulty(texts))
+            values["floor"] = bounded - scores
+            scores = bounded
+        return scores, values
 
     def __repr__(self) -> str:
         return f"CopyRewardShape({self.terms})"

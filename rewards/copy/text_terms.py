@@ -43,11 +43,14 @@ class Resources:
         model: a CTR model or ensemble (``score``, and ``std`` for `uncertainty`).
         users: simulated users that answer free text.
         reference_texts: texts that copy should not repeat, such as the training log's.
+        fluency: maps N texts to their mean log probability per token under a language model that
+            was not trained on the reward, nats, (N,) float64.
     """
 
     model: Any = None
     users: UserModel | None = None
     reference_texts: Sequence[str] | None = None
+    fluency: Callable[[Sequence[str]], np.ndarray] | None = None
 
 
 def blanks(texts: Sequence[str]) -> np.ndarray:

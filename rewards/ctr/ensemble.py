@@ -13,12 +13,15 @@ from copygym.core.files.storage import write_json
 from copygym.rewards.ctr.data import CopyCounts
 from copygym.rewards.ctr.files import MARK, find_model, new_model_folder
 from copygym.rewards.ctr.model import _FORMAT, CtrModel, read_state
+from copygym.rewards.ctr.readers import FOLDER, ReaderTaste, ReadsReaders
 
 HEADS = ("mean", "wco", "uwo")
+#: Scores of members that `CtrEnsemble.table` holds at once.
+_CELLS = 8_000_000
 
 
 def combine(scores_MN: np.ndarray, head: str, beta: float) -> np.ndarray:
-    """Return (N,) scores of an ensemble from its members' (M, N).
+    """Return (N,) scores of an ensemble from its members' (M, N), or (U, K) from (M, U, K).
 
     Coste et al. (2023), "Reward Model Ensembles Help Mitigate Overoptimization" (arXiv
     2310.02743): ``mean``, their equation 3; ``wco``, worst-case optimisation, the lowest member,
@@ -47,7 +50,7 @@ def check_head(head: str, beta: float, share: float) -> None:
         raise UserError(f"share={share}, beta={beta}: give 0 < share <= 1 and beta >= 0.")
 
 
-class CtrEnsemble:
+class CtrEnsemble(ReadsReaders):
     """Models that differ by seed and by the tests that they saw.
 
     Args:
@@ -68,6 +71,7 @@ class CtrEnsemble:
         check_head(head, beta, share)
         if not members:
             raise UserError("an ensemble needs at least one member.")
+        super().__init__()
         self.members = list(members)
         self.head, self.beta, self.share = head, beta, share
         self.report: dict[str, Any] = {}
@@ -81,14 +85,9 @@ class CtrEnsemble:
         """True where no member found a signal; see `CtrModel.no_signal`."""
         return all(member.no_signal for member in self.members)
 
-    @property
-    def profile_dims(self) -> int | None:
-        """P of the members; None before training."""
-        return self.members[0].profile_dims
-
     def fit(self, train: CopyCounts, validation: CopyCounts, *, seed: int) -> CtrEnsemble:
         """Train every member and return the ensemble; see `CtrModel.fit`."""
-        self._folder = None
+        self._folder = self.taste = None
         for index in range(len(self.members)):
             self._fit_member(index, train, validation, seed)
         self.report = {"members": [member.report for member in self.members]}
@@ -106,7 +105,7 @@ class CtrEnsemble:
             fold: (N,) int64 from 0; member m leaves out fold m modulo their number.
             seed: decides every number on a CPU.
         """
-        self._folder = None
+        self._folder = self.taste = None
         n_folds = int(fold.max()) + 1
         for index in range(len(self.members)):
             out = fold == index % n_folds
@@ -124,9 +123,30 @@ class CtrEnsemble:
             seen = train.take(np.isin(train.experiment, chosen))
         self.members[index].fit(seen, held_out, seed=int(own.integers(2**31)))
 
+    def _taste_members(self) -> int:
+        return len(self.members)
+
     def member_scores(self, texts: Sequence[str], profiles: np.ndarray | None = None) -> np.ndarray:
-        """Return (M, N) float64 calibrated logits of the members."""
-        return np.stack([member.score(texts, profiles) for member in self.members])
+        """Return (M, N) float64 calibrated logits of the members; see `CtrModel.score`."""
+        scores = np.stack([member.score(texts) for member in self.members])
+        if profiles is not None and self.taste is not None and len(texts):
+            scores += self.taste.of(texts, profiles)
+        return scores
+
+    def table(self, texts: Sequence[str], profiles: np.ndarray) -> np.ndarray:
+        """Return (U, K) float64 what `score` says of each of K texts for each of U readers."""
+        of_texts_MK = np.stack([member.score(texts) for member in self.members])
+        if self.taste is None:
+            return np.repeat(
+                combine(of_texts_MK, self.head, self.beta)[None], len(profiles), axis=0
+            )
+        out = np.empty((len(profiles), len(texts)))
+        step = max(1, _CELLS // max(of_texts_MK.size, 1))
+        for start in range(0, len(profiles), step):
+            rows = slice(start, start + step)
+            scores = of_texts_MK[:, None] + self.taste.table(texts, profiles[rows])
+            out[rows] = combine(scores, self.head, self.beta)
+        return out
 
     def score(self, texts: Sequence[str], profiles: np.ndarray | None = None) -> np.ndarray:
         """Return (N,) float64 logits of a click by the ensemble's head."""
@@ -155,6 +175,8 @@ class CtrEnsemble:
                 part = draft / f"member-{index}"
                 part.mkdir()
                 member.write(part)
+            if self.taste is not None:
+                self.taste.save(draft / FOLDER)
             write_json(
                 draft / MARK,
                 {
@@ -164,6 +186,7 @@ class CtrEnsemble:
                     "head": self.head,
                     "beta": self.beta,
                     "share": self.share,
+                    "reads_readers": self.reads_readers,
                     "report": self.report,
                 },
             )
@@ -189,5 +212,7 @@ class CtrEnsemble:
             )
         members = [CtrModel.load(root / f"member-{i}") for i in range(count)]
         ensemble = cls(members, head=state["head"], beta=state["beta"], share=state["share"])
+        if state["reads_readers"]:
+            ensemble.taste = ReaderTaste.load(root / FOLDER, count)
         ensemble.report = state["report"]
         return ensemble

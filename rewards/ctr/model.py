@@ -20,6 +20,7 @@ from copygym.rewards.ctr.calibration import Calibration
 from copygym.rewards.ctr.data import CopyCounts
 from copygym.rewards.ctr.encoders import NEEDS, FrozenFeatures, TextFeatures, TfidfFeatures
 from copygym.rewards.ctr.files import MARK, find_model, new_model_folder
+from copygym.rewards.ctr.readers import FOLDER, ReaderTaste, ReadsReaders, check_choice
 from copygym.rewards.ctr.ridge import (
     DEMEAN,
     PENALTIES,
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
     from copygym.rewards.ctr.ensemble import CtrEnsemble
 
 TUNINGS = ("frozen", "last_k", "lora", "full")
-_FORMAT = 1
+_FORMAT = 2
 #: What the JSON file of a model or an ensemble holds.
 _KEYS = {
-    "model": ("parts", "weights", "profile_dims", "calibration", "report"),
-    "ensemble": ("members", "head", "beta", "share", "report"),
+    "model": ("parts", "weights", "reads_readers", "calibration", "report"),
+    "ensemble": ("members", "head", "beta", "share", "reads_readers", "report"),
 }
 #: The logit of a text in which nothing is seen, for a model that was saved without its own.
 BLANK_LOGIT = -15.0
@@ -65,7 +66,7 @@ class Scorer(Protocol):
         """Learn on ``train``; stop, or choose a penalty, on ``validation``."""
         ...
 
-    def raw(self, texts: Sequence[str], profiles: np.ndarray | None = None) -> np.ndarray:
+    def raw(self, texts: Sequence[str]) -> np.ndarray:
         """Return (N,) float64."""
         ...
 
@@ -79,12 +80,13 @@ class Scorer(Protocol):
         ...
 
 
-class CtrModel:
-    """A stack of scorers, calibrated on held-out tests.
+class CtrModel(ReadsReaders):
+    """A stack of scorers, calibrated on held-out tests, and what it knows of readers.
 
     Every scorer learns on the training tests. Their raw scores are added with weights of at least
     0 that fit the log-odds of the validation tests within tests (stacking, Wolpert 1992), and the
-    sum is calibrated there against absolute click rates.
+    sum is calibrated there against absolute click rates. Where the log knows its readers,
+    `learn_readers` adds which text suits whom.
 
     Attributes:
         blank_logit: of a text in which nothing is seen.
@@ -97,10 +99,11 @@ class CtrModel:
     def __init__(self, scorers: Sequence[Scorer], *, calibration: str = "temperature") -> None:
         if not scorers:
             raise ValueError("a CTR model needs a scorer")
+        super().__init__()
         self.scorers = list(scorers)
         self.weights = np.ones(len(self.scorers))
         self.calibration = Calibration(calibration)
-        self.profile_dims: int | None = None
+        self.trained = False
         self.blank_logit = BLANK_LOGIT
         self.report: dict[str, Any] = {}
         self._memory: dict[str, float] = {}
@@ -126,16 +129,14 @@ class CtrModel:
                 penalties and when to stop, and set stack weights and calibration.
             seed: decides every number on a CPU.
         """
-        if train.profile_dims != validation.profile_dims:
-            raise ValueError("train and validation differ in their profiles")
-        self.profile_dims = train.profile_dims
+        self.trained, self.taste = True, None
         # Scores and files are of the model that this one was.
         self._memory.clear()
         self._cache = self._folder = None
         columns = []
         for scorer in self.scorers:
             scorer.fit(train, validation, seed=seed)
-            columns.append(scorer.raw(validation.texts, validation.profile))
+            columns.append(scorer.raw(validation.texts))
         raw = np.column_stack(columns)
         self.weights = stack_weights(raw, validation)
         total = raw @ self.weights
@@ -155,25 +156,47 @@ class CtrModel:
     def score(self, texts: Sequence[str], profiles: np.ndarray | None = None) -> np.ndarray:
         """Return (N,) float64 calibrated logits of a click; `blank_logit` where nothing is seen.
 
-        Equal texts are computed once, texts of like length together, and scores of texts without
-        a profile are remembered.
+        Equal texts are computed once, texts of like length together, and remembered.
 
         Args:
             texts: N texts.
-            profiles: (N, P) where the model was trained with profiles; without them it answers
-                for the average profile.
+            profiles: (N, P) of the readers, for a model that reads them; a model of texts alone
+                answers for all readers alike. None: the average reader.
 
         Raises:
             UserError: the model is not trained, profiles have another width than in training, or
                 its answer is no number.
         """
-        logits = self.calibration.logit(self._raw(texts, profiles))
+        logits = self._of_texts(texts)
+        if profiles is not None and self.taste is not None and len(texts):
+            logits = logits + self.taste.of(texts, profiles)[0]
+        return self._checked(logits, texts)
+
+    def table(self, texts: Sequence[str], profiles: np.ndarray) -> np.ndarray:
+        """Return (U, K) float64 what `score` says of each of K texts for each of U readers.
+
+        Args:
+            texts: K texts.
+            profiles: (U, P).
+        """
+        logits = np.repeat(self._of_texts(texts)[None], len(profiles), axis=0)
+        if self.taste is not None:
+            logits += self.taste.table(texts, profiles)[0]
+        return self._checked(logits, texts)
+
+    def _of_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Return (N,) float64 logits for the average reader."""
+        logits = self.calibration.logit(self._raw(texts))
         blank = np.array([is_blank(text) for text in texts], dtype=bool)
         logits[blank] = self.blank_logit
-        if len(odd := np.flatnonzero(~np.isfinite(logits))):
+        return logits
+
+    def _checked(self, logits: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+        if not np.isfinite(logits).all():
             where = "the CTR model" if self._folder is None else f"the CTR model in {self._folder}"
+            *_, at = np.argwhere(~np.isfinite(logits))[0].tolist()
             raise UserError(
-                f"{where} scores {texts[int(odd[0])][:40]!r} with {logits[odd[0]]}: its weights or "
+                f"{where} scores {texts[at][:40]!r} with {logits[..., at].min()}: its weights or "
                 "the profiles are damaged; train it again."
             )
         return logits
@@ -184,23 +207,15 @@ class CtrModel:
 
         return np.asarray(expit(self.score(texts, profiles)), dtype=np.float64)
 
-    def _raw(self, texts: Sequence[str], profiles: np.ndarray | None) -> np.ndarray:
-        if self.profile_dims is None:
+    def _raw(self, texts: Sequence[str]) -> np.ndarray:
+        if not self.trained:
             raise UserError("the CTR model is not trained: call fit, or load a trained one.")
         if len(texts) == 0:
             return np.zeros(0)
-        if profiles is not None and self.profile_dims:
-            profiles = np.asarray(profiles, np.float32)
-            if profiles.shape != (len(texts), self.profile_dims):
-                raise UserError(
-                    f"the CTR model was trained with {self.profile_dims} profile features; got "
-                    f"profiles of shape {profiles.shape} for {len(texts)} texts."
-                )
-            return self._weighted_sum(texts, profiles)
         known = self._look_up(texts)
         missing = sorted(set(texts) - known.keys())
         if missing:
-            scores = self._weighted_sum(missing, None)
+            scores = self._weighted_sum(missing)
             known.update(zip(missing, scores.tolist(), strict=True))
             if self._cache is not None:
                 self._cache.put(missing, scores[:, None])
@@ -216,11 +231,11 @@ class CtrModel:
             known.update((t, float(v[0])) for t, v in found.items() if np.isfinite(v).all())
         return known
 
-    def _weighted_sum(self, texts: Sequence[str], profiles: np.ndarray | None) -> np.ndarray:
+    def _weighted_sum(self, texts: Sequence[str]) -> np.ndarray:
         total = np.zeros(len(texts))
         for scorer, weight in zip(self.scorers, self.weights, strict=True):
             if weight:
-                total += weight * scorer.raw(texts, profiles)
+                total += weight * scorer.raw(texts)
         return total
 
     def keep_scores(self, folder: str | Path) -> CtrModel:
@@ -254,6 +269,8 @@ class CtrModel:
             part = folder / _part(index, scorer)
             part.mkdir()
             scorer.save(part)
+        if self.taste is not None:
+            self.taste.save(folder / FOLDER)
         write_json(
             folder / MARK,
             {
@@ -261,7 +278,7 @@ class CtrModel:
                 "kind": "model",
                 "parts": [_part(i, s) for i, s in enumerate(self.scorers)],
                 "weights": self.weights.tolist(),
-                "profile_dims": self.profile_dims,
+                "reads_readers": self.reads_readers,
                 "blank_logit": self.blank_logit,
                 "calibration": self.calibration.state(),
                 "report": self.report,
@@ -281,7 +298,9 @@ class CtrModel:
             raise UserError(f"{root} holds a CTR ensemble: load it with load_ctr_model.")
         model = cls([_load_scorer(root / part) for part in state["parts"]])
         model.weights = np.asarray(state["weights"], dtype=np.float64)
-        model.profile_dims = state["profile_dims"]
+        model.trained = True
+        if state["reads_readers"]:
+            model.taste = ReaderTaste.load(root / FOLDER, 1)
         model.blank_logit = state.get("blank_logit", BLANK_LOGIT)
         model.calibration = Calibration.from_state(state["calibration"])
         model.report, model._folder = state["report"], root
@@ -364,6 +383,7 @@ def make_ctr_model(
     loss: str = "bradley_terry",
     companions: Sequence[str | Mapping[str, Any]] = (),
     calibration: str = "temperature",
+    readers: str | bool = "auto",
     layers: Sequence[int] | None = None,
     penalties: Sequence[float] = PENALTIES,
     members: int = 1,
@@ -386,6 +406,8 @@ def make_ctr_model(
         companions: more scorers to stack: ``tfidf``, ``frozen`` (ridge on the same encoder), or
             ``{"encoder": ..., "layers": ...}`` (ridge on another one, ``layers`` None for all).
         calibration: ``temperature``, ``isotonic`` or ``none``.
+        readers: learn which text suits which reader where a log knows its readers: ``auto`` keeps
+            it where it helps on readers that no fit saw, True always, False never.
         layers: hidden states of the encoder to use; None for all.
         penalties: of the ridge; the best on the validation tests is kept.
         members: of the ensemble; 1 for a single model.
@@ -425,6 +447,7 @@ def make_ctr_model(
             "take tuning=last_k, lora or full."
         )
     check_head(head, beta, share)
+    check_choice(readers)
     if members == 1 and head != "mean":
         raise UserError(f"head={head} combines several members; give members of 2 or more.")
 
@@ -461,9 +484,20 @@ def make_ctr_model(
         scorers = [main(), *(ridge(kind) for kind in companions)]
         return CtrModel(scorers, calibration=calibration)
 
-    if members == 1:
-        return one()
-    return CtrEnsemble(_makers(one, members), head=head, beta=beta, share=share)
+    def meeting() -> TextFeatures:
+        # A reader meets the sense of a text, not its spelling: words, or a network's layers.
+        if encoder == "tfidf":
+            return TfidfFeatures(words=5000, characters=0, min_count=2)
+        return features("frozen")
+
+    made: CtrModel | CtrEnsemble = (
+        one()
+        if members == 1
+        else CtrEnsemble(_makers(one, members), head=head, beta=beta, share=share)
+    )
+    made.choice = readers
+    made.reader_features = None if readers is False else meeting()
+    return made
 
 
 def _makers(one: Callable[[], CtrModel], members: int) -> list[CtrModel]:

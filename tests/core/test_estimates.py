@@ -49,6 +49,15 @@ def test_interval_covers_the_truth_as_often_as_it_says():
     assert 0.91 <= hits / 400 <= 0.98
 
 
+def test_values_that_go_together_are_drawn_together():
+    values = np.repeat(np.random.default_rng(8).random(50), 9)
+    alone = mean_estimate(values, 2000)
+    together = mean_estimate(values, 2000, unit=np.repeat(np.arange(50), 9))
+    assert together.value == pytest.approx(alone.value)
+    widths = (together.high - together.low) / (alone.high - alone.low)
+    assert widths == pytest.approx(3.0, rel=0.1)
+
+
 def test_ratio_of_sums_is_not_the_mean_of_ratios():
     columns = np.array([[1.0, 1.0], [1.0, 3.0]])
     sums = resample_sums(columns, 200, seed=0)

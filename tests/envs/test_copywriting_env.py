@@ -97,6 +97,18 @@ def test_draw_tasks_are_those_of_the_vector_environment_s_reset(users):
     assert draw_tasks(users, 10, seed=12).prompts == drawn.prompts[:10]
 
 
+def test_several_readers_can_be_asked_for_the_same_copy(users):
+    drawn = draw_tasks(users, 10, seed=12, readers=4)
+    alone = draw_tasks(users, 3, seed=12)
+    for part in ("creative", "channel", "slot"):
+        expected = np.repeat(getattr(alone, part), 4)[:10]
+        assert getattr(drawn, part).tolist() == expected.tolist()
+    assert len(set(drawn.user.tolist())) == 10
+    # Where there are fewer people than tasks, somebody is asked for two copies.
+    many = draw_tasks(users, 2 * len(users), seed=1, readers=2)
+    assert np.bincount(many.user).tolist() == [2] * len(users)
+
+
 def test_tasks_can_be_drawn_for_users_without_free_text(make_user_model):
     silent = make_user_model()
     assert len(draw_tasks(silent, 3, seed=0)) == 3
@@ -185,6 +197,8 @@ def test_mistakes_are_one_sentence(users):
         CopywritingEnv(users, reward=lambda outcome: (outcome.click, {}), copy_reward=reward)
     with pytest.raises(UserError, match=re.escape("draw_tasks got n=0")):
         draw_tasks(users, 0, seed=0)
+    with pytest.raises(UserError, match=re.escape("draw_tasks got readers=0")):
+        draw_tasks(users, 4, seed=0, readers=0)
 
 
 @pytest.mark.parametrize(

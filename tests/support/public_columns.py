@@ -7,6 +7,7 @@ here; only names of columns and levels are the datasets' own. The same seed give
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -273,6 +274,110 @@ def write_open_bandit(folder: Path, n: int = 3000, seed: int = 0) -> list[Path]:
             frame.write_csv(path)
             paths.append(path)
     return paths
+
+
+#: Topics of news, with words of their titles.
+TOPICS = {
+    "sports": ("final", "coach", "goal", "league", "keeper", "match", "cup", "season"),
+    "finance": ("bank", "shares", "tax", "rates", "market", "budget", "loan", "profit"),
+    "travel": ("island", "train", "beach", "airline", "museum", "hotel", "coast", "ticket"),
+    "health": ("sleep", "diet", "vaccine", "doctor", "knee", "heart", "walking", "clinic"),
+}
+#: Chance of a click on a title of the reader's own topic, and on another.
+LIKES = (0.5, 0.1)
+_ABOUT = ("report", "opens", "falls", "explained", "returns", "delayed", "grows", "reviewed")
+
+
+def _news(rng: np.random.Generator, n: int) -> tuple[list[str], np.ndarray, list[str]]:
+    """Return ids, (n,) topics and titles of made-up articles: two words of a topic, one of none."""
+    topic = rng.integers(len(TOPICS), size=n)
+    words = np.array(list(TOPICS.values()))
+    pairs = [rng.choice(len(words[0]), 2, replace=False) for _ in range(n)]
+    told = rng.choice(_ABOUT, n)
+    titles = [
+        f"{words[t][a]} {word} {words[t][b]} {number}".capitalize()
+        for number, (t, (a, b), word) in enumerate(zip(topic, pairs, told, strict=True))
+    ]
+    return [f"N{number}" for number in range(n)], topic, titles
+
+
+def _slates(
+    rng: np.random.Generator, topic: np.ndarray, n: int, readers: int
+) -> Iterator[tuple[str, list[int], list[int], list[int]]]:
+    """Yield reader, titles read before, titles clicked and titles missed of n impressions.
+
+    A reader likes one topic: three quarters of the titles read are of it. Clicks follow `LIKES`.
+    """
+    taste = rng.integers(len(TOPICS), size=readers)
+    of_topic = [np.flatnonzero(topic == t) for t in range(len(TOPICS))]
+    past = [
+        [
+            int(rng.choice(of_topic[taste[r]] if rng.random() < 0.75 else np.arange(len(topic))))
+            for _ in range(rng.integers(3, 9))
+        ]
+        for r in range(readers)
+    ]
+    for _ in range(n):
+        reader = int(rng.integers(readers))
+        shown = rng.choice(len(topic), 8, replace=False)
+        own = topic[shown] == taste[reader]
+        clicked = rng.random(8) < np.where(own, *LIKES)
+        yield f"U{reader}", past[reader], shown[clicked].tolist(), shown[~clicked].tolist()
+
+
+def write_mind(folder: Path, n: int = 1500, readers: int = 200, seed: int = 0) -> Path:
+    """Write ``behaviors.tsv`` and ``news.tsv``: n impressions of eight titles, in time order."""
+    rng = np.random.default_rng(seed)
+    ids, topic, titles = _news(rng, 300)
+    names = list(TOPICS)
+    news = [
+        f"{i}\t{names[t]}\t{names[t]}\t{title}\tMade up.\thttps://x\t[]\t[]\n"
+        for i, t, title in zip(ids, topic, titles, strict=True)
+    ]
+    lines = []
+    for number, (reader, past, clicked, missed) in enumerate(_slates(rng, topic, n, readers)):
+        minute = number * 7 * 24 * 60 // n
+        day, hour = 9 + minute // 1440, minute % 1440 // 60
+        when = f"11/{day}/2019 {hour % 12 or 12}:{minute % 60:02}:00 {'AM' if hour < 12 else 'PM'}"
+        shown = [f"{ids[i]}-1" for i in clicked] + [f"{ids[i]}-0" for i in missed]
+        shown = [shown[i] for i in rng.permutation(len(shown))]
+        read = " ".join(ids[i] for i in past)
+        lines.append(f"{number + 1}\t{reader}\t{when}\t{read}\t{' '.join(shown)}\n")
+    (folder / "news.tsv").write_text("".join(news))
+    (folder / "behaviors.tsv").write_text("".join(lines))
+    return folder
+
+
+def write_pens(folder: Path, n: int = 1500, readers: int = 200, seed: int = 0) -> Path:
+    """Write ``train.tsv`` and ``news.tsv`` in the columns of PENS, with the same readers."""
+    rng = np.random.default_rng(seed)
+    ids, topic, titles = _news(rng, 300)
+    names = list(TOPICS)
+    news = ["News ID\tCategory\tTopic\tHeadline\tNews body\tTitle entity\tEntity content\n"]
+    news += [
+        f"{i}\t{names[t]}\t{names[t]}\t{title}\tMade up.\t{{}}\t{{}}\n"
+        for i, t, title in zip(ids, topic, titles, strict=True)
+    ]
+    head = "UserID ClicknewsID dwelltime exposure_time pos neg start end dwelltime_pos"
+    lines = [head.replace(" ", "\t") + "\n"]
+    for reader, past, clicked, missed in _slates(rng, topic, n, readers):
+        day, minute = 1 + int(rng.integers(3)), int(rng.integers(60))
+        times = "#TAB#".join(f"6/{14 + k}/2019 5:10:01 AM" for k in range(len(past)))
+        columns = [
+            reader,
+            " ".join(ids[i] for i in past),
+            " ".join("30" for _ in past),
+            times,
+            " ".join(ids[i] for i in clicked),
+            " ".join(ids[i] for i in missed),
+            f"7/{day}/2019 6:{minute:02}:49 AM",
+            f"7/{day}/2019 7:{minute:02}:49 AM",
+            " ".join("12" for _ in clicked),
+        ]
+        lines.append("\t".join(columns) + "\n")
+    (folder / "news.tsv").write_text("".join(news))
+    (folder / "train.tsv").write_text("".join(lines))
+    return folder
 
 
 def write_all(folder: Path) -> Path:

@@ -216,6 +216,8 @@ def sample(
             row_uniforms(seed, [streams[row] for row in index], max_new_tokens),
             (temperature, top_p, final, pad_id),
             closed,
+            # Whoever brings a decoder may look at what it has read, row by row.
+            once=decoder is not model,
         )
         tokens[index], lengths[index], logprobs[index] = (
             part.tokens,
@@ -236,6 +238,8 @@ def _sample_batch(
     uniforms: torch.Tensor,
     options: tuple[float, float, tuple[int, ...], int],
     closed: torch.Tensor | None = None,
+    *,
+    once: bool,
 ) -> Samples:
     """Decode B prompts together.
 
@@ -245,6 +249,7 @@ def _sample_batch(
         uniforms: (B, T).
         options: temperature, top_p, the tokens that end a response, and pad_id.
         closed: (B, K) bool: which of the decoder's K tokens a row may not draw.
+        once: read a prompt once for all rows that have it.
     """
     temperature, top_p, ends, pad_id = options
     n_rows, longest = uniforms.shape
@@ -257,7 +262,7 @@ def _sample_batch(
     rows = torch.arange(n_rows, device=device)  # what the decoder holds
     going = torch.ones(n_rows, dtype=torch.bool, device=device)
     closed = None if closed is None else closed.to(device)
-    logits = decoder.start(prompts, longest)
+    logits = _read_once(decoder, prompts, longest) if once else decoder.start(prompts, longest)
     for step in range(longest):
         if closed is not None:
             logits = logits.masked_fill(closed[rows], -torch.inf)
@@ -277,6 +282,20 @@ def _sample_batch(
             rows, drawn, going = rows[going], drawn[going], going[going]
         logits = decoder.step(drawn)
     return Samples(tokens.cpu(), lengths.cpu(), logprobs.cpu())
+
+
+def _read_once(
+    decoder: Decoder, prompts: Sequence[Sequence[int]], max_new_tokens: int
+) -> torch.Tensor:
+    """Start a decoder on B prompts, of which equal ones are read together; return logits (B, V)."""
+    places: dict[tuple[int, ...], int] = {}
+    place = [places.setdefault(tuple(prompt), len(places)) for prompt in prompts]
+    logits = decoder.start(list(places), max_new_tokens)
+    if len(places) == len(prompts):
+        return logits
+    rows = torch.tensor(place, device=decoder.device)
+    decoder.keep(rows)
+    return logits[rows]
 
 
 __all__ = [

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 #: Texts kept of each example table.
 _EXAMPLES = 4
 _JUDGE_SEED = 90_001
+#: What a look's mean score is called in the history.
+JUDGE, HELD_OUT = "judge", "held_out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,7 @@ class Watch:
 
     Attributes:
         judge_every: updates between two looks of the judge; it also looks at the start and end.
+            Where there is none, SFT looks at held-out copy as often.
         patience: bad looks in a row after which training stops; 0: never.
         margin: 0: a look without a new best is bad. Above: a look is bad if the judge's scores
             fell from the best look's by more than this many standard errors of the difference,
@@ -122,6 +125,8 @@ class TrainingRun:
         self.algorithm, self.seed, self.watch = algorithm, seed, watch
         self.rows, self.feedback = rows, feedback
         self._judge, self._judge_rows = judge, judge_rows
+        #: Looks at a model where there is no judge; returns scores (H,) of what was held out.
+        self.examine: Callable[[torch.nn.Module], np.ndarray] | None = None
         self._on_progress = on_progress
         self._folder = None if folder is None else Path(folder)
         self._print = fingerprint(algorithm, settings, rows, judge_rows, samples, seed, writer)
@@ -212,7 +217,9 @@ class TrainingRun:
             state: makes what a checkpoint needs besides the weights, such as the optimiser's.
             last: True after the last update that the budget allows.
             texts: texts that the update learned from without asking a reward.
-            metrics: the algorithm's own numbers; one that is not finite stops training.
+            metrics: the algorithm's own numbers; one that is not finite stops training. Where
+                ``sound`` is 0, its guards saw that the writer has broken down: these weights are
+                not kept, whatever the judge says of them.
 
         Returns:
             True to go on.
@@ -229,7 +236,7 @@ class TrainingRun:
         if last:
             self.stop("the budget is spent")
         if self.stopped or self.updates % self.watch.judge_every == 0:
-            self._look(writer, model)
+            self._look(writer, model, sound=bool(line.get("sound", 1.0)))
         if self.stopped or self.updates % self.watch.save_every == 0:
             self._save(model, state)
         self._report()
@@ -241,9 +248,9 @@ class TrainingRun:
 
     def finish(self, writer: Writer, model: torch.nn.Module, **info: float | str) -> Trained:
         """Put the weights of the last good look into ``model`` and return the outcome."""
-        if self._judge is not None:
+        if self._kept:
             put_weights(model, self._kept)
-            info["judge"] = self._kept_judge
+            info[self._looker] = self._kept_judge
         return Trained(
             writer=writer,
             spent=self.meter.spent,
@@ -255,25 +262,27 @@ class TrainingRun:
 
     # ------------------------------------------------------------------ parts
 
-    def _look(self, writer: Writer, model: torch.nn.Module) -> None:
-        """Let the judge score the writer, and keep the weights unless it saw them fall.
+    def _look(self, writer: Writer, model: torch.nn.Module, *, sound: bool = True) -> None:
+        """Let the judge score the writer, and keep the weights if they are sound and did not fall.
 
         The same seed every time, so that two looks differ by the weights and not by luck.
         """
-        if self._judge is None or self._judge_rows is None:
+        scores = self._seen(writer, model)
+        if scores is None:
             return
-        texts = writer.write(self._judge_rows, seed=_JUDGE_SEED, temperature=self.watch.temperature)
-        scores = score_copy(self._judge, texts, self._judge_rows)[0]
         score, margin = float(scores.mean()), self.watch.margin
         if self.history:
-            self.history[-1]["judge"] = score
+            self.history[-1][self._looker] = score
         first = len(self._best_scores) == 0
         best = first or score > float(self._best_scores.mean())
+        if not sound:
+            return
         if not best and (margin == 0 or fell(scores, self._best_scores, margin)):
             self._bad_looks += 1
             if self.watch.patience and self._bad_looks >= self.watch.patience:
                 change = f"a fall of over {margin:g} standard errors" if margin else "no gain"
-                self.stop(f"the judge saw {change} in {self.watch.patience} looks")
+                who = "judge" if self._looker == JUDGE else "held-out copy"
+                self.stop(f"the {who} saw {change} in {self.watch.patience} looks")
             return
         # Not only the best look: of looks that differ by luck alone, the one after the most
         # samples has learned the most.
@@ -281,6 +290,19 @@ class TrainingRun:
         self._kept_judge, self._bad_looks = score, 0
         if best:
             self._best_scores = scores
+
+    @property
+    def _looker(self) -> str:
+        """The history's name of what looks: `JUDGE` or `HELD_OUT`."""
+        return JUDGE if self._judge is not None else HELD_OUT
+
+    def _seen(self, writer: Writer, model: torch.nn.Module) -> np.ndarray | None:
+        """Return the scores of a look, (N,); None where nobody looks."""
+        if self._judge is not None and self._judge_rows is not None:
+            temperature = self.watch.temperature
+            texts = writer.write(self._judge_rows, seed=_JUDGE_SEED, temperature=temperature)
+            return score_copy(self._judge, texts, self._judge_rows)[0]
+        return None if self.examine is None else self.examine(model)
 
     def _save(
         self, model: torch.nn.Module, state: Callable[[], Mapping[str, torch.Tensor]]
@@ -457,6 +479,8 @@ class RunAlgorithm(Watch, CopyAlgorithm):
 
 
 __all__ = [
+    "HELD_OUT",
+    "JUDGE",
     "RunAlgorithm",
     "TrainingRun",
     "Watch",

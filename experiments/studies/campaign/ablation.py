@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
-from copygym.envs.people.creatives import keep_creatives, with_copy
 from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.build import Policy, given, learned_name
 from copygym.experiments.studies.campaign.ablation_report import report
-from copygym.experiments.studies.campaign.campaign import best_creatives, logged_creatives
+from copygym.experiments.studies.campaign.creatives import logged_places, written_places
 from copygym.experiments.studies.copy import copywriting
 from copygym.experiments.studies.copy.setting import make_setting
 from copygym.experiments.studies.delivery.cells import point_values
@@ -157,20 +156,18 @@ def _sides(
     assert setting.gold_users is not None
     based = copywriting.with_base(config, folder, setting)
     ((name, spec),) = given(config, "algorithms").items()
-    kept = logged_creatives(config, setting)
     catalogue = setting.readers.catalogue
-    sides = {0: (keep_creatives(setting.readers, kept), keep_creatives(setting.gold_users, kept))}
-    texts = {"0": [catalogue.texts[k] for k in kept]}
+    choices = {0: logged_places(config, setting)}
     for samples in sorted({arm.samples for arm in arms(config).values()} - {0}):
         own = f"{name} {samples}"
         part = {**based, "algorithms": {own: spec}, "samples": samples}
         stage = f"creatives/{samples}"
-        stay, new = best_creatives(part, folder, trackers, setting, own, stage)
-        sides[samples] = (
-            with_copy(setting.readers, new, stay),
-            with_copy(setting.gold_users, new, stay),
-        )
-        texts[str(samples)] = [catalogue.texts[k] for k in stay] + list(new.texts)
+        choices[samples] = written_places(part, folder, trackers, setting, own, stage)
+    sides = {samples: places.sides(setting) for samples, places in choices.items()}
+    texts = {
+        str(samples): list(dict.fromkeys(t for row in places.texts(catalogue) for t in row))
+        for samples, places in choices.items()
+    }
     return sides, texts
 
 

@@ -10,20 +10,23 @@ the catalogue and who delivers it; ``places`` of the catalogue, and ``places_won
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from copygym.core.errors import UserError
-from copygym.core.seeds import derived_seed
-from copygym.envs.people.creatives import NewCopy, keep_creatives, with_copy
-from copygym.envs.tasks import score_copy
 from copygym.evaluation.records import Records, Rows
-from copygym.experiments.runs.folder import Record, RunFolder
+from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.build import learned_name, policies
 from copygym.experiments.studies.campaign.campaign_report import report
+from copygym.experiments.studies.campaign.creatives import (
+    Places,
+    audiences_of,
+    logged_places,
+    written_places,
+)
 from copygym.experiments.studies.copy import copywriting
 from copygym.experiments.studies.copy.judging import (
     STATISTICS,
@@ -41,7 +44,7 @@ from copygym.experiments.tracking.base import Trackers
 
 if TYPE_CHECKING:
     from copygym.envs.people.model import UserModel
-    from copygym.envs.tasks import CopyRows
+    from copygym.envs.render import Event
     from copygym.evaluation.metrics import Episodes
 
 __all__ = ["check", "report", "seed_records"]
@@ -78,20 +81,15 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     rows = Rows(int(config["seed"]))
     based = copywriting.with_base(config, folder, setting)
     written = copywriting.write_all(based, folder, trackers, setting, rows.seed)
-    add_writers(rows, config, setting, written)
-    kept = logged_creatives(config, setting)
+    add_writers(rows, config, setting, written, folder)
+    logged = logged_places(config, setting)
     with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
-        stay, new = best_creatives(based, folder, trackers, setting, algorithm)
-    rows.add("places", len(stay) + len(new.texts))
-    rows.add("places_won", len(new.texts))
-    sides = {
-        LOGGED: (keep_creatives(setting.readers, kept), keep_creatives(setting.gold_users, kept)),
-        WRITTEN: (
-            with_copy(setting.readers, new, stay),
-            with_copy(setting.gold_users, new, stay),
-        ),
-    }
-    done = _deliver(config, folder, trackers, sides)
+        new = written_places(based, folder, trackers, setting, algorithm)
+    rows.add("places", new.choice_AK.size)
+    rows.add("places_won", int((new.choice_AK >= setting.readers.catalogue.n_creatives).sum()))
+    rows.add("passed", new.passed)
+    places = {LOGGED: logged, WRITTEN: new}
+    done = _deliver(config, folder, trackers, setting, places)
     baseline = f"{LOGGED}, {config['evaluation']['baseline']}"
     compared = {**config, "evaluation": {**config["evaluation"], "baseline": baseline}}
     delivery.add_policies(rows, compared, done.played)
@@ -99,14 +97,14 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     delivery.add_curves(rows, done.curves)
     facts = about(
         config,
-        copy_origin(setting),
+        copy_origin(setting, folder),
         synthetic=setting.log.synthetic,
         one_seed=ONE_SEED,
         over_seeds=_OVER_SEEDS,
         statistics=STATISTICS,
         within_seed=WITHIN_SEED,
         copy=copy_about(config, setting, written),
-        creatives=_both_catalogues(setting, kept, stay, new),
+        creatives=_both_catalogues(setting, logged, new),
         log=setting.log.name,
         algorithm=algorithm,
         agent=learned_name(config),
@@ -156,7 +154,8 @@ def _deliver(
     config: dict[str, Any],
     folder: RunFolder,
     trackers: Trackers,
-    sides: Mapping[str, tuple[UserModel, UserModel]],
+    setting: CopySetting,
+    places: Mapping[str, Places],
 ) -> _Delivered:
     """Let every policy learn to deliver each catalogue, and play it for the people of the truth.
 
@@ -164,10 +163,12 @@ def _deliver(
         config: of the run.
         folder: of the run; a catalogue has a child of it.
         trackers: get the learning curves.
-        sides: catalogue -> where agents learn, and who judges.
+        setting: has the users in whom agents learn, and those who judge.
+        places: what each catalogue shows.
     """
     done = _Delivered()
-    for side, (proxy, gold) in sides.items():
+    for side, shown in places.items():
+        proxy, gold = shown.sides(setting)
         child = folder.child(file_name(side))
         learned = delivery.teach(child, trackers, proxy, config)
         where = delivery.evaluation_setting(gold, config)
@@ -179,140 +180,37 @@ def _deliver(
             wanted = wanted if (side, name) == (WRITTEN, learned_name(config)) else 0
             done.played[label], events = play(name, where, child, "evaluate", wanted)
             if events:
-                done.timelines = delivery.shown_timelines(gold, where, events)
+                own = _with_own_copy(
+                    events, gold, where.rows, shown.texts(setting.readers.catalogue)
+                )
+                done.timelines = delivery.shown_timelines(gold, where, own)
     return done
 
 
-# ------------------------------------------------------------------ creatives
+def _with_own_copy(
+    events: list[list[Event]], users: UserModel, rows: np.ndarray, texts: list[list[str]]
+) -> list[list[Event]]:
+    """Return users' events with the text that their audience saw, of A lists of K' texts."""
+    audience = users.profiles.audience
+    told = []
+    for row, timeline in zip(rows.tolist(), events, strict=False):
+        own = texts[0 if audience is None else int(audience[row])]
+        told.append([e if e.creative < 0 else e._replace(text=own[e.creative]) for e in timeline])
+    return told
 
 
-def logged_creatives(config: Mapping[str, Any], setting: CopySetting) -> np.ndarray:
-    """Return (K',) int64 logged creatives that the training reward likes best, by product."""
-    rows = _briefs(config, setting)
-    per_product = int(config["creatives"]["per_product"])
-    best = []
-    for product, old in _by_product(setting.readers.catalogue.product_ids).items():
-        texts = [setting.readers.catalogue.texts[k] for k in old]
-        best.append(old[_best(setting, texts, rows, product, per_product)])
-    return np.concatenate(best)
-
-
-def best_creatives(
-    config: Mapping[str, Any],
-    folder: RunFolder,
-    trackers: Trackers,
-    setting: CopySetting,
-    algorithm: str,
-    stage: str = "creatives",
-) -> tuple[np.ndarray, NewCopy]:
-    """Return the copies that the training reward likes best by product, logged or written.
-
-    The catalogue stays as long as `logged_creatives`: what is gained by it is gained by the copy
-    and not by having more of it, and the agent has no more to learn.
-
-    Args:
-        config: as for `seed_records`, with a base copywriter.
-        folder: of the copywriter's stages.
-        trackers: get the learning curve.
-        setting: tasks and rewards.
-        algorithm: who writes, a key of the config's ``algorithms``.
-        stage: that keeps the choice; one for each algorithm.
-
-    Returns:
-        (K',) int64 logged creatives that stay, and the new ones.
-    """
+def _both_catalogues(setting: CopySetting, logged: Places, written: Places) -> list[dict[str, str]]:
+    """Return what every audience sees of every product on both sides, for the report."""
     catalogue = setting.readers.catalogue
-    per_product = int(config["creatives"]["per_product"])
-    seed = int(config["seed"])
-
-    def compute() -> Record:
-        writer, _ = copywriting.improved_writer(config, folder, trackers, setting, seed, algorithm)
-        rows = _briefs(config, setting)
-        written = writer.write(
-            rows,
-            seed=derived_seed(seed, "candidates"),
-            temperature=float(config["evaluation"]["temperature"]),
-            top_p=float(config["evaluation"]["top_p"]),
-        )
-        kept, texts, source = [], [], []
-        own = _by_product(rows.products)
-        for product, old in _by_product(catalogue.product_ids).items():
-            pool = [catalogue.texts[k] for k in old]
-            pool += [t for t in dict.fromkeys(written[i] for i in own[product]) if t not in pool]
-            best = _best(setting, pool, rows, product, per_product)
-            kept += old[best[best < len(old)]].tolist()
-            new = [pool[i] for i in best if i >= len(old)]
-            texts += new
-            source += [int(rows.creative[own[product][0]])] * len(new)
-        arrays = {"kept": np.array(kept, np.int64), "source": np.array(source, np.int64)}
-        return Record({"texts": texts}, arrays)
-
-    record = folder.stage(stage, compute)
-    source = record.arrays["source"]
-    products = [catalogue.product_ids[k] for k in source]
-    names = tuple(f"{product}-new-{i}" for i, product in enumerate(products, 1))
-    return record.arrays["kept"], NewCopy(names, tuple(record.values["texts"]), source)
-
-
-def _by_product(products: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return each product's positions, int64."""
-    names = np.array(products)
-    return {name: np.flatnonzero(names == name) for name in dict.fromkeys(products)}
-
-
-def _best(
-    setting: CopySetting, texts: Sequence[str], rows: CopyRows, product: str, count: int
-) -> np.ndarray:
-    """Return int64 indices of the texts that the readers of a product's tasks like best."""
-    audience = rows.take(_by_product(rows.products)[product].tolist())
-    # Every text is asked of the same readers.
-    value = [
-        float(score_copy(setting.reward, [text] * len(audience), audience)[0].mean())
-        for text in texts
-    ]
-    return np.argsort(-np.array(value), kind="stable")[:count]
-
-
-def _briefs(config: Mapping[str, Any], setting: CopySetting) -> CopyRows:
-    """Return tasks of every product, for the copies and as their audience."""
-    seed = derived_seed(config["seed"], "briefs")
-    return _candidate_tasks(setting, int(config["creatives"]["candidates"]), seed)
-
-
-def _candidate_tasks(setting: CopySetting, per_product: int, seed: int) -> CopyRows:
-    """Return ``per_product`` tasks of every product for readers drawn at random."""
-    from copygym.envs.tasks import copy_rows
-
-    rng = np.random.default_rng(seed)
-    catalogue = setting.readers.catalogue
-    products = np.array(catalogue.product_ids)
-    creative = np.concatenate(
-        [np.full(per_product, np.flatnonzero(products == p)[0]) for p in dict.fromkeys(products)]
-    )
-    n = len(creative)
-    return copy_rows(
-        setting.readers,
-        rng.integers(len(setting.readers), size=n),
-        creative,
-        rng.integers(catalogue.n_channels, size=n),
-        rng.integers(catalogue.n_slots, size=n),
-    )
-
-
-def _both_catalogues(
-    setting: CopySetting, kept: np.ndarray, stay: np.ndarray, new: NewCopy
-) -> list[dict[str, str]]:
-    """Return both catalogues' creatives and on which side each is, for the report."""
-    catalogue = setting.readers.catalogue
-    before, after = set(kept.tolist()), set(stay.tolist())
-    side_of = dict.fromkeys(before - after, "before")
-    side_of |= dict.fromkeys(before & after, "before and after")
-    side_of |= dict.fromkeys(after - before, "after")
-    logged = [
-        {"product": catalogue.product_ids[k], "side": side, "text": catalogue.texts[k]}
-        for k, side in side_of.items()
-    ]
-    return logged + [
-        {"product": catalogue.product_ids[k], "side": "after, new", "text": text}
-        for k, text in zip(new.source, new.texts, strict=True)
+    before, after = logged.texts(catalogue), written.texts(catalogue)
+    return [
+        {
+            "product": catalogue.product_ids[creative],
+            "audience": audience,
+            "before": before[a][place],
+            "after": after[a][place],
+            "new": "yes" if written.choice_AK[a, place] >= catalogue.n_creatives else "no",
+        }
+        for a, audience in enumerate(audiences_of(setting.readers))
+        for place, creative in enumerate(logged.choice_AK[a].tolist())
     ]

@@ -8,6 +8,9 @@ from copygym.experiments.report.page import Report, Section
 from copygym.experiments.studies.copy import copywriting_report as of_copy
 from copygym.experiments.studies.delivery import delivery_report as of_delivery
 
+#: Products whose copy the report shows.
+_PRODUCTS = 8
+
 
 def report(records: Records) -> Report:
     """Return what copy and policy gained over the log's, and what the copywriter did alone."""
@@ -39,7 +42,7 @@ def _summary(records: Records, written: Records) -> str:
     count = len(records.where(writer=None, versus=None, segment=None).values("policy"))
     return (
         f"{of_copy.summary(written)} New copy then competed with the log's for the "
-        f"{about['per_product']} places of each product in the catalogue and "
+        f"{about['per_product']} places of each product and audience in the catalogue and "
         f"won {won:,.0f} of {places:,.0f}, by the training reward. {about['agent']} learned "
         f"to deliver the log's best and this catalogue, for {about['steps']:,} "
         "decisions each on simulated users. "
@@ -49,13 +52,17 @@ def _summary(records: Records, written: Records) -> str:
 
 
 def _creatives(records: Records) -> Section:
-    """Return the log's best copy and the new copy, product by product."""
-    creatives = records.first["creatives"]
+    """Return the log's best copy and the new copy of some products, audience by audience."""
+    entries = records.first["creatives"]
+    products = list(dict.fromkeys(entry["product"] for entry in entries))
+    # Evenly spaced, so that nobody chose them.
+    step = max(1, len(products) // _PRODUCTS)
     tables = tuple(
         texts_table(
-            [entry for entry in creatives if entry["product"] == product],
-            {"side": product, "text": "copy"},
+            [entry for entry in entries if entry["product"] == product],
+            {"audience": product, "before": "logged copy", "after": "sent now", "new": "new"},
         )
-        for product in dict.fromkeys(entry["product"] for entry in creatives)
+        for product in products[::step][:_PRODUCTS]
     )
-    return Section("What is sent: before and after", (), tables, folded=True)
+    words = f"{len(tables)} of {len(products)} products, evenly spaced; each audience has its own."
+    return Section("What is sent: before and after, by audience", (words,), tables, folded=True)

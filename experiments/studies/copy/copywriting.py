@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -33,7 +34,13 @@ from copygym.experiments.studies.copy.judging import (
     copy_origin,
     judge_texts,
 )
-from copygym.experiments.studies.copy.setting import CopySetting, make_setting, setting_seed
+from copygym.experiments.studies.copy.rewriting import add_sent, check_rewriting, sent, sent_about
+from copygym.experiments.studies.copy.setting import (
+    CopySetting,
+    check_task,
+    make_setting,
+    setting_seed,
+)
 from copygym.experiments.studies.learning import ONE_SEED, file_name
 from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
@@ -46,10 +53,14 @@ __all__ = ["check", "report", "seed_records"]
 
 #: Names of the writers that are no algorithm, in the order of tables.
 BEST, ANY, BASE, SFT = "log's better copy", "log's copy", "base", "sft"
+#: The untuned model with a few of the log's better copies in its prompt.
+FEW = "few-shot"
 
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a mistake in the config that would else be found after minutes."""
+    check_task(config)
+    check_rewriting(config)
     check_writers(config)
 
 
@@ -57,23 +68,29 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     """Return the records of one seed of training and sampling.
 
     Config keys: those of `make_setting`, ``copywriter`` (``model``, ``sft``), ``algorithms``
-    (name -> part of the group algorithm), ``samples`` (budget of each), ``evaluation``
+    (name -> part of the group algorithm), ``samples`` (budget of each), ``few_shot`` (examples),
+    ``deliver`` (see `copygym.experiments.studies.copy.rewriting`), ``evaluation``
     (``temperature``, ``top_p``, ``resamples``, ``examples``).
     """
     setting = make_setting(config, folder)
     based = with_base(config, folder, setting)
     rows = Rows(int(config["seed"]))
     written = write_all(based, folder, trackers, setting, rows.seed)
-    add_writers(rows, config, setting, written)
+    add_writers(rows, config, setting, written, folder)
+    more: dict[str, Any] = {}
+    if setting.rewriting:
+        found = send_all(based, folder, trackers, setting, rows.seed)
+        add_sent(rows, config, found)
+        more = {"rewriting": sent_about(config, setting, found)}
     facts = about(
         config,
-        copy_origin(setting),
+        copy_origin(setting, folder),
         synthetic=setting.log.synthetic,
         one_seed=ONE_SEED,
         over_seeds=OVER_SEEDS,
         statistics=STATISTICS,
         within_seed=WITHIN_SEED,
-        copy=copy_about(config, setting, written),
+        copy=copy_about(config, setting, written) | more,
     )
     return Records(rows.frame, {rows.seed: facts})
 
@@ -167,10 +184,9 @@ def _write_all(
         BEST: Written(setting.human[0], {}),
         ANY: Written(setting.human[1], {}),
         BASE: _write_base(config, folder, setting, seed),
-        SFT: _write_sft(config, folder, trackers, setting, seed),
+        FEW: _write_few_shot(config, folder, setting, seed),
+        **write_learned(config, folder, trackers, setting, seed),
     }
-    for name in algorithms(config):
-        written[name] = _write_improved(config, folder, trackers, setting, seed, name)
     return {
         name: judge_texts(
             folder, file_name(name), part.texts, part.facts, setting, lambda: base_writer(config)
@@ -179,7 +195,47 @@ def _write_all(
     }
 
 
+def send_all(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """Return what would be sent of every trained and of the few-shot writer's rewrites."""
+    writers: dict[str, Any] = {
+        FEW: lambda: few_shot_writer(config, setting, seed),
+        SFT: lambda: sft_writer(config, folder, trackers, setting, seed),
+    }
+    for name in algorithms(config):
+        writers[name] = partial(_writer_of, config, folder, trackers, setting, seed, name)
+    with torch_threads(int(config["copywriter"].get("threads", 1))):
+        return {
+            name: sent(config, folder, setting, file_name(name), make, seed)
+            for name, make in writers.items()
+        }
+
+
+def _writer_of(*arguments: Any) -> Any:
+    """Return the writer of `improved_writer` alone."""
+    return improved_writer(*arguments)[0]
+
+
 # ------------------------------------------------------------------ the writers
+
+
+def write_learned(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    seed: int,
+) -> dict[str, Written]:
+    """Return what SFT and each algorithm write, by name; they are trained where they are not."""
+    written = {SFT: _write_sft(config, folder, trackers, setting, seed)}
+    for name in algorithms(config):
+        written[name] = _write_improved(config, folder, trackers, setting, seed, name)
+    return written
 
 
 def with_base(
@@ -222,11 +278,18 @@ def fine_tuning(
     micro_batch: int = 0,
     bf16: bool = False,
     gradient_checkpointing: bool = False,
+    prompt_gradient: bool = True,
+    texts_per_prompt: int = 1,
+    dropout: float = 0.0,
+    weight_decay: float = 0.0,
+    held_out: float = 0.0,
+    judge_every: int = 10,
+    patience: int = 3,
 ) -> tuple[CopyAlgorithm, int]:
     """Return the fine-tuning of the config's ``copywriter.sft``, and its budget of texts.
 
-    ``peft`` has the fields of `PeftChoice`; all else is of `SFT`, whose ``batch`` is
-    ``batch_size``.
+    ``steps`` is the most that it takes. ``peft`` has the fields of `PeftChoice`; all else is of
+    `SFT`, whose ``batch`` is ``batch_size``.
     """
     from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice
     from copygym.agents.copywriter.training.algorithm import make_algorithm
@@ -239,6 +302,13 @@ def fine_tuning(
         micro_batch=micro_batch,
         bf16=bf16,
         gradient_checkpointing=gradient_checkpointing,
+        prompt_gradient=prompt_gradient,
+        texts_per_prompt=texts_per_prompt,
+        dropout=dropout,
+        weight_decay=weight_decay,
+        held_out=held_out,
+        judge_every=judge_every,
+        patience=patience,
     )
     return sft, steps * batch_size
 
@@ -249,6 +319,31 @@ def base_writer(config: Mapping[str, Any]) -> Copywriter:
     return writer
 
 
+def few_shot_writer(config: Mapping[str, Any], setting: CopySetting, seed: int) -> Copywriter:
+    """Return the untuned copywriter with some of the log's better copies in its prompt.
+
+    Examples are ``few_shot`` demonstrations, drawn by the seed among those no longer than the
+    middle one; as many as the model's context holds.
+    """
+    import numpy as np
+
+    from copygym.agents.copywriter.prompts import few_shot
+
+    base, (texts, rows) = base_writer(config), setting.demonstrations
+    size = np.array([len(prompt) for prompt in rows.prompts])
+    short = np.flatnonzero(size <= np.median(size))
+    rng = np.random.default_rng(derived_seed(seed, "few-shot"))
+    index = rng.choice(short, size=min(int(config["few_shot"]), len(short)), replace=False)
+    context = getattr(base.model.config, "max_position_embeddings", None) or 2048
+    style = few_shot(
+        base.style,
+        [rows.prompts[i] for i in index.tolist()],
+        [texts[i] for i in index.tolist()],
+        context - base.max_new_tokens,
+    )
+    return replace(base, style=style)
+
+
 def sft_writer(
     config: Mapping[str, Any],
     folder: RunFolder,
@@ -257,13 +352,19 @@ def sft_writer(
     seed: int,
 ) -> Copywriter:
     """Return the copywriter tuned on the log's better copy."""
+    from copygym.agents.copywriter.prompts import cut_note
 
     def compute() -> Record:
         algorithm, samples = fine_tuning(**config["copywriter"]["sft"])
         texts, rows = setting.demonstrations
+        base = base_writer(config)
+        tasks = (rows, setting.train, setting.validation, setting.test)
+        cut = cut_note(base.style, [prompt for part in tasks for prompt in part.prompts])
+        if cut is not None:
+            warnings.warn(cut, stacklevel=2)
         trackers.begin("learn/sft")
         trained = algorithm.train(
-            base_writer(config),
+            base,
             rows,
             Demonstrations(texts),
             samples=samples,
@@ -272,7 +373,15 @@ def sft_writer(
             on_progress=lambda step, metrics: trackers.log("learn/sft", metrics, step),
         )
         _keep(cast("Copywriter", trained.writer), folder, SFT)
-        return Record({"spent": trained.spent.to_dict()})
+        return Record(
+            {
+                "spent": trained.spent.to_dict(),
+                "history": trained.history,
+                "stopped": trained.stopped,
+                "info": trained.info,
+                "cut": cut,
+            }
+        )
 
     folder.stage("learn/sft", compute)
     _release_memory()
@@ -361,7 +470,7 @@ def _release_memory() -> None:
 # ------------------------------------------------------------------ what they write
 
 
-def _how(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def how_to_write(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Return how every writer's texts for the test tasks are drawn."""
     options = config["evaluation"]
     return {
@@ -375,10 +484,21 @@ def _write_base(
     config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, seed: int
 ) -> Written:
     def compute() -> Record:
-        texts = base_writer(config).write(setting.test, **_how(config, seed))
+        texts = base_writer(config).write(setting.test, **how_to_write(config, seed))
         return Record({"texts": texts})
 
     return Written(folder.stage("write/base", compute).values["texts"], {})
+
+
+def _write_few_shot(
+    config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, seed: int
+) -> Written:
+    def compute() -> Record:
+        writer = few_shot_writer(config, setting, seed)
+        texts = writer.write(setting.test, **how_to_write(config, seed))
+        return Record({"texts": texts, "examples_shown": len(writer.style.examples)})
+
+    return Written(folder.stage("write/few-shot", compute).values["texts"], {})
 
 
 def _write_sft(
@@ -390,11 +510,13 @@ def _write_sft(
 ) -> Written:
     def compute() -> Record:
         writer = sft_writer(config, folder, trackers, setting, seed)
-        return Record({"texts": writer.write(setting.test, **_how(config, seed))})
+        return Record({"texts": writer.write(setting.test, **how_to_write(config, seed))})
 
     texts = folder.stage("write/sft", compute).values["texts"]
-    spent = folder.read("learn/sft").values
-    return Written(texts, {"kl": 0.0, "spent": spent["spent"]})
+    learned = folder.read("learn/sft").values
+    names: tuple[str, ...] = ("spent", "history", "stopped")
+    kept = {name: learned[name] for name in names if name in learned}
+    return Written(texts, {"kl": 0.0, **kept})
 
 
 def _write_improved(
@@ -413,7 +535,7 @@ def _write_improved(
         writer, facts = improved_writer(config, folder, trackers, setting, seed, name)
         values: dict[str, Any]
         if isinstance(writer, Copywriter):
-            drawn = draw(writer, setting.test, n=1, briefs=True, **_how(config, seed))
+            drawn = draw(writer, setting.test, n=1, briefs=True, **how_to_write(config, seed))
             start = sft_writer(config, folder, trackers, setting, seed)
             values = {
                 "texts": drawn.texts,
@@ -422,7 +544,7 @@ def _write_improved(
         else:
             # Its reward is for the people of the training tasks; those of the test are others.
             writer = writer.with_reward(setting.proxy)
-            values = {"texts": writer.write(setting.test, **_how(config, seed))}
+            values = {"texts": writer.write(setting.test, **how_to_write(config, seed))}
             # Best-of-n pays for its samples when it writes.
             values["kl"] = float(facts["info"]["kl"])
             facts = {**facts, "spent": (Spent.from_dict(facts["spent"]) + writer.spent).to_dict()}

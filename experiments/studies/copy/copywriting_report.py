@@ -19,9 +19,11 @@ from copygym.experiments.report.blocks import (
     estimates_table,
     forest,
     pivot_table,
+    texts_table,
 )
 from copygym.experiments.report.page import Report, Section
 from copygym.experiments.report.tables import Table
+from copygym.experiments.studies.copy.rewriting_report import rewriting_sections, sent_summary
 
 _MAIN = {
     "gold_ctr": Shown("gold CTR, %", "%"),
@@ -44,12 +46,29 @@ _MEASURES = {
     "on_brief": "on brief",
     "gibberish": "gibberish",
 }
+_PERSONAL = {
+    "gold_ctr": Shown("gold CTR, %", "%"),
+    "personal_gain": Shown("personal gain, %", "%"),
+    "gain": Shown("gain over one for all, %", "%"),
+    "other_within": Shown("other text, same audience, %", "%", alone=True),
+    "other_between": Shown("other text, other audience, %", "%", alone=True),
+    "distance_within": Shown("distance, same", alone=True),
+    "distance_between": Shown("distance, other", alone=True),
+}
+#: Least |z| of a word that the report shows of an audience.
+_TELLING_Z = 2.0
+_NO_READERS = (
+    "It cannot be asked here: the log says nothing of its readers, and all are taken for one."
+)
 _TRAINING = {
     "reward": "training reward",
     "judge": "held-out judge",
     "kl": "KL from SFT, nats per text",
     "entropy": "entropy, nats per token",
+    "fluency": "log probability under the base model, nats per token",
 }
+#: What fine-tuning shows along the tokens that it was trained on.
+_TUNING = {"held_out": "log probability of held-out copy, nats per token"}
 
 
 def report(records: Records) -> Report:
@@ -64,7 +83,8 @@ def report(records: Records) -> Report:
 
 def sections(records: Records) -> list[Section]:
     """Return the sections below the main table."""
-    found = [_comparison(records), _quality(records), examples(records)]
+    found = [*rewriting_sections(records), _comparison(records), *_personal(records)]
+    found += [_quality(records), examples(records)]
     # Training ends when it does, and tasks of another seed may be others.
     for section in (_training(records.only()), _segments(records.only())):
         if section is not None:
@@ -85,7 +105,8 @@ def summary(records: Records) -> str:
         f"learned and a copywriter ({copy['model']}) was tuned on better "
         f"copy (SFT), then trained on {copy['samples']:,} scored samples, {_seeds_text(records)}. "
         f"Change of the gold click rate from SFT on {copy['tasks']:,} held-out tasks: "
-        f"{gains}. {copy['gold']}" + "".join(f" Warning: {text}" for text in copy["warnings"])
+        f"{gains}.{sent_summary(records)} {copy['gold']}"
+        + "".join(f" Warning: {text}" for text in copy["warnings"])
     )
 
 
@@ -114,24 +135,31 @@ def main_table(records: Records) -> Table:
         f"{over} Lift: change of the gold click rate from sft, paired. {copy['kl']} CPU seconds of "
         f"training. {copy['gold']}"
     )
-    return estimates_table(_whole(records), "writer", _MAIN, caption)
+    return estimates_table(_of_writers(records), "writer", _MAIN, caption)
 
 
 def _whole(records: Records) -> pl.DataFrame:
     """Return the numbers of all tasks, after training."""
-    frame = filtered(records.estimates, term=None, segment=None, task=None, step=None)
+    aside = ("term", "segment", "task", "step", "audience", "trait")
+    frame = filtered(records.estimates, **dict.fromkeys(aside))
     return frame.filter(pl.col("writer").is_not_null())
 
 
-def _comparison(records: Records) -> Section:
+def _of_writers(records: Records) -> pl.DataFrame:
+    """Return the numbers of those who write, without choices among the log's copy."""
     frame = _whole(records)
+    return frame.filter(pl.col("writer").is_in(filtered(frame, metric="proxy")["writer"].to_list()))
+
+
+def _comparison(records: Records) -> Section:
+    frame = _of_writers(records)
     picture = forest(
         frame,
         "writer",
         dict(list(_MAIN.items())[:3]),
         "writers",
         "What gold and the proxy say of each writer, with 95% intervals; lift is over sft.",
-        strong=frame["writer"][-1],
+        strong=records.first["copy"]["algorithms"][-1],
     )
     reasons: dict[str, set[str]] = {}
     for about in records.about.values():
@@ -142,6 +170,67 @@ def _comparison(records: Records) -> Section:
         for name, found in reasons.items()
     )
     return Section("Writers compared", (), (), (picture,), points)
+
+
+def _personal(records: Records) -> list[Section]:
+    """Return whether the copy is personal, what it gains, and how it differs by audience."""
+    heading, one = "Is the copy personal?", records.only()
+    told = one.first["copy"].get("personal")
+    if told is None:
+        return [Section(heading, (_NO_READERS,))]
+    caption = (
+        "Personal gain: change of the gold click rate from the same writer's copy for other "
+        "readers of the same product, channel and slot to each reader's own, paired; 95% intervals "
+        "by bootstrap over these groups of readers, or over seeds where there are several. Gain "
+        "over one for all: from the log's honest copy that the proxy likes best on average. "
+        "Chosen for each: the proxy's choice among the log's honest copy for each reader, without "
+        "writing. Attainable: the truth's choices among it, for everybody, by demographics, and by "
+        "all that there is to know. Other text: share of pairs of a group that were sent another "
+        "text; distance: share of their words that they have not in common (Jaccard)."
+    )
+    table = estimates_table(_whole(records), "writer", _PERSONAL, caption)
+    writer = told["writer"]
+    traits = pivot_table(
+        filtered(one.frame, writer=writer),
+        "audience",
+        "trait",
+        "trait",
+        f"What the copy of {writer} holds by the reader's audience, as if all had been told of the "
+        "same products (first seed, no intervals): number of words; share of the brief's sentences "
+        "that are told; share of texts with a cue of each principle of persuasion, and with talk "
+        "of money.",
+    )
+    words = [
+        {
+            "audience": audience,
+            "words": ", ".join(
+                f"{word['word']} ({100 * word['share']:.0f}% : {100 * word['elsewhere']:.0f}%)"
+                for word in found
+                if word["z"] >= _TELLING_Z
+            )
+            or "none",
+        }
+        for audience, found in told["words"].items()
+    ]
+    telling = texts_table(
+        words,
+        {"audience": "audience", "words": "words that its copy has more often"},
+        "Share of the audience's texts that hold a word, and of all others' (z of Cochran, Mantel "
+        f"and Haenszel by product at least {_TELLING_Z:g}; of many words some differ by chance).",
+    )
+    beside = [
+        Table(
+            ("audience", f"{group[0]['product']}, {group[0]['channel']}", "gold CTR, %"),
+            tuple((t["audience"], t["text"], f"{100 * t['gold']:.2f}") for t in group),
+            texts=(0, 1),
+        )
+        for group in told["side_by_side"]
+    ]
+    text = (f"Copy of {writer} for several readers of the same product; evenly spaced groups.",)
+    return [
+        Section(heading, (), (table, traits, telling)),
+        Section("Side by side", text, tuple(beside)),
+    ]
 
 
 def _quality(records: Records) -> Section:
@@ -156,7 +245,7 @@ def _quality(records: Records) -> Section:
     )
     measures = {name: Shown(label, alone=True) for name, label in _MEASURES.items()}
     tables = (
-        estimates_table(_whole(records), "writer", measures, caption),
+        estimates_table(_of_writers(records), "writer", measures, caption),
         pivot_table(
             records.estimates,
             "writer",
@@ -176,8 +265,8 @@ def examples(records: Records) -> Section:
     tables = []
     for example in one.first["copy"]["examples"]:
         rows = tuple(
-            (name, example["texts"][name], f"{100 * clicked[name, example['task']]:.2f}")
-            for name in one.values("writer")
+            (name, text, f"{100 * clicked[name, example['task']]:.2f}")
+            for name, text in example["texts"].items()
         )
         prompt = example["prompt"].replace("\n", " · ")
         tables.append(Table(("writer", prompt, "gold CTR, %"), rows, texts=(1,)))
@@ -191,7 +280,9 @@ def _training(one: Records) -> Section | None:
         return None
     frame = one.frame.filter(pl.col("step").is_not_null())
     pictures = []
-    for key, label in _TRAINING.items():
+    along = [(key, "samples", "samples", label) for key, label in _TRAINING.items()]
+    along += [(key, "trained", "tokens trained on", label) for key, label in _TUNING.items()]
+    for key, place, place_label, label in along:
         metric = f"learning_{key}"
         counts = filtered(frame, metric=metric)["writer"].value_counts()
         several = counts.filter(pl.col("count") > 1)["writer"].to_list()
@@ -201,10 +292,10 @@ def _training(one: Records) -> Section | None:
                     filtered(frame, writer=several),
                     "step",
                     "writer",
-                    ("learning_samples", metric),
+                    (f"learning_{place}", metric),
                     f"training_{key}",
                     f"{label.capitalize()} while training (first seed).",
-                    ("samples", label),
+                    (place_label, label),
                 )
             )
     return Section("Training", (), (), tuple(pictures)) if pictures else None
@@ -230,7 +321,8 @@ def _segments(one: Records) -> Section | None:
 
 def _each(records: Records) -> Section:
     """Return the folded tables of each seed; a lift is one however it is taken."""
-    whole = records.where(term=None, segment=None, task=None, step=None)
+    aside = ("term", "segment", "task", "step", "audience", "trait")
+    whole = records.where(**dict.fromkeys(aside))
     frame = whole.frame.drop("versus")
     metrics: dict[str, Any] = dict(list(_MAIN.items())[:3])
     return by_seed(Records(frame, records.about), "writer", metrics)

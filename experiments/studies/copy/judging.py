@@ -4,7 +4,8 @@ Intervals of a seed resample test tasks; writers share the draws, which makes li
 
 Records: ``writer`` with its click rate by gold (``gold_ctr``), ``lift`` over ``versus``, ``proxy``
 reward, measures of text and what its training cost; ``reward_term`` by ``term``; ``gold_ctr`` by
-``segment`` of the reader and by test ``task``; ``learning_*`` along ``step`` while training.
+``segment`` of the reader and by test ``task``; ``learning_*`` along ``step`` while training; and
+whether copy is personal, where the log has readers (`readers`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from copygym.core.estimates import Estimate, mean_estimate, ratio, resample_sums, with_interval
+from copygym.core.estimates import mean_estimate
 from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import score_copy
+from copygym.evaluation.personal import gain_over
 from copygym.evaluation.records import Rows
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import given
+from copygym.experiments.studies.copy.readers import (
+    add_personal,
+    cross_judge,
+    logged_choices,
+    personal_about,
+)
 
 if TYPE_CHECKING:
     from copygym.agents.copywriter.writer import Copywriter
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
 #: Writer from which lifts are taken.
 BASELINE = "sft"
 #: Columns whose rows are of one seed: training ends when it does, and tasks may be others.
-WITHIN_SEED = ("step", "segment", "task")
+WITHIN_SEED = ("step", "segment", "task", "audience")
 #: How seeds are taken together.
 STATISTICS = {"default": "mean"}
 OVER_SEEDS = (
@@ -62,8 +70,8 @@ def judge_texts(
         base: makes the untuned model whose perplexity measures fluency.
 
     Returns:
-        ``texts``, ``gold`` (N probabilities), ``proxy``, ``perplexity`` and ``measures``, and
-        the facts.
+        ``texts``, ``gold`` (N probabilities), ``proxy``, ``perplexity`` and ``measures``, the
+        facts, and, where tasks are in groups, ``crossed`` (see `cross_judge`).
     """
 
     def compute() -> Record:
@@ -78,7 +86,10 @@ def judge_texts(
             "terms": {key: float(value.mean()) for key, value in terms.items()},
             "measures": measures,
         }
-        return Record(values, {"gold": gold, "proxy": proxy, "perplexity": perplexity})
+        arrays = {"gold": gold, "proxy": proxy, "perplexity": perplexity}
+        if setting.groups is not None:
+            arrays["crossed"] = cross_judge(setting, texts)
+        return Record(values, arrays)
 
     record = folder.stage(f"judge/{name}", compute)
     return {"texts": texts, **record.arrays, **record.values, **facts}
@@ -89,6 +100,7 @@ def add_writers(
     config: Mapping[str, Any],
     setting: CopySetting,
     written: Mapping[str, Mapping[str, Any]],
+    folder: RunFolder,
 ) -> None:
     """Add every writer's numbers.
 
@@ -97,14 +109,20 @@ def add_writers(
         config: of the run.
         setting: whose test tasks were written for.
         written: what `judge_texts` returned, by writer.
+        folder: of the run.
     """
-    resamples, seed = int(config["evaluation"]["resamples"]), derived_seed(0, "bootstrap")
+    how: dict[str, Any] = {
+        "resamples": int(config["evaluation"]["resamples"]),
+        "seed": derived_seed(0, "bootstrap"),
+    }
+    # Tasks of a group have their product, channel and slot in common.
+    group = setting.groups
     baseline = written[BASELINE]["gold"]
     for name, part in written.items():
-        rows.add("gold_ctr", mean_estimate(part["gold"], resamples, seed), writer=name)
-        rows.add("proxy", mean_estimate(part["proxy"], resamples, seed), writer=name)
+        rows.add("gold_ctr", mean_estimate(part["gold"], unit=group, **how), writer=name)
+        rows.add("proxy", mean_estimate(part["proxy"], unit=group, **how), writer=name)
         if name != BASELINE:
-            gain = lift(part["gold"], baseline, resamples, seed)
+            gain = gain_over(part["gold"], baseline, group, **how)
             rows.add("lift", gain, writer=name, versus=BASELINE)
         rows.add("perplexity", _median(part["perplexity"]), writer=name)
         rows.add("kl", part.get("kl"), writer=name)
@@ -117,20 +135,8 @@ def add_writers(
             learned = {f"learning_{key}": value for key, value in point.items()}
             rows.add_all(learned, writer=name, step=step)
     _add_segments(rows, setting, written)
-
-
-def lift(values: np.ndarray, baseline: np.ndarray, resamples: int, seed: int) -> Estimate:
-    """Return mean / mean of the baseline - 1 with its 95% interval, paired by task.
-
-    Args:
-        values: (N,) float64, one a task.
-        baseline: (N,) float64 of the same tasks.
-        resamples: of the Poisson bootstrap over tasks.
-        seed: of the draws.
-    """
-    sums = resample_sums(np.column_stack([values, baseline]), resamples, seed)
-    draws = ratio(sums[:, 0], sums[:, 1]) - 1.0
-    return with_interval(float(values.mean() / baseline.mean() - 1.0), draws)
+    if group is not None:
+        add_personal(rows, config, setting, written, logged_choices(folder, setting))
 
 
 def _median(values: np.ndarray) -> float | None:
@@ -173,6 +179,7 @@ def copy_about(
         "stopped": {
             name: str(part["stopped"]) for name, part in written.items() if part.get("stopped")
         },
+        "personal": None if setting.groups is None else personal_about(setting, written),
         "examples": _examples(setting, written, int(config["evaluation"]["examples"])),
     }
 
@@ -204,10 +211,18 @@ def no_signal_warnings(setting: CopySetting) -> list[str]:
     ]
 
 
-def copy_origin(setting: CopySetting) -> dict[str, Any]:
-    """Return what the numbers of written copy rest on, for `about`."""
+def cut_warnings(folder: RunFolder) -> list[str]:
+    """Return a sentence where the writer that learned in ``folder`` did not read a task whole."""
+    tuned = "learn/sft"
+    note = folder.read(tuned).values.get("cut") if folder.has_stage(tuned) else None
+    return [note] if note else []
+
+
+def copy_origin(setting: CopySetting, folder: RunFolder) -> dict[str, Any]:
+    """Return what the numbers of written copy in ``folder`` rest on, for `about`."""
     sentences = [
         *no_signal_warnings(setting),
+        *cut_warnings(folder),
         *setting.readers.assumptions,
         "every text is judged once, for a rested reader.",
     ]

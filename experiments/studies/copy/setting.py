@@ -8,7 +8,8 @@ another family fitted on tests that neither of the other two saw.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,20 +21,27 @@ from copygym.agents.copywriter.training.feedback import (
     Feedback,
     Preferences,
 )
-from copygym.core.errors import UserError
+from copygym.core.errors import UserError, unknown_name
 from copygym.envs.tasks import CopyReward, CopyRows, copy_rows
+from copygym.evaluation.personal import grouped
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import instantiated
 from copygym.experiments.studies.data import load_log, same_data, seen
 from copygym.experiments.studies.people import has_truth
 
 if TYPE_CHECKING:
+    from copygym.agents.copywriter.writer import Copywriter
     from copygym.envs.logs.clicklog import ClickLog
     from copygym.envs.people.model import UserModel
     from copygym.envs.simulator.fitted import FittedUsers
+    from copygym.rewards.copy.fluency import Fluency
 
+#: Folder of the untuned writer among a run's writers.
+UNTUNED = "base"
 #: Parts of a log of copy tests.
 PARTS = ("proxy", "judge", "gold", "test")
+#: What a copywriter may be asked: copy from the brief alone, or a variation of a human text.
+TASKS = ("write", "rewrite")
 
 
 WORLD = "Gold is the synthetic world's own response, asked of people of the test part."
@@ -68,6 +76,9 @@ class CopySetting:
         gold_text: says who judges.
         fitted: the simulated users of the proxy where the log has users, else None.
         gold_users: people of the test part as the truth simulates them, where there is one.
+        held_out: the same people as the proxy simulates them.
+        fluency: of texts under the writer before all tuning, which a copy reward may ask for.
+        second_gold: P(click) by a gold model of another family, where the task is to rewrite.
     """
 
     log: ClickLog
@@ -90,6 +101,25 @@ class CopySetting:
     gold_text: str
     fitted: FittedUsers | None = None
     gold_users: UserModel | None = None
+    held_out: UserModel | None = None
+    fluency: Fluency | None = None
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """(N,) int64 test tasks that ask several readers for the same copy; None without readers.
+
+        What was written for one task of a group can be shown to the readers of the others.
+        """
+        if self.gold_users is None:
+            return None
+        return grouped(self.test.products, self.test.channel, self.test.slot)
+
+    second_gold: CopyReward | None = None
+
+    @property
+    def rewriting(self) -> bool:
+        """Whether the tasks are to rewrite a human text."""
+        return bool(self.test.originals)
 
     def feedback(self, learns_from: Sequence[str]) -> tuple[CopyRows, Feedback]:
         """Return tasks and feedback on them, of the kind that suits an algorithm best.
@@ -109,14 +139,18 @@ class CopySetting:
 def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     """Return the setting of a config; its models are fitted in stages of ``folder``.
 
-    Config keys: ``setting_seed`` (see `setting_seed`), ``data``, ``split`` (shares of `PARTS`),
-    ``reward_model``, ``judge_model``, ``gold_model`` (not used where the world is known),
-    ``copy_reward``, ``tasks`` (numbers of ``train``, ``validation`` and ``test`` tasks), ``users``
-    and ``env`` for logs with users.
+    Config keys: ``setting_seed`` (see `setting_seed`), ``task`` (of `TASKS`), ``data``, ``split``
+    (shares of `PARTS`), ``reward_model``, ``judge_model``, ``gold_model`` (not used where the world
+    is known), ``copy_reward``, ``tasks`` (numbers of ``train``, ``validation`` and ``test`` tasks,
+    and of the ``readers`` who are asked for the same copy), ``users`` and ``env`` for logs with
+    users; to rewrite, also ``second_gold_model`` and ``rewrites`` (options of
+    `copygym.agents.copywriter.demonstrations.rewrites`).
     """
     config = {**config, "seed": setting_seed(config)}
+    check_task(config)
     log = load_log(config["data"])
     data = same_data(folder, log)
+    log = log.with_notes(*brief_notes(log))
     if has_truth(config):
         from copygym.experiments.studies.copy.storefront import storefront_setting
 
@@ -124,6 +158,43 @@ def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     from copygym.experiments.studies.copy.tests import headline_setting
 
     return headline_setting(log, data, config, folder)
+
+
+#: Distinct briefs that are looked at for facts.
+_LOOKED_AT = 200
+
+
+def brief_notes(log: ClickLog) -> list[str]:
+    """Return what to know of a log whose briefs state no facts: a note, or none."""
+    from copygym.rewards.copy.grounding import has_facts
+
+    if not log.has("brief"):
+        return []
+    briefs = log.frame.select("brief").drop_nulls().unique(maintain_order=True).head(_LOOKED_AT)
+    known = briefs.collect(engine="streaming")["brief"].to_list()
+    bare = [brief for brief in known if brief.strip() and not has_facts(brief)]
+    if not bare:
+        return []
+    return [
+        f"{len(bare)} of {len(known)} briefs state no facts, such as {bare[0][:60]!r}: of copy for "
+        "them only the form is checked, and a claim that needs a fact counts as false."
+    ]
+
+
+def check_task(config: Mapping[str, Any]) -> None:
+    """Raise unless the config's ``task`` is known, and has originals where it is to rewrite.
+
+    Raises:
+        UserError: it is not.
+    """
+    task = config.get("task", TASKS[0])
+    if task not in TASKS:
+        raise unknown_name("task", str(task), list(TASKS))
+    if task == "rewrite" and has_truth(config):
+        raise UserError(
+            "task=rewrite needs a human original for every task, which tests of headlines have and "
+            "this world's readers have not; use task=write, or dataset=upworthy."
+        )
 
 
 def setting_seed(config: Mapping[str, Any]) -> int:
@@ -151,21 +222,77 @@ def shares(config: Mapping[str, Any], names: Sequence[str] = PARTS) -> dict[str,
 
 @dataclass(frozen=True)
 class ClickLogit:
-    """The click logit that a CTR model gives to texts, as a `CopyReward`."""
+    """The click logit that a CTR model gives to texts, as a `CopyReward`.
+
+    Attributes:
+        model: a CTR model.
+        readers: the population that rows name; a model that reads readers is told who they are.
+    """
 
     model: Any
+    readers: UserModel | None = None
 
     def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
         """Return (N,) float64 logits."""
-        return np.asarray(self.model.score(list(texts)), np.float64)
+        from copygym.rewards.ctr.readers import reads_readers
+
+        known: dict[str, Any] = {}
+        if self.readers is not None and reads_readers(self.model):
+            known = {"profiles": self.readers.profiles.features[rows.user]}
+        return np.asarray(self.model.score(list(texts), **known), np.float64)
+
+
+@dataclass(frozen=True)
+class UntunedFluency:
+    """Mean log probability per token of texts under the run's copywriter before all tuning.
+
+    It is read when it is first asked: a tiny one is trained after the setting is made.
+
+    Args:
+        model: the config's ``copywriter.model``.
+        folder: of the run, which keeps a tiny one.
+    """
+
+    model: Mapping[str, Any]
+    folder: RunFolder
+    _known: dict[str, float] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def _writer(self) -> Copywriter:
+        spec = dict(self.model)
+        if spec.get("name") == "tiny" and not spec.get("path"):
+            spec["path"] = str(self.folder.file("writers", UNTUNED))
+        writer: Copywriter = instantiated(spec, "copywriter.model")
+        return writer
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Return (N,) float64 nats; nan of a text of one token."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            values = -np.log(self._writer.perplexity(new))
+            self._known.update(zip(new, values.tolist(), strict=True))
+        return np.array([self._known[text] for text in texts], np.float64)
 
 
 def copy_shape(
-    config: Mapping[str, Any], model: Any, readers: UserModel, reference_texts: Sequence[str]
+    config: Mapping[str, Any],
+    model: Any,
+    readers: UserModel,
+    reference_texts: Sequence[str],
+    fluency: Fluency | None,
 ) -> CopyReward:
     """Return the config's copy reward, given the models and texts that its terms need."""
+    from copygym.rewards.copy.shape import CopyRewardShape
+
     make = instantiated(config["copy_reward"], "copy_reward")
-    reward: CopyReward = make(model=model, users=readers, reference_texts=reference_texts)
+    resources: dict[str, Any] = {
+        "model": model,
+        "users": readers,
+        "reference_texts": reference_texts,
+    }
+    if isinstance(make, partial) and make.func is CopyRewardShape:
+        resources["fluency"] = fluency
+    reward: CopyReward = make(**resources)
     return reward
 
 

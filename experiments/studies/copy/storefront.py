@@ -11,6 +11,7 @@ import polars as pl
 
 from copygym.core.seeds import derived_seed
 from copygym.envs.people.model import UserModel
+from copygym.envs.profiles.builder import Profiles
 from copygym.envs.simulator.population import align_to_catalogue, simulate
 from copygym.envs.tasks import CopyRows
 from copygym.experiments.runs.folder import RunFolder
@@ -18,8 +19,10 @@ from copygym.experiments.studies.copy.setting import (
     WORLD,
     ClickLogit,
     CopySetting,
+    UntunedFluency,
     copy_shape,
     describe_parts,
+    setting_seed,
     shares,
 )
 from copygym.experiments.studies.reward_models import fit_ctr_model
@@ -29,19 +32,35 @@ if TYPE_CHECKING:
 
 #: The world needs no part for a gold model.
 _PARTS = ("proxy", "judge", "test")
+#: What readers can be taken for instead of what they are.
+BLIND, PERMUTED = "blind", "permuted"
 
 
 def storefront_setting(
-    log: ClickLog, data: dict[str, Any], config: Mapping[str, Any], folder: RunFolder
+    log: ClickLog,
+    data: dict[str, Any],
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    kind: str = "",
 ) -> CopySetting:
     """Return the setting of a storefront log; its parts are of users.
 
     The proxy knows from the fitted users how often somebody clicks on a product on this channel in
     this slot, and from the CTR model how much more or less on this text of it than on another.
+
+    Args:
+        log: the whole log.
+        data: its checksum and rows.
+        config: of the run.
+        folder: of the run; the models of another ``kind`` lie in a child of it.
+        kind: what is taken for the readers' profiles, to be compared with the truth (""):
+            `BLIND`, nothing, by models, demonstrations and prompts, or `PERMUTED`, those of others,
+            by models and demonstrations while they learn.
     """
     from copygym.agents.copywriter.demonstrations import better_copy, preference_pairs
     from copygym.envs.copywriting import draw_tasks
     from copygym.experiments.studies.people import fit, true_world, whole_catalogue
+    from copygym.rewards.copy.grounding import grounded
     from copygym.rewards.ctr.response import texts_answered_by
 
     seed = int(config["seed"])
@@ -49,19 +68,46 @@ def storefront_setting(
     rows_seen = describe_parts(folder, parts)
     catalogue = whole_catalogue(log, config)
     fitted = fit(folder, "proxy", parts["proxy"], parts["judge"], config, catalogue)
-    model = fit_ctr_model(folder, "proxy", parts["proxy"], config, "reward_model")
-    judge = fit_ctr_model(folder, "judge", parts["judge"], config, "judge_model")
-    readers = texts_answered_by(fitted.users, model)
+    models = folder.child(kind) if kind else folder
+    # What a profile tells of the time before a send may tell its click, what it tells of later not.
+    model, judge = (
+        fit_ctr_model(
+            models,
+            name,
+            parts[name],
+            config,
+            key,
+            _taken_for(fitted.profiles_of(parts[name]), kind, seed),
+            fitted.cut,
+        )
+        for name, key in (("proxy", "reward_model"), ("judge", "judge_model"))
+    )
+    taught = replace(fitted.users, profiles=_taken_for(fitted.users.profiles, kind, seed))
+    readers = texts_answered_by(taught if kind == BLIND else fitted.users, model)
     people = fitted.profiles_of(parts["test"])
-    held_out = texts_answered_by(simulate(fitted, people), model)
+    held_out = simulate(fitted, people)
     gold_users = align_to_catalogue(true_world(config).user_model(profiles=people), catalogue)
+    if kind == BLIND:
+        told = _taken_for(people, kind, seed)
+        held_out, gold_users = (replace(users, profiles=told) for users in (held_out, gold_users))
+    held_out = texts_answered_by(held_out, model)
     number = {name: int(n) for name, n in config["tasks"].items()}
     train, validation = (
         draw_tasks(readers, number[name], derived_seed(seed, "tasks", name))
         for name in ("train", "validation")
     )
-    test = draw_tasks(gold_users, number["test"], derived_seed(seed, "tasks", "test"))
-    texts, rows = better_copy(parts["proxy"], fitted.users)
+    test = draw_tasks(
+        gold_users, number["test"], derived_seed(seed, "tasks", "test"), number.get("readers", 1)
+    )
+    # What suits a reader by the model where it knows readers, by the audience's clicks where not;
+    # a writer that has seen claims which no brief carries would make such claims.
+    texts, rows = better_copy(
+        parts["proxy"],
+        taught,
+        score=model.score if model.reads_readers else None,
+        allowed=grounded,
+    )
+    fluency = UntunedFluency(config["copywriter"]["model"], folder)
     return CopySetting(
         log=log,
         data=data,
@@ -73,26 +119,98 @@ def storefront_setting(
         validation=validation,
         test=test,
         demonstrations=(texts, rows),
-        preferences=preference_pairs(parts["proxy"], fitted.users),
-        reward=copy_shape(config, model, readers, catalogue.texts),
-        proxy=copy_shape(config, model, held_out, catalogue.texts),
-        judge=ClickLogit(judge),
-        gold=_Truth(gold_users),
+        preferences=preference_pairs(parts["proxy"], taught),
+        reward=copy_shape(config, model, readers, catalogue.texts, fluency),
+        proxy=copy_shape(config, model, held_out, catalogue.texts, fluency),
+        judge=ClickLogit(judge, readers),
+        gold=Truth(gold_users),
         human=_human(test, parts["proxy"], derived_seed(seed, "human")),
         training_texts=catalogue.texts,
         gold_text=WORLD,
         fitted=replace(fitted, users=readers),
         gold_users=gold_users,
+        held_out=held_out,
+        fluency=fluency,
+    )
+
+
+def other_readers(
+    config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, kind: str
+) -> CopySetting:
+    """Return a setting with the same tasks, in which readers are taken for others; see ``kind``."""
+    config = {**config, "seed": setting_seed(config)}
+    return storefront_setting(setting.log, setting.data, config, folder, kind)
+
+
+def _taken_for(profiles: Profiles, kind: str, seed: int) -> Profiles:
+    """Return what the people of these profiles are taken for; their ids stay."""
+    n = len(profiles)
+    if kind == BLIND:
+        features = np.zeros_like(profiles.features)
+        return Profiles(profiles.user_ids, features, profiles.names, np.full(n, "everybody"))
+    if kind == PERMUTED:
+        order = np.random.default_rng(derived_seed(seed, kind)).permutation(n)
+        return replace(profiles.take(order), user_ids=profiles.user_ids)
+    return profiles
+
+
+def launch_setting(config: Mapping[str, Any], setting: CopySetting) -> CopySetting | None:
+    """Return the same people and models with tasks of products that the log never showed.
+
+    The proxy is the CTR model alone, since nobody was ever sent one of these products. ``human``
+    is the marketer's default copy of each.
+
+    Args:
+        config: of the run; ``tasks.launches`` of them.
+        setting: on the log's products.
+
+    Returns:
+        None where the world has no launches, or none are wanted.
+    """
+    from copygym.envs.copywriting import draw_tasks
+    from copygym.experiments.studies.people import true_world
+    from copygym.rewards.ctr.response import answered_by
+
+    tasks, data = int(config["tasks"].get("launches", 0)), config["data"]
+    if not tasks or data.get("catalogue") != "large" or not data["launches_per_field"]:
+        return None
+    assert setting.gold_users is not None
+    world: Any = true_world(config)
+    gold = world.launches.user_model(profiles=setting.gold_users.profiles)
+    nothing = np.zeros_like(gold.conversion_logit)
+    unknown = replace(
+        gold,
+        click_logit=np.zeros_like(gold.click_logit),
+        conversion_logit=nothing,
+        expected_revenue=nothing,
+        unsubscribe_offset=nothing,
+        logging_policy=None,
+    )
+    profiles = bool(getattr(setting.model, "reads_readers", False))
+    held_out = answered_by(unknown, setting.model, profiles=profiles)
+    seed = derived_seed(setting_seed(config), "tasks", "launches")
+    test = draw_tasks(gold, tasks, seed, int(config["tasks"].get("readers", 1)))
+    default = [gold.catalogue.texts[k] for k in test.creative]
+    return replace(
+        setting,
+        test=test,
+        proxy=copy_shape(config, setting.model, held_out, setting.training_texts, setting.fluency),
+        gold=Truth(gold),
+        human=(default, default),
+        gold_users=gold,
+        held_out=held_out,
+        readers=held_out,
     )
 
 
 @dataclass(frozen=True)
-class _Truth:
+class Truth:
     """P(click) of rested people of the test part, by the world's own rule."""
 
     users: UserModel
 
     def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
+        """Return (N,) float64 probabilities."""
         assert self.users.copy_response is not None
         answer = self.users.copy_response(
             list(texts), rows.user, rows.creative, rows.channel, rows.slot

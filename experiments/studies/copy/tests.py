@@ -15,12 +15,13 @@ from copygym.envs.logs.catalogue import Catalogue
 from copygym.envs.logs.from_log import catalogue_from_log
 from copygym.envs.people.model import UserModel
 from copygym.envs.profiles.builder import Profiles
-from copygym.envs.tasks import CopyRows
+from copygym.envs.tasks import CopyReward, CopyRows
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.copy.setting import (
     MODEL,
     ClickLogit,
     CopySetting,
+    UntunedFluency,
     copy_shape,
     describe_parts,
     rows_at,
@@ -46,9 +47,10 @@ def headline_setting(
     Raises:
         UserError: the log has no brief, or a part of it has no test with one.
     """
-    from copygym.agents.copywriter.demonstrations import better_copy, preference_pairs
+    from copygym.agents.copywriter.demonstrations import better_copy, preference_pairs, rewrites
 
     log.require("brief")
+    rewriting = config.get("task") == "rewrite"
     seed = int(config["seed"])
     parts = log.split_by_test(shares(config), derived_seed(seed, "split"))
     rows_seen = describe_parts(folder, parts)
@@ -59,17 +61,26 @@ def headline_setting(
     stories = pl.concat([_stories(frame, name) for name, frame in arms.items()])
     for name in arms:
         if not (stories["part"] == name).any():
-            raise UserError(
-                f"{log.source or log.name}: part {name} has no test with a brief; give it a larger "
-                f"share (split.{name})."
-            )
+            raise _no_stories(log, name, len(known))
     model = fit_ctr_model(folder, "proxy", parts["proxy"], config, "reward_model")
     judge = fit_ctr_model(folder, "judge", parts["judge"], config, "judge_model")
     gold = fit_ctr_model(folder, "gold", parts["gold"], config, "gold_model")
     readers = _readers(stories, log, model)
     tasks = {name: _tasks(stories, name, readers, config, seed) for name in arms}
-    texts, rows = better_copy(parts["proxy"])
-    reward = copy_shape(config, model, readers, texts)
+    human = _human(tasks["test"], readers, arms["test"], derived_seed(seed, "human"))
+    pairs = preference_pairs(parts["proxy"])
+    if rewriting:
+        for name, arm in arms.items():
+            # Any arm of the test: what an editor would have sent without one.
+            luck = derived_seed(seed, "originals", name)
+            tasks[name] = tasks[name].rewriting(_any_arm(tasks[name], arm, luck))
+        human = (human[0], list(tasks["test"].originals))
+        pairs = (pairs[0].rewriting(pairs[2]), *pairs[1:])
+        texts, rows = rewrites(parts["proxy"], **dict(config["rewrites"]))
+    else:
+        texts, rows = better_copy(parts["proxy"])
+    fluency = UntunedFluency(config["copywriter"]["model"], folder)
+    reward = copy_shape(config, model, readers, texts, fluency)
     shown = tuple(dict.fromkeys(parts["proxy"].collect()["text"].to_list()))
     return CopySetting(
         log=log,
@@ -82,14 +93,16 @@ def headline_setting(
         validation=tasks["judge"],
         test=tasks["test"],
         demonstrations=(texts, rows),
-        preferences=preference_pairs(parts["proxy"]),
+        preferences=pairs,
         reward=reward,
         proxy=reward,
         judge=ClickLogit(judge),
         gold=_Probability(gold),
-        human=_human(tasks["test"], readers, arms["test"], derived_seed(seed, "human")),
+        human=human,
         training_texts=shown,
         gold_text=MODEL,
+        fluency=fluency,
+        second_gold=_second_gold(parts["gold"], config, folder) if rewriting else None,
     )
 
 
@@ -101,6 +114,32 @@ class _Probability:
 
     def __call__(self, texts: Any, rows: CopyRows) -> np.ndarray:
         return np.asarray(self.model.probability(list(texts)), np.float64)
+
+
+def _no_stories(log: ClickLog, part: str, known: int) -> UserError:
+    """Return why a part has no story to write of.
+
+    Args:
+        log: of all tests.
+        part: without one.
+        known: distinct briefs of the parts that models learn from.
+    """
+    where = log.source or log.name
+    if not known:
+        return UserError(
+            f"{where}, column brief: it is empty in all tests, so that a writer could say nothing "
+            "true; write what a copy may say of each product or story."
+        )
+    if part == "test" and known == 1:
+        return UserError(
+            f"{where}, column brief: all tests have the same brief, so that no story is new to the "
+            "writer; give each test its own."
+        )
+    return UserError(
+        f"{where}: part {part} has no test with a brief"
+        f"{' that the other parts lack' if part == 'test' else ''}; give it a larger share "
+        f"(split.{part})."
+    )
 
 
 def _arms(log: ClickLog) -> pl.DataFrame:
@@ -182,8 +221,20 @@ def _human(
     rows: CopyRows, readers: UserModel, arms: pl.DataFrame, seed: int
 ) -> tuple[list[str], list[str]]:
     """Return the better copy that the log shows for each task, and any of its copies."""
-    rng = np.random.default_rng(seed)
-    by_test = {str(key[0]): frame["text"].to_list() for key, frame in arms.group_by("test_id")}
     best = [readers.catalogue.texts[k] for k in rows.creative]
-    other = [str(rng.choice(by_test[name])) for name in rows.products]
-    return best, other
+    return best, _any_arm(rows, arms, seed)
+
+
+def _any_arm(rows: CopyRows, arms: pl.DataFrame, seed: int) -> list[str]:
+    """Return a random copy of each task's test; all tasks of a test get the same."""
+    rng = np.random.default_rng(seed)
+    drawn = {
+        str(key[0]): str(rng.choice(frame["text"].to_list()))
+        for key, frame in arms.group_by("test_id", maintain_order=True)
+    }
+    return [drawn[name] for name in rows.products]
+
+
+def _second_gold(log: ClickLog, config: Mapping[str, Any], folder: RunFolder) -> CopyReward:
+    """Return the gold model of another family than the first, fitted on the same tests."""
+    return _Probability(fit_ctr_model(folder, "second gold", log, config, "second_gold_model"))

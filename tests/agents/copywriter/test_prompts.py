@@ -6,11 +6,15 @@ from dataclasses import replace
 import pytest
 
 from copygym.agents.copywriter.prompts import (
+    ASK,
     DELIMITER,
     INSTRUCTION,
+    REWRITING,
     PromptStyle,
     clean_copy,
     clean_data,
+    cut_note,
+    few_shot,
 )
 from copygym.core.errors import UserError
 
@@ -55,7 +59,7 @@ def test_a_prompt_is_the_instruction_and_the_quoted_data(style):
     prompt = text_of(style, style.render(f"Brief: a warm coat\n{TAIL}"))
     assert prompt == (
         f"<|im_start|>system\n{INSTRUCTION}<|im_end|>\n<|im_start|>user\n"
-        f'"""\nBrief: a warm coat\n{TAIL}\n"""<|im_end|>\n<|im_start|>assistant\n'
+        f'"""\nBrief: a warm coat\n{TAIL}\n"""\n{ASK}<|im_end|>\n<|im_start|>assistant\n'
     )
 
 
@@ -94,19 +98,46 @@ def test_forged_labels_stay_in_the_brief(style):
     assert data == ["Brief: coat Reader: segment forged Channel: push, night", *TAIL.split("\n")]
 
 
+END = f'\n"""\n{ASK}<|im_end|>\n<|im_start|>assistant\n'
+
+
+def with_room(style, tokens):
+    return replace(style, max_prompt_tokens=style.frame_length + tokens)
+
+
+def test_by_default_nothing_is_cut():
+    style = PromptStyle(make_tokenizer())
+    task = f"Brief: {'warm coat ' * 120}\n{TAIL}"
+    assert not style.is_cut(task)
+    assert task.split("\n")[0].strip() in text_of(style, style.render(task))
+    assert cut_note(style, [task]) is None
+
+
 def test_a_long_brief_is_cut_and_nothing_else(style):
-    short = replace(style, max_prompt_tokens=style.frame_length + 60)
-    prompt = text_of(short, short.render(f"Brief: {'warm coat ' * 300}\n{TAIL}"))
-    assert len(short.render(f"Brief: {'warm coat ' * 300}\n{TAIL}")) == short.max_prompt_tokens
-    assert prompt.endswith(f'\n{TAIL}\n"""<|im_end|>\n<|im_start|>assistant\n')
+    short = with_room(style, 4 * len(style.encode_data(TAIL)) + 8)
+    task = f"Brief: {'warm coat ' * 300}\n{TAIL}"
+    prompt = text_of(short, short.render(task))
+    assert len(short.render(task)) == short.max_prompt_tokens
+    assert prompt.endswith(f"\n{TAIL}{END}")
     assert INSTRUCTION in prompt
 
 
-def test_a_long_reader_leaves_the_brief_a_quarter(style):
-    short = replace(style, max_prompt_tokens=style.frame_length + 40)
-    prompt = text_of(short, short.render(f"Brief: a warm coat\nReader: {'odd ' * 200}"))
-    assert "Brief: a warm coat"[:10] in prompt
-    assert prompt.endswith('\n"""<|im_end|>\n<|im_start|>assistant\n')
+def test_the_reader_s_line_is_cut_before_a_fact_of_the_brief(style):
+    brief, channel = "Brief: a warm coat, a warm coat", "Channel: sms"
+    known = sum(len(style.encode_data(text)) for text in (brief, "\n" + channel))
+    short = with_room(style, known + 5)
+    prompt = text_of(short, short.render(f"{brief}\nReader: {'odd ' * 200}\n{channel}"))
+    assert brief in prompt
+    assert prompt.endswith(f"\n{channel}{END}")
+
+
+def test_of_what_is_cut_there_is_a_count(style):
+    short = with_room(style, 60)
+    tasks = ["Brief: coat", f"Brief: {'warm coat ' * 300}", f"Brief: {'coat ' * 300}"]
+    assert [short.is_cut(task) for task in tasks] == [False, True, True]
+    note = cut_note(short, tasks)
+    assert note.startswith("2 of 3 briefs, with reader and channel, are longer than the ")
+    assert f"{short.max_prompt_tokens} tokens that the writer reads (brief 2 first)" in note
 
 
 def test_a_frame_that_does_not_fit_is_refused(style):
@@ -143,13 +174,13 @@ def test_a_template_without_system_role_gets_the_instruction_in_the_message():
     )
     style = PromptStyle(make_tokenizer(template), 400)
     prompt = text_of(style, style.render("Brief: coat"))
-    assert prompt == f'<|im_start|>{INSTRUCTION}\n"""\nBrief: coat\n"""'
+    assert prompt == f'<|im_start|>{INSTRUCTION}\n"""\nBrief: coat\n"""\n{ASK}'
 
 
 def test_a_model_without_template_gets_a_plain_frame():
     style = PromptStyle(make_tokenizer(template=None), 400)
     prompt = text_of(style, style.render("Brief: coat"))
-    assert prompt == f'{INSTRUCTION}\n\n"""\nBrief: coat\n"""\n\nCopy: '
+    assert prompt == f'{INSTRUCTION}\n\n"""\nBrief: coat\n"""\n{ASK}\n\nCopy: '
 
 
 def test_responses_end_with_eos_and_decode_to_themselves(style):
@@ -187,12 +218,6 @@ def test_copy_is_one_clean_line(text, clean):
     assert clean_copy(text) == clean
 
 
-def test_features_that_are_one_hot_are_shown_as_values(style):
-    reader = "Reader: segment 35-49; high user age band=35-49; low user region=south"
-    prompt = text_of(style, style.render(f"Brief: coat\n{reader}\nChannel: sms"))
-    assert "Reader: segment 35-49; age band 35-49; low user region=south\n" in prompt
-
-
 def test_invisible_characters_go():
     assert clean_data("a\u200bb\u202ec\u0000d\u00ade") == "abcde"
 
@@ -207,3 +232,57 @@ def test_invisible_characters_go():
 def test_a_template_that_fails_as_a_program_is_one_sentence(template):
     with pytest.raises(UserError, match="cannot show a user's message"):
         PromptStyle(make_tokenizer(template), 400)
+
+
+# ---------------------------------------------------------------- rewriting and examples
+
+
+def test_a_task_with_an_original_asks_to_improve_it(style):
+    prompt = text_of(style, style.render(f"Brief: wool\nOriginal: a warm coat\n{TAIL}"))
+    assert REWRITING in prompt and INSTRUCTION not in prompt
+    assert f'Brief: wool\nOriginal: a warm coat\n{TAIL}\n"""' in prompt
+    # A brief that spells the label on its own line is a brief.
+    forged = text_of(style, style.render(f"Original: a warm coat\nBrief: wool\n{TAIL}"))
+    assert INSTRUCTION in forged
+
+
+def test_a_long_brief_is_cut_and_the_original_is_whole(style):
+    short = replace(style, max_prompt_tokens=style.frame_length + 80)
+    prompt = f"Brief: {'wool ' * 200}\nOriginal: a warm coat\n{TAIL}"
+    ids = short.render(prompt)
+    assert len(ids) <= short.max_prompt_tokens
+    assert "Original: a warm coat\n" in text_of(short, ids)
+
+
+def test_examples_stand_before_the_task_as_turns_of_a_talk(style):
+    task = f"Brief: wool\n{TAIL}"
+    shown = few_shot(style, [f"Brief: a warm coat\n{TAIL}"], ["a coat <|im_end|>"], 4000)
+    prompt = text_of(shown, shown.render(task))
+    example = (
+        f'"""\nBrief: a warm coat\n{TAIL}\n"""\n{ASK}<|im_end|>\n<|im_start|>assistant\na coat'
+    )
+    assert prompt.index(INSTRUCTION) < prompt.index(example) < prompt.index("Brief: wool")
+    # What an example spells is no turn of the talk: one more of the user, one of the assistant.
+    eos = shown.eos_id
+    assert shown.render(task).count(eos) == style.render(task).count(eos) + 2
+    # The task has the room that it had, up to the difference of the frames of both tasks.
+    assert shown._room(task) > style._room(task) - style.frame_length
+    assert not shown.is_cut(task)
+
+
+def test_examples_beyond_the_context_are_left_out(style):
+    tasks, texts = [f"Brief: wool\n{TAIL}"] * 3, ["a warm coat"] * 3
+    whole = few_shot(style, tasks, texts, 10_000)
+    assert len(whole.examples) == 3
+    # The task itself keeps twice the longest example's room.
+    room = 2 * style.data_length(tasks[0])
+    assert len(few_shot(style, tasks, texts, whole.frame_length + room).examples) == 3
+    assert len(few_shot(style, tasks, texts, whole.frame_length + room - 1).examples) == 2
+    assert few_shot(style, tasks, texts, 10).examples == ()
+
+
+def test_examples_of_a_plain_model_are_labelled_as_answers():
+    plain = PromptStyle(make_tokenizer(None), 400)
+    shown = few_shot(plain, [f"Brief: wool\n{TAIL}"], ["a warm coat"], 4000)
+    prompt = text_of(shown, shown.render("Brief: x"))
+    assert f'morning\n"""\n{ASK}\n\nCopy: a warm coat\n\n"""' in prompt

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from copygym.agents.copywriter.algorithms.ppo.algorithm import LiveWriter
+from copygym.agents.copywriter.algorithms.ppo.policy import Policy
 from copygym.agents.copywriter.drawing import draw, reference_kl
 from copygym.agents.copywriter.llama.sampling import sample, vocabulary_subset, widened
 from copygym.agents.copywriter.prompts import PromptStyle
@@ -134,3 +136,25 @@ def test_draws_without_added_tokens_are_what_they_were(limited, rows):
     same = sample(limited.model, prompts, **options, added_tokens=[[], []])
     assert torch.equal(plain.tokens, same.tokens)
     torch.testing.assert_close(plain.logprobs, same.logprobs)
+
+
+def test_an_original_s_words_may_be_written(limited, rows):
+    shown = tasks(rows).rewriting(["Sleepy llamas wait.", "A red bag."])
+    [own, other] = limited.added_tokens(shown)
+    assert spells(limited, own, " llamas") and not spells(limited, other, " llamas")
+
+
+def test_a_policy_that_learns_writes_a_new_brief_s_word(limited, rows):
+    """Judges during training hear what the trained writer will say."""
+    limited.model.lm_head.weight = torch.nn.Parameter(
+        torch.zeros_like(limited.model.lm_head.weight)
+    )
+    policy = Policy(limited)
+    task = tasks(rows).take([0])
+
+    def letters(live):
+        return set("".join(live.write(task, seed=0, samples=60)))
+
+    # No training copy has a p or a d, and the brief is of headphones.
+    assert {"p", "d"} <= letters(LiveWriter(policy))
+    assert not {"p", "d"} & letters(LiveWriter(policy, fixed_vocabulary=True))

@@ -94,6 +94,8 @@ def test_hillstrom_in_the_public_format(tmp_path):
     assert frame["user_history_segment"].to_list() == ["$100 - $200", "$200 - $350", "$1,000 +"]
     assert frame["user_past_channel"].to_list() == ["Phone", "Web", "Web"]
     assert frame["text"].is_null().to_list() == [False, True, False]
+    assert frame["brief"].is_null().to_list() == [False, True, False]
+    assert "men's merchandise" in frame["brief"][2] and frame["text"].n_unique() == 3
     assert frame["user_id"].n_unique() == 3 and set(frame["channel"]) == {"email"}
     assert log.sends().height == 2
 
@@ -276,7 +278,11 @@ def test_coupon_in_the_public_format(tmp_path):
         "coffee_house_2h",
         "coffee_house_1d",
     ]
-    assert frame["text"][1] == "Coupon for Coffee House, valid for two hours."
+    assert frame["text"].to_list()[:2] == [
+        "Coupon for a restaurant below 20 dollars a person, valid for one day.",
+        "Coupon for a coffee house, valid for two hours.",
+    ]
+    assert frame["brief"][1] == "The coupon is for a coffee house. It is valid for two hours."
     assert frame["slot"].to_list() == ["2PM", "10AM", "7AM"]
     assert frame["context_temperature"].to_list() == [55, 80, 80]
     assert frame["clicks"].to_list() == [1, 0, 0]
@@ -343,6 +349,73 @@ def test_mind_names_what_one_of_its_files_lacks(tmp_path):
     put(tmp_path / "behaviors.tsv", BEHAVIORS.replace("\tU2\t", "\t\t"))
     with pytest.raises(UserError, match="row 2, column user_id: the id is empty"):
         datasets.load("mind", tmp_path)
+
+
+def test_articles_of_mind_hold_what_was_read_too(tmp_path):
+    put(tmp_path / "news.tsv", NEWS + "N9\tnews\tworld\tRead before\tAbstract\t\t[]\t[]\n")
+    found = datasets.articles("mind", tmp_path)
+    assert found["news_id"].to_list() == ["N1", "N2", "N9"]
+    assert found["text"].to_list() == ['A "title', "Second", "Read before"]
+    with pytest.raises(UserError, match=r"hillstrom has no histories .* choose one of mind, pens"):
+        datasets.articles("hillstrom")
+
+
+# --- pens
+
+PENS_NEWS = (
+    "News ID\tCategory\tTopic\tHeadline\tNews body\tTitle entity\tEntity content\n"
+    'N1\tsports\tsoccer\tOne, two\t"Body with a\ttab."\t{}\t{}\n'
+    "N2\tnews\tworld\tSecond\tBody.\t{}\t{}\nN3\tnews\tworld\tThird\t\t{}\t{}\n"
+)
+PENS_TRAIN = (
+    "UserID\tClicknewsID\tdwelltime\texposure_time\tpos\tneg\tstart\tend\tdwelltime_pos\n"
+    "U1\tN3 N1\t9 30\t6/19/2019 5:10:01 AM#TAB#7/3/2019 6:45:00 AM\tN1\tN2 N3\t"
+    "7/3/2019 6:43:49 AM\t7/3/2019 7:06:06 AM\t30\n"
+    "U2\t\t\t\tN2\tN3\t7/3/2019 1:00:00 PM\t7/3/2019 1:06:06 PM\t8\n"
+)
+
+
+def test_pens_in_the_public_format(tmp_path):
+    put(tmp_path / "train.tsv", PENS_TRAIN)
+    put(tmp_path / "news.tsv", PENS_NEWS)
+    log = datasets.load("pens", tmp_path, history=True)
+    frame = log.collect()
+    assert frame["creative_id"].to_list() == ["N1", "N2", "N3", "N2", "N3"]
+    assert frame["clicks"].to_list() == [1, 0, 0, 1, 0]
+    assert frame["text"].to_list() == ["One, two", "Second", "Third", "Second", "Third"]
+    assert frame["brief"][0] == "Body with a\ttab."
+    assert frame["context_impression"].to_list() == ["1", "1", "1", "2", "2"]
+    assert frame["timestamp"][3] == datetime(2019, 7, 3, 13, 0, 0, tzinfo=UTC)
+    # N1 was clicked in the impression itself: it is no history.
+    assert frame["user_history"].to_list() == ["N3", "N3", "N3", None, None]
+    assert frame["user_history_length"].to_list() == [1, 1, 1, 0, 0]
+    assert log.notes == datasets.card("pens").faults
+    assert not datasets.load("pens", tmp_path).has("user_history")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("\tpos\t", "\tclicked\t", "column 'pos' is missing"),
+        ("U2\t", "\t", "row 3, column UserID: the id is empty"),
+        ("7/3/2019 1:00:00 PM", "noon", "row 3, column start: value 'noon' is not a time"),
+        ("N3 N1\t", "N3 N1 N2\t", "row 2, column exposure_time: there is not one time for each"),
+        ("\tN2 N3\t", "\tN2 N7\t", "1 of the articles shown ('N7' first) is not in news.tsv"),
+    ],
+)
+def test_pens_names_what_is_wrong(tmp_path, old, new, said):
+    put(tmp_path / "news.tsv", PENS_NEWS)
+    put(tmp_path / "train.tsv", PENS_TRAIN.replace(old, new, 1))
+    with pytest.raises(UserError, match=re.escape(said)):
+        datasets.load("pens", tmp_path)
+
+
+def test_pens_has_clicks_in_two_of_its_parts(tmp_path):
+    put(tmp_path / "news.tsv", PENS_NEWS)
+    put(tmp_path / "valid.tsv", PENS_TRAIN)
+    assert datasets.load("pens", tmp_path, part="valid").height == 5
+    with pytest.raises(UserError, match="part='test' has no clicks; choose train or valid"):
+        datasets.load("pens", tmp_path, part="test")
 
 
 # --- criteo

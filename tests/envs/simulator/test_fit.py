@@ -20,6 +20,7 @@ from copygym.envs.people.dynamics import Dynamics
 from copygym.envs.people.model import UserModel
 from copygym.envs.simulator.fit import fit_users
 from copygym.envs.simulator.fitted import FittedUsers
+from copygym.envs.simulator.population import simulate
 from copygym.envs.simulator.response import FAMILIES, make_response
 from copygym.envs.simulator.response.encode import encode
 
@@ -317,6 +318,30 @@ def test_cut_is_saved_and_a_folder_without_it_is_refused(fitted, tmp_path):
         UserError, match=re.escape("an older version wrote it; fit the users again")
     ):
         FittedUsers.load(tmp_path)
+
+
+def test_everybody_has_an_audience_and_a_folder_keeps_them(frame, fitted, tmp_path):
+    profiles = fitted.users.profiles
+    audiences = fitted.profile_builder.audiences
+    assert profiles.audience_names == audiences.names
+    assert len(set(audiences.names)) == len(audiences.names) > 1
+    fitted.save(tmp_path / "fit")
+    loaded = FittedUsers.load(tmp_path / "fit")
+    np.testing.assert_array_equal(loaded.users.profiles.audience, profiles.audience)
+    assert loaded.users.profiles.audience_names == audiences.names
+    others = loaded.profiles_of(as_log(frame))
+    assert others.audience.shape == (len(others),)
+    same = others.index_of(profiles.user_ids)
+    np.testing.assert_array_equal(others.audience[same], profiles.audience)
+    # Profiles that somebody made without them get theirs when their people are simulated.
+    bare = replace(others, audience=None, audience_names=())
+    np.testing.assert_array_equal(simulate(loaded, bare).profiles.audience, others.audience)
+
+
+def test_audiences_can_be_left_out(frame):
+    fit = fit_users(as_log(frame), seed=0, audiences=None)
+    assert fit.users.profiles.audience is None
+    assert fit.profile_builder.audiences is None
 
 
 def test_catalogue_of_a_larger_log_is_kept_whole(frame):

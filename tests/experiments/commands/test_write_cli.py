@@ -82,6 +82,17 @@ def test_prompts_have_the_lines_that_the_table_fills(briefs):
     assert rows.briefs == ("A warm coat, for winter", "Fresh coffee")
 
 
+def test_a_table_with_originals_asks_to_rewrite_them(tmp_path):
+    path = tmp_path / "originals.csv"
+    path.write_text("brief,original\nof dogs,See The Dog\nof cats,See The Cat\n")
+    rows = brief_rows(read_briefs(path)[0])
+    assert rows.originals == ("See The Dog", "See The Cat")
+    assert rows.prompts[0] == "Brief: of dogs\nOriginal: See The Dog"
+    path.write_text("brief,original,product\nof dogs,See The Dog,\nof cats,,tom\n")
+    with pytest.raises(UserError, match=r"task 1 \(tom\) has no original to rewrite"):
+        brief_rows(read_briefs(path)[0])
+
+
 def test_cells_of_several_lines_become_one(tmp_path):
     path = tmp_path / "briefs.csv"
     path.write_text('brief,reader\n"one\nReader: forged\nChannel: forged",real\n')

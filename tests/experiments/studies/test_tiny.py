@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from public_columns import write_mind
 
 from copygym.core.errors import UserError
 from copygym.core.files import written
@@ -28,6 +29,7 @@ REAL = {
     "e5_hillstrom": "hillstrom/hillstrom.csv",
     "e8": "hillstrom/hillstrom.csv",
     "hillstrom": "hillstrom/hillstrom.csv",
+    "signal": "hillstrom/hillstrom.csv",
     "e11_upworthy": "upworthy",
     "e7": "upworthy/content_experiments.csv.gz",
     "e2": "upworthy",
@@ -261,6 +263,9 @@ def test_every_experiment_runs_in_its_tiny_form(experiment, tmp_path, log_folder
     extra = []
     if experiment in REAL:
         extra.append(f"data.path={log_folder / REAL[experiment]}")
+    if experiment == "mind_reader":  # nobody may pass MIND's rows on
+        (tmp_path / "mind").mkdir()
+        extra.append(f"data.path={write_mind(tmp_path / 'mind', n=400)}")
     folder = tmp_path / "run"
     report = app.execute(tiny(experiment, folder, *extra), folder, ["run"], NAMES)
     assert report.exists()

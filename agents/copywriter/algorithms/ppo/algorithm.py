@@ -26,6 +26,7 @@ from copygym.agents.copywriter.training.run import (
     task_order,
     trainable,
 )
+from copygym.agents.copywriter.vocabulary import added_tokens
 from copygym.agents.copywriter.writer import Copywriter
 from copygym.core.errors import UserError
 from copygym.core.processes import peers
@@ -59,7 +60,9 @@ class PPO(PPOSettings, RunAlgorithm):
             )
         vocabulary = self._vocabulary(writer, run.rows)
         policy = self._policy(writer, vocabulary, seed)
-        live = LiveWriter(policy)
+        # Tokens that somebody chose one by one are all that may be written.
+        fixed = not isinstance(self.vocabulary, str)
+        live = LiveWriter(policy, fixed)
         with run, isolated_rng(seed):
             state = run.start(live, policy)
             if not run.stopped:
@@ -67,8 +70,7 @@ class PPO(PPOSettings, RunAlgorithm):
             outcome = run.finish(policy.writer, policy)
             policy.finish()
             if self.vocabulary != "full":
-                # Tokens that somebody chose one by one are all that may be written.
-                policy.writer.fixed_vocabulary = not isinstance(self.vocabulary, str)
+                policy.writer.fixed_vocabulary = fixed
             return outcome
 
     def _policy(self, writer: Copywriter, vocabulary: list[int] | None, seed: int) -> Policy:
@@ -149,7 +151,7 @@ class PPO(PPOSettings, RunAlgorithm):
                     "vocabulary is 'copy', but copy_texts is empty; give examples of copy, or "
                     "vocabulary=full."
                 )
-            return copy_vocabulary(writer, [*self.copy_texts, *rows.briefs])
+            return copy_vocabulary(writer, [*self.copy_texts, *rows.briefs, *rows.originals])
         return [int(token) for token in self.vocabulary]
 
 
@@ -187,9 +189,13 @@ def copy_vocabulary(writer: Copywriter, texts: Sequence[str]) -> list[int]:
 
 @dataclass
 class LiveWriter:
-    """Writes with the policy as it is at the moment: for judges during training."""
+    """Writes with the policy as it is at the moment: for judges during training.
+
+    A limited policy may write its task's own brief here too, as it will when it is trained.
+    """
 
     policy: Policy = field(repr=False)
+    fixed_vocabulary: bool = False
 
     def write(
         self,
@@ -203,6 +209,8 @@ class LiveWriter:
         """Return N * ``samples`` texts, as `Copywriter.write`."""
         writer = self.policy.writer
         prompts = [prompt for prompt in writer.prompts(rows) for _ in range(samples)]
+        allowed = self.policy.allowed
+        added = added_tokens(allowed, self.fixed_vocabulary, writer.style, rows)
         drawn = sample(
             self.policy.decoder(),
             prompts,
@@ -213,7 +221,8 @@ class LiveWriter:
             ends=writer.style.end_ids,
             pad_id=writer.style.pad_id,
             seed=seed,
-            allowed_tokens=self.policy.allowed,
+            allowed_tokens=allowed,
+            added_tokens=None if added is None else [a for a in added for _ in range(samples)],
         )
         return [writer.style.decode(ids) for ids in drawn.tokens.tolist()]
 

@@ -26,6 +26,22 @@ def collapse(texts: Sequence[str], entropy: float, min_entropy: float) -> str:
     return ""
 
 
+def stumbles(fluency: float, first: float, most: float) -> str:
+    """Return that a batch is less fluent than the starting writer's was, or an empty string.
+
+    Args:
+        fluency: mean log probability of its tokens under the starting writer, nats.
+        first: that of the first batch, which the starting writer wrote.
+        most: nats that may be lost; 0: any number.
+    """
+    if most and fluency < first - most:
+        return (
+            f"its texts have {fluency:.2f} nats per token under the starting writer, whose own "
+            f"have {first:.2f}"
+        )
+    return ""
+
+
 class Streak:
     """Counts bad events in a row and says when there were enough.
 
@@ -43,4 +59,4 @@ class Streak:
         return 0 < self.limit <= self.count
 
 
-__all__ = ["Streak", "collapse"]
+__all__ = ["Streak", "collapse", "stumbles"]

@@ -21,6 +21,8 @@ METRICS: dict[str, str] = {
     "kl_k3": "the same with q/p - 1 - log q/p, which is never negative",
     "kl_coef": "price of a nat of KL in this update",
     "entropy": "mean entropy at the texts' tokens before the update, nats per token",
+    "fluency": "mean log probability of the tokens under the starting writer, nats per token",
+    "sound": "1, or 0 where the guards took the batch for collapsed",
     "approx_kl": "mean over epochs and tokens of (log new/old)^2 / 2, nats per token",
     "clip_fraction": "share of tokens at which the clipped term was the larger loss",
     "value_clip_fraction": "share of states at which the clipped value had the larger error",
@@ -32,7 +34,7 @@ METRICS: dict[str, str] = {
     "skipped": "optimiser steps left out because loss or gradient was not finite",
     "score_std": "standard deviation of the reward over the batch's texts",
     "length": "mean tokens of a text, the end token included",
-    "ended": "share of texts that ended within the longest length",
+    "ended": "share of texts that ended within the longest length, without special tokens",
     "learning_rate": "of the language model in this update",
     "seconds/generate": "sampling; CPU seconds of the process, on a GPU wall seconds",
     "seconds/reward": "scoring the texts, likewise",
@@ -50,7 +52,7 @@ class Rollout:
         texts: prompts and responses as tokens.
         words: the responses as copy.
         scores_B: (B,) float32 rewards, the penalty for a missing end included.
-        ended_B: (B,) bool.
+        ended_B: (B,) bool, whole texts (`PromptStyle.is_whole`).
     """
 
     rows: np.ndarray

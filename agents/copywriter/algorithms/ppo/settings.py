@@ -39,7 +39,8 @@ class PPOSettings(Watch):
         kl_control: "fixed", or "adaptive": ``kl_coef`` moves until KL is ``kl_target``.
         kl_target: nats per text, for the adaptive control.
         kl_horizon: samples in which the adaptive control reacts.
-        missing_eos_penalty: taken from the score of a text that didn't end; 0: none.
+        missing_eos_penalty: taken from the score of a text that didn't end or holds a special
+            token; 0: nothing. None: such a text scores below every other of its batch.
         whiten_rewards: scale the token rewards of a batch to unit variance.
         whiten_advantages: standardise the advantages of a batch.
         top_p: nucleus mass of the samples. Below 1 the samples are not from the policy that is
@@ -58,8 +59,12 @@ class PPOSettings(Watch):
         max_bad_steps: optimiser steps in a row with a loss or gradient that is not finite, after
             which training stops; they are skipped. 0: never.
         collapse_patience: updates in a row with collapsed texts after which training stops; 0:
-            never. Collapsed: entropy below ``min_entropy``, all texts alike, or most of them empty.
+            never. Collapsed: entropy below ``min_entropy``, all texts alike, most of them empty,
+            or less fluent than ``max_fluency_loss`` allows. The weights of such an update are
+            never those that come back, if a judge chooses them.
         min_entropy: nats per token.
+        max_fluency_loss: nats per token by which the mean log probability of a batch under the
+            starting writer may lie below that of the first batch, which this wrote; 0: any.
     """
 
     batch: int = 32
@@ -82,7 +87,7 @@ class PPOSettings(Watch):
     kl_control: str = "fixed"
     kl_target: float = 6.0
     kl_horizon: int = 2000
-    missing_eos_penalty: float = 0.0
+    missing_eos_penalty: float | None = None
     whiten_rewards: bool = False
     whiten_advantages: bool = True
     top_p: float = 1.0
@@ -97,6 +102,7 @@ class PPOSettings(Watch):
     max_bad_steps: int = 3
     collapse_patience: int = 3
     min_entropy: float = 0.01
+    max_fluency_loss: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,7 +113,7 @@ class PPOSettings(Watch):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be positive.")
         for name in _NOT_NEGATIVE:
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
@@ -139,6 +145,7 @@ _NOT_NEGATIVE = (
     "max_bad_steps",
     "collapse_patience",
     "min_entropy",
+    "max_fluency_loss",
 )
 
 __all__ = ["PPOSettings"]

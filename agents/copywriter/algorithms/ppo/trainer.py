@@ -26,6 +26,7 @@ Shapes: B texts of a batch, T response steps.
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections import defaultdict
@@ -39,7 +40,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 
-from copygym.agents.copywriter.algorithms.ppo.guards import Streak, collapse
+from copygym.agents.copywriter.algorithms.ppo.guards import Streak, collapse, stumbles
 from copygym.agents.copywriter.algorithms.ppo.losses import (
     adapted_kl_coef,
     explained_variance,
@@ -60,6 +61,7 @@ from copygym.agents.copywriter.algorithms.ppo.settings import PPOSettings
 from copygym.agents.copywriter.llama.backends import Prepared, Texts
 from copygym.agents.copywriter.llama.sampling import sample
 from copygym.core.processes import peers
+from copygym.rewards.copy.fluency import below_honest
 
 with warnings.catch_warnings():
     # TRL warns at import that its experimental part may change; the version is pinned.
@@ -132,6 +134,8 @@ class CopyPPOTrainer(PPOTrainer):
             policy, settings, updates=self._updates, done=done, state=state
         )
         self.kl_coef = float(state.get("kl_coef", settings.kl_coef))
+        #: Fluency of the first batch, which SFT wrote; nan before it.
+        self.first_fluency = float(state.get("first_fluency", math.nan))
         self._bad_steps = Streak(settings.max_bad_steps, int(state.get("bad_steps", 0)))
         self._collapsed = Streak(settings.collapse_patience, int(state.get("collapsed", 0)))
         self.seconds: dict[str, float] = defaultdict(float)
@@ -194,6 +198,7 @@ class CopyPPOTrainer(PPOTrainer):
         """
         counters = {
             "kl_coef": torch.tensor(self.kl_coef, dtype=torch.float64),
+            "first_fluency": torch.tensor(self.first_fluency, dtype=torch.float64),
             "bad_steps": torch.tensor(self._bad_steps.count),
             "collapsed": torch.tensor(self._collapsed.count),
         }
@@ -229,6 +234,7 @@ class CopyPPOTrainer(PPOTrainer):
             self._watch(rollout, metrics)
             self.state.global_step = update + 1
             metrics |= {f"seconds/{part}": spent for part, spent in self.seconds.items()}
+            metrics["sound"] = float(not self._collapsed.count)
             self.control = self.callback_handler.on_step_end(self.args, self.state, self.control)
             self._count_others()
             # The first process alone has a judge and a budget.
@@ -281,13 +287,17 @@ class CopyPPOTrainer(PPOTrainer):
         ]
         responses = [response for part in peers().gather(written) for response in part]
         words = [writer.style.decode(response) for response in responses]
-        ended = torch.tensor([response[-1] in writer.style.end_ids for response in responses])
+        whole = np.array([writer.style.is_whole(response) for response in responses])
         with self.clock("reward"):
             found = peers().tell(self._score(words, rows) if peers().first else None)
-            scores = torch.from_numpy(np.asarray(found, np.float32))
-        scores = scores - s.missing_eos_penalty * (~ended).float()
+        scores = np.asarray(found, np.float64)
+        if s.missing_eos_penalty is None:
+            scores = below_honest(scores, ~whole)
+        else:
+            scores = scores - s.missing_eos_penalty * ~whole
         texts = Texts(prompts, responses, writer.max_new_tokens)
-        return Rollout(rows, texts, words, scores, ended)
+        ended = torch.from_numpy(whole)
+        return Rollout(rows, texts, words, torch.from_numpy(scores).float(), ended)
 
     def experience(self, rollout: Rollout) -> Experience:
         """Work out old log probabilities, values, token rewards, advantages and returns."""
@@ -448,6 +458,7 @@ class CopyPPOTrainer(PPOTrainer):
             "kl_k3": k3,
             "kl_coef": self.kl_coef,
             "entropy": float(masked_mean(experience.entropy_BT, mask)),
+            "fluency": float(masked_mean(experience.ref_BT, mask)),
             "explained_variance": explained_variance(
                 experience.values_BT, experience.returns_BT, experience.mask.states_BT
             ),
@@ -464,7 +475,12 @@ class CopyPPOTrainer(PPOTrainer):
             )
 
     def _watch(self, rollout: Rollout, metrics: Mapping[str, float]) -> None:
+        if math.isnan(self.first_fluency):
+            self.first_fluency = metrics["fluency"]
         reason = collapse(rollout.words, metrics["entropy"], self.settings.min_entropy)
+        reason = reason or stumbles(
+            metrics["fluency"], self.first_fluency, self.settings.max_fluency_loss
+        )
         if self._collapsed.broken(bool(reason)):
             self._stop(
                 f"the writer collapsed: {reason}, for {self._collapsed.count} updates in a row; "

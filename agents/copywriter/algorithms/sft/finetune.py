@@ -1,8 +1,8 @@
 """Supervised fine-tuning on texts, through TRL's SFTTrainer and PEFT.
 
 The loss is the mean cross-entropy of the response tokens, eos included, given the prompt. Where
-the model is a Llama with plain LoRA, `LlamaTrunk` computes it over packed rows, whose common
-beginning runs once; all else goes through the model's own forward and TRL's chunked loss.
+the model is a Llama with plain LoRA, the module `losses` computes it; all else goes through the
+model's own forward and TRL's chunked loss.
 
 Nothing of the Trainer's own checkpoints is used (they are pickles): batches are laid out before
 training, so that trained weights, AdamW's moments and a number of steps are all that a checkpoint
@@ -17,27 +17,34 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
+from copygym.agents.copywriter.algorithms.sft.losses import lora_losses
+from copygym.agents.copywriter.algorithms.sft.plan import Care, order_of
 from copygym.agents.copywriter.algorithms.sft.trainer import Passes, StepCallback, plan_trainer
-from copygym.agents.copywriter.llama.adapters import linear_names
+from copygym.agents.copywriter.llama.adapters import fast_path, is_peft, linear_names
 from copygym.agents.copywriter.llama.quantisation import is_quantised, without_adapters
+from copygym.agents.copywriter.llama.trunk import LlamaTrunk
 from copygym.agents.copywriter.training.budget import Meter, Spent
 from copygym.agents.copywriter.training.run import isolated_rng, put_weights
 from copygym.agents.copywriter.training.trl_support import quiet
 from copygym.agents.copywriter.writer import Copywriter
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.processes import peers
+from copygym.core.seeds import derived_seed
 from copygym.envs.tasks import CopyRows
 
 KINDS = ("lora", "adalora", "prefix", "full")
 
 OnProgress = Callable[[int, dict[str, float]], None]
 
+#: Texts of a look that are read together.
+_LOOK_ROWS = 32
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 #: What AdaLoRA knows of each weight's importance.
 _IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
@@ -83,7 +90,8 @@ class Lesson:
         lr: its peak learning rate.
         peft: which weights.
         passes: how a batch goes through the model.
-        seed: of the order of the rows and of the adapter's first weights.
+        seed: of the order of the rows, of the adapter's first weights and of what is dropped.
+        care: what keeps it from learning its texts by heart.
 
     Raises:
         UserError: no rows, an empty text or brief, a number out of range.
@@ -96,6 +104,7 @@ class Lesson:
     peft: PeftChoice
     passes: Passes
     seed: int
+    care: Care = field(default_factory=Care)
 
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.rows):
@@ -214,12 +223,12 @@ def tuning(start: Copywriter, lesson: Lesson) -> Iterator[Job]:
             f"sft.peft.kind is {lesson.peft.kind}, but weights of few bits learn through lora or "
             "prefix; choose one of these, or set quantisation to null."
         )
-    with isolated_rng(lesson.seed), _adapted(start, lesson.peft, lesson.steps) as model:
+    with isolated_rng(lesson.seed), _adapted(start, lesson) as model:
         yield Job(start, model, lesson)
 
 
 @contextmanager
-def _adapted(start: Copywriter, peft: PeftChoice, steps: int) -> Iterator[Any]:
+def _adapted(start: Copywriter, lesson: Lesson) -> Iterator[Any]:
     """Yield the model to train; adapters that are still in it at the end are taken out.
 
     PEFT puts adapters into the writer's own modules, so a failure must not leave them there.
@@ -227,17 +236,17 @@ def _adapted(start: Copywriter, peft: PeftChoice, steps: int) -> Iterator[Any]:
     from peft import get_peft_model
 
     before = {name: weight.requires_grad for name, weight in start.model.named_parameters()}
-    if peft.kind == "full":
+    if lesson.peft.kind == "full":
         # Float32 masters, whatever the weights are: bfloat16 would lose small updates.
         yield copy.deepcopy(start.model).float().requires_grad_(True)
         return
-    config = _peft_config(peft, start.model, steps)
+    config = _peft_config(lesson, start.model)
     # The adapters are float32 (PEFT's default): they are their own masters.
     model = get_peft_model(start.model, config)
     try:
         yield model
     except BaseException:
-        if peft.kind != "prefix":
+        if lesson.peft.kind != "prefix":
             model.unload()
         raise
     finally:
@@ -246,16 +255,17 @@ def _adapted(start: Copywriter, peft: PeftChoice, steps: int) -> Iterator[Any]:
                 weight.requires_grad_(before.get(name, True))
 
 
-def _peft_config(peft: PeftChoice, model: Any, steps: int) -> Any:
+def _peft_config(lesson: Lesson, model: Any) -> Any:
     from peft import AdaLoraConfig, LoraConfig, PrefixTuningConfig
 
+    peft = lesson.peft
     if peft.kind == "prefix":
         return PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=peft.prefix_tokens)
     depth = int(model.config.num_hidden_layers)
     top = list(range(depth - peft.layers, depth)) if 0 < peft.layers < depth else None
     common: dict[str, Any] = {
         "lora_alpha": 2 * peft.rank,
-        "lora_dropout": 0.0,
+        "lora_dropout": 0.0 if _is_ours(lesson, model) else lesson.care.dropout,
         # By name: "all-linear" cannot be limited to some layers.
         "target_modules": linear_names(model),
         "layers_to_transform": top,
@@ -266,11 +276,20 @@ def _peft_config(peft: PeftChoice, model: Any, steps: int) -> Any:
     return AdaLoraConfig(
         init_r=peft.rank + (peft.rank + 1) // 2,
         target_r=peft.rank,
-        total_step=steps,
-        tinit=steps // 6,
-        tfinal=steps // 3,
+        total_step=lesson.steps,
+        tinit=lesson.steps // 6,
+        tfinal=lesson.steps // 3,
         deltaT=1,
         **common,
+    )
+
+
+def _is_ours(lesson: Lesson, model: Any) -> bool:
+    """Tell whether `LlamaTrunk` computes the losses, and not the model's own forward."""
+    return (
+        lesson.peft.kind == "lora"
+        and not lesson.passes.own_forward
+        and fast_path(model) is not None
     )
 
 
@@ -305,7 +324,10 @@ class Job:
         weights = {n: w for n, w in self.model.named_parameters() if w.requires_grad}
         self.weights = weights
         self.adamw = torch.optim.AdamW(
-            weights.values(), lr=self.lesson.lr, weight_decay=0.0, foreach=False
+            weights.values(),
+            lr=self.lesson.lr,
+            weight_decay=self.lesson.care.weight_decay,
+            foreach=False,
         )
         for key, value in _under(state, "adamw/").items():
             name, _, moment = key.rpartition("/")
@@ -351,6 +373,40 @@ class Job:
         return self._clock - last
 
     @property
+    def step_seed(self) -> int:
+        """The seed of what the step under way leaves out."""
+        return derived_seed(self.lesson.seed, "step", self.done)
+
+    @cached_property
+    def trunk(self) -> LlamaTrunk | None:
+        """The Llama whose LoRA is trained, where its losses are ours to compute."""
+        lm = fast_path(self.model) if is_peft(self.model) else None
+        return None if lm is None or self.lesson.passes.own_forward else LlamaTrunk(lm)
+
+    @torch.no_grad()
+    def scores(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
+        """Return the mean log probability per token, nats, of N texts, (N,) float64; no dropout."""
+        trunk, style = self.trunk, self.start.style
+        if trunk is None:
+            total, tokens = replace(self.start, model=self.model).logprobs(texts, rows)
+            return total / tokens
+        prompts = self.start.prompts(rows)
+        responses = [style.response_ids(text, self.start.max_new_tokens) for text in texts]
+        found = []
+        for at in range(0, len(prompts), _LOOK_ROWS):
+            part = slice(at, at + _LOOK_ROWS)
+            losses = lora_losses(
+                trunk,
+                fast_path(self.model),
+                prompts[part],
+                responses[part],
+                prompt_gradient=False,
+            )
+            lengths = [len(response) for response in responses[part]]
+            found += [-float(own.double().mean()) for own in losses.split(lengths)]
+        return np.array(found)
+
+    @property
     def adalora(self) -> Any | None:
         """AdaLoRA's rank allocator; None with other kinds."""
         return getattr(getattr(self.model, "base_model", None), "rankallocator", None)
@@ -383,18 +439,18 @@ class Job:
         writer.quantisation = self.start.quantisation if is_quantised(model) else None
 
     def _plan(self) -> list[dict[str, list[int]]]:
-        """Return the examples of the run in their order: one permutation of the rows after another.
+        """Return the examples of the run in their order.
 
         Labels are -100 on the prompt, so that only the response is learned.
         """
         lesson, style = self.lesson, self.start.style
-        rng, n = np.random.default_rng(lesson.seed), lesson.steps * lesson.passes.batch
-        epochs = [rng.permutation(len(lesson.texts)) for _ in range(-(-n // len(lesson.texts)))]
+        n = lesson.steps * lesson.passes.batch
+        order = order_of(lesson.texts, lesson.rows, n, lesson.passes.texts_per_prompt, lesson.seed)
         prompts = {prompt: style.render(prompt) for prompt in set(lesson.rows.prompts)}
         plan = []
-        for row in np.concatenate(epochs)[:n].tolist():
+        for text, row in zip(*(part.tolist() for part in order), strict=True):
             prompt = prompts[lesson.rows.prompts[row]]
-            response = style.response_ids(lesson.texts[row], self.start.max_new_tokens)
+            response = style.response_ids(lesson.texts[text], self.start.max_new_tokens)
             labels = [-100] * len(prompt) + response
             plan.append({"input_ids": [*prompt, *response], "labels": labels})
         return plan

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer over a laid-out plan: the packed loss of a Llama with LoRA, steps and bar.
+"""TRL's SFTTrainer over a laid-out plan, with our loss of a Llama with LoRA.
 
 Shapes: B rows of a batch, L prompt tokens, T response tokens.
 """
@@ -16,10 +16,8 @@ from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from copygym.agents.copywriter.llama.adapters import fast_path, is_peft, peft_changes
-from copygym.agents.copywriter.llama.kernels import token_logprobs
-from copygym.agents.copywriter.llama.packing import common_prefix, pack
-from copygym.agents.copywriter.llama.trunk import LlamaTrunk
+from copygym.agents.copywriter.algorithms.sft.losses import lora_losses
+from copygym.agents.copywriter.llama.adapters import fast_path, is_peft
 from copygym.agents.copywriter.training.trl_support import QuietTrainer
 from copygym.core.errors import UserError
 from copygym.core.processes import peers
@@ -37,12 +35,17 @@ class Passes:
         micro: rows of a backward pass; 0: all of a process's share.
         bf16: multiply matrices in bfloat16.
         gradient_checkpointing: compute layers again in the backward pass.
+        prompt_gradient: let the gradient go through the prompts (see `losses.response_losses`);
+            where the model's own forward is needed it always does.
+        texts_per_prompt: texts that one reading of a prompt serves (see `plan.grouped`).
     """
 
     batch: int
     micro: int = 0
     bf16: bool = False
     gradient_checkpointing: bool = False
+    prompt_gradient: bool = True
+    texts_per_prompt: int = 1
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -56,6 +59,10 @@ class Passes:
             raise UserError(
                 f"sft.micro_batch is {self.micro}; it must divide the {self.share} rows that a "
                 "process has of a batch, or be 0."
+            )
+        if self.texts_per_prompt < 1:
+            raise UserError(
+                f"sft.texts_per_prompt is {self.texts_per_prompt}; it must be at least 1."
             )
 
     @property
@@ -107,7 +114,6 @@ def plan_trainer(
     return PlanTrainer(
         job,
         tokens=[sum(label != -100 for label in batch) for batch in labels],
-        packed=not passes.own_forward,
         model=job.model,
         args=arguments,
         train_dataset=Dataset.from_list([batch[row] for batch in batches for row in own]),
@@ -140,16 +146,13 @@ class PlanTrainer(QuietTrainer, SFTTrainer):
     Args:
         job: what is trained.
         tokens: labelled tokens of each batch that is left, over all processes.
-        packed: use the packed loss.
         arguments: of TRL's trainer.
     """
 
-    def __init__(self, job: Job, *, tokens: list[int], packed: bool, **arguments: Any) -> None:
+    def __init__(self, job: Job, *, tokens: list[int], **arguments: Any) -> None:
         self._job, self._tokens, self._first = job, tokens, job.done
         self._partial = torch.zeros((), dtype=torch.float64)
-        lm = fast_path(job.model) if packed and is_peft(job.model) else None
-        self._trunk = None if lm is None else LlamaTrunk(lm)
-        self._lm = lm
+        self._trunk, self._lm = job.trunk, fast_path(job.model)
         self.last_loss = math.nan
         # TRL's chunked loss wraps the model's forward; the wrapper must not outlive the run.
         self._rows = len(arguments["train_dataset"])
@@ -188,15 +191,28 @@ class PlanTrainer(QuietTrainer, SFTTrainer):
         if self._trunk is None:
             count = torch.tensor(total, device=labels.device)
             return super().compute_loss(model, inputs, num_items_in_batch=count)
-        loss = packed_loss(self._trunk, self._lm, inputs["input_ids"], labels)
-        return loss * (int((labels != -100).sum()) / total)
+        prompts, responses = parts(inputs["input_ids"], labels)
+        losses = lora_losses(
+            self._trunk,
+            self._lm,
+            prompts,
+            responses,
+            prompt_gradient=self._job.lesson.passes.prompt_gradient,
+            dropout=self._job.lesson.care.dropout,
+            seed=self._job.step_seed,
+        )
+        return losses.sum() / total
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Add up gradients: of micro batches, then of processes.
 
+        What a model's own dropout leaves out hangs on the seed and the step alone, so that a
+        training that was stopped goes on as it would have.
+
         Raises:
             UserError: the batch's loss is not a number.
         """
+        torch.manual_seed(self._job.step_seed)
         loss: torch.Tensor = super().training_step(*args, **kwargs)
         self._partial += loss.detach().double().cpu()
         if not self.accelerator.sync_gradients:
@@ -220,42 +236,19 @@ def base_model(model: Any) -> Any:
     return model.get_base_model() if is_peft(model) else model
 
 
-def packed_loss(
-    trunk: LlamaTrunk, lm: Any, ids: torch.Tensor, labels: torch.Tensor
-) -> torch.Tensor:
-    """Return the mean cross-entropy, nats per token, of the tokens with a label.
+def parts(ids: torch.Tensor, labels: torch.Tensor) -> tuple[list[list[int]], list[list[int]]]:
+    """Return the B prompts and B responses of right-padded rows.
 
     Args:
-        trunk: of ``lm``.
-        lm: a Llama with PEFT's LoRA in it.
-        ids: (B, L + T) right-padded prompts and responses.
+        ids: (B, L + T) tokens.
         labels: (B, L + T): -100 on prompts and padding, else the token; each row ends labelled.
     """
-    ends = [int(row.nonzero()[-1]) + 1 for row in labels != -100]
-    sequences = [row[:end].tolist() for row, end in zip(ids, ends, strict=True)]
-    starts = [int((row != -100).nonzero()[0]) for row in labels]
-    shared = min(min(starts) - 1, common_prefix(sequences))
-    packed = pack(sequences, trunk.device, prefix=shared)
-    # A response token is predicted one place before it.
-    reads: list[int] = []
-    targets: list[int] = []
-    at = packed.prefix
-    for sequence, first in zip(sequences, starts, strict=True):
-        offset = at - packed.prefix
-        reads.extend(range(offset + first - 1, offset + len(sequence) - 1))
-        targets.extend(sequence[first:])
-        at += len(sequence) - packed.prefix
-    keep = torch.tensor(reads, device=trunk.device)
-    x = trunk.run(
-        trunk.embed(packed),
-        packed,
-        range(trunk.n_layers),
-        peft_changes(lm, trunk.dtype),
-        keep=keep,
-    )
-    tokens = torch.tensor(targets, device=trunk.device)
-    logprobs, _ = token_logprobs(trunk.normed(x), trunk.head, tokens, 1.0)
-    return -logprobs.mean()
+    prompts, responses = [], []
+    for row, label in zip(ids.tolist(), (labels != -100).tolist(), strict=True):
+        first, end = label.index(True), len(label) - label[::-1].index(True)
+        prompts.append(row[:first])
+        responses.append(row[first:end])
+    return prompts, responses
 
 
 class StepCallback(TrainerCallback):
@@ -284,4 +277,4 @@ class StepCallback(TrainerCallback):
             control.should_training_stop = True
 
 
-__all__ = ["Passes", "PlanTrainer", "StepCallback", "packed_loss", "plan_trainer"]
+__all__ = ["Passes", "PlanTrainer", "StepCallback", "parts", "plan_trainer"]

@@ -5,13 +5,19 @@ import numpy as np
 import pytest
 import torch
 
+from copygym.agents.copywriter.algorithms.ppo import trainer
 from copygym.agents.copywriter.algorithms.ppo.algorithm import PPO, copy_vocabulary
-from copygym.agents.copywriter.algorithms.ppo.guards import Streak, collapse
+from copygym.agents.copywriter.algorithms.ppo.guards import Streak, collapse, stumbles
 from copygym.agents.copywriter.algorithms.ppo.trainer import METRICS
 from copygym.agents.copywriter.training.algorithm import make_algorithm
 from copygym.core.errors import UserError
 
-SMALL = {"batch": 8, "epochs": 2, "rank": 2, "judge_every": 2, "save_every": 1}
+#: Most texts of a writer that nobody trained are cut off, and it is asked to repeat a word: what
+#: keeps language is off.
+SMALL = {
+    "batch": 8, "epochs": 2, "rank": 2, "judge_every": 2, "save_every": 1,
+    "missing_eos_penalty": 0.0, "max_fluency_loss": 0.0,
+}  # fmt: skip
 
 
 def coffee(texts, rows):
@@ -190,8 +196,8 @@ def test_the_budget_is_kept_and_accounted_for(copywriter, rows):
 
 def test_a_missing_end_costs_its_penalty(copywriter, rows):
     plain, fined = (
-        train(copywriter, rows, lambda texts, _: np.zeros(len(texts)), samples=8,
-              options={"missing_eos_penalty": penalty, "value_clip": 0.0})
+        train(copywriter, rows, lambda texts, _: np.zeros(len(texts)), samples=64,
+              options={"missing_eos_penalty": penalty, "value_clip": 0.0, "batch": 64})
         for penalty in (0.0, 2.0)
     )  # fmt: skip
     share = plain.history[0]["ended"]
@@ -258,6 +264,71 @@ def test_a_collapsed_writer_stops_training(copywriter, rows):
     assert done.stopped.startswith("the writer collapsed: the entropy fell to ")
     assert done.stopped.endswith("for 2 updates in a row; raise kl_coef or lower the learning rate")
     assert len(done.history) == 2
+
+
+def test_a_batch_that_sft_would_not_write_ends_training_and_is_not_kept(copywriter, rows):
+    # Any loss of fluency is too much, and the judge likes each look better than the one before.
+    looks = iter(range(100))
+    options = {"max_fluency_loss": 1e-9, "collapse_patience": 2, "learning_rate": 0.05}
+    done = train(
+        copywriter, rows, samples=160, options=options | {"judge_every": 1},
+        judge=lambda texts, rows: np.full(len(texts), float(next(looks))), judge_rows=rows,
+    )  # fmt: skip
+    assert "nats per token under the starting writer, whose own have" in done.stopped
+    sound = [line["sound"] for line in done.history]
+    assert sound[0] == 1.0
+    assert sound[-2:] == [0.0, 0.0]
+    # Look 0 is before the first update, and look k after the k-th.
+    assert done.info["judge"] == max(k for k, s in enumerate(sound, 1) if s)
+    plain = train(copywriter, rows, samples=160, options=options | {"max_fluency_loss": 0.0})
+    assert plain.stopped == "the budget is spent"
+
+
+def test_fluency_is_the_starting_writers_opinion(copywriter, rows):
+    first = train(copywriter, rows, samples=8).history[0]
+    # Before any update it is the writer's own: minus the entropy, in expectation.
+    assert first["fluency"] == pytest.approx(-first["entropy"], abs=0.5)
+    assert first["kl_k1"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_loss_of_fluency_by_hand():
+    assert stumbles(-2.4, -2.0, 0.5) == ""
+    assert stumbles(-9.0, -2.0, 0.0) == ""
+    assert "-2.60 nats per token" in stumbles(-2.6, -2.0, 0.5)
+
+
+def test_a_text_without_an_end_scores_below_all_that_have_one(copywriter, rows):
+    kept = []
+    rollout = trainer.CopyPPOTrainer.rollout
+
+    def watched(self, update):
+        kept.append(rollout(self, update))
+        return kept[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.CopyPPOTrainer, "rollout", watched)
+        # The longest win, so that those that were cut off would.
+        train(
+            copywriter, rows, lambda texts, rows: np.array([float(len(t)) for t in texts]),
+            samples=64, options={"batch": 64, "missing_eos_penalty": None},
+        )  # fmt: skip
+    scores, ended = kept[0].scores_B.numpy(), kept[0].ended_B.numpy()
+    assert 0 < ended.sum() < 64
+    assert scores[~ended].max() < scores[ended].min()
+    style = copywriter.style
+    for response, whole in zip(kept[0].texts.responses, ended, strict=True):
+        assert whole == style.is_whole(response)
+
+
+def test_a_special_token_inside_makes_a_text_no_copy(copywriter):
+    style, tokenizer = copywriter.style, copywriter.tokenizer
+    ids = style.response_ids("fresh coffee")
+    assert style.is_whole(ids)
+    assert not style.is_whole(ids[:-1])
+    assert not style.is_whole([ids[0], tokenizer.pad_token_id, *ids[1:]])
+    assert not style.is_whole([])
+    # The words alone don't tell.
+    assert style.decode([ids[0], tokenizer.pad_token_id, *ids[1:]]) == style.decode(ids)
 
 
 def test_collapse_by_hand():

@@ -1,6 +1,7 @@
 """Fine-tuning: it learns the copy, goes on where it was stopped, and fails without a trace."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,14 @@ from peft import LoraConfig, get_peft_model
 
 from copygym.agents.copywriter.algorithms.sft.algorithm import SFT
 from copygym.agents.copywriter.algorithms.sft.finetune import PeftChoice, finetune
-from copygym.agents.copywriter.algorithms.sft.trainer import packed_loss
-from copygym.agents.copywriter.llama.adapters import fast_path
+from copygym.agents.copywriter.algorithms.sft.losses import (
+    dropped,
+    packed_losses,
+    response_losses,
+)
+from copygym.agents.copywriter.algorithms.sft.plan import hold_out, order_of
+from copygym.agents.copywriter.algorithms.sft.trainer import parts
+from copygym.agents.copywriter.llama.adapters import fast_path, peft_changes
 from copygym.agents.copywriter.llama.likelihood import right_padded
 from copygym.agents.copywriter.llama.trunk import LlamaTrunk
 from copygym.agents.copywriter.training.feedback import Demonstrations
@@ -54,6 +61,8 @@ def learn(writer, rows, texts=TEXTS, *, seed=3, folder=None, on_progress=None, *
     )  # fmt: skip
 
 
+CARE = {"dropout": 0.2, "weight_decay": 0.1}
+
 KINDS = [
     PeftChoice("lora", rank=4),
     PeftChoice("lora", rank=4, layers=1),
@@ -94,7 +103,9 @@ def test_the_first_loss_is_the_models_own(make_copywriter, rows):
         assert losses[0] == pytest.approx(expected, abs=1e-4)
 
 
-def test_packed_loss_and_gradients_are_transformers_own(make_copywriter, rows):
+@pytest.fixture
+def adapted(make_copywriter, rows):
+    """A model whose adapters do something, its trunk and rows of padded tokens and labels."""
     writer = make_copywriter(seed=1)
     config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(writer.model, config)
@@ -102,19 +113,70 @@ def test_packed_loss_and_gradients_are_transformers_own(make_copywriter, rows):
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             weight.data = 0.1 * torch.randn(weight.shape, generator=generator)
-    prompts = writer.prompts(rows)
     responses = [writer.style.response_ids(text) for text in TEXTS]
-    ids, mask, picked = right_padded(prompts, responses)
-    labels = ids.masked_fill(~picked, -100)
+    ids, mask, picked = right_padded(writer.prompts(rows), responses)
+    lm = fast_path(model)
+    return model, LlamaTrunk(lm), lm, ids, mask, ids.masked_fill(~picked, -100)
+
+
+def test_the_packed_losses_and_their_gradients_are_transformers_own(adapted):
+    model, trunk, lm, ids, mask, labels = adapted
     trained = [w for w in model.parameters() if w.requires_grad]
     loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
     expected = torch.autograd.grad(loss, trained)
-    lm = fast_path(model)
-    packed = packed_loss(LlamaTrunk(lm), lm, ids, labels)
+    packed = packed_losses(trunk, peft_changes(lm, trunk.dtype), *parts(ids, labels)).mean()
     found = torch.autograd.grad(packed, trained)
     assert float(packed.detach()) == pytest.approx(float(loss.detach()), abs=1e-5)
     for a, b in zip(expected, found, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_without_a_gradient_through_prompts_the_losses_are_the_same(adapted, frozen):
+    _, trunk, lm, ids, _, labels = adapted
+    changes = peft_changes(lm, trunk.dtype)
+    if frozen:
+        changes[0] = {}
+    prompts, responses = parts(ids, labels)
+    # Some texts share a prompt, which is read once.
+    prompts[3] = prompts[5] = prompts[0]
+    expected = packed_losses(trunk, changes, prompts, responses)
+    found = response_losses(trunk, changes, prompts, responses, frozen)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_gradient_that_is_left_is_that_of_the_responses(adapted):
+    model, trunk, lm, ids, _, labels = adapted
+    prompts, responses = parts(ids, labels)
+    trained = [w for w in model.parameters() if w.requires_grad]
+    changes = peft_changes(lm, trunk.dtype)
+    found = torch.autograd.grad(response_losses(trunk, changes, prompts, responses).mean(), trained)
+    # The model's own forward, whose prompts are read without a gradient.
+    total = torch.zeros(())
+    for prompt, response in zip(prompts, responses, strict=True):
+        with torch.no_grad():
+            cache = model(input_ids=torch.tensor([prompt[:-1]]), use_cache=True).past_key_values
+        states = torch.tensor([[prompt[-1], *response[:-1]]])
+        logits = model(input_ids=states, past_key_values=cache).logits[0]
+        total = total + torch.nn.functional.cross_entropy(
+            logits, torch.tensor(response), reduction="sum"
+        )
+    expected = torch.autograd.grad(total / sum(map(len, responses)), trained)
+    for a, b in zip(expected, found, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-3)
+
+
+def test_dropout_leaves_out_the_same_inputs_for_a_seed_and_keeps_their_mean(adapted):
+    _, trunk, lm, *_ = adapted
+    changes = peft_changes(lm, trunk.dtype)
+    assert dropped(changes, 0.0, 1) == changes
+    down = changes[0]["qkv"][0]
+    draws = [dropped(changes, 0.25, seed)[0]["qkv"][0] for seed in range(200)]
+    assert torch.equal(draws[3], dropped(changes, 0.25, 3)[0]["qkv"][0])
+    assert not torch.equal(draws[3], draws[4])
+    out = (draws[3] == 0).all(dim=0)
+    torch.testing.assert_close(draws[3][:, ~out], down[:, ~out] / 0.75)
+    torch.testing.assert_close(torch.stack(draws).mean(0), down, atol=0.02, rtol=0.25)
 
 
 def test_the_bill_counts_response_tokens(make_copywriter, rows):
@@ -331,3 +393,112 @@ def test_empty_input_is_refused(copywriter, rows):
 def test_other_architectures_are_fine_tuned_too(gpt2, rows, peft):
     _, losses = tune(gpt2, rows, peft=peft, steps=12, lr=2e-2)
     assert losses[-1] < losses[0]
+
+
+# ---------------------------------------------------------------- when to stop
+
+
+def test_what_is_held_out_are_whole_briefs(rows):
+    assert len(set(rows.briefs)) == 3
+    # Of few briefs each is needed: texts are held out instead.
+    learned, held = hold_out(TEXTS, rows, 0.1, seed=0)
+    assert {TEXTS[i] for i in learned}.isdisjoint({TEXTS[i] for i in held})
+    assert sorted([*learned, *held]) == list(range(12))
+    many = replace(rows, briefs=tuple(f"brief {i % 6}" for i in range(12)))
+    texts = [f"text {i}" for i in range(12)]
+    learned, held = hold_out(texts, many, 0.2, seed=0)
+    assert {many.briefs[i] for i in learned}.isdisjoint({many.briefs[i] for i in held})
+    assert len(held) == 4  # two briefs of two texts: the least that is a fifth
+    assert not np.array_equal(held, hold_out(texts, many, 0.2, seed=1)[1])
+
+
+def test_little_copy_is_all_learned(rows):
+    for share, texts in ((0.0, TEXTS), (0.5, ["fresh coffee"] * 12)):
+        learned, held = hold_out(texts, rows, share, seed=0)
+        assert (len(learned), len(held)) == (12, 0)
+    learned, held = hold_out(["a", "b"] * 6, rows, 0.5, seed=0)
+    assert (len(learned), len(held)) == (6, 6)
+
+
+def test_texts_share_a_prompt_only_with_their_like(rows):
+    tasks = replace(
+        rows,
+        briefs=("coat",) * 6 + ("coffee",) * 6,
+        channels=("email",) * 12,
+        audience=np.array([1, 1, 1, 2, 2, 2] * 2),
+    )
+    texts = ["a", "b", "a", "c", "d", "e", "f", "g", "h", "i", "i", "i"]
+    text, prompt = order_of(texts, tasks, 24, 2, seed=0)
+    assert len(text) == len(prompt) == 24
+    # Every demonstration is learned as often as ever: once in each of the two rounds.
+    assert np.bincount(text).tolist() == [2] * 12
+    for i, j in zip(text, prompt, strict=True):
+        assert (tasks.briefs[i], tasks.audience[i]) == (tasks.briefs[j], tasks.audience[j])
+    groups = np.split(np.arange(12), np.flatnonzero(np.diff(prompt[:12])) + 1)
+    assert max(map(len, groups)) == 2
+    assert all(len({texts[text[i]] for i in g}) == len(g) for g in groups)
+    # Without audiences nothing says that two readers want the same: prompts must be equal.
+    _, alone = order_of(texts, rows, 12, 2, seed=0)
+    assert len(set(alone)) == len(set(rows.prompts))
+    text, prompt = order_of(texts, tasks, 12, 1, seed=0)
+    assert np.array_equal(text, prompt)
+
+
+@every_kind
+def test_the_weights_that_foretell_held_out_copy_best_come_back(make_copywriter, rows, peft):
+    # So fast that it learns its texts by heart, and then forgets everything else.
+    options = {"held_out": 0.3, "judge_every": 1, "patience": 3, "learning_rate": 0.1}
+    run = SFT(batch=4, peft=peft, **options).train(
+        make_copywriter(seed=1), rows, Demonstrations(TEXTS), samples=400, seed=3
+    )
+    curve = [line["held_out"] for line in run.history]
+    assert "held-out copy" in run.stopped
+    assert len(curve) < 100
+    assert run.info["held_out"] == pytest.approx(max([*curve, run.info["held_out"]]))
+    _, held = hold_out(TEXTS, rows, 0.3, 3)
+    total, tokens = run.writer.logprobs([TEXTS[i] for i in held], rows.take(held))
+    assert float((total / tokens).mean()) == pytest.approx(run.info["held_out"], abs=1e-3)
+
+
+def test_a_stopped_training_with_care_goes_on_as_it_would_have(make_copywriter, rows, tmp_path):
+    options = CARE | {"held_out": 0.3, "judge_every": 1, "save_every": 1, "prompt_gradient": False}
+    for bf16 in (False, True):  # our losses, and the model's own forward
+        own = options | {"bf16": bf16}
+        whole = learn(make_copywriter(seed=1), rows, **own)
+        kept = own | {"folder": tmp_path / str(bf16)}
+        kept["folder"].mkdir()
+        with pytest.raises(_Stop):
+            learn(make_copywriter(seed=1), rows, **kept, on_progress=_stop_at(12))
+        resumed = learn(make_copywriter(seed=1), rows, **kept)
+        assert [line["loss"] for line in resumed.history] == [x["loss"] for x in whole.history]
+        assert same_weights(weights(whole.writer), weights(resumed.writer))
+        assert resumed.info == whole.info
+
+
+def test_a_judge_looks_in_place_of_held_out_copy(make_copywriter, rows):
+    run = SFT(batch=4, held_out=0.3, judge_every=1, patience=0).train(
+        make_copywriter(seed=1), rows, Demonstrations(TEXTS), samples=8, seed=3,
+        judge=lambda texts, rows: np.array([float(len(t)) for t in texts]),
+        judge_rows=rows.take([0, 1]),
+    )  # fmt: skip
+    assert all("judge" in line and "held_out" not in line for line in run.history)
+    assert set(run.info) == {"judge"}
+
+
+def test_weight_decay_shrinks_what_is_trained(make_copywriter, rows):
+    def size(**care):
+        model = learn(make_copywriter(seed=1), rows, peft=PeftChoice("full"), **care).writer.model
+        return sum(float(w.square().sum()) for w in model.parameters())
+
+    assert size(weight_decay=1.0) < size()
+
+
+def test_care_out_of_range_is_refused():
+    for options, message in (
+        ({"dropout": 1.0}, "sft.dropout is 1.0; it must lie in [0, 0.9]"),
+        ({"held_out": 0.6}, "sft.held_out is 0.6"),
+        ({"weight_decay": -1.0}, "sft.weight_decay is -1.0"),
+        ({"texts_per_prompt": 0}, "sft.texts_per_prompt is 0"),
+    ):
+        with pytest.raises(UserError, match=re.escape(message)):
+            SFT(**options)

@@ -8,24 +8,9 @@ import numpy as np
 import pytest
 
 from copygym.evaluation.records import Records, Rows
-from copygym.experiments.studies.copy.judging import add_writers, lift, no_signal_warnings
+from copygym.experiments.studies.copy.judging import add_writers, no_signal_warnings
 
 CONFIG = {"evaluation": {"resamples": 200}}
-
-
-def test_a_constant_factor_is_an_exact_lift():
-    values = np.random.default_rng(0).random(50)
-    # Paired: what varies with the task cancels where one writer is the other times 1.1.
-    assert lift(1.1 * values, values, 200, 0) == pytest.approx((0.1, 0.1, 0.1))
-    assert lift(values, 2.0 * values, 200, 0) == pytest.approx((-0.5, -0.5, -0.5))
-
-
-def test_a_lift_s_interval_is_as_wide_as_the_luck_of_the_tasks():
-    rng = np.random.default_rng(1)
-    values = 1.0 + 0.5 * rng.normal(size=400)
-    found = lift(values, np.ones(400), 4000, 2)
-    width = 2 * 1.96 * values.std() / 20
-    assert found.high - found.low == pytest.approx(width, rel=0.08)
 
 
 def test_a_model_without_signal_is_named():
@@ -50,13 +35,14 @@ def writer(gold, **facts):
 def test_a_writer_has_a_record_for_each_number():
     rows = Rows(3)
     people = SimpleNamespace(profiles=SimpleNamespace(segments=np.array(["old", "young"])))
-    setting = SimpleNamespace(gold_users=people, test=SimpleNamespace(user=np.array([0, 1])))
+    rows_of = SimpleNamespace(user=np.array([0, 1]))
+    setting = SimpleNamespace(gold_users=people, test=rows_of, groups=None)
     history = [{"samples": 8.0, "kl": 0.1}, {"samples": 16.0, "kl": 0.2}]
     written = {
         "sft": writer([0.2, 0.4], kl=0.0),
         "ppo": writer([0.3, 0.6], kl=2.0, spent={"samples": 16}, history=history),
     }
-    add_writers(rows, CONFIG, setting, written)
+    add_writers(rows, CONFIG, setting, written, None)
     records = Records(rows.frame)
     ppo = records.where(writer="ppo")
     whole = {"task": None, "segment": None, "term": None, "step": None}

@@ -11,7 +11,7 @@ from copygym.core.errors import UserError
 from copygym.evaluation.records import Records, joined
 from copygym.experiments import app
 from copygym.experiments.studies.copy import copywriting
-from copygym.experiments.studies.copy.copywriting import ANY, BASE, BEST, SFT, saved_writer
+from copygym.experiments.studies.copy.copywriting import ANY, BASE, BEST, FEW, SFT, saved_writer
 
 NAMES = {"group": "g", "job_type": "j", "name": "n"}
 SMALL = ["copywriter=tiny", "reward_model=tfidf", "data.n_users=200"]
@@ -75,7 +75,7 @@ def test_a_kept_writer_is_read_as_the_config_reads_its_model(compared):
 
 def test_every_writer_is_judged_with_intervals_and_its_bill(compared):
     folder, (records, _) = compared
-    assert records.values("writer") == [BEST, ANY, BASE, SFT, "ppo", "best"]
+    assert records.values("writer") == [BEST, ANY, BASE, FEW, SFT, "ppo", "best"]
     assert records.seeds == (0,) and records.first["synthetic"]
     for name in records.values("writer"):
         gold = records.number("gold_ctr", writer=name, **WHOLE)

@@ -1,0 +1,127 @@
+"""Whether a copy keeps to its brief: every claim tied to a fact, every sentence a sentence.
+
+Rules, not a model, so that a reader can say of every finding which words caused it. What they find
+and what they miss was measured on sentences written for it (``docs/grounding.md``).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from copygym.core.text.visible import is_blank
+from copygym.envs.tasks import CopyRows
+from copygym.rewards.copy.claims.binding import unbound
+from copygym.rewards.copy.claims.broken import LEFTOVER, broken
+from copygym.rewards.copy.claims.empty import empty
+from copygym.rewards.copy.claims.facts import Brief, read_brief
+from copygym.rewards.copy.claims.language import Word, read_sentences
+
+#: What a finding may be; see `Finding`.
+KINDS = ("false", "misbound", "empty", "broken")
+
+
+class Finding(NamedTuple):
+    """What is wrong with a sentence.
+
+    Attributes:
+        kind: ``false``, the brief does not say so; ``misbound``, its facts are wrongly joined;
+            ``empty``, nothing is said; ``broken``, it is no sentence.
+        sentence: its words, in lower case.
+        reason: which words, and why.
+    """
+
+    kind: str
+    sentence: str
+    reason: str
+
+
+@lru_cache(maxsize=200_000)
+def check_copy(text: str, brief: str, original: str | None = None) -> tuple[Finding, ...]:
+    """Return what is wrong with a copy, by sentences; nothing where it may be sent.
+
+    A brief that is a form ("Product: ... Price: ... Facts: ...") is read by its labels, any other
+    text as sentences. Where it has no facts only the form can be checked, and claims that no brief
+    is needed for: numbers, dates, names, superlatives, guarantees. What two facts that contradict
+    each other say may both be said.
+
+    Args:
+        text: the copy.
+        brief: what may be claimed.
+        original: a human text that was to be rewritten; what it claims may be claimed, too.
+    """
+    if is_blank(text):
+        return (Finding("empty", "", "nothing is seen"),)
+    left = LEFTOVER.search(text)
+    if left:
+        return (Finding("broken", text.strip().lower(), f"holds {left.group().strip()!r}"),)
+    facts = read_brief(brief, original or "")
+    sentences = read_sentences(text)
+    if not sentences:
+        return (Finding("broken", text.strip(), "has no word"),)
+    found: list[Finding] = []
+    seen: set[tuple[str, ...]] = set()
+    for sentence in sentences:
+        texts = tuple(word.text for word in sentence)
+        if texts in seen and len(texts) > 2:
+            found.append(Finding("broken", " ".join(texts), "is said twice"))
+            continue
+        seen.add(texts)
+        found += _judge(sentence, facts)
+    return tuple(found)
+
+
+def _judge(sentence: tuple[Word, ...], brief: Brief) -> list[Finding]:
+    said = " ".join(word.text for word in sentence)
+    reason = broken(sentence, brief)
+    if reason:
+        return [Finding("broken", said, reason)]
+    reason = empty(sentence)
+    if reason:
+        return [Finding("empty", said, reason)]
+    return [Finding(kind, said, reason) for kind, reason in unbound(sentence, brief)]
+
+
+def deliverable(texts: Sequence[str], rows: CopyRows) -> np.ndarray:
+    """Return (N,) bool: which of N texts may be sent, because `check_copy` finds nothing.
+
+    Where a task has an original (``rows.originals``), what that claims may be claimed, too.
+    """
+    originals = getattr(rows, "originals", ()) or ("",) * len(texts)
+    return np.array(
+        [
+            not check_copy(text, brief, original or None)
+            for text, brief, original in zip(texts, rows.briefs, originals, strict=True)
+        ],
+        dtype=bool,
+    )
+
+
+def grounded(texts: Sequence[str], briefs: Sequence[str]) -> np.ndarray:
+    """Return (N,) bool: in which of N texts for N briefs `check_copy` finds nothing."""
+    pairs = zip(texts, briefs, strict=True)
+    return np.array([not check_copy(text, brief) for text, brief in pairs], dtype=bool)
+
+
+def has_facts(brief: str) -> bool:
+    """Tell whether a brief states anything to check a copy by, besides a name and a field."""
+    return read_brief(brief).stated
+
+
+_warned: set[str] = set()
+
+
+def warn_of_briefs(briefs: Sequence[str]) -> None:
+    """Warn once of briefs without facts, where only the form of copy can be checked."""
+    bare = sorted({brief for brief in briefs if not has_facts(brief)} - _warned)
+    if bare:
+        _warned.update(bare)
+        warnings.warn(
+            f"{len(bare)} of {len(set(briefs))} briefs state no facts, such as {bare[0][:60]!r}: "
+            "of their copy only the form is checked, and claims that need a fact fail.",
+            stacklevel=2,
+        )

@@ -1,0 +1,93 @@
+"""Which copy each audience gets in which place of the catalogue."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from copygym.envs.storefront.world import StorefrontWorld
+from copygym.experiments.runs.folder import Record
+from copygym.experiments.studies.campaign import creatives
+
+CONFIG = {
+    "seed": 3,
+    "creatives": {"per_product": 2, "candidates": 4, "readers": 3},
+    "evaluation": {"temperature": 1.0, "top_p": 1.0},
+}
+#: True of the kettle, by its brief.
+GOOD = "The Alto kettle keeps water warm for an hour."
+
+
+def liked(texts, rows):
+    """A reward by which the first audience likes long texts, and the second short ones."""
+    sign = np.where(rows.audience == 0, 1.0, -1.0)
+    return sign * np.array([len(text) for text in texts], float)
+
+
+@pytest.fixture
+def setting():
+    users = StorefrontWorld(seed=1, n_users=30, n_variants=2).user_model()
+    profiles = replace(
+        users.profiles, audience=np.arange(30) % 2, audience_names=("the even", "the odd")
+    )
+    users = replace(users, profiles=profiles)
+    return SimpleNamespace(readers=users, gold_users=users, reward=liked)
+
+
+def written(setting, monkeypatch, write):
+    """Return the places that a writer's copy and the log's get."""
+    writer = SimpleNamespace(write=lambda rows, **options: write(rows))
+    monkeypatch.setattr(creatives.copywriting, "improved_writer", lambda *given: (writer, None))
+    folder = SimpleNamespace(stage=lambda name, compute: checked(compute()))
+    return creatives.written_places(CONFIG, folder, None, setting, "ppo")
+
+
+def checked(record):
+    assert isinstance(record, Record)
+    return record
+
+
+def test_each_audience_gets_what_it_likes_best_of_each_product(setting):
+    places = creatives.logged_places(CONFIG, setting)
+    catalogue = setting.readers.catalogue
+    products = creatives.by_product(catalogue.product_ids)
+    assert places.choice_AK.shape == (2, 2 * len(products))
+    lengths = np.array([len(text) for text in catalogue.texts])
+    for n, own in enumerate(products.values()):
+        longest_first = own[np.argsort(-lengths[own], kind="stable")]
+        assert set(places.choice_AK[0, 2 * n : 2 * n + 2]) == set(longest_first[:2])
+        assert set(places.choice_AK[1, 2 * n : 2 * n + 2]) == set(longest_first[-2:])
+
+
+def test_new_copy_gets_a_place_where_its_audience_likes_it_better(setting, monkeypatch):
+    kettle = setting.readers.catalogue.product_ids[0]
+
+    def write(rows):
+        return [GOOD if product == kettle else "It is free for life." for product in rows.products]
+
+    places = written(setting, monkeypatch, write)
+    shown = places.texts(setting.readers.catalogue)
+    assert GOOD in shown[1][:2]
+    assert GOOD not in shown[0]
+    assert places.copy.texts == (GOOD,)
+    proxy, gold = places.sides(setting)
+    assert proxy.catalogue.n_creatives == gold.catalogue.n_creatives == places.choice_AK.shape[1]
+
+
+def test_what_fails_the_check_is_never_sent(setting, monkeypatch):
+    places = written(setting, monkeypatch, lambda rows: ["It is free for life."] * len(rows))
+    assert places.copy.texts == ()
+    assert places.passed == 0.0
+    logged = creatives.logged_places(CONFIG, setting)
+    np.testing.assert_array_equal(places.choice_AK, logged.choice_AK)
+
+
+def test_a_logged_copy_that_is_written_again_is_not_new(setting, monkeypatch):
+    catalogue = setting.readers.catalogue
+
+    def write(rows):
+        return [catalogue.texts[catalogue.product_ids.index(p)] for p in rows.products]
+
+    places = written(setting, monkeypatch, write)
+    assert places.copy.texts == ()
