@@ -62,9 +62,8 @@ def arm(monkeypatch):
     monkeypatch.setattr(copywriting, "improved_writer", lambda *_: (Writer(), {}))
     monkeypatch.setattr(personal, "honest_copy", lambda _: [["logged", "best logged"]] * 3)
     check = "copygym.agents.copywriter.gate"
-    monkeypatch.setattr(
-        f"{check}._check", lambda rows, i, text: ("bad",) if text == "false" else ()
-    )
+    bad = (SimpleNamespace(kind="false"),)
+    monkeypatch.setattr(f"{check}._check", lambda rows, i, text: bad if text == "false" else ())
     monkeypatch.setattr(f"{check}.warn_of_briefs", lambda _: None)
     return Arm("", {"evaluation": OPTIONS}, Folder(), None, setting, 0, "ppo")
 
