@@ -18,7 +18,7 @@ import numpy as np
 from copygym.core.errors import UserError
 from copygym.core.text.visible import is_blank
 from copygym.envs.tasks import CopyRows
-from copygym.rewards.copy.form import LEFTOVER
+from copygym.rewards.copy.claims.broken import LEFTOVER
 
 if TYPE_CHECKING:
     from copygym.rewards.copy.text_terms import Resources, Term
