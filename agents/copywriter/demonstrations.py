@@ -157,6 +157,7 @@ def rewrites(
     *,
     min_z: float = 0.5,
     least_shared: float = 0.2,
+    most_shared: float = 0.8,
     kept: float = 0.2,
     limit: int | None = 2000,
     seed: int = 0,
@@ -171,7 +172,8 @@ def rewrites(
         log: with ``text``; the training part only.
         users: as in `better_copy`.
         min_z: least two-proportion z of a pair.
-        least_shared: least share of words in common (Jaccard), in [0, 1]; equal texts are no pair.
+        least_shared: least share of words in common (Jaccard), in [0, 1).
+        most_shared: most of it, in (0, 1): of texts that are all but equal one learns to repeat.
         kept: share of the tasks whose original is the best copy already, in [0, 1).
         limit: N at most; None: as many as there are pairs, and the kept beside them.
         seed: of the draws.
@@ -183,18 +185,20 @@ def rewrites(
         UserError: the log has no text, or no pair of texts differs and is close enough; an option
             is out of range.
     """
-    if not 0.0 <= kept < 1.0 or not 0.0 <= least_shared < 1.0:
+    if not 0.0 <= kept < 1.0 or not 0.0 <= least_shared < most_shared < 1.0:
         raise UserError(
-            f"kept is {kept:g} and least_shared {least_shared:g}; both are shares from 0, below 1."
+            f"kept is {kept:g}, least_shared {least_shared:g} and most_shared {most_shared:g}; "
+            "they are shares from 0, below 1, and least is below most."
         )
     contests = find_contests(log, users)
     rng = np.random.default_rng(seed)
     won, lost, z = contests.pairs(min_z)
     shared = np.array([shared_words(*pair) for pair in contests.both(won, lost)])
-    close = (shared >= least_shared) & (shared < 1.0)
+    close = (shared >= least_shared) & (shared <= most_shared)
     contests.require(
         bool(close.any()),
-        f"no two texts differ by z >= {min_z:g} and share {least_shared:.0%} of their words",
+        f"no two texts differ by z >= {min_z:g} and share {least_shared:.0%} to "
+        f"{most_shared:.0%} of their words",
     )
     won, lost, z = won[close], lost[close], z[close]
     number = len(won) if limit is None else round(limit * (1.0 - kept))

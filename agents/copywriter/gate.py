@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
+from copygym.agents.copywriter.protocol import Writer
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
 from copygym.envs.logs.catalogue import Catalogue
@@ -17,15 +17,6 @@ from copygym.rewards.copy.grounding import Finding, check_copy, warn_of_briefs
 
 #: Maps M texts and the M tasks that they answer to M scores: the highest is kept.
 Prefer = Callable[[Sequence[str], CopyRows], np.ndarray]
-
-
-class Draws(Protocol):
-    """Any writer of `copygym.agents.copywriter`."""
-
-    def write(
-        self, rows: CopyRows, *, seed: int, temperature: float, top_p: float, samples: int
-    ) -> list[str]:
-        """Return N * ``samples`` texts, those of row 0 first."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +68,7 @@ class Gate:
         top_p: nucleus mass of the draws.
     """
 
-    writer: Draws
+    writer: Writer
     retries: int = 3
     samples: int = 1
     prefer: Prefer | None = None

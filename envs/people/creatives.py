@@ -100,7 +100,7 @@ def own_creatives(
         raise ValueError("a place shows one product to every audience")
     joined = keep_creatives(users, source_AK[0])
     own_UA = np.stack([_actions(row, old) for row in source_AK])[audience]
-    tables = {
+    tables: dict[str, Any] = {
         "click_logit": np.take_along_axis(users.click_logit, own_UA[:, None, :], axis=2),
         "conversion_logit": np.take_along_axis(users.conversion_logit, own_UA, axis=1),
         "expected_revenue": np.take_along_axis(users.expected_revenue, own_UA, axis=1),

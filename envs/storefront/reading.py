@@ -36,14 +36,15 @@ from copygym.envs.storefront.trades.kind import Kind, Trade
 _MOST_CLAIMS = 5.0
 
 #: word order that counts as flawless: names and numbers make honest copy look odd to `word_order`.
-_IN_ORDER = 0.6
+_IN_ORDER = 0.45
 
 _PRICE = re.compile(PRICE_TALK)
 
 #: words that hold a sentence together, beside verbs of the trades.
 _GLUE = FUNCTION_WORDS | frozenset(
-    ("most", "within", "by", "per", "each", "half", "twice", "instead", "until", "here", "there")
-)
+    ("most", "within", "by", "per", "each", "half", "twice", "instead", "until", "here", "there",
+     "hello", "friend", "dear")
+)  # fmt: skip
 
 #: words of copy in every trade; "product" stands for a name.
 _COMMON = frozenset(
@@ -64,7 +65,7 @@ _BOUND_TO_BASE = frozenset(
      "are", "was", "were", "be", "you", "we", "they", "i")
 )  # fmt: skip
 #: no sentence ends with one of these.
-_CUT = frozenset(("of", "with", "per", "until", "within", "between", "under", "very", "at"))
+_CUT = frozenset(("of", "to", "with", "per", "until", "within", "between", "under", "very", "at"))
 
 
 @lru_cache(maxsize=200_000)
@@ -193,7 +194,7 @@ def _subjects(product: Product) -> frozenset[str]:
     """Return the stems that a sentence about a product has at least one of."""
     trade = next(trade for trade in TRADES if trade.field == product.field)
     about = " ".join((product.name, *product.facts))
-    words = {*words_of(about), *_vocabulary(trade)} - FUNCTION_WORDS
+    words = {*words_of(about), *_vocabulary(trade)} - _GLUE
     return frozenset(map(stem, words)) | ACTIONS
 
 

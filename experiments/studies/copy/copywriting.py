@@ -514,7 +514,8 @@ def _write_sft(
 
     texts = folder.stage("write/sft", compute).values["texts"]
     learned = folder.read("learn/sft").values
-    kept = {name: learned[name] for name in ("spent", "history", "stopped") if name in learned}
+    names: tuple[str, ...] = ("spent", "history", "stopped")
+    kept = {name: learned[name] for name in names if name in learned}
     return Written(texts, {"kl": 0.0, **kept})
 
 

@@ -67,6 +67,7 @@ _NO_READERS = (
 _TRAINING = {
     "reward": "training reward",
     "judge": "held-out judge",
+    "judge/gold": "gold P(click) of the judge's tasks, which decides nothing",
     "kl": "KL from SFT, nats per text",
     "entropy": "entropy, nats per token",
     "fluency": "log probability under the base model, nats per token",
@@ -297,7 +298,7 @@ def _training(one: Records) -> Section | None:
                     "step",
                     "writer",
                     (f"learning_{place}", metric),
-                    f"training_{key}",
+                    f"training_{key.replace('/', '_')}",
                     f"{label.capitalize()} while training (first seed).",
                     (place_label, label),
                 )

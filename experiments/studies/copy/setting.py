@@ -8,7 +8,7 @@ another family fitted on tests that neither of the other two saw.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from copygym.agents.copywriter.training.feedback import (
     Preferences,
 )
 from copygym.core.errors import UserError, unknown_name
-from copygym.envs.tasks import CopyReward, CopyRows, copy_rows
+from copygym.envs.tasks import CopyReward, CopyRows, copy_rows, score_copy
 from copygym.evaluation.personal import grouped
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import instantiated
@@ -150,6 +150,7 @@ def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     check_task(config)
     log = load_log(config["data"])
     data = same_data(folder, log)
+    log = log.with_notes(*brief_notes(log))
     if has_truth(config):
         from copygym.experiments.studies.copy.storefront import storefront_setting
 
@@ -157,6 +158,27 @@ def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     from copygym.experiments.studies.copy.tests import headline_setting
 
     return headline_setting(log, data, config, folder)
+
+
+#: Distinct briefs that are looked at for facts.
+_LOOKED_AT = 200
+
+
+def brief_notes(log: ClickLog) -> list[str]:
+    """Return what to know of a log whose briefs state no facts: a note, or none."""
+    from copygym.rewards.copy.grounding import has_facts
+
+    if not log.has("brief"):
+        return []
+    briefs = log.frame.select("brief").drop_nulls().unique(maintain_order=True).head(_LOOKED_AT)
+    known = briefs.collect(engine="streaming")["brief"].to_list()
+    bare = [brief for brief in known if brief.strip() and not has_facts(brief)]
+    if not bare:
+        return []
+    return [
+        f"{len(bare)} of {len(known)} briefs state no facts, such as {bare[0][:60]!r}: of copy for "
+        "them only the form is checked, and a claim that needs a fact counts as false."
+    ]
 
 
 def check_task(config: Mapping[str, Any]) -> None:
@@ -218,6 +240,37 @@ class ClickLogit:
         if self.readers is not None and reads_readers(self.model):
             known = {"profiles": self.readers.profiles.features[rows.user]}
         return np.asarray(self.model.score(list(texts), **known), np.float64)
+
+
+@dataclass(frozen=True)
+class Witnessed:
+    """A judge beside whose scores stands what gold says of the same texts, which decides nothing.
+
+    Attributes:
+        judge: decides when training stops.
+        gold: P(click) of texts, (N,) float64.
+        people: (P,) int64 sorted readers whose rows gold has as 0 ... P - 1; None: gold's own.
+    """
+
+    judge: CopyReward
+    gold: CopyReward
+    people: np.ndarray | None = None
+
+    @property
+    def model(self) -> Any:
+        """The judge's model of clicks."""
+        return getattr(self.judge, "model", None)
+
+    def __call__(
+        self, texts: Sequence[str], rows: CopyRows
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return the judge's scores (N,) and gold's."""
+        own = rows
+        if self.people is not None:
+            own = replace(rows, user=np.searchsorted(self.people, rows.user))
+        return score_copy(self.judge, texts, rows)[0], {
+            "gold": score_copy(self.gold, texts, own)[0]
+        }
 
 
 @dataclass(frozen=True)

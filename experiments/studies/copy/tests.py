@@ -22,6 +22,7 @@ from copygym.experiments.studies.copy.setting import (
     ClickLogit,
     CopySetting,
     UntunedFluency,
+    Witnessed,
     copy_shape,
     describe_parts,
     rows_at,
@@ -61,10 +62,7 @@ def headline_setting(
     stories = pl.concat([_stories(frame, name) for name, frame in arms.items()])
     for name in arms:
         if not (stories["part"] == name).any():
-            raise UserError(
-                f"{log.source or log.name}: part {name} has no test with a brief; give it a larger "
-                f"share (split.{name})."
-            )
+            raise _no_stories(log, name, len(known))
     model = fit_ctr_model(folder, "proxy", parts["proxy"], config, "reward_model")
     judge = fit_ctr_model(folder, "judge", parts["judge"], config, "judge_model")
     gold = fit_ctr_model(folder, "gold", parts["gold"], config, "gold_model")
@@ -99,7 +97,7 @@ def headline_setting(
         preferences=pairs,
         reward=reward,
         proxy=reward,
-        judge=ClickLogit(judge),
+        judge=Witnessed(ClickLogit(judge), _Probability(gold)),
         gold=_Probability(gold),
         human=human,
         training_texts=shown,
@@ -117,6 +115,32 @@ class _Probability:
 
     def __call__(self, texts: Any, rows: CopyRows) -> np.ndarray:
         return np.asarray(self.model.probability(list(texts)), np.float64)
+
+
+def _no_stories(log: ClickLog, part: str, known: int) -> UserError:
+    """Return why a part has no story to write of.
+
+    Args:
+        log: of all tests.
+        part: without one.
+        known: distinct briefs of the parts that models learn from.
+    """
+    where = log.source or log.name
+    if not known:
+        return UserError(
+            f"{where}, column brief: it is empty in all tests, so that a writer could say nothing "
+            "true; write what a copy may say of each product or story."
+        )
+    if part == "test" and known == 1:
+        return UserError(
+            f"{where}, column brief: all tests have the same brief, so that no story is new to the "
+            "writer; give each test its own."
+        )
+    return UserError(
+        f"{where}: part {part} has no test with a brief"
+        f"{' that the other parts lack' if part == 'test' else ''}; give it a larger share "
+        f"(split.{part})."
+    )
 
 
 def _arms(log: ClickLog) -> pl.DataFrame:

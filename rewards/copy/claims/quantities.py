@@ -279,10 +279,12 @@ def _dates(word: Word) -> bool:
 def _clock(words: Sequence[Word], at: int) -> Quantity | None:
     text = words[at].text
     if text in ("noon", "midday", "midnight"):
-        value = 0.0 if text == "midnight" else 12.0
-        return Quantity("clock", value, "", "", frozenset(), "", at, at + 1)
+        hour = 0.0 if text == "midnight" else 12.0
+        return Quantity("clock", hour, "", "", frozenset(), "", at, at + 1)
     found = re.fullmatch(r"(\d{1,2}):(\d\d)", text)
-    value = int(found.group(1)) + int(found.group(2)) / 60 if found else number_of(text)
+    value: float | None = number_of(text)
+    if found:
+        value = int(found.group(1)) + int(found.group(2)) / 60
     if value is None or not 0 <= value <= 24:
         return None
     after = " ".join(word.text for word in words[at + 1 : at + 4])

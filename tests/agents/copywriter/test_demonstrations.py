@@ -384,9 +384,11 @@ def test_a_share_of_the_originals_is_the_best_and_stays():
 
 
 def test_no_close_pair_is_one_sentence():
-    with pytest.raises(UserError, match=r"share 90% of their words.*lower min_z"):
-        rewrites(log_of_edits(), least_shared=0.9)
-    with pytest.raises(UserError, match="kept is 1 and"):
+    with pytest.raises(UserError, match=r"share 76% to 80% of their words.*lower min_z"):
+        rewrites(log_of_edits(), least_shared=0.76)
+    with pytest.raises(UserError, match="no two texts differ"):
+        rewrites(log_of_edits(), least_shared=0.2, most_shared=0.7)
+    with pytest.raises(UserError, match="kept is 1, least_shared"):
         rewrites(log_of_edits(), kept=1.0)
 
 
