@@ -58,9 +58,15 @@ LIGHT = _stems(
 #: near one of these a day is a deadline, not a mood.
 SOON = _stems(
     "end ends close closes until till by before offer price sale deadline expire start starts "
-    "begin begins open opens leave leaves meet meets arrive arrives chance hurry bonus rate "
-    "registration"
+    "begin begins open opens leave leaves meet meets arrive arrives chance hurry bonus rate last "
+    "final registration"
 )
+
+#: what a deadline does.
+ENDING = _stems("end ends ended close closes expire expires")
+
+#: experts of no kind.
+ANYBODY = _stems("expert specialist professional")
 
 #: who might vouch.
 EXPERTS = _stems(
@@ -109,7 +115,8 @@ BOASTS = tuple(
         "|warmest|biggest|largest|longest|brightest|freshest|quietest|simplest|cleanest|highest",
         "most (?:popular|loved|trusted|advanced|powerful|beautiful|comfortable|reliable)",
         "number one|no\\.? 1|in the world|on the planet|in the country",
-        "never|forever|for life|lifetime|always works|nobody ever|nothing beats|no other|everybody",
+        "never|forever|for life|lifetime|always works|nobody ever|nothing beats|no other|everybody"
+        r"|everyone (?:is|who|has|loves|uses|talks|knows)",
         "miracles?|magic|cures?|cured|heals?|instant|instantly|effortless|unlimited|limitless",
         "risk-free|no risk|foolproof|indestructible|unbreakable",
         "millions?|billions?|award-winning|prize-winning|world-famous",
@@ -126,7 +133,8 @@ FAMILIES = {
     ),
     "cancel": re.compile(r"\bcancel(?:s|led|lation)?\b|\b(?:leave|stop) in any\b|\bpause it\b"),
     "gift": re.compile(
-        r"(?<!-)(?<!feel )\bfree\b(?! (?:morning|evening|hour|week|day|afternoon|sunday))"
+        r"(?<!-)(?<!feel )(?<!still )\bfree\b"
+        r"(?! (?:morning|evening|hour|week|day|afternoon|sunday))"
         r"|\bon us\b|\bour (?:gift|treat)\b|\bgift to you\b|\bon the house\b"
         r"|\b(?:at no|without) charge\b"
         r"|\bcosts? (?:you )?nothing\b|\bpay nothing\b|\bcomplimentary\b"
@@ -168,7 +176,6 @@ PRESSURE = (
 #: crowds that are not counted.
 CROWDS = re.compile(
     r"\bthousands\b|\bhundreds of\b|\bpeople (?:love|choose|trust|use|like you)\b"
-    r"|\beveryone (?:is|who|has|loves|uses|talks|knows)\b"
     r"|\byour neighbours? (?:already|use|love|know)"
     r"|\bjoin (?:them|others|everyone|the (?:crowd|many|people|others))\b|\bpopular\b"
 )

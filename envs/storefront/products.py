@@ -31,7 +31,7 @@ TRADES: tuple[Trade, ...] = tuple(
 _APPEAL_SPREAD = 0.25
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS = ("March", "April", "May", "June", "September", "October", "November")
+_MONTHS = ("March", "April", "June", "July", "September", "October", "November")
 
 #: how many say it; no two facts of a product tell the same number.
 _CROWDS = (1_800, 2_400, 3_500, 4_200, 6_500, 9_000, 12_000, 18_000, 24_000, 32_000, 45_000)

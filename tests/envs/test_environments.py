@@ -370,7 +370,7 @@ class TestCopywriting:
         )
         assert info == {"user": 2, "creative": 1, "channel": 1, "slot": 0}
         assert prompt.splitlines()[0] == "Brief: Brief of product 1"
-        assert "segment likes-2" in prompt
+        assert prompt.splitlines()[1].startswith("Reader: likes topic-2")
         assert prompt.splitlines()[2] == "Channel: channel-1, slot-0"
 
     def test_bad_task(self, users):
@@ -646,7 +646,8 @@ class TestCampaign:
             done = terminated or truncated
         assert truncated
         assert len(visits) == 13
-        assert [v.split(";")[0][-1] for v in visits[:6]] == ["0", "1", "2", "0", "1", "2"]
+        kinds = [next(k for k in "012" if f"likes topic-{k}" in v) for v in visits[:6]]
+        assert kinds == ["0", "1", "2", "0", "1", "2"]
 
     def test_unsubscribed_users_are_passed_over_until_none_is_left(self, make_user_model):
         users = make_user_model(dynamics=Dynamics(unsubscribe_logit=50.0))

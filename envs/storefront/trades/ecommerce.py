@@ -103,7 +103,7 @@ TRADE = Trade(
             hooks=("Eggs that slide off the pan?", "Dinner starts with a hot pan.",
                    "Two eggs, a little salt and some bread."),
             habit="cook at home most evenings",
-            treat="a slow Sunday breakfast", scene="at the stove with a glass in hand",
+            treat="a slow breakfast", scene="at the stove with a glass in hand",
         ),
         Kind(
             name="{brand} wool blanket", price=(55, 140), users=("families", "sleep under it"),
@@ -146,7 +146,7 @@ TRADE = Trade(
             hooks=("What does your kitchen smell of at seven?", "Fresh beans, and a little time.",
                    "The first cup sets the tone of a morning."),
             habit="take your coffee seriously",
-            treat="a better first cup", scene="over two cups of coffee",
+            treat="a better first cup", scene="over a pot of coffee",
             gifts=("delivery", "the first repair"),
         ),
         Kind(

@@ -86,7 +86,7 @@ TRADE = Trade(
                 "has groups of {6|8|9} people",
                 "needs only a pencil and paper",
                 "covers faces, hands and houses in {eight|ten} weeks",
-                "ends with a small show in {May|June|November}",
+                "ends with a small show in {April|June|November}",
             ),
             hooks=("When did you last draw a face?", "A pencil sees more than a camera.",
                    "White paper is only frightening at first."),
@@ -98,7 +98,7 @@ TRADE = Trade(
             facts=(
                 "explains a task in {three|four|five} steps",
                 "answers within {20|30|40} seconds",
-                "covers ages {8|9|10} to 16",
+                "helps children from {8|9|10} to 16",
                 "sends parents a note every {week|month}",
                 "has {2,000|3,000|5,000} tasks with worked answers",
             ),

@@ -26,7 +26,7 @@ TRADE = Trade(
         "You get your money back within {14|21|30} days.",
         "We print every correction on page {two|three}.",
     ),
-    gifts=("this week's edition", "the first month", "the Sunday edition"),
+    gifts=("this week's edition", "the first month", "the weekend edition"),
     extras=(
         "A year costs {price}, a saving of {saving}% on the monthly price.",
         "A year costs {price} instead of {list}.",
@@ -57,10 +57,10 @@ TRADE = Trade(
                 "has a puzzle that takes {30|40} minutes",
                 "reviews {eight|ten|twelve} books a week",
             ),
-            hooks=("A free morning and no plan?", "Saturdays are for long sentences.",
+            hooks=("A free morning and no plan?", "Weekends are for long sentences.",
                    "The paper rustles and the tea is hot."),
-            habit="read late on Saturdays",
-            treat="a slow Saturday", scene="at a sunny breakfast table",
+            habit="read late at weekends",
+            treat="a slow weekend", scene="at a sunny breakfast table",
         ),
         Kind(
             name="{brand} Briefing", price=(24, 60), users=("subscribers", "open it"),
@@ -116,7 +116,7 @@ TRADE = Trade(
             hooks=("What are they building on the corner?", "The news next door matters too.",
                    "Who closed the swimming pool?"),
             habit="know your street",
-            treat="a walk through your own town", scene="at the market on Saturday",
+            treat="a walk through your own town", scene="at the market",
         ),
         Kind(
             name="{brand} Radio Daily", price=(24, 54), users=("listeners", "hear it"),

@@ -18,7 +18,7 @@ TRADE = Trade(
     offers=(
         ("the early price of {price}", "ends"),
         ("the {spring|summer|autumn} offer", "ends"),
-        ("booking for {May|June|September}", "closes"),
+        ("booking for {April|June|September}", "closes"),
     ),
     stocks=("Only {6|8|9|12} places are left.", "The last {7|10|11} places are open now."),
     promises=(
@@ -43,13 +43,13 @@ TRADE = Trade(
                 "includes a walk with a guide of {90|100} minutes",
                 "begins on a Friday evening",
             ),
-            hooks=("Where would you wake up on Saturday?", "A long weekend is a small holiday.",
+            hooks=("Where would you wake up at the weekend?", "A long weekend is a small holiday.",
                    "Narrow streets, and a table in the sun."),
             habit="count the days to the weekend",
             treat="a weekend away", scene="at a small table in the sun",
             stocks=(
                 "Only {7|9|11} rooms are left.",
-                "Only {6|8|14} rooms are left for {May|June}.",
+                "Only {6|8|14} rooms are left for {April|June}.",
             ),
         ),
         Kind(
@@ -67,7 +67,7 @@ TRADE = Trade(
             treat="a week at a long table", scene="at the stove with flour on our hands",
             stocks=(
                 "Only {7|9|11} rooms are left.",
-                "Only {6|8|14} rooms are left for {May|June}.",
+                "Only {6|8|14} rooms are left for {April|June}.",
             ),
         ),
         Kind(
@@ -81,7 +81,7 @@ TRADE = Trade(
             ),
             hooks=("How far could you ride in a week?", "A flat road and the wind behind you.",
                    "The view is better from a saddle."),
-            habit="ride on Sundays",
+            habit="ride at weekends",
             treat="a week on two wheels", scene="on a quiet road between the fields",
             brands=("Danube", "Loire", "Moselle", "Douro", "Elbe", "Alsace"),
         ),
@@ -99,7 +99,7 @@ TRADE = Trade(
             habit="choose the window seat",
             treat="a night on the rails", scene="in the dining car at dusk",
             offers=(("the early price of {price}", "ends"), ("the {spring|autumn} offer", "ends")),
-            stocks=("Only {6|8|9} cabins are left for {May|June}.",),
+            stocks=("Only {6|8|9} cabins are left for {April|June}.",),
             gifts=("breakfast", "the coffee at bedtime"),
         ),
         Kind(
@@ -118,7 +118,7 @@ TRADE = Trade(
             brands=("Umbria", "Jura", "Asturias", "Dalarna", "Tyrol", "Galicia"),
             stocks=(
                 "Only {7|9|11} rooms are left.",
-                "Only {6|8|14} rooms are left for {May|June}.",
+                "Only {6|8|14} rooms are left for {April|June}.",
             ),
         ),
         Kind(

@@ -89,10 +89,10 @@ TRADE = Trade(
                 "works on {two|three} screens at once",
                 "has commentary in {four|six} languages",
             ),
-            hooks=("Who plays on Saturday?", "The kick-off is close.",
+            hooks=("Who plays at the weekend?", "The kick-off is close.",
                    "Some goals you want to see twice."),
             habit="plan the week around the match",
-            treat="a season of Saturdays", scene="on the edge of the sofa in extra time",
+            treat="a season of matches", scene="on the edge of the sofa in extra time",
         ),
         Kind(
             name="{brand} Documentary Club", price=(36, 78), users=("members", "watch with it"),

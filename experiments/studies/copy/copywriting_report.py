@@ -41,11 +41,17 @@ _MEASURES = {
     "words_mean": "words",
     "exact_duplicates": "duplicates",
     "near_duplicates": "near duplicates",
-    "compliance_rate": "compliant",
+    "deliverable": "deliverable",
+    "false": "false",
+    "misbound": "misbound",
+    "empty": "empty",
+    "broken": "broken",
     "title_case": "title case",
     "on_brief": "on brief",
     "gibberish": "gibberish",
 }
+#: The log's honest copy that the proxy likes best on average.
+ONE_FOR_ALL = "log, one for all"
 _PERSONAL = {
     "gold_ctr": Shown("gold CTR, %", "%"),
     "personal_gain": Shown("personal gain, %", "%"),
@@ -63,6 +69,7 @@ _NO_READERS = (
 _TRAINING = {
     "reward": "training reward",
     "judge": "held-out judge",
+    "judge/gold": "gold P(click) of the judge's tasks, which decides nothing",
     "kl": "KL from SFT, nats per text",
     "entropy": "entropy, nats per token",
     "fluency": "log probability under the base model, nats per token",
@@ -188,7 +195,10 @@ def _personal(records: Records) -> list[Section]:
         "all that there is to know. Other text: share of pairs of a group that were sent another "
         "text; distance: share of their words that they have not in common (Jaccard)."
     )
-    table = estimates_table(_whole(records), "writer", _PERSONAL, caption)
+    # A study may take gains over others, too.
+    frame = _whole(records)
+    frame = frame.filter((pl.col("metric") != "gain") | (pl.col("versus") == ONE_FOR_ALL))
+    table = estimates_table(frame, "writer", _PERSONAL, caption)
     writer = told["writer"]
     traits = pivot_table(
         filtered(one.frame, writer=writer),
@@ -293,7 +303,7 @@ def _training(one: Records) -> Section | None:
                     "step",
                     "writer",
                     (f"learning_{place}", metric),
-                    f"training_{key}",
+                    f"training_{key.replace('/', '_')}",
                     f"{label.capitalize()} while training (first seed).",
                     (place_label, label),
                 )

@@ -20,6 +20,7 @@ from copygym.experiments.studies.copy.setting import (
     ClickLogit,
     CopySetting,
     UntunedFluency,
+    Witnessed,
     copy_shape,
     describe_parts,
     setting_seed,
@@ -28,6 +29,7 @@ from copygym.experiments.studies.copy.setting import (
 from copygym.experiments.studies.reward_models import fit_ctr_model
 
 if TYPE_CHECKING:
+    from copygym.envs.logs.catalogue import Catalogue
     from copygym.envs.logs.clicklog import ClickLog
 
 #: The world needs no part for a gold model.
@@ -77,18 +79,18 @@ def storefront_setting(
             parts[name],
             config,
             key,
-            _taken_for(fitted.profiles_of(parts[name]), kind, seed),
+            taken_for(fitted.profiles_of(parts[name]), kind, seed),
             fitted.cut,
         )
         for name, key in (("proxy", "reward_model"), ("judge", "judge_model"))
     )
-    taught = replace(fitted.users, profiles=_taken_for(fitted.users.profiles, kind, seed))
+    taught = replace(fitted.users, profiles=taken_for(fitted.users.profiles, kind, seed))
     readers = texts_answered_by(taught if kind == BLIND else fitted.users, model)
     people = fitted.profiles_of(parts["test"])
     held_out = simulate(fitted, people)
     gold_users = align_to_catalogue(true_world(config).user_model(profiles=people), catalogue)
     if kind == BLIND:
-        told = _taken_for(people, kind, seed)
+        told = taken_for(people, kind, seed)
         held_out, gold_users = (replace(users, profiles=told) for users in (held_out, gold_users))
     held_out = texts_answered_by(held_out, model)
     number = {name: int(n) for name, n in config["tasks"].items()}
@@ -122,7 +124,9 @@ def storefront_setting(
         preferences=preference_pairs(parts["proxy"], taught),
         reward=copy_shape(config, model, readers, catalogue.texts, fluency),
         proxy=copy_shape(config, model, held_out, catalogue.texts, fluency),
-        judge=ClickLogit(judge, readers),
+        judge=Witnessed(
+            ClickLogit(judge, readers), *_truth_of(validation, readers, catalogue, config)
+        ),
         gold=Truth(gold_users),
         human=_human(test, parts["proxy"], derived_seed(seed, "human")),
         training_texts=catalogue.texts,
@@ -142,7 +146,7 @@ def other_readers(
     return storefront_setting(setting.log, setting.data, config, folder, kind)
 
 
-def _taken_for(profiles: Profiles, kind: str, seed: int) -> Profiles:
+def taken_for(profiles: Profiles, kind: str, seed: int) -> Profiles:
     """Return what the people of these profiles are taken for; their ids stay."""
     n = len(profiles)
     if kind == BLIND:
@@ -201,6 +205,17 @@ def launch_setting(config: Mapping[str, Any], setting: CopySetting) -> CopySetti
         held_out=held_out,
         readers=held_out,
     )
+
+
+def _truth_of(
+    rows: CopyRows, readers: UserModel, catalogue: Catalogue, config: Mapping[str, Any]
+) -> tuple[Truth, np.ndarray]:
+    """Return the truth of the people of some tasks, and their rows among the readers, sorted."""
+    from copygym.experiments.studies.people import true_world
+
+    people = np.unique(rows.user)
+    world = true_world(config).user_model(profiles=readers.profiles.take(people))
+    return Truth(align_to_catalogue(world, catalogue)), people
 
 
 @dataclass(frozen=True)
