@@ -26,8 +26,6 @@ KETTLE = PRODUCTS[0]
 class WordModel:
     """A CTR model whose logit is minus the words; members disagree by a tenth per word."""
 
-    reads_readers = True
-
     def score(self, texts, profiles=None):
         words = np.array([len(t.split()) for t in texts], dtype=float)
         return -words if profiles is None else -words + profiles[:, 0]
@@ -35,6 +33,12 @@ class WordModel:
     def std(self, texts, profiles=None):
         words = np.array([len(t.split()) for t in texts]) / 10
         return words if profiles is None else words + np.abs(profiles[:, 0])
+
+
+class ReaderModel(WordModel):
+    """Knows readers by their first feature."""
+
+    reads_readers = True
 
 
 class SingleModel:
@@ -69,9 +73,16 @@ def test_ctr_is_the_model_s_logit_and_stays_bounded(store):
 
 def test_ctr_hands_over_the_reader_s_profile(store):
     rows = draw_tasks(store, 5, 0)
-    shape = CopyRewardShape({"ctr": {"profiles": True}}, model=WordModel(), users=store)
+    shape = CopyRewardShape({"ctr": {"profiles": True}}, model=ReaderModel(), users=store)
     expected = store.profiles.features[rows.user, 0] - 2
     np.testing.assert_allclose(shape(["one two"] * 5, rows)[0], expected, rtol=1e-6)
+    # A model that reads readers is told without being asked, and one of texts is not.
+    told, alone = (
+        CopyRewardShape({"ctr": 1.0}, model=model, users=store)(["one two"] * 5, rows)[0]
+        for model in (ReaderModel(), WordModel())
+    )
+    np.testing.assert_allclose(told, expected, rtol=1e-6)
+    assert (alone == -2).all()
 
 
 def test_expected_click_is_the_simulated_reader_s(store):
@@ -87,11 +98,11 @@ def test_uncertainty_is_the_ensemble_s_standard_deviation(store):
     got = value(store, "uncertainty", ["a b c"], model=WordModel(), options=-2.0)
     assert got[0] == pytest.approx(-0.6)
     rows = draw_tasks(store, 5, 0)
-    shape = CopyRewardShape({"uncertainty": {"profiles": True}}, model=WordModel(), users=store)
+    shape = CopyRewardShape({"uncertainty": {"profiles": True}}, model=ReaderModel(), users=store)
     expected = np.abs(store.profiles.features[rows.user, 0]) + 0.3
     np.testing.assert_allclose(shape(["a b c"] * 5, rows)[0], expected, rtol=1e-6)
     with pytest.raises(UserError, match=re.escape("copy term 'ctr' needs the readers' profiles")):
-        CopyRewardShape({"ctr": {"profiles": True}}, model=WordModel())
+        CopyRewardShape({"ctr": {"profiles": True}}, model=ReaderModel())
 
 
 @pytest.mark.parametrize("term", ["ctr", "uncertainty"])
@@ -304,7 +315,9 @@ def test_every_term_answers_odd_texts_with_bounded_numbers(store):
     assert set(terms) == set(TERMS)
     for name, values in terms.items():
         assert np.isfinite(values).all(), name
-        assert np.abs(values).max() <= (15 if name in ("ctr", "expected_click", "gain") else 2), name
+        assert np.abs(values).max() <= (15 if name in ("ctr", "expected_click", "gain") else 2), (
+            name
+        )
 
 
 # ---------------------------------------------------------------- the shape
