@@ -29,7 +29,7 @@ from copygym.envs.prompts import MAX_PROMPT, clean_text
 from copygym.envs.tasks import CopyRows, copy_rows
 
 if TYPE_CHECKING:
-    from copygym.agents.copywriter.training.algorithm import Writer
+    from copygym.agents.copywriter.protocol import Writer
     from copygym.envs.campaign import CampaignVectorEnv
     from copygym.envs.people.model import UserModel
 

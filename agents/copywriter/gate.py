@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from copygym.agents.copywriter.training.algorithm import Writer
+from copygym.agents.copywriter.protocol import Writer
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
 from copygym.envs.logs.catalogue import Catalogue

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
+from copygym.agents.copywriter.protocol import Writer
 from copygym.core.errors import UserError
 from copygym.envs.tasks import CopyReward, CopyRows, score_copy
 from copygym.rewards.copy.rewriting import require_originals
@@ -21,16 +21,6 @@ Passes = Callable[[Sequence[str], CopyRows], np.ndarray]
 
 #: Tasks scored together: bounds the reward's memory.
 _CHUNK = 64
-
-
-class Writer(Protocol):
-    """Whatever writes copy, as `Copywriter` does."""
-
-    def write(
-        self, rows: CopyRows, *, seed: int, temperature: float, top_p: float, samples: int
-    ) -> list[str]:
-        """Return N * ``samples`` texts, row 0's first."""
-        ...
 
 
 @dataclass(frozen=True)

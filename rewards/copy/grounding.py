@@ -6,6 +6,7 @@ and what they miss was measured on sentences written for it (``docs/grounding.md
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -21,6 +22,7 @@ from copygym.rewards.copy.claims.empty import empty
 from copygym.rewards.copy.claims.facts import Brief, read_brief
 from copygym.rewards.copy.claims.language import Word, read_sentences
 
+_LETTER = re.compile(r"[a-zA-Z]")
 #: What a finding may be; see `Finding`.
 KINDS = ("false", "misbound", "empty", "broken")
 
@@ -54,7 +56,7 @@ def check_copy(text: str, brief: str, original: str | None = None) -> tuple[Find
         brief: what may be claimed.
         original: a human text that was to be rewritten; what it claims may be claimed, too.
     """
-    if is_blank(text):
+    if not _LETTER.search(text) and is_blank(text):
         return (Finding("empty", "", "nothing is seen"),)
     left = LEFTOVER.search(text)
     if left:
@@ -91,20 +93,40 @@ def deliverable(texts: Sequence[str], rows: CopyRows) -> np.ndarray:
 
     Where a task has an original (``rows.originals``), what that claims may be claimed, too.
     """
-    originals = getattr(rows, "originals", ()) or ("",) * len(texts)
-    return np.array(
-        [
-            not check_copy(text, brief, original or None)
-            for text, brief, original in zip(texts, rows.briefs, originals, strict=True)
-        ],
-        dtype=bool,
-    )
+    return faults(texts, rows) == 0
 
 
 def grounded(texts: Sequence[str], briefs: Sequence[str]) -> np.ndarray:
     """Return (N,) bool: in which of N texts for N briefs `check_copy` finds nothing."""
     pairs = zip(texts, briefs, strict=True)
     return np.array([not check_copy(text, brief) for text, brief in pairs], dtype=bool)
+
+
+def finding_shares(texts: Sequence[str], rows: CopyRows) -> dict[str, float]:
+    """Return ``deliverable`` and, of each kind, the share of N >= 1 texts that have such a finding.
+
+    ``grounded`` is the share without a ``false`` or ``misbound`` claim.
+    """
+    kinds = [{finding.kind for finding in findings} for findings in _checked(texts, rows)]
+    n = len(kinds)
+    return {
+        "deliverable": sum(not k for k in kinds) / n,
+        "grounded": sum(not k & {"false", "misbound"} for k in kinds) / n,
+        **{kind: sum(kind in k for k in kinds) / n for kind in KINDS},
+    }
+
+
+def faults(texts: Sequence[str], rows: CopyRows) -> np.ndarray:
+    """Return (N,) int64: how many findings each of N texts has."""
+    return np.array([len(findings) for findings in _checked(texts, rows)], dtype=np.int64)
+
+
+def _checked(texts: Sequence[str], rows: CopyRows) -> list[tuple[Finding, ...]]:
+    originals = rows.originals or ("",) * len(texts)
+    return [
+        check_copy(text, brief, original or None)
+        for text, brief, original in zip(texts, rows.briefs, originals, strict=True)
+    ]
 
 
 def has_facts(brief: str) -> bool:

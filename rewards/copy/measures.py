@@ -11,6 +11,7 @@ import numpy as np
 
 from copygym.envs.tasks import CopyRows
 from copygym.rewards.copy.compliance import title_case, unsupported_claims
+from copygym.rewards.copy.grounding import finding_shares
 from copygym.rewards.copy.ngrams import NearestText, ngrams, plain, words
 from copygym.rewards.copy.text_terms import Resources, blanks, gibberish, length, repetition
 
@@ -175,8 +176,9 @@ def measure_copy(
         of the copy term length), ``repetition`` and ``gibberish`` (means of those terms),
         ``exact_duplicates``, ``near_duplicates`` (`duplication`), ``compliance_rate`` (share of
         texts that say something, and nothing unsupported), ``claims_mean`` (claims per text),
-        ``title_case`` (share of texts whose names could not be checked for that) and, where the
-        tasks have several briefs, ``on_brief`` (`on_brief`).
+        ``deliverable``, ``grounded``, ``false``, ``misbound``, ``empty`` and ``broken``
+        (`finding_shares`), ``title_case`` (share of texts whose names could not be checked for
+        that) and, where the tasks have several briefs, ``on_brief`` (`on_brief`).
     """
     if len(texts) != len(rows):
         raise ValueError(f"got {len(texts)} texts for {len(rows)} tasks")
@@ -199,6 +201,7 @@ def measure_copy(
         **duplication(texts, training_texts),
         "compliance_rate": float(((claims == 0) & ~blanks(texts)).mean()),
         "claims_mean": float(claims.mean()),
+        **finding_shares(texts, rows),
         "title_case": float(np.mean([title_case(text) for text in texts])),
         **({} if math.isnan(kept) else {"on_brief": kept}),
     }

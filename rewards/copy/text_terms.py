@@ -18,6 +18,7 @@ from copygym.core.text.visible import is_blank
 from copygym.envs.people.model import UserModel
 from copygym.envs.tasks import CopyRows
 from copygym.rewards.copy.compliance import unsupported_claims
+from copygym.rewards.copy.grounding import faults
 from copygym.rewards.copy.ngrams import NearestText, ngrams, pairwise_jaccard, words
 
 #: Maps N texts and the N tasks they answer to (N,) float64. Of a text in which nothing is seen a
@@ -215,6 +216,30 @@ def compliance(resources: Resources, worst: int = 3) -> Term:
     if isinstance(worst, bool) or not isinstance(worst, int) or worst < 1:
         raise UserError(f"copy term 'compliance' has worst={worst!r}; give a whole number from 1.")
     return _Compliance(worst)
+
+
+@dataclass(frozen=True)
+class _Grounding:
+    worst: int
+
+    def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
+        found = np.minimum(faults(texts, rows).astype(np.float64), self.worst) / self.worst
+        return np.where(blanks(texts), 1.0, found)
+
+
+def grounding(resources: Resources, worst: int = 2) -> Term:
+    """Return in [0, 1] how much of a text may not be sent.
+
+    The number of findings of `check_copy` (claims that the brief does not carry or that join its
+    facts wrongly, empty and broken sentences), over ``worst``; 1 for an empty text.
+
+    Args:
+        resources: nothing of them.
+        worst: findings that count as 1; more change nothing.
+    """
+    if isinstance(worst, bool) or not isinstance(worst, int) or worst < 1:
+        raise UserError(f"copy term 'grounding' has worst={worst!r}; give a whole number from 1.")
+    return _Grounding(worst)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from copygym.agents.copywriter.protocol import Writer
 from copygym.agents.copywriter.training.budget import Spent
 from copygym.agents.copywriter.training.feedback import REWARD, Feedback, Tasks
 from copygym.core.errors import UserError, unknown_name
@@ -23,21 +24,6 @@ if TYPE_CHECKING:
 OnProgress = Callable[[int, dict[str, float]], None]
 
 
-class Writer(Protocol):
-    """Anything that writes copy."""
-
-    def write(
-        self,
-        rows: CopyRows,
-        *,
-        seed: int,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        samples: int = 1,
-    ) -> list[str]:
-        """Return N * ``samples`` texts, those of row 0 first."""
-
-
 @dataclass
 class Trained:
     """What an algorithm made, and what it cost.
@@ -49,7 +35,8 @@ class Trained:
         history: one line per update. Every line has ``samples``, ``generated``, ``trained``,
             ``cpu_seconds`` (so far) and, unless the reward was never asked, ``reward``: its mean
             over the samples scored since the line before, or the previous value where none was.
-            ``judge`` where the writer was judged; ``reward/TERM`` for each term; and the
+            ``judge`` where the writer was judged, and ``judge/TERM`` for what the judge named
+            beside; ``reward/TERM`` for each term of the reward; and the
             algorithm's own numbers, such as ``kl``, nats per text from the starting writer.
         stopped: why training ended.
         info: facts about the result, such as where DPO's pairs came from.

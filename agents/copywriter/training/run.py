@@ -297,11 +297,17 @@ class TrainingRun:
         return JUDGE if self._judge is not None else HELD_OUT
 
     def _seen(self, writer: Writer, model: torch.nn.Module) -> np.ndarray | None:
-        """Return the scores of a look, (N,); None where nobody looks."""
+        """Return the scores of a look, (N,); None where nobody looks.
+
+        What a judge tells beside its scores is noted, and plays no part.
+        """
         if self._judge is not None and self._judge_rows is not None:
             temperature = self.watch.temperature
             texts = writer.write(self._judge_rows, seed=_JUDGE_SEED, temperature=temperature)
-            return score_copy(self._judge, texts, self._judge_rows)[0]
+            scores, beside = score_copy(self._judge, texts, self._judge_rows)
+            if self.history:
+                self.history[-1].update({f"judge/{k}": float(v.mean()) for k, v in beside.items()})
+            return scores
         return None if self.examine is None else self.examine(model)
 
     def _save(

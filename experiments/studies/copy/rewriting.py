@@ -21,7 +21,8 @@ from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import known_options
 
 if TYPE_CHECKING:
-    from copygym.agents.copywriter.rewriting import Passes, Rewriter, Writer
+    from copygym.agents.copywriter.protocol import Writer
+    from copygym.agents.copywriter.rewriting import Passes, Rewriter
     from copygym.experiments.studies.copy.setting import CopySetting
 
 #: Metric of each gold model's lift over the originals.

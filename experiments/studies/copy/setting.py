@@ -8,7 +8,7 @@ another family fitted on tests that neither of the other two saw.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from copygym.agents.copywriter.training.feedback import (
     Preferences,
 )
 from copygym.core.errors import UserError, unknown_name
-from copygym.envs.tasks import CopyReward, CopyRows, copy_rows
+from copygym.envs.tasks import CopyReward, CopyRows, copy_rows, score_copy
 from copygym.evaluation.personal import grouped
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import instantiated
@@ -240,6 +240,37 @@ class ClickLogit:
         if self.readers is not None and reads_readers(self.model):
             known = {"profiles": self.readers.profiles.features[rows.user]}
         return np.asarray(self.model.score(list(texts), **known), np.float64)
+
+
+@dataclass(frozen=True)
+class Witnessed:
+    """A judge beside whose scores stands what gold says of the same texts, which decides nothing.
+
+    Attributes:
+        judge: decides when training stops.
+        gold: P(click) of texts, (N,) float64.
+        people: (P,) int64 sorted readers whose rows gold has as 0 ... P - 1; None: gold's own.
+    """
+
+    judge: CopyReward
+    gold: CopyReward
+    people: np.ndarray | None = None
+
+    @property
+    def model(self) -> Any:
+        """The judge's model of clicks."""
+        return getattr(self.judge, "model", None)
+
+    def __call__(
+        self, texts: Sequence[str], rows: CopyRows
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return the judge's scores (N,) and gold's."""
+        own = rows
+        if self.people is not None:
+            own = replace(rows, user=np.searchsorted(self.people, rows.user))
+        return score_copy(self.judge, texts, rows)[0], {
+            "gold": score_copy(self.gold, texts, own)[0]
+        }
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from copygym.experiments.studies.copy.setting import (
     ClickLogit,
     CopySetting,
     UntunedFluency,
+    Witnessed,
     copy_shape,
     describe_parts,
     setting_seed,
@@ -28,6 +29,7 @@ from copygym.experiments.studies.copy.setting import (
 from copygym.experiments.studies.reward_models import fit_ctr_model
 
 if TYPE_CHECKING:
+    from copygym.envs.logs.catalogue import Catalogue
     from copygym.envs.logs.clicklog import ClickLog
 
 #: The world needs no part for a gold model.
@@ -122,7 +124,9 @@ def storefront_setting(
         preferences=preference_pairs(parts["proxy"], taught),
         reward=copy_shape(config, model, readers, catalogue.texts, fluency),
         proxy=copy_shape(config, model, held_out, catalogue.texts, fluency),
-        judge=ClickLogit(judge, readers),
+        judge=Witnessed(
+            ClickLogit(judge, readers), *_truth_of(validation, readers, catalogue, config)
+        ),
         gold=Truth(gold_users),
         human=_human(test, parts["proxy"], derived_seed(seed, "human")),
         training_texts=catalogue.texts,
@@ -201,6 +205,17 @@ def launch_setting(config: Mapping[str, Any], setting: CopySetting) -> CopySetti
         held_out=held_out,
         readers=held_out,
     )
+
+
+def _truth_of(
+    rows: CopyRows, readers: UserModel, catalogue: Catalogue, config: Mapping[str, Any]
+) -> tuple[Truth, np.ndarray]:
+    """Return the truth of the people of some tasks, and their rows among the readers, sorted."""
+    from copygym.experiments.studies.people import true_world
+
+    people = np.unique(rows.user)
+    world = true_world(config).user_model(profiles=readers.profiles.take(people))
+    return Truth(align_to_catalogue(world, catalogue)), people
 
 
 @dataclass(frozen=True)

@@ -135,9 +135,7 @@ def read_sentences(text: str) -> tuple[tuple[Word, ...], ...]:
     for token in _TOKEN.findall(text):
         first = token[0]
         if first.isalnum():
-            low = token.lower().replace("’", "'").rstrip("'")
-            kind = "word" if token == "May" and not start else kind_of(low)  # not the modal
-            words.append(Word(low, stem_of(low), kind, first.isupper(), start))
+            words.append(_word(token, start))
             start = False
         elif first in _SENTENCE_END:
             if any(word.kind != "mark" for word in words):
@@ -150,6 +148,13 @@ def read_sentences(text: str) -> tuple[tuple[Word, ...], ...]:
     if any(word.kind != "mark" for word in words):
         sentences.append(tuple(words))
     return tuple(sentences)
+
+
+@lru_cache(maxsize=100_000)
+def _word(token: str, start: bool) -> Word:
+    low = token.lower().replace("’", "'").rstrip("'")
+    kind = "word" if token == "May" and not start else kind_of(low)  # not the modal
+    return Word(low, stem_of(low), kind, token[0].isupper(), start)
 
 
 @lru_cache(maxsize=100_000)

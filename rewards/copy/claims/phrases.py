@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 
 from copygym.rewards.copy.claims.language import stem_of
 from copygym.rewards.copy.claims.lexicon import word_set
@@ -155,8 +155,8 @@ _CLAIMS: tuple[tuple[str, str, str], ...] = (
         r"\b(?:only|just) (?:a )?(?:few|handful)|\bonly \w+ (?:\w+ )?(?:is|are) left\b"
         r"|\b(?:almost|nearly|soon) (?:gone|sold out|full|fully booked)\b|\brunning (?:low|out)\b"
         r"|\bselling (?:out|fast)\b|\bwhile (?:stocks?|supplies) lasts?\b"
-        r"|\blast (?:few )?(?:places|seats|rooms|tickets|spots|pieces|copies)\b|\b(?:are|is) left\b|\bbefore the last\b"
-        r"|\bsold out\b",
+        r"|\blast (?:few )?(?:places|seats|rooms|tickets|spots|pieces|copies)\b"
+        r"|\b(?:are|is) left\b|\bbefore the last\b|\bsold out\b",
         _STOCK,
     ),
     (
@@ -217,19 +217,20 @@ def claims_beyond(text: str, brief: str) -> list[tuple[str, str]]:
         text: in lower case, with straight apostrophes.
         brief: the same way.
     """
+    return [
+        (name, words.strip())
+        for name, words, needed in _claims_of(text)
+        if not (needed.search(brief) if needed is not None else words in brief)
+    ]
+
+
+@lru_cache(maxsize=100_000)
+def _claims_of(text: str) -> tuple[tuple[str, str, re.Pattern[str] | None], ...]:
+    """Return the kind and the words of each claim, and what a brief must say for it."""
     if not _any_claim().search(text):
-        return []
-    found = []
-    for name, said, needed in _patterns():
-        match = said.search(text)
-        if match is None:
-            continue
-        if needed is not None:
-            if not needed.search(brief):
-                found.append((name, match.group().strip()))
-        elif match.group() not in brief:
-            found.append((name, match.group().strip()))
-    return found
+        return ()
+    found = ((name, said.search(text), needed) for name, said, needed in _patterns())
+    return tuple((name, match.group(), needed) for name, match, needed in found if match)
 
 
 #: Stems of words that say nothing which a brief would have to carry.

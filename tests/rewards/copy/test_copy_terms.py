@@ -319,10 +319,10 @@ def test_the_score_is_the_sum_of_its_weighted_terms(store):
 
 
 def test_a_shape_pickles_and_scores_the_same(store):
-    rows = draw_tasks(store, 6, 1)
     texts = list(store.catalogue.texts[:6])
+    rows = draw_tasks(store, 6, 1).rewriting(texts[::-1])
     terms = {name: 1.0 for name in TERMS if name != "expected_click"}
-    shape = CopyRewardShape(terms, model=WordModel(), reference_texts=texts[:2])
+    shape = CopyRewardShape(terms, model=WordModel(), users=store, reference_texts=texts[:2])
     again = pickle.loads(pickle.dumps(shape))
     np.testing.assert_array_equal(shape(texts, rows)[0], again(texts, rows)[0])
 

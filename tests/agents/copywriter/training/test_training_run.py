@@ -229,3 +229,38 @@ def test_the_judge_reads_what_is_written_at_the_training_temperature(copywriter,
 def test_a_temperature_of_nothing_is_refused():
     with pytest.raises(UserError, match=re.escape("temperature is 0.0; it must be positive.")):
         Watch(temperature=0.0)
+
+
+def test_what_a_judge_tells_beside_its_scores_is_noted_and_decides_nothing(copywriter, rows):
+    looks = Looks(0.0, 5.0, 1.0)
+
+    def judge(texts, tasks):
+        # What stands beside says the opposite.
+        scores = looks(texts, tasks)
+        return scores, {"gold": -scores}
+
+    run = make_run(copywriter, rows, judge=judge, judge_rows=rows, watch=Watch(judge_every=1))
+    with run:
+        run.start(copywriter, copywriter.model)
+        run.end_update(copywriter, copywriter.model)
+        run.end_update(copywriter, copywriter.model)
+        found = run.finish(copywriter, copywriter.model)
+    assert [line["judge/gold"] for line in found.history] == pytest.approx([-5.0, -1.0])
+    assert found.info["judge"] == pytest.approx(5.0)
+
+
+def test_weights_that_the_guards_take_for_broken_are_not_kept(make_copywriter, rows):
+    copywriter = make_copywriter(seed=1)
+    weight = next(iter(trainable(copywriter.model).values()))
+    before = weight.clone()
+    run = make_run(
+        copywriter, rows, judge=Looks(0.0, 5.0, 9.0), judge_rows=rows, watch=Watch(judge_every=1)
+    )
+    with run:
+        run.start(copywriter, copywriter.model)
+        for update, sound in ((1, 1.0), (2, 0.0)):
+            put_weights(copywriter.model, {name_of(copywriter.model, weight): before + update})
+            run.end_update(copywriter, copywriter.model, sound=sound)
+        found = run.finish(copywriter, copywriter.model)
+    assert torch.equal(weight, before + 1)
+    assert found.info["judge"] == pytest.approx(5.0)
