@@ -87,9 +87,9 @@ def read_brief(brief: str, original: str = "") -> Brief:
     n_facts = len(facts) - bool(product)
     if original:
         facts += _facts(original, facts)
-    if not product and facts:
-        product = _main_subject(brief)
     whole = " ".join(filter(None, (brief, original)))
+    if not product and facts:
+        product = _main_subject(whole)
     return _indexed(whole, product, facts, n_facts > 0)
 
 
