@@ -330,6 +330,9 @@ def _strays(
     if len(strays) < len(context):
         subject = range(clause.start + clause.front, clause.start + clause.head)
         strays = [(at, word) for at, word in strays if at in subject]
+    arrives = clause.verb >= 0 and clause.words[clause.verb].text in ("comes", "come", "arrives")
+    if arrives and not fact.subject and not _is_price(fact, of):
+        return []  # "delivered within ten days" does not say what is
     return [] if all(w.text == "open" for _, w in strays) else [word for _, word in strays]
 
 

@@ -125,7 +125,7 @@ def _denies(clause: Clause) -> bool:
     if any(word.text in ("more", "less", "fewer", "longer") for word in clause.words):
         return False
     if clause.words[0].text in ("no", "without"):
-        return True
+        return not any(word.kind == "mark" for word in clause.sentence)  # "no rain, no worries"
     verb = clause.words[clause.verb] if clause.verb >= 0 else None
     return verb is not None and (
         verb.kind in ("be", "have", "do", "modal", "negation") or verb.stem in ("pay", "contain")

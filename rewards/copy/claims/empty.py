@@ -43,8 +43,10 @@ def empty(words: tuple[Word, ...]) -> str:
     stems = {w.stem for w in rest}
     if _GIVEN.search(text):
         return ""
-    hollow = plain[at].kind in _HOLLOW and (
-        plain[at].kind != "modal" or (at + 1 < len(plain) and plain[at + 1].kind in _HOLLOW)
+    hollow = (
+        plain[at].text != "done"
+        and plain[at].kind in _HOLLOW
+        and (plain[at].kind != "modal" or (at + 1 < len(plain) and plain[at + 1].kind in _HOLLOW))
     )
     if hollow and subject and rest and stems <= subject:
         return "tells of its subject only the subject"

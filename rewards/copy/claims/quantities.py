@@ -166,7 +166,7 @@ def _number_end(words: Sequence[Word], at: int) -> tuple[float | None, int]:
         before = words[at - 1] if at else None
         lone = (
             before is None
-            or before.kind in ("preposition", "time", "adverb")
+            or (before.kind in ("preposition", "time", "adverb") and before.text != "once")
             or (before.text in ("half", "lasts", "last", "takes", "take"))
         )
         then = words[end + 1].text if end + 1 < len(words) else ""
