@@ -183,6 +183,8 @@ def _counts(a: Quantity, b: Quantity, sentence: tuple[Word, ...], fact: Fact, br
         return True  # "two million listeners" of two million people who have listened
     if any(_names_the_same(x, y) for x in heads for y in b.heads):
         return True
+    if not b.heads and heads & brief.product and not _is_price(fact, b):
+        return True  # two lamps of "sets of two"
     if a.kind == "percent":
         return bool(heads & fact.stems) or not any(stem in brief.facts_of for stem in heads)
     return False

@@ -137,6 +137,8 @@ def _predicate(clause: Clause, brief: Brief) -> Problem | None:
     words, at = clause.words, clause.verb
     if at <= 0 or (words[at].kind == "verb" and words[at].stem in _LOOSE):
         return None
+    if words[at].kind == "verb" and words[at].stem not in brief.facts_of:
+        return None  # of a new verb the brief cannot say whose it is
     usual = brief.product | WEAK | TIME_STEMS
     said = content(words[at + 1 :])
     told = [*([words[at]] if words[at].kind == "verb" else []), *said]
