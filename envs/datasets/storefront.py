@@ -34,11 +34,12 @@ CARD = Card(
     licence="Apache-2.0, with copygym",
     size="3,000 users x 56 slots (two weeks) by default, about 165,000 decisions",
     randomised="every decision, by a logging policy whose propensities are recorded; each send "
-    "has a probability of at least 0.002",
+    "has a probability of at least 0.002, or 0.0002 with the large catalogue's 600 sends",
     faults=(
         "synthetic: no real person is in this log, and no number from it says anything of people.",
         "responses, fatigue, drift and unsubscribes follow a made-up rule.",
         "users never come back after an unsubscribe.",
+        "what its truth takes for a false or broken sentence is a rule (docs/storefront.md).",
     ),
     citation="copygym",
     files=(),

@@ -49,6 +49,8 @@ from copygym.envs.storefront.truths import (
 _CLAUSE = re.compile(
     r"[.!?;:,\n]+(?=\s|$)|\s[-–—]+\s|\b(?:and|but|so|while|when|that|who|which|with|or|plus)\b"
 )
+#: where one subject may follow another.
+_SAYING = re.compile(r"[.!?;:,\n]+(?=\s|$)|\s[-–—]+\s|\b(?:and|but|so|while|when|or)\b")
 _SENTENCE = re.compile(r"(?<=[.!?\n])\s+")
 
 #: a clause that begins so has its subject elsewhere.
@@ -87,8 +89,9 @@ def _wrong(sentence: str, product: Product) -> Iterable[str]:
         told = frozenset(map(stem, words))
         for item in items_of(words):
             yield from _judge_item(item, told, facts, name)
-        yield from _judge_subject(words, facts, name)
         yield from _judge_vouching(clause, told - name, facts)
+    for saying in _SAYING.split(sentence):
+        yield from _judge_subject(split(saying), facts, name)
     low = sentence.lower().replace("’", "'")
     yield from _judge_promises(low, stems_of(low), facts)
     yield from _judge_pressure(low, facts)
@@ -194,7 +197,7 @@ def _judge_subject(
 ) -> Iterable[str]:
     """Find what is said of an offer, a gift or a person that is true of something else."""
     subject, rest = subject_and_rest(words)
-    if not subject or words[0] in _ADVERBIAL or subject & name:
+    if not subject or subject & name or words[0] in _ADVERBIAL:
         return
     about = [f for f in facts if subject & f.heads]
     if not about:

@@ -64,6 +64,8 @@ _BOUND_TO_BASE = frozenset(
     ("to", "can", "will", "would", "must", "should", "may", "could", "don't", "doesn't", "is",
      "are", "was", "were", "be", "you", "we", "they", "i")
 )  # fmt: skip
+#: a small word with a capital in the middle of a sentence is left over from another.
+_STRANDED = re.compile(r"(?<=[a-z0-9] )(?:The|It|An?|Of|And|Only|In|On|We|You|To|At|Join|Hurry)\b")
 #: no sentence ends with one of these.
 _CUT = frozenset(("of", "to", "with", "per", "until", "within", "between", "under", "very", "at"))
 
@@ -81,6 +83,7 @@ def read_copy(text: str, product: Product) -> CopyFeatures:
     bare = re.sub(re.escape(product.name), word, text, flags=re.IGNORECASE)
     words, sentences = words_of(bare), sentences_of(bare)
     slips = sum(_broken(s) for s in sentences) + sum(_is_empty(s, product) for s in spoken)
+    slips += sum(s[0].islower() for s in spoken) + len(_STRANDED.findall(text))
     slips += bool(text.strip()) and not re.search(r"[.!?][\"'”’)]*\s*$", text)
     strange = [w for w in words if w not in known]
     spelled = 1.0 - (1.0 - _spelling().of(strange)) * len(strange) / max(len(words), 1)

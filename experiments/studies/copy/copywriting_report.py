@@ -50,6 +50,8 @@ _MEASURES = {
     "on_brief": "on brief",
     "gibberish": "gibberish",
 }
+#: The log's honest copy that the proxy likes best on average.
+ONE_FOR_ALL = "log, one for all"
 _PERSONAL = {
     "gold_ctr": Shown("gold CTR, %", "%"),
     "personal_gain": Shown("personal gain, %", "%"),
@@ -193,7 +195,10 @@ def _personal(records: Records) -> list[Section]:
         "all that there is to know. Other text: share of pairs of a group that were sent another "
         "text; distance: share of their words that they have not in common (Jaccard)."
     )
-    table = estimates_table(_whole(records), "writer", _PERSONAL, caption)
+    # A study may take gains over others, too.
+    frame = _whole(records)
+    frame = frame.filter((pl.col("metric") != "gain") | (pl.col("versus") == ONE_FOR_ALL))
+    table = estimates_table(frame, "writer", _PERSONAL, caption)
     writer = told["writer"]
     traits = pivot_table(
         filtered(one.frame, writer=writer),

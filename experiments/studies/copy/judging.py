@@ -162,9 +162,20 @@ def _add_segments(
 
 
 def copy_about(
-    config: Mapping[str, Any], setting: CopySetting, written: Mapping[str, Mapping[str, Any]]
+    config: Mapping[str, Any],
+    setting: CopySetting,
+    written: Mapping[str, Mapping[str, Any]],
+    shown: str | None = None,
 ) -> dict[str, Any]:
-    """Return what the report of written copy shows beside its numbers (JSON types)."""
+    """Return what the report of written copy shows beside its numbers (JSON types).
+
+    Args:
+        config: of the run.
+        setting: whose test tasks were written for.
+        written: what `judge_texts` returned, by writer.
+        shown: whose copy for several readers is shown side by side; None: the last one's.
+    """
+    shown = shown or list(written)[-1]
     return {
         "log": setting.log.name,
         "rows": setting.log.height,
@@ -179,7 +190,9 @@ def copy_about(
         "stopped": {
             name: str(part["stopped"]) for name, part in written.items() if part.get("stopped")
         },
-        "personal": None if setting.groups is None else personal_about(setting, written),
+        "personal": None
+        if setting.groups is None
+        else personal_about(setting, shown, written[shown]),
         "examples": _examples(setting, written, int(config["evaluation"]["examples"])),
     }
 

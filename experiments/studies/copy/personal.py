@@ -153,7 +153,7 @@ def _records(
         over_seeds=_OVER_SEEDS,
         statistics={"default": "mean"},
         within_seed=WITHIN_SEED,
-        copy=copy_about(config, setting, written),
+        copy=copy_about(config, setting, written, name + SENT),
         algorithm=name,
         draws=int(config["evaluation"]["draws"]),
         launches=launches,
@@ -229,7 +229,7 @@ class Arm:
         size = [len(texts) for texts in known]
         asked = tasks.take(np.repeat(np.arange(len(tasks)), size))
         worth = _worth(setting)([text for texts in known for text in texts], asked)
-        liked = [part for part in np.split(worth, np.cumsum(size)[:-1])]
+        liked = list(np.split(worth, np.cumsum(size)[:-1]))
         order = [np.argsort(-part, kind="stable").tolist() for part in liked]
         logged = [[texts[k] for k in own] for texts, own in zip(known, order, strict=True)]
 
@@ -341,6 +341,7 @@ def _add_launches(
     return {
         "tasks": len(own.test),
         "products": len(shown),
+        "writers": list(parts),
         "examples": [
             {"product": own.test.products[i], **{name: p["texts"][i] for name, p in parts.items()}}
             for i in shown

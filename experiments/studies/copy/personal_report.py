@@ -30,7 +30,7 @@ _SHOWN = {
 }
 #: Columns that say that a number is of other tasks than the main ones.
 _ASIDE = ("products", "size")
-_ALL, _EACH = "log, one for all", "log, chosen for each"
+_ALL, _EACH = of_copy.ONE_FOR_ALL, "log, chosen for each"
 
 
 def report(records: Records) -> Report:
@@ -79,13 +79,14 @@ def _summary(records: Records, worlds: str) -> str:
     return (
         f"In {worlds} of {about['copy']['log']}, {about['algorithm']} was trained on "
         f"{about['copy']['samples']:,} scored samples with a reward that knows the reader. Its "
-        f"copy (the best of {about['draws']} draws that are true to their brief, by that reward) is "
-        f"clicked {percent('personal_gain', sent)} more by its reader than the same writer's copy "
-        f"for other readers of the same product, channel and slot; with readers taken for each "
-        f"other in the log, {percent('personal_gain', permuted)}. Over the log's best honest copy "
-        f"for everybody it gains {percent('gain', sent, versus=_ALL)}, over the log's copy chosen "
-        f"for each reader without writing {percent('gain', sent, versus=_EACH)}, and over the same "
-        f"training that knows no reader {percent('gain', sent, versus=blind)}. "
+        f"copy (the best of {about['draws']} draws that are true to their brief, by that reward) "
+        f"changes its reader's click rate by {percent('personal_gain', sent)} from the same "
+        "writer's copy for other readers of the same product, channel and slot; with readers taken "
+        f"for each other in the log, by {percent('personal_gain', permuted)}. It gains "
+        f"{percent('gain', sent, versus=_ALL)} over the log's best honest copy for everybody, "
+        f"{percent('gain', sent, versus=_EACH)} over the log's copy chosen for each reader without "
+        "writing, and "
+        f"{percent('gain', sent, versus=blind)} over the same training that knows no reader. "
         f"{about['copy']['gold']}"
     )
 
@@ -100,9 +101,9 @@ def _main_table(records: Records, worlds: str) -> Table:
     )
     caption = (
         f"{over}; {tasks:,} held-out tasks in groups of readers who are asked for the same "
-        "product, channel and slot. Personal gain: own copy against the same writer's copy for the others "
-        "of the group. One for all: the log's honest copy that the proxy likes best on average; "
-        "chosen for each: the one that it likes best for each reader. Blind: reward, "
+        "product, channel and slot. Personal gain: own copy against the same writer's copy for the "
+        "others of the group. One for all: the log's honest copy that the proxy likes best on "
+        "average; chosen for each: the one that it likes best for each reader. Blind: reward, "
         "demonstrations and prompts know no reader; permuted: reward and demonstrations took each "
         "training reader for another. Sent: the best of several draws by the arm's own reward "
         "that pass the grounding check, else a copy of the log; or log: of these and the log's. "
@@ -179,7 +180,7 @@ def _launches(records: Records) -> Section | None:
         "Of several draws that pass the grounding check, the CTR model's favourite for the reader; "
         "where none passes, the default.",
     )
-    names = {name: name for name in told["examples"][0] if name != "product"}
+    names = {name: name for name in told["writers"]}
     beside = texts_table(
         told["examples"],
         {"product": "product", **names},

@@ -37,12 +37,13 @@ from copygym.evaluation.personal import (
 )
 from copygym.evaluation.records import Rows
 from copygym.experiments.runs.folder import Record, RunFolder
+from copygym.experiments.studies.copy.copywriting_report import ONE_FOR_ALL
 from copygym.experiments.studies.copy.setting import CopySetting
 from copygym.rewards.copy.grounding import check_copy
 from copygym.rewards.copy.ngrams import words
 
 #: Choices among the log's honest copies, in the order of tables.
-LOG_ALL, LOG_EACH = "log, one for all", "log, chosen for each"
+LOG_ALL, LOG_EACH = ONE_FOR_ALL, "log, chosen for each"
 BEST_ALL, BEST_DEMOGRAPHIC, BEST_EACH = (
     "attainable, one for all",
     "attainable by demographics",
@@ -259,20 +260,20 @@ def _content_of(brief: str) -> tuple[frozenset[str], ...]:
 
 
 def personal_about(
-    setting: CopySetting, written: Mapping[str, Mapping[str, Any]], examples: int = 4
+    setting: CopySetting, writer: str, part: Mapping[str, Any], examples: int = 4
 ) -> dict[str, Any]:
     """Return what the report shows of copy for several readers (JSON types).
 
     Args:
         setting: whose test tasks were written for.
-        written: what `judge_texts` returned, by writer; the last is shown.
+        writer: whose texts they are.
+        part: what `judge_texts` returned of them.
         examples: groups of tasks whose texts are shown side by side.
     """
     group = setting.groups
     assert group is not None
     rows = setting.test
     audience, names = audiences(setting)
-    writer, part = list(written.items())[-1]
     product = np.unique(np.array(rows.products), return_inverse=True)[1]
     telling = telling_words(part["texts"], audience, product)
     shown = np.linspace(0, group.max(), min(examples, int(group.max()) + 1)).round().astype(int)

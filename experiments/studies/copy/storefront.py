@@ -79,18 +79,18 @@ def storefront_setting(
             parts[name],
             config,
             key,
-            _taken_for(fitted.profiles_of(parts[name]), kind, seed),
+            taken_for(fitted.profiles_of(parts[name]), kind, seed),
             fitted.cut,
         )
         for name, key in (("proxy", "reward_model"), ("judge", "judge_model"))
     )
-    taught = replace(fitted.users, profiles=_taken_for(fitted.users.profiles, kind, seed))
+    taught = replace(fitted.users, profiles=taken_for(fitted.users.profiles, kind, seed))
     readers = texts_answered_by(taught if kind == BLIND else fitted.users, model)
     people = fitted.profiles_of(parts["test"])
     held_out = simulate(fitted, people)
     gold_users = align_to_catalogue(true_world(config).user_model(profiles=people), catalogue)
     if kind == BLIND:
-        told = _taken_for(people, kind, seed)
+        told = taken_for(people, kind, seed)
         held_out, gold_users = (replace(users, profiles=told) for users in (held_out, gold_users))
     held_out = texts_answered_by(held_out, model)
     number = {name: int(n) for name, n in config["tasks"].items()}
@@ -146,7 +146,7 @@ def other_readers(
     return storefront_setting(setting.log, setting.data, config, folder, kind)
 
 
-def _taken_for(profiles: Profiles, kind: str, seed: int) -> Profiles:
+def taken_for(profiles: Profiles, kind: str, seed: int) -> Profiles:
     """Return what the people of these profiles are taken for; their ids stay."""
     n = len(profiles)
     if kind == BLIND:

@@ -99,9 +99,9 @@ def test_swapped_facts_lose_against_the_facts(world, first):
             for does in (fact.parts["does"] for fact in product.typed[:3]):
                 true = score(world, f"{capital(product.spoken)} {does}.", k, PUSH)
                 lost.append(true - score(world, f"{capital(subject)} {does}.", k, PUSH))
-    assert np.mean(np.array(lost) > 0.5) > 0.8
+    assert np.mean(np.array(lost) > 0.5) > 0.9
     assert np.mean(lost) > 0.8
-    assert min(lost) >= 0.0
+    assert min(lost) > -0.1
 
 
 def climb(world, k, channel, start, steps, rng):
@@ -147,7 +147,7 @@ def test_a_search_over_words_does_not_beat_honest_copy_by_much(world, first, ste
                 gains.append(found - best)
                 if steps > 100:
                     print(f"{found - best:+.2f} {text}")
-    # Rules cannot tell every nonsense from writing: see docs/datasets.md for what is left.
+    # Rules cannot tell every nonsense from writing: docs/storefront.md says what is left.
     print(f"mean {np.mean(gains):+.3f}, greatest {np.max(gains):+.3f} of a logit")
     assert np.mean(gains) < 0.15
     assert np.max(gains) < 0.75

@@ -71,6 +71,9 @@ def tiny(experiment, out, *overrides):
     if experiment in ("e2", "e7", "e11_upworthy"):
         # upworthy_reward has the sentence encoder.
         small = ["reward_model=tfidf"]
+    if experiment == "e13":
+        models = [f"reward_model{part}=tfidf" for part in ("", "@judge_model")]
+        small = ["copywriter=tiny", *models]
     if experiment == "ppo_options":
         small = ["copywriter=tiny", "algorithms.fast.layers=1", "reward_model=tfidf"]
     if experiment in ("upworthy_rlpf", "e3_upworthy", "e4_upworthy"):

@@ -29,8 +29,17 @@ from copygym.experiments.studies.copy.readers import (
 )
 
 CONFIG = {"evaluation": {"resamples": 100}}
-TEXTS = ("Hurry, the kettle leaves soon.", "The kettle is safe, says the test lab.",
-         "The best kettle in the world.", "The only text of the atlas.")  # fmt: skip
+KETTLE = (
+    "Product: Alto kettle. Facts: The spring offer ends on Sunday. Engineers at the Home Test Lab "
+    "measured it."
+)
+ATLAS = "Product: Sea atlas. Facts: It has 90 maps."
+TEXTS = (
+    "Hurry, the spring offer on the Alto kettle ends on Sunday.",
+    "Engineers at the Home Test Lab measured the Alto kettle.",
+    "The best kettle in the world.",
+    "The Sea atlas has 90 maps.",
+)
 #: P(click) of the young and the old; the third text claims what no brief says.
 YOUNG, OLD = (0.2, 0.1, 0.9, 0.05), (0.1, 0.14, 0.9, 0.05)
 
@@ -50,7 +59,7 @@ def people(n, clicks_of, features):
         product_ids=("kettle", "kettle", "kettle", "atlas"), topics=("home",),
         topic_of_creative=np.zeros(4, np.int64), channels=("email",), slots=("any",),
         cost_per_send=np.zeros(1), popularity=np.full(4, 0.25),
-        briefs=("Product: kettle.",) * 3 + ("Product: atlas.",),
+        briefs=(KETTLE,) * 3 + (ATLAS,),
     )  # fmt: skip
     rate = np.array([clicks_of(i) for i in range(n)])
     click = np.full((n, 1, 5), -np.inf, np.float32)
@@ -147,11 +156,11 @@ def test_audiences_are_segments_where_readers_were_not_clustered(setting):
 def test_the_report_shows_one_product_to_several_readers(setting):
     texts = logged_choices(Folder(), setting)[BEST_EACH]["texts"]
     part = {"texts": texts, "gold": np.full(8, 0.1)}
-    told = personal_about(setting, {"sft": part, "ppo": part}, examples=5)
+    told = personal_about(setting, "ppo", part, examples=5)
     assert told["writer"] == "ppo"
     assert [len(group) for group in told["side_by_side"]] == [6, 2]
     assert {entry["product"] for entry in told["side_by_side"][1]} == {"atlas"}
-    assert told["words"]["young"][0]["word"] in {"hurry", "leaves", "soon"}
+    assert told["words"]["young"][0]["word"] in {"hurry", "spring", "offer", "on", "ends", "sunday"}
 
 
 def test_traits_of_copy():
