@@ -143,7 +143,7 @@ def _read(words: Sequence[Word], at: int) -> Quantity | None:
     percent = word.text.endswith("%") or (end < len(words) and words[end].text in ("percent",))
     if percent:
         heads, stop = _heads(words, end)
-        return Quantity("percent", value, "", "", frozenset(), _rate(words, stop), at, stop)
+        return Quantity("percent", value, "", "", frozenset(), _rate(words, stop), at, end)
     heads, stop = _heads(words, end)
     if at > 1 and words[at - 1].text == "of" and words[at - 2].kind in ("word", "verb") and heads:
         heads |= {words[at - 2].stem} if not heads & _MEASURES else frozenset()
