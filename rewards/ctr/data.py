@@ -18,14 +18,13 @@ WITHIN = ("context_eyecatcher",)
 
 @dataclass(frozen=True)
 class CopyCounts:
-    """N arms: a text in a test (for a profile), shown and clicked so many times.
+    """N arms: a text in a test, shown and clicked so many times.
 
     Attributes:
         texts: N texts.
         test: (N,) int64, 0-based; arms with one number were randomised against each other.
         impressions: (N,) float64 >= 1.
         clicks: (N,) float64 in [0, impressions].
-        profile: (N, P) float32 of the people who saw the arm, or None.
         experiment: (N,) int64; tests of one experiment (the same story with other pictures) have
             one number, so that a split keeps them together. Defaults to ``test``.
     """
@@ -34,7 +33,6 @@ class CopyCounts:
     test: np.ndarray
     impressions: np.ndarray
     clicks: np.ndarray
-    profile: np.ndarray | None = None
     experiment: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
@@ -59,11 +57,6 @@ class CopyCounts:
         """Number of distinct tests."""
         return len(np.unique(self.test))
 
-    @property
-    def profile_dims(self) -> int:
-        """P; 0 without profiles."""
-        return 0 if self.profile is None else self.profile.shape[1]
-
     def take(self, index: np.ndarray) -> CopyCounts:
         """Return the arms at ``index`` (M,), integers or a mask of N; test numbers are kept."""
         index = np.asarray(index)
@@ -73,7 +66,6 @@ class CopyCounts:
             self.test[rows],
             self.impressions[rows],
             self.clicks[rows],
-            None if self.profile is None else self.profile[rows],
             self.experiment[rows],
         )
 
@@ -81,18 +73,16 @@ class CopyCounts:
     def from_log(
         cls,
         log: ClickLog,
-        profiles: np.ndarray | None = None,
         *,
         within: Sequence[str] = WITHIN,
     ) -> CopyCounts:
-        """Aggregate a log to one row per test and text (and profile).
+        """Aggregate a log to one row per test and text.
 
         A log without ``test_id`` was not a test of copy: texts are then compared within their
         product (else brief) and channel, which is as causal as the logging policy was random.
 
         Args:
             log: with ``text``; rows without a text and holds are left out.
-            profiles: (R, P), one per row of the log; rows are then aggregated over equal profiles.
             within: columns that split a test further, where the log has them.
 
         Raises:
@@ -110,15 +100,7 @@ class CopyCounts:
         if "creative_id" in names:
             wanted.append("creative_id")
         frame = log.frame.select(list(dict.fromkeys(wanted))).collect(engine="streaming")
-        inverse, unique = np.zeros(frame.height, np.int64), None
-        if profiles is not None:
-            if len(profiles) != frame.height:
-                raise ValueError(f"{len(profiles)} profiles for {frame.height} rows of the log")
-            unique, inverse = np.unique(
-                np.asarray(profiles, np.float32), axis=0, return_inverse=True
-            )
         frame = frame.with_columns(
-            pl.Series("__profile__", inverse.reshape(-1).astype(np.int64)),
             __experiment__=_key(whole),
             __test__=_key([*whole, *(c for c in within if c in names)]),
         )
@@ -126,7 +108,7 @@ class CopyCounts:
         if "creative_id" in names:
             frame = frame.filter(pl.col("creative_id").fill_null("") != "hold")
         arms = (
-            frame.group_by("__test__", "text", "__profile__", maintain_order=True)
+            frame.group_by("__test__", "text", maintain_order=True)
             .agg(
                 pl.col("impressions").sum(),
                 pl.col("clicks").sum(),
@@ -144,7 +126,6 @@ class CopyCounts:
             _codes(arms["__test__"]),
             arms["impressions"].to_numpy().astype(np.float64),
             arms["clicks"].to_numpy().astype(np.float64),
-            None if unique is None else unique[arms["__profile__"].to_numpy()],
             _codes(arms["__experiment__"]),
         )
 
@@ -195,15 +176,11 @@ def concat_counts(parts: Sequence[CopyCounts]) -> CopyCounts:
         if len(part):
             at_test = int(tests[-1].max()) + 1
             at_experiment = int(experiments[-1].max()) + 1
-    profiles = [part.profile for part in parts]
-    if any(p is None for p in profiles) and any(p is not None for p in profiles):
-        raise ValueError("some parts have profiles and others have none")
     return CopyCounts(
         tuple(text for part in parts for text in part.texts),
         np.concatenate(tests),
         np.concatenate([part.impressions for part in parts]),
         np.concatenate([part.clicks for part in parts]),
-        None if profiles[0] is None else np.concatenate([p for p in profiles if p is not None]),
         np.concatenate(experiments),
     )
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.storage import read_json, write_json
 from copygym.core.models.folder import no_downloads, reading
-from copygym.core.models.weights import check_shape, load_weights, read_pretrained
+from copygym.core.models.weights import load_weights, read_pretrained
 from copygym.core.processes import peers
 from copygym.core.processor import has_amx
 from copygym.core.text.encoders import length_batches, model_source, whole_texts
@@ -77,28 +77,16 @@ class NetworkOptions:
 
 
 class Head(nn.Module):
-    """Linear in the pooled text, the profile, and their products with a low-rank map.
+    """Linear in the pooled text."""
 
-    score = v.h + u.p + (A h).(B p), with rank 8; without profiles just v.h.
-    """
-
-    def __init__(self, text_dims: int, profile_dims: int) -> None:
+    def __init__(self, text_dims: int) -> None:
         super().__init__()
         self.text = nn.Parameter(torch.zeros(text_dims))
         self.intercept = nn.Parameter(torch.zeros(()))
-        self.profile_dims = profile_dims
-        if profile_dims:
-            self.profile = nn.Parameter(torch.zeros(profile_dims))
-            self.meet_text = nn.Parameter(torch.randn(text_dims, 8) / text_dims**0.5)
-            self.meet_profile = nn.Parameter(torch.zeros(profile_dims, 8))
 
-    def forward(self, pooled_NE: Tensor, profile_NP: Tensor | None) -> Tensor:
-        """Return (N,) scores; without a profile, those of the average one (zero)."""
-        score_N = pooled_NE @ self.text
-        if not self.profile_dims or profile_NP is None:
-            return score_N
-        met_N8 = (pooled_NE @ self.meet_text) * (profile_NP @ self.meet_profile)
-        return score_N + profile_NP @ self.profile + met_N8.sum(-1)
+    def forward(self, pooled_NE: Tensor) -> Tensor:
+        """Return (N,) scores."""
+        return pooled_NE @ self.text
 
 
 class NetworkScorer:
@@ -148,8 +136,7 @@ class NetworkScorer:
         self.report: dict[str, Any] = {}
         self._tokenizer: Any = None
         self._network: Any = None
-        self._head = Head(0, 0)
-        self._profile = np.zeros((2, 0))
+        self._head = Head(0)
 
     def fit(self, train: CopyCounts, validation: CopyCounts, *, seed: int) -> None:
         """Fine-tune on ``train``; keep the weights that rank ``validation`` best.
@@ -175,11 +162,8 @@ class NetworkScorer:
         """Fine-tune from the ridge's coefficients ``start`` (E,)."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            if train.profile is not None:
-                spread = np.maximum(train.profile.std(axis=0), 1e-6)
-                self._profile = np.stack([train.profile.mean(axis=0), spread])
             network = self._build()
-            self._head = Head(len(start), train.profile_dims)
+            self._head = Head(len(start))
             with torch.no_grad():
                 self._head.text.copy_(torch.from_numpy(start))
                 self._head.intercept.fill_(float(log_odds(train).mean()))
@@ -281,12 +265,6 @@ class NetworkScorer:
         )
         return {key: batch[key] for key in batch}
 
-    def _profiles(self, profiles: np.ndarray | None) -> Tensor | None:
-        if profiles is None or self._profile.shape[1] == 0:
-            return None
-        scaled = (np.asarray(profiles) - self._profile[0]) / self._profile[1]
-        return torch.from_numpy(scaled.astype(np.float32))
-
     def _train(
         self, network: Any, train: CopyCounts, validation: CopyCounts, rng: np.random.Generator
     ) -> None:
@@ -297,7 +275,6 @@ class NetworkScorer:
         plans = [tests.plan(options.tokens, rng) for _ in range(options.epochs)]
         total = sum(len(plan) for plan in plans)
         optimiser, schedule = self._optimiser(network, total)
-        profile_NP = self._profiles(train.profile)
         keeper = _Keeper(network, self._head, options.patience)
         keeper.offer(self._quality(network, validation), 0)
         started, step = time.process_time(), 0
@@ -309,7 +286,7 @@ class NetworkScorer:
                 }
                 for index, rows in enumerate(plan, start=1):
                     network.train()
-                    self._step(network, train, rows, profile_NP, optimiser)
+                    self._step(network, train, rows, optimiser)
                     schedule.step()
                     step += 1
                     bar.update()
@@ -331,7 +308,6 @@ class NetworkScorer:
         network: Any,
         train: CopyCounts,
         rows: np.ndarray,
-        profile_NP: Tensor | None,
         optimiser: torch.optim.Optimizer,
     ) -> None:
         # Drawn for the whole batch, so that a part leaves out what the whole would.
@@ -342,9 +318,7 @@ class NetworkScorer:
         for part in self._parts(train.test[rows]):
             chosen = rows[part]
             pooled = self._pool(network, self._batch([train.texts[i] for i in chosen.tolist()]))
-            scores = self._head(
-                pooled * left[part], None if profile_NP is None else profile_NP[chosen]
-            )
+            scores = self._head(pooled * left[part])
             loss = ctr_loss(
                 self.loss,
                 scores,
@@ -390,17 +364,15 @@ class NetworkScorer:
     def _quality(self, network: Any, validation: CopyCounts) -> float:
         quality = 0.0
         if peers().first:
-            scores = self._scores(network, validation.texts, validation.profile)
+            scores = self._scores(network, validation.texts)
             quality = within_test_fit(scores, validation)
         return float(peers().tell(quality))
 
-    def raw(self, texts: Sequence[str], profiles: np.ndarray | None = None) -> np.ndarray:
+    def raw(self, texts: Sequence[str]) -> np.ndarray:
         """Return (N,) float64 scores on the scale of log-odds, up to a constant."""
-        return self._scores(self._network, texts, profiles)
+        return self._scores(self._network, texts)
 
-    def _scores(
-        self, network: Any, texts: Sequence[str], profiles: np.ndarray | None
-    ) -> np.ndarray:
+    def _scores(self, network: Any, texts: Sequence[str]) -> np.ndarray:
         from tqdm import tqdm
 
         network.eval()
@@ -408,12 +380,11 @@ class NetworkScorer:
         batches = length_batches(self._lengths(unique.tolist()), 128)
         width = len(self._head.text)
         pooled_UE = torch.zeros(len(unique), width)
-        profile_NP = self._profiles(profiles)
         bar = tqdm(batches, desc="score texts", disable=None if len(batches) > 40 else True)
         with torch.inference_mode():
             for rows in bar:
                 pooled_UE[rows] = self._pool(network, self._batch(unique[rows].tolist()))
-            scores = self._head(pooled_UE[inverse], profile_NP)
+            scores = self._head(pooled_UE[inverse])
         return scores.numpy().astype(np.float64)
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:
@@ -440,7 +411,7 @@ class NetworkScorer:
         deepcopy(self._network).bfloat16().save_pretrained(folder / "encoder")
         self._tokenizer.save_pretrained(folder / "encoder")
         arrays = {f"head.{k}": v.detach().numpy() for k, v in self._head.named_parameters()}
-        write_tensors(folder / "head.safetensors", arrays | {"profile_scale": self._profile})
+        write_tensors(folder / "head.safetensors", arrays)
         state = {
             "kind": self.kind,
             "encoder": self.encoder,
@@ -448,7 +419,6 @@ class NetworkScorer:
             "loss": self.loss,
             "layers": list(self.layers),
             "bf16": self.bf16,
-            "profile_dims": self._head.profile_dims,
             "options": asdict(self.options),
             "report": self.report,
         }
@@ -492,10 +462,8 @@ class NetworkScorer:
             raise UserError(f"{place} is not a whole encoder ({reason}); train it again.") from None
         path, width = folder / "head.safetensors", scorer._network.config.hidden_size
         arrays = read_tensors(path)
-        scorer._profile = arrays["profile_scale"]
-        check_shape(path, "profile_scale", scorer._profile, (2, state["profile_dims"]))
-        scorer._head = Head(width * len(scorer.layers), state["profile_dims"])
-        tensors = {k.removeprefix("head."): v for k, v in arrays.items() if k != "profile_scale"}
+        scorer._head = Head(width * len(scorer.layers))
+        tensors = {k.removeprefix("head."): v for k, v in arrays.items()}
         load_weights(scorer._head, tensors, path)
         scorer.report = state["report"]
         return scorer

@@ -27,6 +27,10 @@ DIMS = 96
 #: Prior precisions of a text's own logit, of a context's, and of what a reader likes beside texts.
 _TEXT, _CONTEXT, _LIKES = 30.0, 0.1, 100.0
 _FOLDS = 5
+#: Permutations of the profiles.
+_PERMUTATIONS = 199
+#: Prior precision at which they are compared.
+_MIDDLING = 24e3
 #: Clicks below which nothing is fitted: a fold would hold hardly any.
 LEAST_CLICKS = 50
 
@@ -41,6 +45,8 @@ class Learned:
         history: whether it reads the profiles' history beside demographics.
         base_loss: (U,) float64 held-out log loss of each reader's sends without the meeting.
         loss: (U,) float64 with it; what is chosen for a reader was chosen on others.
+        luck: p-value: the share of permutations of the profiles among the readers that agree with
+            the clicks as well (`_luck`).
     """
 
     taste: ReaderTaste
@@ -48,6 +54,7 @@ class Learned:
     history: bool
     base_loss: np.ndarray
     loss: np.ndarray
+    luck: float
 
 
 def learn_taste(
@@ -80,10 +87,12 @@ def learn_taste(
     fold = fold_U[sends.user]
     base, gain = np.zeros(users), {key: np.zeros(users) for key in _keys(designs, penalties)}
     weights: dict[tuple[int, float], list[np.ndarray]] = {key: [] for key in gain}
+    held_out = np.zeros(len(sends))
     for out in range(folds):
         train, test = fold != out, fold == out
         offset = _fit_offset(sends, designs[0], train)
         before = _log_loss(sends, offset)
+        held_out[test] = offset[test]
         base += np.bincount(sends.user, before * test, minlength=users)
         for d, design in enumerate(designs):
             fitted = _path(sends, design, place_TD, offset, train, penalties)
@@ -101,7 +110,60 @@ def learn_taste(
         key = max(others, key=lambda key: others[key])
         loss[fold_U == out] -= gain[key][fold_U == out]
     taste = ReaderTaste(space, np.stack(weights[chosen]), scale)
-    return Learned(taste, chosen[1], len(designs) > 1 and chosen[0] == 1, base, loss)
+    luck = _luck(sends, reader_UP, chosen[0] == 1, place_TD, held_out, seed)
+    return Learned(taste, chosen[1], chosen[0] == 1, base, loss, luck)
+
+
+def _luck(
+    sends: ReaderSends,
+    reader_UP: np.ndarray,
+    history: bool,
+    place_TD: np.ndarray,
+    offset: np.ndarray,
+    seed: int,
+) -> float:
+    """Return the p-value of a variance-component score test of text x reader, by permutation.
+
+    The statistic is that of Lin (1997, "Variance component testing in generalised linear models
+    with random effects"): the squared length of the slope of the likelihood in W at W = 0, each
+    axis divided by its variance under a middling prior. It takes all of the log to see whether
+    there is anything: a gain in held-out loss can be too small to tell from luck where the slope
+    is not.
+
+    Args:
+        sends: N.
+        reader_UP: standardised profiles.
+        history: whether history may meet the text beside demographics.
+        place_TD: z of each text, centred within its product.
+        offset: (N,) held-out logits without the meeting.
+        seed: of the permutations.
+    """
+    chance = expit(offset)
+    error = sends.clicks - sends.impressions * chance
+    curve = sends.impressions * chance * (1 - chance)
+    seen = np.unique(sends.user)
+    reader_UP = reader_UP[seen]
+    first = sends.demographic if sends.demographic.any() else np.ones(reader_UP.shape[1], bool)
+    weight_T = np.bincount(sends.text, curve, minlength=len(sends.texts))
+    values_D, axes_D = np.linalg.eigh((place_TD.T * weight_T) @ place_TD)
+
+    def part(rows: np.ndarray, features_UQ: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return slopes (D, U) by reader, the readers (U, Q) in their axes, and variances."""
+        shape = (len(sends.texts), int(seen.max()) + 1)
+        sums = csr_matrix((error[rows], (sends.text[rows], sends.user[rows])), shape=shape)
+        weight_U = np.bincount(sends.user[rows], curve[rows], minlength=shape[1])[seen]
+        spread = (features_UQ.T * weight_U) @ features_UQ / curve.sum()
+        values_Q, axes_Q = np.linalg.eigh(spread)
+        variance = np.outer(np.maximum(values_D, 0.0), np.maximum(values_Q, 0.0)) + _MIDDLING
+        return np.asarray((place_TD @ axes_D).T @ sums[:, seen]), features_UQ @ axes_Q, variance
+
+    parts = [part(np.ones(len(error), bool), reader_UP[:, first])]
+    if history:
+        parts.append(part(sends.known, reader_UP[:, ~first]))
+    rng = np.random.default_rng([seed, 1])
+    order = [np.arange(len(seen))] + [rng.permutation(len(seen)) for _ in range(_PERMUTATIONS)]
+    size = [sum(float(((g @ x[o]) ** 2 / v).sum()) for g, x, v in parts) for o in order]
+    return float((np.array(size) >= size[0]).mean())
 
 
 def _scale(sends: ReaderSends) -> np.ndarray:

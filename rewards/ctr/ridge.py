@@ -22,8 +22,6 @@ DEMEAN = {"bradley_terry": 1.0, "binomial": 0.0, "both": 0.5}
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)
 #: Features above which the normal equations are solved by iteration.
 _DENSE = 6000
-#: Principal directions of the text that meet the profile.
-_MEETINGS = 8
 
 
 def log_odds(counts: CopyCounts) -> np.ndarray:
@@ -68,9 +66,6 @@ class RidgeScorer:
     difference of their logits. Without (``binomial``) level counts too. ``both`` takes half of
     the mean off, the random-effects compromise (Fuller and Battese 1973).
 
-    Profiles enter by their own effect and by products with the first principal directions of
-    dense text features.
-
     Args:
         features: of the text.
         loss: ``bradley_terry``, ``binomial`` or ``both``.
@@ -92,21 +87,13 @@ class RidgeScorer:
         self.penalties = tuple(float(p) for p in penalties)
         self.report: dict[str, Any] = {}
         self._coefficients = np.zeros(0)
-        self._directions = np.zeros((0, 0))
-        self._profile = np.zeros((2, 0))
 
     def fit(self, train: CopyCounts, validation: CopyCounts, *, seed: int) -> None:
         """Fit on ``train``; choose the penalty on ``validation``. ``seed`` is not used: no luck."""
         self.features.fit(train.texts)
         texts = self.features.transform(train.texts)
-        if train.profile is not None:
-            spread = np.maximum(train.profile.std(axis=0), 1e-6)
-            self._profile = np.stack([train.profile.mean(axis=0), spread]).astype(np.float64)
-            if isinstance(texts, np.ndarray):
-                self._directions = _principal(texts, _MEETINGS)
-        rows = self._rows(texts, train.profile)
-        solve = _solver(rows, train, DEMEAN[self.loss])
-        held = self._rows(self.features.transform(validation.texts), validation.profile)
+        solve = _solver(texts, train, DEMEAN[self.loss])
+        held = self.features.transform(validation.texts)
         fits = {}
         for penalty in self.penalties:
             coefficients = solve(penalty)
@@ -116,37 +103,14 @@ class RidgeScorer:
                 self._coefficients, self.report["penalty"] = coefficients, penalty
         self.report["validation_fit"] = fits
 
-    def raw(self, texts: Sequence[str], profiles: np.ndarray | None = None) -> np.ndarray:
+    def raw(self, texts: Sequence[str]) -> np.ndarray:
         """Return (N,) float64 scores on the scale of log-odds, up to a constant."""
-        return np.asarray(
-            self._rows(self.features.transform(texts), profiles) @ self._coefficients,
-            dtype=np.float64,
-        )
-
-    def _rows(self, texts: Any, profiles: np.ndarray | None) -> Any:
-        mean, spread = self._profile
-        if len(mean) == 0:
-            return texts
-        profile = np.zeros((texts.shape[0], len(mean)))
-        if profiles is not None:
-            profile = (np.asarray(profiles, np.float64) - mean) / spread
-        if not isinstance(texts, np.ndarray):
-            from scipy.sparse import csr_matrix, hstack
-
-            return hstack([texts, csr_matrix(profile)], format="csr")
-        place = texts @ self._directions
-        meetings = (place[:, :, None] * profile[:, None, :]).reshape(len(texts), -1)
-        return np.column_stack([texts, profile, meetings])
+        return np.asarray(self.features.transform(texts) @ self._coefficients, dtype=np.float64)
 
     def save(self, folder: Path) -> None:
         """Write features, coefficients and settings."""
         self.features.save(folder)
-        arrays = {
-            "coefficients": self._coefficients,
-            "directions": self._directions,
-            "profile": self._profile,
-        }
-        write_tensors(folder / "ridge.safetensors", arrays)
+        write_tensors(folder / "ridge.safetensors", {"coefficients": self._coefficients})
         write_json(
             folder / "scorer.json",
             {
@@ -165,23 +129,8 @@ class RidgeScorer:
         scorer = cls(load_features(folder), loss=state["loss"], penalties=state["penalties"])
         scorer.report = state["report"]
         scorer._coefficients = arrays["coefficients"]
-        scorer._directions, scorer._profile = arrays["directions"], arrays["profile"]
-        check_shape(path, "profile", scorer._profile, (2, None))
-        check_shape(path, "directions", scorer._directions, (None, None))
-        check_shape(path, "coefficients", scorer._coefficients, (scorer._width(),))
+        check_shape(path, "coefficients", scorer._coefficients, (scorer.features.width,))
         return scorer
-
-    def _width(self) -> int:
-        """Return the number of features that the coefficients are of."""
-        n_profile = self._profile.shape[1]
-        return self.features.width + n_profile * (1 + self._directions.shape[1])
-
-
-def _principal(rows: np.ndarray, count: int) -> np.ndarray:
-    """Return (E, count) unit directions of largest variance."""
-    centred = rows.astype(np.float64) - rows.mean(axis=0)
-    _, vectors = np.linalg.eigh(centred.T @ centred)
-    return vectors[:, ::-1][:, :count]
 
 
 def _solver(rows: Any, counts: CopyCounts, demean: float) -> Callable[[float], np.ndarray]:

@@ -14,6 +14,9 @@ from copygym.rewards.ctr.encoders import FrozenFeatures, TextFeatures
 from copygym.rewards.ctr.reader_fit import LEAST_CLICKS, Learned, learn_taste
 from copygym.rewards.ctr.sends import ReaderSends
 
+#: p-value up to which readers are told apart.
+_LEVEL = 0.02
+
 
 @dataclass(frozen=True)
 class ReaderSignal:
@@ -28,6 +31,8 @@ class ReaderSignal:
             with its 95% interval over readers; None where nothing could be fitted.
         per_send: the same a send.
         per_click: the same a click.
+        luck: p-value: the share of permutations of the profiles among readers that fit the clicks
+            as well.
         history: whether the profiles' history helps beside demographics.
         reason: why nothing could be fitted, else "".
     """
@@ -39,13 +44,14 @@ class ReaderSignal:
     gain: Estimate | None = None
     per_send: Estimate | None = None
     per_click: Estimate | None = None
+    luck: float = 1.0
     history: bool = False
     reason: str = ""
 
     @property
     def found(self) -> bool:
-        """True where the interval of the gain lies above zero."""
-        return self.gain is not None and self.gain.low > 0
+        """True where profiles tell more of the clicks than luck would, and help to predict them."""
+        return self.gain is not None and self.gain.value > 0 and self.luck <= _LEVEL
 
     @property
     def verdict(self) -> str:
@@ -53,16 +59,13 @@ class ReaderSignal:
         counts = f"{self.clicks:,} clicks of {self.readers:,} readers on {self.texts:,} texts"
         if self.gain is None or self.per_click is None:
             return f"Personal copy cannot be learned from this log: {self.reason}."
-        saved = f"{_scaled(self.per_click, 1000)} thousandths of a nat a click"
-        if self.found:
-            return (
-                f"Personal copy can be learned from this log: on readers that no fit saw, knowing "
-                f"who reads which text saves {saved} ({counts})."
-            )
-        return (
-            f"Personal copy cannot be learned from this log: on readers that no fit saw, knowing "
-            f"who reads which text saves {saved}, which may be nothing ({counts})."
+        saved = (
+            f"on readers that no fit saw, knowing who reads which text saves "
+            f"{_scaled(self.per_click, 1000):.2g} thousandths of a nat a click, and luck does as "
+            f"well in {self.luck:.1%} of permutations of the readers ({counts})"
         )
+        can = "can" if self.found else "cannot"
+        return f"Personal copy {can} be learned from this log: {saved}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types, with ``found`` and ``verdict``."""
@@ -144,6 +147,7 @@ def learn_readers(
             gain=with_interval(float(whole[0]), gain / size * len(readers)),
             per_send=with_interval(float(whole[0] / whole[1]), gain / sent),
             per_click=with_interval(float(whole[0] / whole[2]), gain / np.maximum(clicks, 1.0)),
+            luck=learned.luck,
             history=learned.history,
         ),
         learned,

@@ -9,9 +9,9 @@ GOOD, BAD = ("secret", "shocking", "never"), ("report", "policy", "update")
 PLAIN = ("cat", "city", "school", "music", "river", "garden", "doctor", "train", "winter", "story")
 
 
-def _made_up(tests=200, arms=4, seed=0, impressions=3000, profile=False):
+def _made_up(tests=200, arms=4, seed=0, impressions=3000):
     rng = np.random.default_rng(seed)
-    texts, test, clicks, people = [], [], [], []
+    texts, test, clicks = [], [], []
     for index in range(tests):
         level = rng.normal(-4, 0.5)
         subject = rng.choice(PLAIN, size=3, replace=False)
@@ -19,9 +19,7 @@ def _made_up(tests=200, arms=4, seed=0, impressions=3000, profile=False):
             kind = rng.choice(["good", "bad", "plain"])
             word = rng.choice({"good": GOOD, "bad": BAD, "plain": PLAIN}[kind])
             texts.append(f"{subject[0]} {word} {subject[1]} {subject[2]} {seed}.{index}.{arm}")
-            person = rng.normal()
-            gain = {"good": 0.5, "bad": -0.5, "plain": 0.0}[kind] + 0.7 * person * profile
-            people.append([person, rng.normal()])
+            gain = {"good": 0.5, "bad": -0.5, "plain": 0.0}[kind]
             clicks.append(rng.binomial(impressions, min(0.5, np.exp(level + gain))))
             test.append(index)
     return CopyCounts(
@@ -29,7 +27,6 @@ def _made_up(tests=200, arms=4, seed=0, impressions=3000, profile=False):
         np.array(test),
         np.full(len(texts), float(impressions)),
         np.array(clicks, float),
-        np.array(people, np.float32) if profile else None,
     )
 
 

@@ -22,6 +22,7 @@ from copygym.experiments.report.blocks import (
     texts_table,
 )
 from copygym.experiments.report.page import Report, Section
+from copygym.experiments.report.signal import signal_section
 from copygym.experiments.report.tables import Table
 from copygym.experiments.studies.copy.rewriting_report import rewriting_sections, sent_summary
 
@@ -92,6 +93,8 @@ def sections(records: Records) -> list[Section]:
     """Return the sections below the main table."""
     found = [*rewriting_sections(records), _comparison(records), *_personal(records)]
     found += [_quality(records), examples(records)]
+    if cards := records.first["copy"].get("signal"):
+        found.append(signal_section(cards))
     # Training ends when it does, and tasks of another seed may be others.
     for section in (_training(records.only()), _segments(records.only())):
         if section is not None:

@@ -187,6 +187,7 @@ def copy_about(
         "gold": setting.gold_text,
         "kl": _KL,
         "warnings": no_signal_warnings(setting),
+        "signal": reader_cards(setting),
         "stopped": {
             name: str(part["stopped"]) for name, part in written.items() if part.get("stopped")
         },
@@ -213,10 +214,26 @@ def _examples(
     ]
 
 
+def _models(setting: CopySetting) -> dict[str, Any]:
+    return {"reward model": setting.model, "judge": getattr(setting.judge, "model", None)}
+
+
+def reader_cards(setting: CopySetting) -> dict[str, dict[str, Any]]:
+    """Return what each model of clicks says of its log's text x reader signal, where it asked."""
+    reports = {name: getattr(model, "report", {}) for name, model in _models(setting).items()}
+    return {name: report["readers"] for name, report in reports.items() if "readers" in report}
+
+
 def no_signal_warnings(setting: CopySetting) -> list[str]:
-    """Return a sentence for every model of clicks that found nothing to learn from."""
-    models = {"reward model": setting.model, "judge": getattr(setting.judge, "model", None)}
-    return [
+    """Return a sentence for every model of clicks that found nothing to learn from, or nobody."""
+    models = _models(setting)
+    alike = [
+        f"the {name} answers for all readers alike, so that copy cannot become personal by it. "
+        f"{card['verdict']}"
+        for name, card in reader_cards(setting).items()
+        if not card["read"]
+    ]
+    return alike + [
         f"the {name} found no signal: on held-out copy, better scores did not mean more clicks, so "
         "that nothing can be learned of clicks from it; give it a longer log or a larger part."
         for name, model in models.items()

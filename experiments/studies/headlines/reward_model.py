@@ -236,7 +236,7 @@ def _score(name: str, part: str, counts: CopyCounts, folder: RunFolder) -> np.nd
 
     def compute() -> Record:
         model = load_ctr_model(folder.file(*_place(name)))
-        return Record(arrays={"score": model.score(counts.texts, counts.profile)})
+        return Record(arrays={"score": model.score(counts.texts)})
 
     return folder.stage(f"score/{file_name(name)}/{part}", compute).arrays["score"]
 

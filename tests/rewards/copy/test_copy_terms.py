@@ -26,6 +26,8 @@ KETTLE = PRODUCTS[0]
 class WordModel:
     """A CTR model whose logit is minus the words; members disagree by a tenth per word."""
 
+    reads_readers = True
+
     def score(self, texts, profiles=None):
         words = np.array([len(t.split()) for t in texts], dtype=float)
         return -words if profiles is None else -words + profiles[:, 0]
@@ -95,7 +97,7 @@ def test_uncertainty_is_the_ensemble_s_standard_deviation(store):
 @pytest.mark.parametrize("term", ["ctr", "uncertainty"])
 def test_profiles_are_refused_where_the_model_knows_texts_alone(store, term):
     class Texts(WordModel):
-        profile_dims = 0
+        reads_readers = False
 
     message = f"copy term '{term}' has profiles: true, but its CTR model learned from texts alone"
     with pytest.raises(UserError, match=re.escape(message)):

@@ -77,20 +77,6 @@ def test_without_tests_the_texts_of_a_product_are_compared_and_holds_are_left_ou
     assert counts.test.tolist() == [0, 0, 1, 1]
 
 
-def test_rows_with_equal_profiles_are_added_up_and_others_kept_apart():
-    counts = CopyCounts.from_log(
-        log(
-            test_id=["a"] * 4,
-            text=["one", "two", "one", "one"],
-            impressions=[1] * 4,
-            clicks=[1, 0, 0, 1],
-        ),
-        np.array([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [2.0, 1.0]]),
-    )
-    rows = sorted(zip(counts.texts, counts.profile[:, 0], counts.clicks, strict=True))
-    assert rows == [("one", 0.0, 1.0), ("one", 2.0, 1.0), ("two", 0.0, 0.0)]
-
-
 def test_a_log_without_text_or_choice_says_so():
     with pytest.raises(UserError, match=re.escape("the log has no column text")):
         CopyCounts.from_log(log(test_id=["a"], impressions=[1], clicks=[0]))

@@ -136,18 +136,6 @@ def test_within_test_fit_is_a_correlation(made_up):
     assert within_test_fit(level, counts) == pytest.approx(0.0)
 
 
-def test_profiles_change_who_likes_what(made_up):
-    train, held = made_up(tests=300, profile=True), made_up(tests=100, seed=1, profile=True)
-    with_profile = small().fit(train, held, seed=0)
-    eager, cool = (with_profile.score(NEW, np.full((3, 2), x)) for x in (1.0, -1.0))
-    # The planted effect of the first feature is 0.7 per unit; 2 units apart, with the second's 0.
-    assert (eager - cool) == pytest.approx(np.full(3, 1.4), abs=0.4)
-    middle = with_profile.score(NEW)
-    assert (cool < middle).all() and (middle < eager).all()
-    with pytest.raises(UserError, match=re.escape("trained with 2 profile features")):
-        with_profile.score(NEW, np.zeros((3, 5)))
-
-
 def test_ensemble_heads_by_hand():
     scores = np.array([[1.0, 4.0], [3.0, 4.0], [5.0, 4.0]])
     assert combine(scores, "mean", 1.0).tolist() == [3.0, 4.0]

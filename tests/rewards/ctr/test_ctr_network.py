@@ -106,14 +106,6 @@ def test_early_stopping_goes_back_to_the_best_weights(tiny_encoder, parts):
     np.testing.assert_allclose(scorer.raw(parts[2].texts), calm.raw(parts[2].texts), atol=1e-4)
 
 
-def test_the_network_learns_from_profiles(tiny_encoder, made_up):
-    train, held = (made_up(tests=150, seed=s, profile=True) for s in (0, 1))
-    scorer = network(tiny_encoder, "last_k", head_learning_rate=5e-2)
-    scorer.fit(train, held, seed=0)
-    gap = scorer.raw(["cat"], np.array([[1.0, 0.0]])) - scorer.raw(["cat"], np.array([[-1.0, 0.0]]))
-    assert gap[0] == pytest.approx(1.4, abs=0.5)
-
-
 def test_batches_hold_whole_tests_and_every_arm_once(made_up):
     counts = made_up(tests=30)
     lengths = np.random.default_rng(0).integers(5, 30, len(counts))
