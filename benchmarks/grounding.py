@@ -93,9 +93,7 @@ def grounding_rows(tiny: bool) -> list[Row]:
     known = read_labelled(FOLDER / "development.txt")[:: 10 if tiny else 1]
     for row in known:
         check_copy("Read the brief once.", row.brief)
-    texts = [
-        (f"{a.sentence} {b.sentence}", a.brief) for a, b in zip(known, known[1:], strict=False)
-    ]
+    texts = [(f"{a.sentence} {b.sentence}", a.brief) for a, b in pairwise(known)]
 
     def check() -> int:
         for text, brief in texts:

@@ -61,7 +61,7 @@ def test_every_option_of_every_group_composes(option):
 GIVEN = {
     "make_algorithm": {"options", "pairs"},
     "DeliveryVectorEnv": {"users", "reward", "render_mode"},
-    "CopyRewardShape": {"model", "users", "reference_texts"},
+    "CopyRewardShape": {"model", "users", "reference_texts", "fluency"},
 }
 #: Of Stable-Baselines3: what `SB3Agent` gives, and classes, which no config names.
 OF_SB3 = {

@@ -19,7 +19,7 @@ from copygym.envs.tasks import CopyRows, copy_rows, score_copy
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.copy import copywriting
 from copygym.experiments.tracking.base import Trackers
-from copygym.rewards.copy.grounding import deliverable
+from copygym.rewards.copy.grounding import deliverable, grounded
 
 if TYPE_CHECKING:
     from copygym.envs.logs.catalogue import Catalogue
@@ -66,7 +66,7 @@ def logged_places(config: Mapping[str, Any], setting: CopySetting) -> Places:
     pools = {
         (audience, product): [(catalogue.texts[k], int(k)) for k in old]
         for audience in range(len(audiences_of(setting.readers)))
-        for product, old in by_product(catalogue.product_ids).items()
+        for product, old in _sendable(catalogue).items()
     }
     return Places(_chosen(config, setting, pools))
 
@@ -109,7 +109,7 @@ def written_places(
         first = {p: int(old[0]) for p, old in by_product(catalogue.product_ids).items()}
         new: dict[tuple[str, str], int] = {}
         pools: dict[tuple[int, str], list[tuple[str, int]]] = {}
-        for product, old in by_product(catalogue.product_ids).items():
+        for product, old in _sendable(catalogue).items():
             # What was written for one audience may please another more than its own.
             pool = {catalogue.texts[k]: int(k) for k in old}
             own = passed & (np.array(rows.products) == product)
@@ -142,6 +142,15 @@ def by_product(products: Sequence[str]) -> dict[str, np.ndarray]:
     """Return each product's positions, int64."""
     names = np.array(products)
     return {name: np.flatnonzero(names == name) for name in dict.fromkeys(products)}
+
+
+def _sendable(catalogue: Catalogue) -> dict[str, np.ndarray]:
+    """Return each product's creatives that pass the check, int64; all of them where none does."""
+    passed = grounded(
+        catalogue.texts, [catalogue.brief_of(k) for k in range(catalogue.n_creatives)]
+    )
+    products = by_product(catalogue.product_ids)
+    return {name: own[passed[own]] if passed[own].any() else own for name, own in products.items()}
 
 
 def _chosen(

@@ -183,6 +183,8 @@ def _counts(a: Quantity, b: Quantity, sentence: tuple[Word, ...], fact: Fact, br
         return True  # "two million listeners" of two million people who have listened
     if any(_names_the_same(x, y) for x in heads for y in b.heads):
         return True
+    if not b.heads and heads & brief.product and not _is_price(fact, b):
+        return True  # two lamps of "sets of two"
     if a.kind == "percent":
         return bool(heads & fact.stems) or not any(stem in brief.facts_of for stem in heads)
     return False
@@ -330,6 +332,9 @@ def _strays(
     if len(strays) < len(context):
         subject = range(clause.start + clause.front, clause.start + clause.head)
         strays = [(at, word) for at, word in strays if at in subject]
+    arrives = clause.verb >= 0 and clause.words[clause.verb].text in ("comes", "come", "arrives")
+    if arrives and not fact.subject and not _is_price(fact, of):
+        return []  # "delivered within ten days" does not say what is
     return [] if all(w.text == "open" for _, w in strays) else [word for _, word in strays]
 
 

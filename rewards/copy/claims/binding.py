@@ -125,7 +125,7 @@ def _denies(clause: Clause) -> bool:
     if any(word.text in ("more", "less", "fewer", "longer") for word in clause.words):
         return False
     if clause.words[0].text in ("no", "without"):
-        return True
+        return not any(word.kind == "mark" for word in clause.sentence)  # "no rain, no worries"
     verb = clause.words[clause.verb] if clause.verb >= 0 else None
     return verb is not None and (
         verb.kind in ("be", "have", "do", "modal", "negation") or verb.stem in ("pay", "contain")
@@ -137,6 +137,8 @@ def _predicate(clause: Clause, brief: Brief) -> Problem | None:
     words, at = clause.words, clause.verb
     if at <= 0 or (words[at].kind == "verb" and words[at].stem in _LOOSE):
         return None
+    if words[at].kind == "verb" and words[at].stem not in brief.facts_of:
+        return None  # of a new verb the brief cannot say whose it is
     usual = brief.product | WEAK | TIME_STEMS
     said = content(words[at + 1 :])
     told = [*([words[at]] if words[at].kind == "verb" else []), *said]

@@ -198,6 +198,8 @@ def _clash(before: Word, word: Word) -> bool:
         and word.text[:-1] in _ONLY_VERBS
     ):
         return True
+    if before.text == "by" and word.text in ("on", "at"):
+        return False  # "come by on Tuesday"
     if before.text in _PURE and b in ("preposition", "conjunction", "be", "have", "modal"):
         return not (before.text in _AFTER_ANOTHER and b == "preposition") and word.text not in (
             "about",

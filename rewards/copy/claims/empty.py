@@ -16,7 +16,7 @@ _IDIOM = re.compile(
     r"\b(?:for you|with you|here for|on us|you can do it|that's it|this is it|is yours|are yours|"
     r"is here\b(?! about)|are here\b(?! about)|is ready|is back|up to you|you are here|"
     r"there for you|as you are|the way you|what you|who you|where you|all you|all yours|is on\b|"
-    r"thank you|we are on|about you$|we have it|you have it|have it all|has it all)"
+    r"thank you|we are on|about you$|here it is|we have it|you have it|have it all|has it all)"
 )
 _GIVEN = re.compile(r"\b(?:our|your|a) gift\b|\bon us\b|\b(?:is|are) done\b")
 _TAIL = re.compile(
@@ -43,8 +43,10 @@ def empty(words: tuple[Word, ...]) -> str:
     stems = {w.stem for w in rest}
     if _GIVEN.search(text):
         return ""
-    hollow = plain[at].kind in _HOLLOW and (
-        plain[at].kind != "modal" or (at + 1 < len(plain) and plain[at + 1].kind in _HOLLOW)
+    hollow = (
+        plain[at].text != "done"
+        and plain[at].kind in _HOLLOW
+        and (plain[at].kind != "modal" or (at + 1 < len(plain) and plain[at + 1].kind in _HOLLOW))
     )
     if hollow and subject and rest and stems <= subject:
         return "tells of its subject only the subject"

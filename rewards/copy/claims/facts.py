@@ -87,9 +87,9 @@ def read_brief(brief: str, original: str = "") -> Brief:
     n_facts = len(facts) - bool(product)
     if original:
         facts += _facts(original, facts)
-    if not product and facts:
-        product = _main_subject(brief)
     whole = " ".join(filter(None, (brief, original)))
+    if not product and facts:
+        product = _main_subject(whole)
     return _indexed(whole, product, facts, n_facts > 0)
 
 
@@ -173,8 +173,8 @@ def negated_stems(words: tuple[Word, ...]) -> frozenset[str]:
     """Return the stems that a clause denies: the content words soon after a "no" or "without"."""
     denied: set[str] = set()
     left = 0
-    for word in words:
-        if word.kind == "negation" or word.text in ("without", "zero"):
+    for at, word in enumerate(words):
+        if word.kind == "negation" or word.text in ("without", "zero") or _is_free_of(words, at):
             left = _SCOPE
         elif word.kind in ("mark", "preposition") or word.text in _ENDS_DENIAL:
             left = 0
@@ -183,6 +183,13 @@ def negated_stems(words: tuple[Word, ...]) -> frozenset[str]:
             if word.kind in ("word", "verb"):
                 denied.add(word.stem)
     return frozenset(denied)
+
+
+def _is_free_of(words: tuple[Word, ...], at: int) -> bool:
+    """Tell whether "free of" ends here: what follows is not there."""
+    after = words[at + 1].text if at + 1 < len(words) else ""
+    said = words[at].text in ("of", "from") and at and words[at - 1].text == "free"
+    return bool(said) and after not in ("charge", "cost")
 
 
 def _indexed(whole: str, product: frozenset[str], facts: list[Fact], stated: bool) -> Brief:

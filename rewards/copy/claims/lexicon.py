@@ -120,16 +120,16 @@ IRREGULAR = {
 
 #: Words that say the same in copy; the first stands for all.
 SAME = """
-month monthly; week weekly; year yearly annual annually; day daily; hour hourly; film movie; child
-kid children; begin start launch; end close expire; deliver delivery ship shipping shipment;
-receive get obtain; buy purchase; repay refund; big large; small little tiny; minute min mins;
-gigabyte gb gigabytes; kilometre km kilometer kilometers kilometres; kilogram kg kilo kilograms;
-gram grams g; litre liter liters litres; flat apartment; phone telephone smartphone; programme
-program; colour color; picture photo; insure insurance insurer; install installation; operate
-operation; register registration; donate donation donor; cancel cancellation; guarantee warranty
-guaranteed; employee staff; customer client; store shop; speak talk; quick quickly fast; euro euros
-eur; dollar dollars usd; pound pounds; cent cents; free complimentary; include included; evening
-evenings; kitchen; hand handmade; reply answer; home house; bike bicycle; noise; doctor physician;
-dentist dental dentistry; price cost; teacher tutor; noon midday; protect protection; develop
-development
+fly flight flies; month monthly; week weekly; year yearly annual annually; day daily; hour hourly;
+film movie; child kid children baby; begin start launch; end close expire; deliver delivery ship
+shipping shipment; receive get obtain; buy purchase; repay refund; big large; small little tiny;
+minute min mins; gigabyte gb gigabytes; kilometre km kilometer kilometers kilometres; kilogram kg
+kilo kilograms; gram grams g; litre liter liters litres; flat apartment; phone telephone
+smartphone; programme program; colour color; picture photo; insure insurance insurer; install
+installation; operate operation; register registration; donate donation donor; cancel cancellation;
+guarantee warranty guaranteed; employee staff; customer client; store shop; speak talk; quick
+quickly fast; euro euros eur; dollar dollars usd; pound pounds; cent cents; free complimentary;
+include included; evening evenings; kitchen; hand handmade; reply answer; home house; bike bicycle;
+noise; doctor physician; dentist dental dentistry; price cost; teacher tutor; noon midday; protect
+protection; develop development
 """

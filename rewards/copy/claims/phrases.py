@@ -235,34 +235,31 @@ def _claims_of(text: str) -> tuple[tuple[str, str, re.Pattern[str] | None], ...]
 
 #: Stems of words that say nothing which a brief would have to carry.
 _CLAIMLESS = word_set("""
-good great nice lovely warm calm easy easily simple simply clear fresh new ready right happy glad
-quiet gentle kind kindness true real big small little tiny long short high low old young fine sure
-bright own extra important special whole full open early late quick slow soft light strong better
-enough next last first second close near far different possible certain easier later sooner
-love like enjoy feel treat take give make let get come go see look find learn read hear meet know
-think need want wish hope help try keep stay stand begin start end stop open show tell talk say ask
-turn put bring send call save choose pick use join discover explore imagine remember forget believe
-picture sleep rest relax breathe wake smile laugh cook eat drink play walk work live dream
-wait plan order book visit reserve grab step follow hold share care thank welcome invite deserve
-decide move leave bring carry set pay buy spend stick return live change mean matter happen
-become seem hurry sit listen watch wear travel ride notice add fit suit reach run arrive offer
-time day night week weekend today tonight tomorrow morning evening afternoon moment minute hour
-life home house world way thing place part side hand heart head mind eye body idea reason story
-question answer step page link click friend family people person reader traveller neighbour
-everyone someone self whole else rather bored alone lonely door street city town journey
-entry entrance admission insured customer client user guest member
-habit goal promise chance choice gift present treat surprise pleasure joy fun peace difference
-pledge plan list note word name number price offer deal detail fact bit lot kind sort look
-spring summer autumn winter season holiday year month monday tuesday wednesday thursday friday
-saturday sunday beginning rest start finish future past attention
-budget wallet money pocket value cost worth
-hello hi dear hey oh yes ok welcome thanks goodbye congratulations compliments
-away together ahead along further around inside outside top instead else aside couple
-company team service product thing one way work job task
-exactly finally always gladly perfectly truly wonderfully comfortably properly slowly carefully
-curious hungry tired thirsty lazy busy cosy cozy proud sweet sunny rainy grey cold hot
-sun rain sky wind air sea room
-miss wonder worry wait hard please count listen mention once
+harm problem trouble bother younger good great nice lovely warm calm easy easily simple simply
+clear fresh new ready right happy glad quiet gentle kind kindness true real big small little tiny
+long short high low old young fine sure bright own extra important special whole full open early
+late quick slow soft light strong better wide deep tall thick heavy enough next last first second
+close near far different possible certain easier later sooner love like enjoy feel treat take give
+make let get come go see look find learn read hear meet know think need want wish hope help try
+keep stay stand begin start end stop show tell talk say ask turn put bring send call save choose
+pick use join discover explore imagine remember forget believe picture sleep rest relax breathe
+wake smile laugh cook eat drink play walk work live dream wait plan order book visit reserve grab
+step follow hold share care thank welcome invite deserve decide move leave carry set pay buy spend
+stick return change mean matter happen become seem hurry sit listen watch wear travel ride notice
+add fit suit reach run arrive offer time day night week weekend today tonight tomorrow morning
+evening afternoon moment minute hour life home house world way thing place part side hand heart
+head mind eye body idea reason story question answer page link click friend family people person
+reader traveller neighbour everyone someone self else rather bored alone lonely door street city
+town journey entry entrance admission insured customer client user guest member habit goal promise
+chance choice gift present surprise pleasure joy fun peace difference pledge list note word name
+number price deal detail fact bit lot sort spring summer autumn winter season holiday year month
+monday tuesday wednesday thursday friday saturday sunday beginning finish future past attention
+budget wallet money pocket value cost worth hello hi dear hey oh yes ok thanks goodbye
+congratulations compliments away together ahead along further around inside outside top instead
+aside couple company team service product one job task exactly finally always gladly perfectly
+truly wonderfully comfortably properly slowly carefully curious hungry tired thirsty lazy busy cosy
+cozy proud sweet sunny rainy grey cold hot sun rain sky wind air sea room miss wonder worry hard
+please count mention once contain
 """)
 #: Of these, what may be had, and is therefore claimed where it is said to be included or free.
 _HAD = word_set("drink walk ride book page plan order visit room service product holiday")

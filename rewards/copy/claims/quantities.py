@@ -143,7 +143,7 @@ def _read(words: Sequence[Word], at: int) -> Quantity | None:
     percent = word.text.endswith("%") or (end < len(words) and words[end].text in ("percent",))
     if percent:
         heads, stop = _heads(words, end)
-        return Quantity("percent", value, "", "", frozenset(), _rate(words, stop), at, stop)
+        return Quantity("percent", value, "", "", frozenset(), _rate(words, stop), at, end)
     heads, stop = _heads(words, end)
     if at > 1 and words[at - 1].text == "of" and words[at - 2].kind in ("word", "verb") and heads:
         heads |= {words[at - 2].stem} if not heads & _MEASURES else frozenset()
@@ -166,7 +166,7 @@ def _number_end(words: Sequence[Word], at: int) -> tuple[float | None, int]:
         before = words[at - 1] if at else None
         lone = (
             before is None
-            or before.kind in ("preposition", "time", "adverb")
+            or (before.kind in ("preposition", "time", "adverb") and before.text != "once")
             or (before.text in ("half", "lasts", "last", "takes", "take"))
         )
         then = words[end + 1].text if end + 1 < len(words) else ""

@@ -9,6 +9,7 @@ import pytest
 from copygym.envs.storefront.world import StorefrontWorld
 from copygym.experiments.runs.folder import Record
 from copygym.experiments.studies.campaign import creatives
+from copygym.rewards.copy.grounding import grounded
 
 CONFIG = {
     "seed": 3,
@@ -54,7 +55,11 @@ def test_each_audience_gets_what_it_likes_best_of_each_product(setting):
     products = creatives.by_product(catalogue.product_ids)
     assert places.choice_AK.shape == (2, 2 * len(products))
     lengths = np.array([len(text) for text in catalogue.texts])
+    briefs = [catalogue.brief_of(k) for k in range(catalogue.n_creatives)]
+    passed = grounded(catalogue.texts, briefs)
     for n, own in enumerate(products.values()):
+        # What fails the check is not sent, whoever likes it.
+        own = own[passed[own]]
         longest_first = own[np.argsort(-lengths[own], kind="stable")]
         assert set(places.choice_AK[0, 2 * n : 2 * n + 2]) == set(longest_first[:2])
         assert set(places.choice_AK[1, 2 * n : 2 * n + 2]) == set(longest_first[-2:])
