@@ -253,7 +253,7 @@ def care(
     """Return in [0, 1] how free of slips a text is; one or two of the vaguer ones are nobody's.
 
     Slips are neighbouring fact words that have nothing to do with each other, words that are
-    spelled like none, word classes that hardly ever meet, and those that `_slips` counts. Of 3,000
+    spelled like none, word classes that hardly ever meet, and those that `slips` counts. Of 3,000
     headlines and 3,000 ledes of the archive that `grammar` names, 97.6% and 89% are without.
     """
     counts = [_jumbled(sentence, product) for sentence in sentences]

@@ -41,9 +41,20 @@ class ReaderModel(WordModel):
     reads_readers = True
 
 
+class TextModel(WordModel):
+    """The same, learned from texts alone."""
+
+    reads_readers = False
+
+
 class SingleModel:
     def score(self, texts, profiles=None):
         return np.zeros(len(texts))
+
+
+def by_letters(texts):
+    """Return log probabilities per token that fall with the length; of an empty text none."""
+    return np.array([-len(text) / 10 if text.strip() else np.nan for text in texts])
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +140,7 @@ def test_a_term_of_another_package_is_named_by_its_path(store, tmp_path, monkeyp
     }
     scores, values = CopyRewardShape(terms)(["hat hat", "coat"], tasks(store, 2))
     assert scores.tolist() == [2.0 - 6.0, 0.0]
-    assert list(values) == list(terms)
+    assert list(values) == [*terms, "floor"]
     with pytest.raises(UserError, match="has no option 'size': choose one of weight, per"):
         CopyRewardShape({"copy_terms_of_test:hats": {"size": 1}})
 
@@ -309,15 +320,14 @@ def test_reciting_a_form_is_no_copy(store):
 
 def test_every_term_answers_odd_texts_with_bounded_numbers(store):
     texts = ["", " ", "\n\n", "a", "🙂" * 9, "日本語のテキスト", "5" * 800, "a-" * 300, "\ud800"]
-    shape = CopyRewardShape(dict.fromkeys(TERMS, 1.0), model=WordModel(), users=store,
-                            reference_texts=["", "a", "🙂"])  # fmt: skip
+    shape = CopyRewardShape(dict.fromkeys(TERMS, 1.0), model=WordModel(), users=store, floor=False,
+                            reference_texts=["", "a", "🙂"], fluency=by_letters)  # fmt: skip
     _, terms = score_copy(shape, texts, tasks(store, len(texts)).rewriting(["a"] * len(texts)))
     assert set(terms) == set(TERMS)
     for name, values in terms.items():
         assert np.isfinite(values).all(), name
-        assert np.abs(values).max() <= (15 if name in ("ctr", "expected_click", "gain") else 2), (
-            name
-        )
+        most = {"ctr": 15, "expected_click": 15, "gain": 15, "fluency": 3}.get(name, 2)
+        assert np.abs(values).max() <= most, name
 
 
 # ---------------------------------------------------------------- the shape
@@ -337,7 +347,9 @@ def test_a_shape_pickles_and_scores_the_same(store):
     texts = list(store.catalogue.texts[:6])
     rows = draw_tasks(store, 6, 1).rewriting(texts[::-1])
     terms = {name: 1.0 for name in TERMS if name != "expected_click"}
-    shape = CopyRewardShape(terms, model=WordModel(), users=store, reference_texts=texts[:2])
+    shape = CopyRewardShape(
+        terms, model=WordModel(), users=store, reference_texts=texts[:2], fluency=by_letters
+    )
     again = pickle.loads(pickle.dumps(shape))
     np.testing.assert_array_equal(shape(texts, rows)[0], again(texts, rows)[0])
 
@@ -391,10 +403,15 @@ def test_the_named_rewards_can_be_made_and_prefer_copy_to_noise(store, name):
     folder = Path(__file__).parents[3] / "conf" / "copy_reward"
     config = OmegaConf.load(folder / f"{name}.yaml")
     make = instantiate(config)
-    shape = make(model=WordModel(), users=store, reference_texts=["Another text altogether."])
+    shape = make(
+        model=WordModel(),
+        users=store,
+        reference_texts=["Another text altogether."],
+        fluency=by_letters,
+    )
     good, noise = "It boils a litre of water in 3 minutes.", "zzz xqzt " * 20
     scores, terms = score_copy(shape, [good, noise], tasks(store, 2))
-    assert set(terms) == set(config.terms)
+    assert set(terms) == set(config.terms) | ({"floor"} if config.floor else set())
     assert scores[0] > scores[1]
 
 
@@ -419,7 +436,7 @@ def test_ctr_response_takes_clicks_from_the_model_and_the_rest_from_the_catalogu
 
 
 def test_a_model_of_texts_leaves_users_channels_and_slots_to_the_tables(store):
-    users = texts_answered_by(store, WordModel())
+    users = texts_answered_by(store, TextModel())
     everybody = np.arange(len(store))
     at = np.zeros(len(store), np.int64)
     index = (everybody, at + 4, at + 1, at + 2)
@@ -433,7 +450,7 @@ def test_a_model_of_texts_leaves_users_channels_and_slots_to_the_tables(store):
 
 
 def test_a_text_of_the_catalogue_is_answered_as_its_table_says(store):
-    users = texts_answered_by(store, WordModel())
+    users = texts_answered_by(store, TextModel())
     rows = draw_tasks(users, 50, 3)
     index = (rows.user, rows.creative, rows.channel, rows.slot)
     texts = [users.catalogue.texts[k] for k in rows.creative]
@@ -446,7 +463,7 @@ def test_a_text_of_the_catalogue_is_answered_as_its_table_says(store):
 
 
 def test_a_product_s_level_stays_and_its_texts_differ_as_the_model_says(store):
-    users = texts_answered_by(store, WordModel())
+    users = texts_answered_by(store, TextModel())
     catalogue = users.catalogue
     words = -np.array([len(text.split()) for text in catalogue.texts], float)
     shape = (catalogue.n_slots, catalogue.n_creatives, catalogue.n_channels)

@@ -143,19 +143,44 @@ class _Model:
         return np.full(len(texts), 0.3)
 
 
+def _fluent(texts):
+    """Return log probabilities per token as a language model gives them; of nothing none."""
+    return np.array([-3.0 if text.strip() else np.nan for text in texts])
+
+
+def _three_tasks():
+    store = default_users()
+    at = np.zeros(3, np.int64)
+    honest = list(store.catalogue.texts[:2])
+    # The honest ones keep their originals.
+    return store, copy_rows(store, at, at, at, at).rewriting([honest[0], *honest]), honest
+
+
+def _shape(terms, store, floor):
+    return CopyRewardShape(
+        terms, floor=floor, model=_Model(), users=store, reference_texts=["a b c"], fluency=_fluent
+    )
+
+
 @pytest.mark.parametrize("term", TERMS)
 @pytest.mark.parametrize("empty", EMPTY, ids=ascii)
 def test_no_term_prefers_an_empty_copy(term, empty):
-    store = default_users()
-    at = np.zeros(3, np.int64)
-    rows = copy_rows(store, at, at, at, at)
-    texts = [empty, *store.catalogue.texts[:2]]
-    shape = CopyRewardShape({term: 1.0}, model=_Model(), users=store, reference_texts=["a b c"])
-    scores = score_copy(shape, texts, rows)[0]
+    store, rows, honest = _three_tasks()
+    scores = score_copy(_shape({term: 1.0}, store, floor=False), [empty, *honest], rows)[0]
     assert np.isfinite(scores).all()
-    good = term in ("ctr", "expected_click", "diversity")
+    good = term in ("ctr", "expected_click", "diversity", "gain")
     worse = scores[0] < scores[1:].min() if good else scores[0] > scores[1:].max()
     assert worse, scores
+
+
+@pytest.mark.parametrize("weight", [1.0, -1.0])
+@pytest.mark.parametrize("empty", EMPTY, ids=ascii)
+def test_whatever_is_paid_for_an_empty_copy_is_below_every_honest_one(weight, empty):
+    store, rows, honest = _three_tasks()
+    shape = _shape(dict.fromkeys(TERMS, weight), store, floor=True)
+    scores = score_copy(shape, [empty, *honest], rows)[0]
+    assert np.isfinite(scores).all()
+    assert scores[0] < scores[1:].min()
 
 
 def test_measures_of_empty_copy_are_finite_and_praise_nothing():
