@@ -26,8 +26,6 @@ KETTLE = PRODUCTS[0]
 class WordModel:
     """A CTR model whose logit is minus the words; members disagree by a tenth per word."""
 
-    reads_readers = True
-
     def score(self, texts, profiles=None):
         words = np.array([len(t.split()) for t in texts], dtype=float)
         return -words if profiles is None else -words + profiles[:, 0]
@@ -37,10 +35,10 @@ class WordModel:
         return words if profiles is None else words + np.abs(profiles[:, 0])
 
 
-class TextModel(WordModel):
-    """The same, learned from texts alone."""
+class ReaderModel(WordModel):
+    """Knows readers by their first feature."""
 
-    reads_readers = False
+    reads_readers = True
 
 
 class SingleModel:
@@ -80,9 +78,16 @@ def test_ctr_is_the_model_s_logit_and_stays_bounded(store):
 
 def test_ctr_hands_over_the_reader_s_profile(store):
     rows = draw_tasks(store, 5, 0)
-    shape = CopyRewardShape({"ctr": {"profiles": True}}, model=WordModel(), users=store)
+    shape = CopyRewardShape({"ctr": {"profiles": True}}, model=ReaderModel(), users=store)
     expected = store.profiles.features[rows.user, 0] - 2
     np.testing.assert_allclose(shape(["one two"] * 5, rows)[0], expected, rtol=1e-6)
+    # A model that reads readers is told without being asked, and one of texts is not.
+    told, alone = (
+        CopyRewardShape({"ctr": 1.0}, model=model, users=store)(["one two"] * 5, rows)[0]
+        for model in (ReaderModel(), WordModel())
+    )
+    np.testing.assert_allclose(told, expected, rtol=1e-6)
+    assert (alone == -2).all()
 
 
 def test_expected_click_is_the_simulated_reader_s(store):
@@ -98,11 +103,11 @@ def test_uncertainty_is_the_ensemble_s_standard_deviation(store):
     got = value(store, "uncertainty", ["a b c"], model=WordModel(), options=-2.0)
     assert got[0] == pytest.approx(-0.6)
     rows = draw_tasks(store, 5, 0)
-    shape = CopyRewardShape({"uncertainty": {"profiles": True}}, model=WordModel(), users=store)
+    shape = CopyRewardShape({"uncertainty": {"profiles": True}}, model=ReaderModel(), users=store)
     expected = np.abs(store.profiles.features[rows.user, 0]) + 0.3
     np.testing.assert_allclose(shape(["a b c"] * 5, rows)[0], expected, rtol=1e-6)
     with pytest.raises(UserError, match=re.escape("copy term 'ctr' needs the readers' profiles")):
-        CopyRewardShape({"ctr": {"profiles": True}}, model=WordModel())
+        CopyRewardShape({"ctr": {"profiles": True}}, model=ReaderModel())
 
 
 @pytest.mark.parametrize("term", ["ctr", "uncertainty"])
@@ -425,7 +430,7 @@ def test_ctr_response_takes_clicks_from_the_model_and_the_rest_from_the_catalogu
 
 
 def test_a_model_of_texts_leaves_users_channels_and_slots_to_the_tables(store):
-    users = texts_answered_by(store, TextModel())
+    users = texts_answered_by(store, WordModel())
     everybody = np.arange(len(store))
     at = np.zeros(len(store), np.int64)
     index = (everybody, at + 4, at + 1, at + 2)
@@ -439,7 +444,7 @@ def test_a_model_of_texts_leaves_users_channels_and_slots_to_the_tables(store):
 
 
 def test_a_text_of_the_catalogue_is_answered_as_its_table_says(store):
-    users = texts_answered_by(store, TextModel())
+    users = texts_answered_by(store, WordModel())
     rows = draw_tasks(users, 50, 3)
     index = (rows.user, rows.creative, rows.channel, rows.slot)
     texts = [users.catalogue.texts[k] for k in rows.creative]
@@ -452,7 +457,7 @@ def test_a_text_of_the_catalogue_is_answered_as_its_table_says(store):
 
 
 def test_a_product_s_level_stays_and_its_texts_differ_as_the_model_says(store):
-    users = texts_answered_by(store, TextModel())
+    users = texts_answered_by(store, WordModel())
     catalogue = users.catalogue
     words = -np.array([len(text.split()) for text in catalogue.texts], float)
     shape = (catalogue.n_slots, catalogue.n_creatives, catalogue.n_channels)

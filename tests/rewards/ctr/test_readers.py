@@ -10,10 +10,13 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import expit
 
 from copygym.core.errors import UserError
+from copygym.envs.copywriting import draw_tasks
 from copygym.envs.profiles.builder import Profiles
+from copygym.envs.storefront.world import StorefrontWorld
 from copygym.rewards.ctr.data import CopyCounts, text_folds
 from copygym.rewards.ctr.encoders import TfidfFeatures
 from copygym.rewards.ctr.model import load_ctr_model, make_ctr_model
+from copygym.rewards.ctr.response import answered_by, texts_answered_by
 from copygym.rewards.ctr.sends import ReaderSends
 from copygym.rewards.ctr.signal import reader_signal
 
@@ -198,6 +201,62 @@ def test_what_cannot_tell_readers_apart_says_why(sends, change, reason):
     model = blind(readers=True)
     model.learn_readers(change(sends), seed=0)
     assert not model.reads_readers
+
+
+@pytest.fixture(scope="module")
+def answered(sends):
+    """Storefront users, and the same with a model's answers, which differ by reader."""
+    users = StorefrontWorld(seed=0, n_users=40).user_model()
+    width = users.profiles.features.shape[1]
+    names = tuple(f"user_{i}" for i in range(width))
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(len(sends.profiles), width)).astype(np.float32)
+    features[:, :2] = sends.profiles.features
+    people = Profiles(sends.profiles.user_ids, features, names, sends.profiles.segments)
+    model = blind()
+    model.learn_readers(replace(sends, profiles=people), seed=0)
+    assert model.reads_readers
+    return users, model, texts_answered_by(users, model)
+
+
+def test_tables_keep_the_product_and_take_the_texts_from_the_model(answered):
+    users, model, tables = answered
+    catalogue = users.catalogue
+    own = np.flatnonzero(np.array(catalogue.product_ids) == catalogue.product_ids[0])
+    share = catalogue.popularity[own] / catalogue.popularity[own].sum()
+
+    def logits(people):
+        table = people.click_logit[:, :, 1:].astype(np.float64)
+        return table.reshape(len(people), catalogue.n_slots, -1, catalogue.n_channels)[:, :, own]
+
+    before, after = logits(users), logits(tables)
+    level = (np.einsum("k,uskh->ush", share, values) for values in (before, after))
+    np.testing.assert_allclose(*level, atol=1e-4)
+    score = model.table([catalogue.texts[k] for k in own], users.profiles.features)
+    wanted = score[:, 1] - score[:, 0]
+    assert np.ptp(wanted) > 0
+    got = after[:, :, 1] - after[:, :, 0]
+    np.testing.assert_allclose(got, np.broadcast_to(wanted[:, None, None], got.shape), atol=1e-4)
+
+
+def test_free_text_is_answered_by_reader_on_the_tables_scale(answered):
+    users, model, tables = answered
+    rows = draw_tasks(users, 12, 0)
+    logged = [users.catalogue.texts[k] for k in rows.creative]
+    place = (rows.user, rows.creative, rows.channel, rows.slot)
+    action = 1 + rows.creative * users.catalogue.n_channels + rows.channel
+    same = tables.copy_response(logged, *place).click_logit
+    np.testing.assert_allclose(same, tables.click_logit[rows.user, rows.slot, action], atol=1e-4)
+    new = ["hurry now, it ends soon"] * 12
+    profiles = users.profiles.features[rows.user]
+    shift = model.score(new, profiles) - model.score(logged, profiles)
+    got = tables.copy_response(new, *place).click_logit
+    np.testing.assert_allclose(got - same, shift, atol=1e-4)
+
+
+def test_a_model_that_has_learned_none_is_not_told_who_reads(answered):
+    with pytest.raises(UserError, match="profiles: true, but the CTR model has learned no readers"):
+        answered_by(answered[0], blind(), profiles=True)
 
 
 def test_readers_false_learns_none(sends):
