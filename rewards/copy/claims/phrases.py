@@ -163,7 +163,8 @@ _CLAIMS: tuple[tuple[str, str, str], ...] = (
         "scarcity",
         _any(
             "last chance, ends? soon, leav(?:e|es) soon, before (?:it|they) (?:is|are) gone,"
-            "limited, for a short time, last days?"
+            "limited, for a short time, last days?, (?<!no )(?<!a )(?<!the )hurry, don't wait,"
+            "do not wait, be quick, act (?:now|fast)"
         ),
         f"{_DEADLINE}|{_STOCK}",
     ),

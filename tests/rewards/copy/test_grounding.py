@@ -157,3 +157,13 @@ def test_the_term_grows_with_findings_and_is_bounded() -> None:
     assert shares["empty"] == 0.25
     with pytest.raises(UserError, match="worst=0"):
         grounding(Resources(), worst=0)
+
+
+def test_pressing_needs_an_end_or_a_stock_in_the_brief():
+    open_end = "Product: Northern Letter. Field: news. Facts: It comes out on Mondays."
+    ends = f"{open_end} The trial week ends on Thursday."
+    few = f"{open_end} Only 500 print copies are left each week."
+    for text in ("Hurry, we would love to meet you.", "It comes out on Mondays, so don't wait."):
+        assert [found.kind for found in check_copy(text, open_end)] == ["false"]
+        assert check_copy(text, ends) == check_copy(text, few) == ()
+    assert check_copy("No hurry: it comes out on Mondays.", open_end) == ()
