@@ -110,7 +110,7 @@ def test_whole_numbers(key, least, null):
         ("replay.tuning", [[0, 1000]], [[], [-1], [0.5], 5], "a list of whole numbers of 0"),
         (
             "curve.writer_sizes",
-            [[], [300]],
+            [[], [9]],
             [[0], 5, None],
             "a list of whole numbers of 1 or more, w",
         ),
