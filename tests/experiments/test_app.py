@@ -44,7 +44,7 @@ def test_an_experiment_on_top_of_another_has_the_small_values_of_both():
     small = composed(["experiment=e3_upworthy", "tiny=true"])
     # Its own, those of upworthy_rlpf, of the base and of the copywriter.
     assert small["samples"] == 16
-    assert small["tasks"] == {"train": 8, "validation": 4, "test": 6}
+    assert small["tasks"] == {"train": 8, "validation": 4, "test": 6, "readers": 4}
     assert small["evaluation"]["resamples"] == 100
     assert small["copywriter"]["sft"]["steps"] == 2
     chosen = composed(["experiment=e3_upworthy", "tiny=true", "copywriter=tiny"])

@@ -144,7 +144,7 @@ def test_micro_batches_change_memory_and_not_the_result(copywriter, rows):
 @both
 def test_more_epochs_train_more_on_the_same_samples(copywriter, rows, kind):
     once, thrice = (
-        kind(batch=8, group=4, epochs=epochs, learning_rate=0.02).train(
+        kind(batch=8, group=4, epochs=epochs, learning_rate=0.05).train(
             copywriter, rows, count_the, samples=16, seed=0
         )
         for epochs in (1, 3)

@@ -296,7 +296,9 @@ def test_patience_ends_training(copywriter, rows, name):
     )
 
     assert len(trained.history) == 1
-    assert trained.stopped.startswith("the judge saw a fall of over 1 standard errors")
+    # Fine-tuning has no luck of sampling to allow for.
+    change = "no gain" if name == "sft" else "a fall of over 1 standard errors"
+    assert trained.stopped.startswith(f"the judge saw {change}")
     assert trained.spent.samples == (8 if name in REWARDED else 0)
 
 
@@ -422,7 +424,8 @@ def test_feedback_is_one_for_each_task(copywriter, rows):
 #: Enough to learn a word on the random model: settings and samples.
 LEARNING = {
     "sft": ({"learning_rate": 1e-2}, 320),
-    "ppo": ({"batch": 32, "learning_rate": 1e-2}, 480),
+    # The random writer hardly ever ends a text; paid for that, it learns nothing else in so little.
+    "ppo": ({"batch": 32, "learning_rate": 1e-2, "missing_eos_penalty": 0}, 480),
     "rloo": ({"batch": 32, "learning_rate": 1e-2}, 320),
     "grpo": ({"batch": 32, "learning_rate": 1e-2}, 320),
     "dpo": ({"tasks": 16, "learning_rate": 1e-2}, 640),

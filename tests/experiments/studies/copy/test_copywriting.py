@@ -12,6 +12,7 @@ from copygym.evaluation.records import Records, joined
 from copygym.experiments import app
 from copygym.experiments.studies.copy import copywriting
 from copygym.experiments.studies.copy.copywriting import ANY, BASE, BEST, FEW, SFT, saved_writer
+from copygym.experiments.studies.copy.readers import CHOICES
 
 NAMES = {"group": "g", "job_type": "j", "name": "n"}
 SMALL = ["copywriter=tiny", "reward_model=tfidf", "data.n_users=200"]
@@ -75,9 +76,11 @@ def test_a_kept_writer_is_read_as_the_config_reads_its_model(compared):
 
 def test_every_writer_is_judged_with_intervals_and_its_bill(compared):
     folder, (records, _) = compared
-    assert records.values("writer") == [BEST, ANY, BASE, FEW, SFT, "ppo", "best"]
+    writers = [BEST, ANY, BASE, FEW, SFT, "ppo", "best"]
+    # Then what choosing among the log's copy for each reader would earn.
+    assert records.values("writer") == [*writers, *CHOICES]
     assert records.seeds == (0,) and records.first["synthetic"]
-    for name in records.values("writer"):
+    for name in writers:
         gold = records.number("gold_ctr", writer=name, **WHOLE)
         assert 0 < gold["low"] <= gold["value"] <= gold["high"] < 1
         for measure in ("distinct_2", "self_bleu", "compliance_rate"):
@@ -160,12 +163,15 @@ def test_a_campaign_compares_copy_and_policy(tmp_path):
     gain = records.number("clicks_per_user", **cell, versus=about["baseline"])["value"]
     before = records.number("clicks_per_user", policy=about["baseline"], segment=None)["value"]
     assert gain == pytest.approx(clicks - before)
-    # One place a product (tiny), before and after.
-    sides = [entry["side"] for entry in about["creatives"]]
-    for side in ("before", "after"):
-        assert sum(side in own for own in sides) == 8
-    assert records.number("places")["value"] == 8
-    assert records.number("places_won")["value"] == sides.count("after, new")
+    # One place for each product and audience (tiny), before and after.
+    shown = about["creatives"]
+    places = {(entry["product"], entry["audience"]) for entry in shown}
+    products, audiences = ({entry[key] for entry in shown} for key in ("product", "audience"))
+    assert len(shown) == len(places) == len(products) * len(audiences)
+    assert records.number("places")["value"] == len(shown)
+    won = sum(entry["new"] == "yes" for entry in shown)
+    assert records.number("places_won")["value"] == won
+    assert all(entry["after"] and entry["before"] for entry in shown)
     report = (tmp_path / "run" / "report.html").read_text()
     for expected in (
         "What is sent: before and after", "The copywriter alone", "Timelines", "Learning curve",
