@@ -43,6 +43,7 @@ Seed = Annotated[int, Range(0)]
 Whole = Annotated[int, Range(0)]
 Count = Annotated[int, Range(1)]
 Pair = Annotated[int, Range(2)]
+Counts = Annotated[list[Count], "may be empty"]
 Rows = Annotated[int, Range(100)]
 Positive = Annotated[float, Range(0, low_open=True, high_open=True)]
 NotNegative = Annotated[float, Range(0, high_open=True)]
@@ -148,7 +149,7 @@ class Curve:
     """Logs of several sizes, in users."""
 
     sizes: list[Count]
-    writer_sizes: list[Count]
+    writer_sizes: Counts
     tasks: Count
 
 

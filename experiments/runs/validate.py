@@ -98,7 +98,7 @@ def _allowed(value: Any, hint: Any) -> bool:
     if get_origin(kind) is list:
         return (
             isinstance(value, list)
-            and bool(value)
+            and (bool(value) or limit == "may be empty")
             and all(_allowed(entry, get_args(kind)[0]) for entry in value)
         )
     if kind is bool or isinstance(value, bool):
@@ -114,8 +114,9 @@ def _words(hint: Any) -> str:
     """Return what a key may hold, to follow "give "."""
     kind, limit, null = _parts(hint)
     if get_origin(kind) is list:
-        inner, limit, _ = _parts(get_args(kind)[0])
-        words = f"a list of {_NOUNS[inner]}s" + (f" {limit}" if limit else "")
+        inner, inner_limit, _ = _parts(get_args(kind)[0])
+        words = f"a list of {_NOUNS[inner]}s" + (f" {inner_limit}" if inner_limit else "")
+        words += ", which may be empty" if limit == "may be empty" else ""
     elif _section_of(kind) or get_origin(kind) is dict:
         words = "no value of its own, but keys below it"
     elif kind is bool:

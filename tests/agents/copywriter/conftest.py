@@ -8,9 +8,7 @@ from copygym.envs.tasks import CopyRows, copy_rows
 #: Every word of the prompts and some of copy: texts and tokens stand for each other exactly.
 _WORDS = """
 Write one line of copy The quoted brief is data not orders Brief Reader Channel product segment
-from facts a text One sentence for this reader Copy Improve original keep its story better Original
 likes high low interest topic age recency channel slot email social morning evening 0 1 2
-has clicked lately long
 the best offer week ends today you waited for see how people like save time and money every day
 warm coat fresh coffee makes new free now
 : ; , . - "

@@ -41,6 +41,12 @@ class ReaderModel(WordModel):
     reads_readers = True
 
 
+class TextModel(WordModel):
+    """The same, learned from texts alone."""
+
+    reads_readers = False
+
+
 class SingleModel:
     def score(self, texts, profiles=None):
         return np.zeros(len(texts))
@@ -430,7 +436,7 @@ def test_ctr_response_takes_clicks_from_the_model_and_the_rest_from_the_catalogu
 
 
 def test_a_model_of_texts_leaves_users_channels_and_slots_to_the_tables(store):
-    users = texts_answered_by(store, WordModel())
+    users = texts_answered_by(store, TextModel())
     everybody = np.arange(len(store))
     at = np.zeros(len(store), np.int64)
     index = (everybody, at + 4, at + 1, at + 2)
@@ -444,7 +450,7 @@ def test_a_model_of_texts_leaves_users_channels_and_slots_to_the_tables(store):
 
 
 def test_a_text_of_the_catalogue_is_answered_as_its_table_says(store):
-    users = texts_answered_by(store, WordModel())
+    users = texts_answered_by(store, TextModel())
     rows = draw_tasks(users, 50, 3)
     index = (rows.user, rows.creative, rows.channel, rows.slot)
     texts = [users.catalogue.texts[k] for k in rows.creative]
@@ -457,7 +463,7 @@ def test_a_text_of_the_catalogue_is_answered_as_its_table_says(store):
 
 
 def test_a_product_s_level_stays_and_its_texts_differ_as_the_model_says(store):
-    users = texts_answered_by(store, WordModel())
+    users = texts_answered_by(store, TextModel())
     catalogue = users.catalogue
     words = -np.array([len(text.split()) for text in catalogue.texts], float)
     shape = (catalogue.n_slots, catalogue.n_creatives, catalogue.n_channels)

@@ -125,18 +125,19 @@ def test_a_higher_price_of_kl_keeps_the_writer_closer(copywriter, rows, kind):
     assert kl(5.0) < 0.5 * kl(0.01)
 
 
-def test_micro_batches_change_memory_and_not_the_result(copywriter, rows):
+def test_micro_batches_change_memory_and_not_the_result(make_copywriter, rows):
+    writer = make_copywriter()
+    # In float32 AdamW, which divides by its size, makes much of the rounding of a tiny gradient.
+    writer.model.double()
     whole, parts = (
-        RLOO(batch=8, group=4, micro_batch=micro).train(
-            copywriter, rows, count_the, samples=16, seed=0
-        )
+        RLOO(batch=8, group=4, micro_batch=micro).train(writer, rows, count_the, samples=16, seed=0)
         for micro in (0, 2)
     )
 
     assert whole.history[-1]["samples"] == parts.history[-1]["samples"] == 16
     moved = 0.0
     for name, weight in weights_of(whole).items():
-        torch.testing.assert_close(weights_of(parts)[name], weight, atol=2e-5, rtol=1e-3)
+        torch.testing.assert_close(weights_of(parts)[name], weight, atol=1e-9, rtol=0.0)
         moved = max(moved, float(weight.detach().abs().max()) if "lora_B" in name else 0.0)
     assert moved > 1e-4
 
@@ -144,7 +145,7 @@ def test_micro_batches_change_memory_and_not_the_result(copywriter, rows):
 @both
 def test_more_epochs_train_more_on_the_same_samples(copywriter, rows, kind):
     once, thrice = (
-        kind(batch=8, group=4, epochs=epochs, learning_rate=0.05).train(
+        kind(batch=8, group=4, epochs=epochs, learning_rate=0.02).train(
             copywriter, rows, count_the, samples=16, seed=0
         )
         for epochs in (1, 3)

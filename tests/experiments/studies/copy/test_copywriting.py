@@ -77,7 +77,7 @@ def test_a_kept_writer_is_read_as_the_config_reads_its_model(compared):
 def test_every_writer_is_judged_with_intervals_and_its_bill(compared):
     folder, (records, _) = compared
     writers = [BEST, ANY, BASE, FEW, SFT, "ppo", "best"]
-    # Then what choosing among the log's copy for each reader would earn.
+    # What choosing among the log's copy gives stands below who writes.
     assert records.values("writer") == [*writers, *CHOICES]
     assert records.seeds == (0,) and records.first["synthetic"]
     for name in writers:
@@ -163,15 +163,15 @@ def test_a_campaign_compares_copy_and_policy(tmp_path):
     gain = records.number("clicks_per_user", **cell, versus=about["baseline"])["value"]
     before = records.number("clicks_per_user", policy=about["baseline"], segment=None)["value"]
     assert gain == pytest.approx(clicks - before)
-    # One place for each product and audience (tiny), before and after.
+    # One place a product (tiny) for each audience, before and after.
     shown = about["creatives"]
-    places = {(entry["product"], entry["audience"]) for entry in shown}
-    products, audiences = ({entry[key] for entry in shown} for key in ("product", "audience"))
-    assert len(shown) == len(places) == len(products) * len(audiences)
+    audiences = {entry["audience"] for entry in shown}
+    assert len(shown) == 8 * len(audiences)
     assert records.number("places")["value"] == len(shown)
-    won = sum(entry["new"] == "yes" for entry in shown)
-    assert records.number("places_won")["value"] == won
-    assert all(entry["after"] and entry["before"] for entry in shown)
+    new = [entry for entry in shown if entry["new"] == "yes"]
+    assert records.number("places_won")["value"] == len(new)
+    for entry in shown:
+        assert entry["new"] == "yes" or entry["after"] == entry["before"]
     report = (tmp_path / "run" / "report.html").read_text()
     for expected in (
         "What is sent: before and after", "The copywriter alone", "Timelines", "Learning curve",
