@@ -21,6 +21,7 @@ from copygym.rewards.copy.claims.broken import LEFTOVER, broken
 from copygym.rewards.copy.claims.empty import empty
 from copygym.rewards.copy.claims.facts import Brief, read_brief
 from copygym.rewards.copy.claims.language import Word, read_sentences
+from copygym.rewards.copy.claims.phrases import presses_idly
 
 _LETTER = re.compile(r"[a-zA-Z]")
 #: What a finding may be; see `Finding`.
@@ -69,6 +70,7 @@ def check_copy(text: str, brief: str, original: str | None = None) -> tuple[Find
     if not sentences:
         return (Finding("broken", text.strip(), "has no word"),)
     found: list[Finding] = []
+    whole = ". ".join(_said(sentence) for sentence in sentences)
     seen: set[tuple[str, ...]] = set()
     for sentence in sentences:
         texts = tuple(word.text for word in sentence)
@@ -76,18 +78,24 @@ def check_copy(text: str, brief: str, original: str | None = None) -> tuple[Find
             found.append(Finding("broken", " ".join(texts), "is said twice"))
             continue
         seen.add(texts)
-        found += _judge(sentence, facts)
+        found += _judge(sentence, facts, whole)
     return tuple(found)
 
 
-def _judge(sentence: tuple[Word, ...], brief: Brief) -> list[Finding]:
-    said = " ".join(word.text for word in sentence)
+def _said(sentence: tuple[Word, ...]) -> str:
+    return " ".join(word.text for word in sentence)
+
+
+def _judge(sentence: tuple[Word, ...], brief: Brief, whole: str) -> list[Finding]:
+    said = _said(sentence)
     reason = broken(sentence, brief)
     if reason:
         return [Finding("broken", said, reason)]
     reason = empty(sentence)
     if reason:
         return [Finding("empty", said, reason)]
+    if presses_idly(said, whole):
+        return [Finding("misbound", said, "presses, and nothing ends or runs out")]
     return [Finding(kind, said, reason) for kind, reason in unbound(sentence, brief)]
 
 

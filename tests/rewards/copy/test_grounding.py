@@ -163,7 +163,30 @@ def test_pressing_needs_an_end_or_a_stock_in_the_brief():
     open_end = "Product: Northern Letter. Field: news. Facts: It comes out on Mondays."
     ends = f"{open_end} The trial week ends on Thursday."
     few = f"{open_end} Only 500 print copies are left each week."
-    for text in ("Hurry, we would love to meet you.", "It comes out on Mondays, so don't wait."):
-        assert [found.kind for found in check_copy(text, open_end)] == ["false"]
-        assert check_copy(text, ends) == check_copy(text, few) == ()
+    for text in (
+        "Hurry, the trial week ends on Thursday.",
+        "Hurry: only 500 copies are left each week.",
+    ):
+        assert "false" in [found.kind for found in check_copy(text, open_end)]
+    assert check_copy("Hurry, the trial week ends on Thursday.", ends) == ()
+    assert check_copy("Hurry: only 500 print copies are left each week.", few) == ()
     assert check_copy("No hurry: it comes out on Mondays.", open_end) == ()
+
+
+def test_a_sentence_that_presses_says_what_ends_or_runs_out() -> None:
+    brief = (
+        "Product: Circle running club. Facts: Meets twice a week. Only 7 places are left. "
+        "Sign-up closes on Friday."
+    )
+    for text in (
+        "Hurry: the field meets the pool.",
+        "Hurry: the Circle running club.",
+        "The club meets twice a week. Don't wait.",
+    ):
+        assert [finding.kind for finding in check_copy(text, brief)] == ["misbound"], text
+    for text in (
+        "Hurry: only 7 places are left.",
+        "Sign-up closes on Friday, so don't wait.",
+        "Sign-up closes on Friday. Hurry!",
+    ):
+        assert check_copy(text, brief) == (), text
