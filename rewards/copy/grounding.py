@@ -19,7 +19,7 @@ from copygym.envs.tasks import CopyRows
 from copygym.rewards.copy.claims.binding import unbound
 from copygym.rewards.copy.claims.broken import LEFTOVER, broken
 from copygym.rewards.copy.claims.empty import empty
-from copygym.rewards.copy.claims.facts import Brief, read_brief
+from copygym.rewards.copy.claims.facts import Brief, contradictions, read_brief
 from copygym.rewards.copy.claims.language import Word, read_sentences
 from copygym.rewards.copy.claims.phrases import presses_idly
 
@@ -149,12 +149,20 @@ _warned: set[str] = set()
 
 
 def warn_of_briefs(briefs: Sequence[str]) -> None:
-    """Warn once of briefs without facts, where only the form of copy can be checked."""
+    """Warn once of briefs without facts, where only form can be checked, and of contradictions."""
     bare = sorted({brief for brief in briefs if not has_facts(brief)} - _warned)
     if bare:
         _warned.update(bare)
         warnings.warn(
             f"{len(bare)} of {len(set(briefs))} briefs state no facts, such as {bare[0][:60]!r}: "
             "of their copy only the form is checked, and claims that need a fact fail.",
+            stacklevel=2,
+        )
+    odd = {b: told for b in set(briefs) - _warned if (told := contradictions(read_brief(b)))}
+    for brief, told in sorted(odd.items()):
+        _warned.add(brief)
+        warnings.warn(
+            f"The brief {brief[:60]!r} says two things of {told[0]!r}, and copy that says "
+            "either passes: correct the brief.",
             stacklevel=2,
         )

@@ -101,6 +101,31 @@ def test_a_brief_without_facts_checks_form_and_hard_claims_and_says_so() -> None
         warn_of_briefs([brief, KETTLE])
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "The warranty lasts two years. The warranty lasts five years.",
+        "The offer ends on Sunday. The offer ends on Monday.",
+        "It comes with a cup. It comes without a cup.",
+    ],
+)
+def test_a_brief_that_contradicts_itself_is_told_of_and_both_may_be_said(facts: str) -> None:
+    brief = f"Product: Alto kettle. Facts: {facts}"
+    with pytest.warns(UserWarning, match="says two things of"):
+        warn_of_briefs([brief])
+
+
+def test_facts_that_agree_are_no_contradiction(recwarn: pytest.WarningsRecorder) -> None:
+    warn_of_briefs(
+        [
+            KETTLE,
+            "Product: Pool. Facts: It opens at 8 on Mondays. It opens at 9 on Sundays. The "
+            "warranty lasts two years. The battery lasts two days.",
+        ]
+    )
+    assert not recwarn.list
+
+
 def test_the_check_reads_any_text_without_failing() -> None:
     odd = [
         "?",
