@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from copygym.core.errors import UserError
+from copygym.core.files.storage import write_json
 from copygym.evaluation.records import Records, Rows
+from copygym.experiments.plans.saved import CREATIVES, Creatives
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.build import learned_name, policies
 from copygym.experiments.studies.campaign.campaign_report import report
@@ -84,6 +86,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     written = copywriting.write_all(based, folder, trackers, setting, rows.seed)
     add_writers(rows, config, setting, written, folder)
     setting = cautious(config, setting)
+    assert setting.fitted is not None
     logged = logged_places(config, setting)
     with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
         new = written_places(based, folder, trackers, setting, algorithm)
@@ -172,6 +175,7 @@ def _deliver(
     for side, shown in places.items():
         proxy, gold = shown.sides(setting)
         child = folder.child(file_name(side))
+        write_json(child.file(CREATIVES), _creatives(setting, shown))
         learned = delivery.teach(child, trackers, proxy, config)
         where = delivery.evaluation_setting(gold, config)
         done.segments = gold.profiles.segments[where.rows]
@@ -187,6 +191,22 @@ def _deliver(
                 )
                 done.timelines = delivery.shown_timelines(gold, where, own)
     return done
+
+
+def _creatives(setting: CopySetting, places: Places) -> dict[str, Any]:
+    """Return the copy of every audience and place, as `copygym deliver` reads it."""
+    catalogue = setting.readers.catalogue
+    new = places.copy
+    known = catalogue.n_creatives
+    source = np.concatenate([np.arange(known), new.source if new else np.empty(0, np.int64)])
+    ids = np.array([*catalogue.creative_ids, *(new.names if new else ())], dtype=np.str_)
+    return Creatives(
+        audiences_of(setting.readers),
+        source[places.choice_AK],
+        ids[places.choice_AK],
+        np.array(places.texts(catalogue), dtype=np.str_),
+        places.choice_AK >= known,
+    ).to_dict()
 
 
 def _with_own_copy(
