@@ -29,7 +29,7 @@ _SHOWN = {
 }
 #: Columns that say that a number is of other tasks than the main ones.
 _ASIDE = ("products",)
-_ALL, _EACH = of_copy.ONE_FOR_ALL, "log, chosen for each"
+_ALL, _EACH = of_copy.ONE_FOR_ALL, "log, sent"
 
 
 def report(records: Records) -> Report:
@@ -81,8 +81,8 @@ def _summary(records: Records, worlds: str) -> str:
         f"copy (of {about['draws']} drafts for each reader of a product, channel and slot, the one "
         "that is true to its brief and that the models of clicks like best for this reader) "
         f"changes its reader's click rate by {percent('personal_gain', sent)} from the same "
-        "writer's copy for other readers of the same product, channel and slot; chosen by models that "
-        f"took readers for each other, by {percent('personal_gain', permuted)}. It gains "
+        "writer's copy for other readers of the same product, channel and slot; chosen by models "
+        f"that took readers for each other, by {percent('personal_gain', permuted)}. It gains "
         f"{percent('gain', sent, versus=_ALL)} over the log's best honest copy for everybody, "
         f"{percent('gain', sent, versus=_EACH)} over the log's copy chosen for each reader without "
         "writing, and "
@@ -106,10 +106,10 @@ def _main_table(records: Records, worlds: str) -> Table:
         "others of the group. One for all: the log's honest copy that the proxy likes best on "
         "average; chosen for each: the one that it likes best for each reader. SFT is the same for "
         "all, as are tasks, prompts, samples and numbers of drafts. Sent: of all drafts for the "
-        "product, channel and slot that pass the grounding check, the one that proxy and judge like "
-        "best for the reader, else the log's; or log: of these and the log's. Blind: models that "
-        "know no reader train and choose; blind, chosen for each: its drafts, chosen by models that "
-        "know the reader. Permuted: drafts chosen by models that took each reader for another. "
+        "product, channel and slot that pass the grounding check, the one that proxy and judge "
+        "like best for the reader, else the log's; or log: of these and the log's. Blind: models "
+        "that know no reader train and choose; blind, chosen for each: its drafts, chosen by those "
+        "that do. Permuted: drafts chosen by models that took each reader for another. "
         "Attainable: the truth's choices among the log's honest copy."
     )
     return estimates_table(frame, "writer", _SHOWN, caption)
