@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from copygym.agents.copywriter.drafts import Drafts, Sent, draw_drafts, pooled, sent_of
 from copygym.core.errors import UserError
 from copygym.core.estimates import mean_estimate
 from copygym.core.seeds import derived_seed
@@ -35,18 +36,11 @@ from copygym.experiments.studies.copy.judging import (
     copy_about,
     copy_origin,
     judge_texts,
+    worth_of,
 )
 from copygym.experiments.studies.copy.personal_report import DEFAULT, report
 from copygym.experiments.studies.copy.readers import (
     honest_copy,
-)
-from copygym.experiments.studies.copy.sending import (
-    Drafts,
-    Sent,
-    draw_drafts,
-    pooled,
-    sent_of,
-    worth_of,
 )
 from copygym.experiments.studies.copy.setting import CopySetting, make_setting
 from copygym.experiments.studies.copy.storefront import (

@@ -71,7 +71,7 @@ def tiny(experiment, out, *overrides):
     if experiment in ("e2", "e7", "e11_upworthy"):
         # upworthy_reward has the sentence encoder.
         small = ["reward_model=tfidf"]
-    if experiment == "e13":
+    if experiment in ("e13", "e13_sizes"):
         models = [f"reward_model{part}=tfidf" for part in ("", "@judge_model")]
         small = ["copywriter=tiny", *models]
     if experiment == "ppo_options":

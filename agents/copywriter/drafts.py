@@ -14,8 +14,7 @@ import numpy as np
 
 from copygym.agents.copywriter.protocol import Writer
 from copygym.core.seeds import derived_seed
-from copygym.envs.tasks import CopyRows, score_copy
-from copygym.experiments.studies.copy.setting import ClickLogit, CopySetting
+from copygym.envs.tasks import CopyRows
 from copygym.rewards.copy.grounding import deliverable
 
 #: Maps M texts and the M tasks that they answer to M scores.
@@ -130,19 +129,3 @@ def sent_of(
     texts = best_of(pools, tasks, worth)
     own_share = np.mean([text not in old for text, old in zip(texts, logged, strict=True)])
     return Sent(texts, {"own": float(own_share)})
-
-
-def worth_of(setting: CopySetting) -> Worth:
-    """Return what a setting's models of clicks together make of each text by itself.
-
-    That is the proxy reward, which trained the writer, plus the judge's click logit: the judge
-    learned from other people, and a choice by the proxy alone would take what it overrates. What
-    depends on the company in which a text is scored is left out.
-    """
-    judge = ClickLogit(setting.judge.model, setting.held_out)  # type: ignore[attr-defined]
-
-    def worth(texts: Sequence[str], rows: CopyRows) -> np.ndarray:
-        scores, terms = score_copy(setting.proxy, texts, rows)
-        return scores - terms.get("diversity", np.zeros(len(texts))) + judge(texts, rows)
-
-    return worth
