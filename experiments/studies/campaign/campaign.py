@@ -46,7 +46,6 @@ from copygym.experiments.studies.copy.judging import (
 from copygym.experiments.studies.copy.setting import CopySetting, make_setting
 from copygym.experiments.studies.delivery import delivery
 from copygym.experiments.studies.learning import ONE_SEED, file_name, play
-from copygym.experiments.studies.people import has_truth
 from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
@@ -70,11 +69,6 @@ def check(config: Mapping[str, Any]) -> None:
     copywriting.check_writers(config)
     _algorithm(config)
     delivery.check_agents(config)
-    if not has_truth(config):
-        raise UserError(
-            f"a campaign needs a log with users and a known truth; {config['data']['name']} has "
-            "none: use experiment=upworthy_rlpf for tests of copy."
-        )
 
 
 def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:

@@ -151,7 +151,9 @@ def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     log = load_log(config["data"])
     data = same_data(folder, log)
     log = log.with_notes(*brief_notes(log))
-    if has_truth(config):
+    if has_truth(config) or config.get("users"):
+        if not has_truth(config):
+            log.require("user_id", "text", "product_id")
         from copygym.experiments.studies.copy.storefront import storefront_setting
 
         return storefront_setting(log, data, config, folder)
