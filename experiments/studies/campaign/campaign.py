@@ -201,6 +201,22 @@ def _deliver(
     return done
 
 
+def _creatives(setting: CopySetting, places: Places) -> dict[str, Any]:
+    """Return the copy of every audience and place, as `copygym deliver` reads it."""
+    catalogue = setting.readers.catalogue
+    new = places.copy
+    known = catalogue.n_creatives
+    source = np.concatenate([np.arange(known), new.source if new else np.empty(0, np.int64)])
+    ids = np.array([*catalogue.creative_ids, *(new.names if new else ())], dtype=np.str_)
+    return Creatives(
+        audiences_of(setting.readers),
+        source[places.choice_AK],
+        ids[places.choice_AK],
+        np.array(places.texts(catalogue), dtype=np.str_),
+        places.choice_AK >= known,
+    ).to_dict()
+
+
 def _add_gains(rows: Rows, config: Mapping[str, Any], played: Mapping[str, Episodes]) -> None:
     """Add what every policy gains by new copy: differences from the same policy with logged copy.
 
@@ -219,22 +235,6 @@ def _add_gains(rows: Rows, config: Mapping[str, Any], played: Mapping[str, Episo
             derived_seed(config["seed"], "bootstrap"),
         )
         rows.add_all(numbers["differences"][after], policy=after, versus=before)
-
-
-def _creatives(setting: CopySetting, places: Places) -> dict[str, Any]:
-    """Return the copy of every audience and place, as `copygym deliver` reads it."""
-    catalogue = setting.readers.catalogue
-    new = places.copy
-    known = catalogue.n_creatives
-    source = np.concatenate([np.arange(known), new.source if new else np.empty(0, np.int64)])
-    ids = np.array([*catalogue.creative_ids, *(new.names if new else ())], dtype=np.str_)
-    return Creatives(
-        audiences_of(setting.readers),
-        source[places.choice_AK],
-        ids[places.choice_AK],
-        np.array(places.texts(catalogue), dtype=np.str_),
-        places.choice_AK >= known,
-    ).to_dict()
 
 
 def _with_own_copy(
