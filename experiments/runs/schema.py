@@ -159,6 +159,7 @@ class Creatives:
 
     per_product: Count
     candidates: Count
+    imitated: Whole
     readers: Count
     products: Count | None
     caution: NotNegative
