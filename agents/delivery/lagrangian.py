@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _SPENDS = ("sends", "cost")
 #: Share of the latest rollout in the running means that prices follow.
 _NEW = 0.3
-#: Users and halvings with which the last shift is found; logits that it may take.
-_USERS, _HALVINGS, _FARTHEST = 2048, 11, 8.0
+#: Users, batches of them at most and halvings with which a shift is found; its farthest logits.
+_USERS, _BATCHES, _HALVINGS, _FARTHEST = 2048, 16, 11, 8.0
 
 
 class LagrangianAgent(SB3Agent):
@@ -145,7 +145,7 @@ class LagrangianAgent(SB3Agent):
         """Return what a user's episode consumes of each constraint, on the same users and luck."""
         total = np.zeros(len(priced.names))
         rng = np.random.default_rng(seed)
-        batches = -(-_USERS // venv.num_envs)
+        batches = min(-(-_USERS // venv.num_envs), _BATCHES)
         for batch in range(batches):
             obs, info = venv.reset(seed=seed + 1 + batch * venv.num_envs)
             alive = np.ones(venv.num_envs, dtype=bool)

@@ -1,9 +1,10 @@
 """Study: what does a rule cost, and does an agent that knows it pay less than one that is clipped?
 
-In every storefront world one agent learns without rules. Then for each limit another learns under
-it: a frequency cap as a mask, a budget of sends as a mean over users with a price, a floor of
-exposure for the product that the free agent shows least. The free agent meets the same limits by
-clipping: sends beyond the cap are held, and a person's first sends go to the floor's product.
+In every storefront world one agent learns without rules. From there all go on for equally many
+decisions: one free, and for each limit another under it: a frequency cap as a mask, a budget of
+sends as a mean over users with a price, a floor of exposure for the product that the free agent
+shows least. The free agent meets the same limits by clipping: sends beyond the cap are held, and a
+person's first sends go to the floor's product.
 
 Records: ``rule`` (``budget``, ``cap``, ``floor``; null: none), ``limit`` and ``policy``
 (``constrained``, ``clipped``, ``free``) with the delivery metrics; ``used``, what was consumed as a
@@ -13,12 +14,14 @@ share of the limit; ``price`` of constrained agents, in reward a send.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from copygym.agents.delivery.base import Agent, State, load_agent, sample_actions
+from copygym.agents.delivery.sb3 import SB3Agent
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
 from copygym.evaluation.metrics import Episodes
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["check", "report", "seed_records"]
 
 RULES = ("budget", "cap", "floor")
+#: The agent that all others go on from.
+_START = "start"
 #: Policy, rule and limit.
 _Cell = tuple[str, str | None, int | None]
 _OVER_SEEDS = (
@@ -63,7 +68,9 @@ def check(config: Mapping[str, Any]) -> None:
                 f"limits.{rule} is {limits!r}; give a list of whole numbers, 1 or more."
             )
     for name in ("free", "constrained"):
-        Policy(name, config["agents"][name]).make()
+        if not isinstance(Policy(name, config["agents"][name]).make(), SB3Agent):
+            raise UserError(f"agents.{name} has no network to go on with: choose one of SB3, such "
+                            "as maskable_ppo.")  # fmt: skip
     instantiated(config["reward"], "reward")
     environment(config)
 
@@ -72,12 +79,14 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     """Return one world's records.
 
     Config keys: ``agents.free``, ``agents.constrained`` (with ``budget`` and ``floors``),
-    ``limits`` (rule -> sends a user), ``learn.steps`` and those of `delivery.prepare`.
+    ``limits`` (rule -> sends a user), ``learn.steps`` with ``learn.shared``, the share of them
+    that all agents spend in common and free, and those of `delivery.prepare`.
     """
     world = prepare(config, folder)
     lab = _Lab(config, world, folder, trackers)
     catalogue = world.fitted.users.catalogue
     free, limits = config["agents"]["free"], config["limits"]
+    lab.begin(free)
     played: dict[_Cell, Episodes] = {("free", None, None): lab.learned("free", free)}
     product = _least_shown(played["free", None, None], catalogue)
     prices: dict[_Cell, float] = {}
@@ -102,14 +111,13 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     rows = Rows(int(config["seed"]))
     values = point_values({str(cell): episodes for cell, episodes in played.items()})
     for cell, episodes in played.items():
-        policy, rule, limit = cell
-        at: dict[str, Any] = {"policy": policy, "rule": rule, "limit": limit}
+        at: dict[str, Any] = dict(zip(("policy", "rule", "limit"), cell, strict=True))
         rows.add_all(values[str(cell)], **at)
-        if limit is not None:
+        if at["limit"] is not None:
             of = episodes.creatives
-            if rule == "floor":
+            if at["rule"] == "floor":
                 of = of[:, np.array(catalogue.product_ids) == product]
-            rows.add("used", float(of.sum(axis=1).mean() / limit), **at)
+            rows.add("used", float(of.sum(axis=1).mean() / at["limit"]), **at)
         if cell in prices:
             rows.add("price", prices[cell], **at)
     told = about(
@@ -126,6 +134,21 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     return Records(rows.frame, {rows.seed: told})
 
 
+@dataclass(frozen=True)
+class _GoesOn(Policy):
+    """An agent that begins with the network of another one, saved in a folder."""
+
+    start: Path
+
+    def make(self) -> Agent:
+        """Return the agent with that network."""
+        agent, first = super().make(), load_agent(self.start)
+        assert isinstance(agent, SB3Agent)
+        assert isinstance(first, SB3Agent)
+        agent.policy = first.policy
+        return agent
+
+
 class _Lab:
     """Where agents learn and are judged under limits, each in a stage of its own."""
 
@@ -137,18 +160,27 @@ class _Lab:
         trackers: Trackers,
     ) -> None:
         self.config, self.world, self.folder, self.trackers = config, world, folder, trackers
+        self._steps = int(config["learn"]["steps"])
+        self._shared = round(float(config["learn"]["shared"]) * self._steps)
+
+    def begin(self, agent: Mapping[str, Any]) -> None:
+        """Let the agent that all others go on from learn."""
+        self._learn(Policy(_START, agent), None, self._shared)
 
     def learned(
         self, name: str, agent: Mapping[str, Any], caps: list[list[int]] | None = None
     ) -> Episodes:
         """Let an agent learn under caps, and return what it does to the people who judge."""
-        env = learning_env(self.world.fitted.users, self._under(caps))
-        # All learn with the same seed, so that only the limit differs.
-        seed = derived_seed(self.config["seed"], "learn")
-        steps = int(self.config["learn"]["steps"])
-        learn(Policy(name, agent), env, steps, seed, self.folder, self.trackers)
-        env.close()
+        start = self.folder.file("agents", _START)
+        self._learn(_GoesOn(name, agent, start), caps, self._steps - self._shared)
         return self.played(name, name, caps)
+
+    def _learn(self, policy: Policy, caps: list[list[int]] | None, steps: int) -> None:
+        env = learning_env(self.world.fitted.users, self._under(caps))
+        # All learn with the same seeds, so that only the limit differs.
+        seed = derived_seed(self.config["seed"], "learn", str(policy.name == _START))
+        learn(policy, env, max(1, steps), seed, self.folder, self.trackers)
+        env.close()
 
     def played(
         self,
