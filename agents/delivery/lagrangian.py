@@ -4,8 +4,8 @@ Proximal policy optimisation on the Lagrangian: each constraint has a price (its
 agent is paid reward - price x consumption, and after every rollout the prices move by dual ascent
 towards what makes consumption meet its limit (Tessler, Mankowitz and Mannor 2019, "Reward
 constrained policy optimization"; Ray, Achiam and Amodei 2019, "Benchmarking safe exploration").
-The last policy of dual ascent is only near its limit, so that at the end the logit of hold is
-shifted until the budget is met on the users it learned with.
+The last policy of dual ascent is only near its limit, so that at the end the logits of hold
+and of a floor's product are shifted until both are met on the users it learned with.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _SPENDS = ("sends", "cost")
 #: Share of the latest rollout in the running means that prices follow.
 _NEW = 0.3
-#: Batches of users and halvings with which the last shift is found; logits that it may take.
-_BATCHES, _HALVINGS, _FARTHEST = 8, 14, 12.0
+#: Users, batches of them at most and halvings with which a shift is found; its farthest logits.
+_USERS, _BATCHES, _HALVINGS, _FARTHEST = 2048, 16, 11, 8.0
 
 
 class LagrangianAgent(SB3Agent):
@@ -105,48 +105,56 @@ class LagrangianAgent(SB3Agent):
         self._priced = _Priced(venv, self)
         super().learn(self._priced, steps, seed=seed, on_progress=on_progress)  # type: ignore[arg-type]
         self.prices = self._priced.mean_prices()
+        self._meet(venv, seed, self._priced)
         self._priced = None
-        if self.budget is not None:
-            self._meet(venv, seed)
 
     def _report(self, progress: Progress) -> Report:
         assert self._priced is not None
         return _Dual(progress, self._priced)
 
-    def _meet(self, venv: DeliveryVectorEnv, seed: int) -> None:
-        """Shift the logit of hold to where the users that it learned with spend the budget."""
-        assert self.policy is not None and self.budget is not None
+    def _meet(self, venv: DeliveryVectorEnv, seed: int, priced: _Priced) -> None:
+        """Shift logits until the users that it learned with meet the floors, then the budget.
+
+        A floor lifts the logits of its product's sends, a budget that of hold. What is met without
+        a price stays as it is.
+        """
+        assert self.policy is not None
         head: Any = self.policy.action_net
         bias: torch.Tensor = head.bias.data
-        start = float(bias[0])
+        for column in (
+            [*range(1, len(priced.names)), 0] if self.budget else range(len(priced.names))
+        ):
+            is_budget = self.budget is not None and column == 0
+            own = torch.as_tensor([0] if is_budget else priced.actions(column))
+            start, limit = bias[own].clone(), priced.limits[column]
 
-        def spends(shift: float) -> float:
-            bias[0] = start + shift
-            return self._spent(venv, seed)
+            def missed(shift: float, own: torch.Tensor = own, start: torch.Tensor = start,
+                       column: int = column, limit: float = limit) -> bool:  # fmt: skip
+                bias[own] = start + shift
+                return bool(self._consumed(venv, seed, priced)[column] > limit)
 
-        if spends(-_FARTHEST) <= self.budget:
-            bias[0] = start  # a budget that binds nobody changes nothing
-            return
-        low, high = -_FARTHEST, _FARTHEST
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if spends(middle) > self.budget else (low, middle)
-        bias[0] = start + high
+            if not missed(0.0) and not (is_budget and priced.now()["budget"] > 0):
+                continue
+            low, high = (-_FARTHEST if is_budget else 0.0), _FARTHEST
+            for _ in range(_HALVINGS):
+                middle = (low + high) / 2
+                low, high = (middle, high) if missed(middle) else (low, middle)
+            bias[own] = start + high
 
-    def _spent(self, venv: DeliveryVectorEnv, seed: int) -> float:
-        """Return what a user's episode consumes on average, on the same users and luck."""
-        total = 0.0
+    def _consumed(self, venv: DeliveryVectorEnv, seed: int, priced: _Priced) -> np.ndarray:
+        """Return what a user's episode consumes of each constraint, on the same users and luck."""
+        total = np.zeros(len(priced.names))
         rng = np.random.default_rng(seed)
-        for batch in range(_BATCHES):
+        batches = min(-(-_USERS // venv.num_envs), _BATCHES)
+        for batch in range(batches):
             obs, info = venv.reset(seed=seed + 1 + batch * venv.num_envs)
             alive = np.ones(venv.num_envs, dtype=bool)
             for _ in range(venv.horizon):
-                obs, _, terminated, truncated, info = venv.step(
-                    self.act(obs, info["action_mask"], rng)
-                )
-                total += float(_spending(info["outcome"], self.spends)[alive].sum())
+                actions = self.act(obs, info["action_mask"], rng)
+                obs, _, terminated, truncated, info = venv.step(actions)
+                total += priced.consumption(info["outcome"])[alive].sum(axis=0)
                 alive &= ~(terminated | truncated)
-        return total / (_BATCHES * venv.num_envs)
+        return total / (batches * venv.num_envs)
 
 
 class _Priced:
@@ -163,11 +171,11 @@ class _Priced:
         self.names = ["budget"] * (agent.budget is not None) + list(agent.floors)
         limits = [agent.budget] if agent.budget is not None else []
         # A floor is a budget of less than nothing: it consumes minus one a send.
-        self._limit = np.array([*limits, *(-value for value in agent.floors.values())])
+        self.limits = np.array([*limits, *(-value for value in agent.floors.values())])
         self._product = np.array(catalogue.product_ids)
         self._price = np.array([agent.prices.get(name, 0.0) for name in self.names])
         self._sums = np.zeros(len(self.names))
-        self._reward = self._episodes = 0.0
+        self._reward = self._episodes = self._sends = 0.0
         self._mean: np.ndarray | None = None
         self._unit = 0.0
         self._trace: list[np.ndarray] = []
@@ -178,19 +186,28 @@ class _Priced:
     def step(self, actions: np.ndarray) -> tuple[Any, ...]:
         """Step, charge, and count."""
         obs, reward, terminated, truncated, info = self.venv.step(actions)
-        outcome = info["outcome"]
+        table = self.consumption(info["outcome"])
+        self._sums += table.sum(axis=0)
+        self._reward += float(reward.sum())
+        self._sends += float(info["outcome"].sent.sum())
+        self._episodes += float((terminated | truncated).sum())
+        return obs, reward - table @ self._price, terminated, truncated, info
+
+    def consumption(self, outcome: Outcome) -> np.ndarray:
+        """Return what each row's step consumed of each constraint, (N, C) float64."""
         shown = self._product[outcome.creative]
-        consumed = [
+        columns = [
             _spending(outcome, self.agent.spends)
             if name == "budget" and self.agent.budget is not None
             else -(outcome.sent & (shown == name)).astype(np.float64)
             for name in self.names
         ]
-        table = np.stack(consumed, axis=1) if consumed else np.zeros((len(reward), 0))
-        self._sums += table.sum(axis=0)
-        self._reward += float(reward.sum())
-        self._episodes += float((terminated | truncated).sum())
-        return obs, reward - table @ self._price, terminated, truncated, info
+        return np.stack(columns, axis=1) if columns else np.zeros((len(outcome.sent), 0))
+
+    def actions(self, column: int) -> np.ndarray:
+        """Return the sends of a floor's product, int64."""
+        creative = self.venv.users.catalogue.creative_of_action
+        return np.flatnonzero((creative >= 0) & (self._product[creative] == self.names[column]))
 
     def ascend(self) -> None:
         """Move the prices by what was consumed since the last time."""
@@ -200,9 +217,8 @@ class _Priced:
         if self._mean is not None:
             per_user = _NEW * per_user + (1 - _NEW) * self._mean
         self._mean = per_user
-        sends = max(float(np.abs(self._sums).max()), 1e-9)
-        self._unit = self._unit or abs(self._reward) / sends or 1.0
-        excess = (per_user - self._limit) / np.abs(self._limit)
+        self._unit = self._unit or abs(self._reward) / max(self._sends, 1.0) or 1.0
+        excess = (per_user - self.limits) / np.abs(self.limits)
         self._price = np.maximum(
             0.0, self._price + self.agent.dual_rate * self._unit * np.clip(excess, -1, 1)
         )

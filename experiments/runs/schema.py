@@ -110,6 +110,7 @@ class Learn:
 
     steps: Count
     shares: list[Share]
+    shared: Inside
 
 
 @dataclass
