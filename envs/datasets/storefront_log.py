@@ -177,10 +177,15 @@ def _rows(
 
 
 def _trend(world: StorefrontWorld, n_slots: int, seed: int) -> np.ndarray:
-    """Return (T, F) float32 what is added to everybody's interest in each field at each slot.
+    """Return (T, F) float32 what is added to everybody's drift in each field at each slot.
 
-    The population's walk then fades like each person's own: it is added to their drift.
+    The population's walk fades like each person's own: it is added to their drift. What seasons
+    and sudden changes add is what the faded level lacks of the new one.
     """
     shape = (n_slots, len(world.catalogue.topics))
     steps = generator(seed, "trend").standard_normal(shape)
-    return (world.trend * steps).astype(np.float32)
+    levels = world.tastes.levels(*shape, generator(seed, "tastes"))
+    faded = world.dynamics.drift_persistence * np.concatenate(
+        [np.zeros((1, shape[1])), levels[:-1]]
+    )
+    return (world.trend * steps + levels - faded).astype(np.float32)

@@ -160,7 +160,6 @@ def read_new(fitted: FittedUsers, people: People, log: ClickLog) -> NewRows:
         rows, _ = with_state(rows, catalogue, decay, hours)
         assert rows.fatigue is not None and rows.repetitions is not None
         seen = rows.repetitions + _seen_before(people.sends, rows, ids, catalogue)
-        rows = replace(rows, repetitions=seen)
         tired = np.where(rows.sent, rows.fatigue, 0.0)
         offset = layer.state_effect(tired, np.where(rows.sent, seen, 0))
     profiles = fitted.profile_builder.profiles(people.profiles, who(log, ids))
@@ -194,8 +193,8 @@ def update_users(
     model = fitted.click_model
     if not isinstance(model, LogisticResponse):
         raise UserError(
-            f"the response is a {type(model).__name__}, which keeps no posterior to go on from; fit "
-            "anew on both logs, or fit with users=logistic."
+            f"the response is a {type(model).__name__}, which keeps no posterior to go on from; "
+            "fit anew on both logs, or fit with users=logistic."
         )
     new = read_new(fitted, people, log) if new is None else new
     probability = 1.0 / (1.0 + np.exp(-new.logit(fitted.response)))

@@ -163,10 +163,15 @@ class LogisticResponse:
             value, slope, precision = reached
         return self._with(beta, inverse)
 
-    def drawn(self, rng: np.random.Generator) -> LogisticResponse:
-        """Return a model whose coefficients are a draw from the posterior (Thompson sampling)."""
+    def drawn(self, rng: np.random.Generator, scale: float = 1.0) -> LogisticResponse:
+        """Return a model whose coefficients are a draw from the posterior (Thompson sampling).
+
+        Args:
+            rng: of the draw.
+            scale: factor on the posterior's standard deviations; 0 is the mode itself.
+        """
         factor = np.linalg.cholesky(self.covariance.astype(np.float64))
-        beta = self.beta + factor @ rng.standard_normal(len(self.beta))
+        beta = self.beta + scale * factor @ rng.standard_normal(len(self.beta))
         return self._with(beta, self.covariance)
 
     def _with(self, beta: np.ndarray, covariance: np.ndarray) -> LogisticResponse:

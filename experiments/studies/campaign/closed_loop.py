@@ -6,7 +6,7 @@ back: never (one-shot), into a new fit every few rounds (periodic), or every rou
 and posterior (continual), with draws from that posterior (exploration) or without. The worlds' own
 truth judges; all arms meet the same people with the same luck.
 
-Records: by ``tastes`` (how the world moves), ``arm`` and ``round`` (null: all of them together)
+Records: by ``tastes`` (how the world moves), ``policy`` and ``round`` (null: all of them together)
 rewards and clicks, the regret to a policy that knows the truth, what the simulator promised of the
 sends against what was true; ``versus`` one-shot, and of the control group the drift alarm.
 """
@@ -66,7 +66,7 @@ def check(config: Mapping[str, Any]) -> None:
             raise UserError(f"loop.{name}={loop[name]}: give at least 1.")
     if not 0 < float(loop["control"]) < 1:
         raise UserError(f"loop.control={loop['control']}: give a share of people between 0 and 1.")
-    if not config["loop"]["worlds"]:
+    if not _worlds(config):
         raise UserError("loop.worlds is empty: name at least one way in which tastes move.")
 
 
@@ -78,8 +78,8 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     """
     rows = Rows(int(config["seed"]))
     data: dict[str, Any] = {}
-    for tastes, changed in config["loop"]["worlds"].items():
-        loop = Loop(config, folder, str(tastes), dict(changed or {}))
+    for tastes, changed in _worlds(config).items():
+        loop = Loop(config, folder, tastes, changed)
         found = {
             arm: folder.stage(f"{tastes}/{arm}", partial(loop.play, arm)).values for arm in ARMS
         }
@@ -95,6 +95,12 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
         loop={key: value for key, value in config["loop"].items() if key != "worlds"},
     )
     return Records(rows.frame, {rows.seed: told})
+
+
+def _worlds(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return options of the worlds by how tastes move in them; a null leaves one out."""
+    worlds = config["loop"]["worlds"]
+    return {str(name): dict(options) for name, options in worlds.items() if options is not None}
 
 
 _CHOSEN = "how fast tastes move and what a leaver costs are chosen, not measured."
@@ -179,7 +185,8 @@ class Loop:
         best = tuned(simulate(fitted, profiles), thresholds, price, self.seed)
         if arm not in (PERIODIC, CONTINUAL):
             return best
-        return replace(best, users=explored(fitted, profiles, int(self.own["draws"]), luck))
+        draws, scale = int(self.own["draws"]), float(self.own["scale"])
+        return replace(best, users=explored(fitted, profiles, draws, scale, luck))
 
     def _decide(self, stream: Stream, policy: Pacing | None, played: list[_Played]) -> Record:
         for _ in range(int(self.own["slots"])):
@@ -232,10 +239,9 @@ class Loop:
     def _residuals(
         self, new: NewRows, fitted: FittedUsers
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        control = self.control[self.world.rows_of(new.profiles.user_ids)]
-        here = np.flatnonzero(control[new.rows.user])
-        rows, catalogue = new.rows.take(here), self.world.catalogue
-        chance = 1.0 / (1.0 + np.exp(-new.logit(fitted.response)[here]))
+        """Return the residuals by topic of everybody whom the marketer sent something."""
+        rows, catalogue = new.rows, self.world.catalogue
+        chance = 1.0 / (1.0 + np.exp(-new.logit(fitted.response)))
         topic = catalogue.topic_of_action[rows.action].astype(np.int64)
         return residual_sums(
             rows.user.astype(np.int64), topic, len(catalogue.topics),
@@ -259,18 +265,25 @@ def _add(rows: Rows, tastes: str, found: Mapping[str, Mapping[str, Any]]) -> Non
     for arm in ARMS:
         own = {key: np.array(value) for key, value in found[arm].items() if key in per_round}
         own["regret"] = np.array(found[TRUTH]["reward"]) - own["reward"]
-        own["gap"] = own["promised"] - own["true"]
+        if arm == TRUTH:
+            own.pop("promised")  # it believes no simulator
+        else:
+            own["gap"] = own["promised"] - own["true"]
         for key, values in own.items():
-            rows.add_lines(key, "round", range(1, len(values) + 1), values, tastes=tastes, arm=arm)
+            rows.add_lines(
+                key, "round", range(1, len(values) + 1), values, tastes=tastes, policy=arm
+            )
         sums = ("reward", "clicks", "sends", "left", "regret")
         totals[arm] = {key: float(own[key].sum()) for key in sums}
-        totals[arm]["gap"] = float(own["gap"].mean())
-        rows.add_all(totals[arm], tastes=tastes, arm=arm)
+        if arm != TRUTH:
+            totals[arm]["gap"] = float(own["gap"].mean())
+        rows.add_all(totals[arm], tastes=tastes, policy=arm)
     base = totals[ONE_SHOT]
     for arm in (PERIODIC, CONTINUAL, GREEDY):
-        less = {key: totals[arm][key] - base[key] for key in base}
-        less["reward_ratio"] = totals[arm]["reward"] / base["reward"] - 1.0
-        rows.add_all(less, tastes=tastes, arm=arm, versus=ONE_SHOT)
+        less: dict[str, float | None] = {key: totals[arm][key] - base[key] for key in base}
+        earned = base["reward"]
+        less["reward_ratio"] = totals[arm]["reward"] / earned - 1.0 if earned > 0 else None
+        rows.add_all(less, tastes=tastes, policy=arm, versus=ONE_SHOT)
     watched = found[MARKETER]
     rows.add("alarm", float(watched["alarm"] is not None), tastes=tastes)
     rows.add_lines("log_e", "round", range(1, len(watched["log_e"]) + 1), watched["log_e"],

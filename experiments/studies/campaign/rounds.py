@@ -83,15 +83,19 @@ def tuned(
 
 
 def explored(
-    fitted: FittedUsers, profiles: Profiles, draws: int, rng: np.random.Generator
+    fitted: FittedUsers, profiles: Profiles, draws: int, scale: float, rng: np.random.Generator
 ) -> UserModel:
     """Return simulated people of whom each answers by one of ``draws`` posterior draws.
 
-    Thompson sampling by groups: acting best for these people tries what may be best. 0 draws: all
-    answer by the posterior's mode.
+    Thompson sampling by groups: acting best for these people tries what may be best.
+
+    Args:
+        fitted: of a logistic response.
+        profiles: of the people.
+        draws: how many; each person belongs to one, by chance.
+        scale: see `LogisticResponse.drawn`.
+        rng: of draws and groups.
     """
-    if not draws:
-        return simulate(fitted, profiles)
     model = fitted.click_model
     assert isinstance(model, LogisticResponse)
     group = rng.integers(draws, size=len(profiles))
@@ -99,8 +103,6 @@ def explored(
     logits = whole.click_logit.copy()
     for index in range(draws):
         rows = np.flatnonzero(group == index)
-        response = replace(fitted.response, click_model=model.drawn(rng))
-        logits[rows] = simulate(
-            replace(fitted, response=response), profiles.take(rows)
-        ).click_logit
+        response = replace(fitted.response, click_model=model.drawn(rng, scale))
+        logits[rows] = simulate(replace(fitted, response=response), profiles.take(rows)).click_logit
     return replace(whole, click_logit=logits)
