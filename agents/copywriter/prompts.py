@@ -9,9 +9,10 @@ that spells such lines stays a brief.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,11 @@ _TEMPLATE_FAULTS = (
 )
 #: The day of prompts whose chat template tells one, which no seed would fix.
 _DAY = date(2024, 7, 26)
+_DATE_FORM = re.compile(r"""strftime_now\(\s*["']([^"']+)["']""")
+#: Added tokens of this form steer a model.
+_TAG = re.compile(r"[<\[]\S+[>\]]$")
+#: What chat templates are told unless the config says otherwise: copy has no room for thoughts.
+THOUGHTLESS: Mapping[str, Any] = {"enable_thinking": False}
 _ORIGINAL = "Original:"
 _LABELS = (_ORIGINAL, "Reader:", "Channel:")
 _MARK = "COPYGYMDATA"
@@ -70,6 +76,8 @@ class PromptStyle:
             kept from it; never the frame.
         examples: (task, its copy) pairs that the frame shows first; see `few_shot`.
         ends: tokens that end a text besides the tokenizer's eos (`tokens.end_tokens`).
+        arguments: what the chat template is told besides the messages, JSON; by default that a
+            thinking model should not think (`THOUGHTLESS`).
 
     Raises:
         UserError: the tokenizer has no eos token, or the frame alone is too long.
@@ -79,6 +87,7 @@ class PromptStyle:
     max_prompt_tokens: int = 4096
     ends: tuple[int, ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=lambda: dict(THOUGHTLESS))
 
     def __post_init__(self) -> None:
         if self.tokenizer.eos_token_id is None:
@@ -106,7 +115,7 @@ class PromptStyle:
         eos = int(self.tokenizer.eos_token_id)
         if self.end_ids == (eos,) or not self.tokenizer.chat_template:
             return eos
-        after = _after_answer(self.tokenizer)
+        after = _after_answer(self.tokenizer, self.arguments)
         ids = self.tokenizer(after, add_special_tokens=False)["input_ids"]
         return next((int(token) for token in ids if token in self.end_ids), eos)
 
@@ -185,7 +194,8 @@ class PromptStyle:
         for token in ids:
             if int(token) in self.end_ids:
                 break
-            kept.append(int(token))
+            if int(token) not in self._special:
+                kept.append(int(token))
         return clean_copy(str(self.tokenizer.decode(kept, skip_special_tokens=True)))
 
     def encode_data(self, text: str) -> list[int]:
@@ -204,12 +214,19 @@ class PromptStyle:
 
     def shape(self) -> dict[str, Any]:
         """Return the settings for JSON; the tokenizer is saved beside the model."""
-        return {"max_prompt_tokens": self.max_prompt_tokens}
+        return {
+            "max_prompt_tokens": self.max_prompt_tokens,
+            "template_arguments": dict(self.arguments),
+        }
 
     @cached_property
     def _special(self) -> frozenset[int]:
+        """Tokens that steer the model: the special ones, and tags such as ``<think>``.
+
+        The latter many tokenizers do not call special, so that what they enclose can be shown.
+        """
         added = self.tokenizer.added_tokens_decoder
-        special = {i for i, token in added.items() if token.special}
+        special = {i for i, token in added.items() if token.special or _TAG.match(token.content)}
         return frozenset(special | set(self.tokenizer.all_special_ids))
 
     @cached_property
@@ -221,7 +238,7 @@ class PromptStyle:
         }
 
     def _frame(self, instruction: str, ask: str) -> tuple[list[int], list[int]]:
-        text = _frame_text(self.tokenizer, instruction, len(self.examples))
+        text = _frame_text(self.tokenizer, self.arguments, instruction, len(self.examples))
         first, *parts = text.split(_MARK)
         if len(parts) != 1 + 2 * len(self.examples):
             raise UserError(
@@ -280,7 +297,12 @@ def _is_rewriting(prompt: str) -> bool:
     return False
 
 
-def _frame_text(tokenizer: PreTrainedTokenizerBase, instruction: str, examples: int) -> str:
+def _frame_text(
+    tokenizer: PreTrainedTokenizerBase,
+    arguments: Mapping[str, Any],
+    instruction: str,
+    examples: int,
+) -> str:
     """Return the chat template around the marks where the data of examples and task go."""
     mark = {"role": "user", "content": _MARK}
     system = {"role": "system", "content": instruction}
@@ -291,7 +313,7 @@ def _frame_text(tokenizer: PreTrainedTokenizerBase, instruction: str, examples: 
         [{"role": "user", "content": f"{instruction}\n{_MARK}"}, *[*pairs, mark][1:]],
     )
     for messages in variants:
-        text = _templated(tokenizer, messages, answer_follows=True)
+        text = _templated(tokenizer, arguments, messages, answer_follows=True)
         if text is not None:
             return text
     raise UserError(
@@ -300,31 +322,63 @@ def _frame_text(tokenizer: PreTrainedTokenizerBase, instruction: str, examples: 
     )
 
 
-def _after_answer(tokenizer: PreTrainedTokenizerBase) -> str:
+def _after_answer(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any]) -> str:
     """Return what the chat template puts after an answer; nothing where it cannot show one."""
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
-    return (_templated(tokenizer, messages, answer_follows=False) or "").partition(_MARK)[2]
+    text = _templated(tokenizer, arguments, messages, answer_follows=False) or ""
+    return text.partition(_MARK)[2]
 
 
 def _templated(
-    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], *, answer_follows: bool
+    tokenizer: PreTrainedTokenizerBase,
+    arguments: Mapping[str, Any],
+    messages: list[dict[str, str]],
+    *,
+    answer_follows: bool,
 ) -> str | None:
     """Return messages as the chat template shows them; None where it refuses them."""
     from jinja2.exceptions import TemplateError
 
+    template = tokenizer.chat_template
+    # A tokenizer may have several templates, by name; transformers chooses then.
+    if isinstance(template, str):
+        template = _dated(template)
+    elif not template:
+        template = _beginning(tokenizer) + PLAIN_TEMPLATE
+    else:
+        template = None
     try:
         return str(
             tokenizer.apply_chat_template(
                 messages,
-                chat_template=None if tokenizer.chat_template else PLAIN_TEMPLATE,
+                chat_template=template,
                 tokenize=False,
                 add_generation_prompt=answer_follows,
-                strftime_now=_DAY.strftime,
-                date_string=_DAY.strftime("%d %b %Y"),
+                **{"date_string": _DAY.strftime("%d %b %Y"), **arguments},
             )
         )
     except (TemplateError, *_TEMPLATE_FAULTS):
         return None
+
+
+def _dated(template: str) -> str:
+    """Return a template that tells `_DAY` wherever it would tell today's date.
+
+    transformers hands a template nothing that can be called, so that it gets a macro instead.
+    """
+    forms = sorted(set(_DATE_FORM.findall(template)))
+    if not forms:
+        return template
+    days = json.dumps({form: _DAY.strftime(form) for form in forms})
+    macro = "{%- macro strftime_now(form) -%}{{ " + days + "[form] }}{%- endmacro -%}"
+    return macro + template
+
+
+def _beginning(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the template of what a tokenizer puts before any text, "" where that is nothing."""
+    ids = tokenizer("a")["input_ids"]
+    begins = tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
+    return "{{ bos_token }}" if begins else ""
 
 
 def cut_note(style: PromptStyle, prompts: Sequence[str]) -> str | None:

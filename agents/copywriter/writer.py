@@ -25,6 +25,7 @@ from copygym.agents.copywriter.vocabulary import added_tokens
 from copygym.core.errors import UserError
 from copygym.core.files.storage import read_json, understood, whole_folder, write_json
 from copygym.core.models.folder import bars_on_terminals, check_model_folder
+from copygym.core.models.smollm2 import HUB_ID
 from copygym.core.models.weights import check_finite, check_safetensors
 from copygym.envs.tasks import CopyRows
 
@@ -45,11 +46,17 @@ _SETTINGS: dict[str, type | tuple[type, ...]] = {
     "max_prompt_tokens": int,
 }
 #: What older copywriters lack.
-_LATER: dict[str, Any] = {"vocabulary": None, "fixed_vocabulary": False, "quantisation": None}
+_LATER: dict[str, Any] = {
+    "vocabulary": None,
+    "fixed_vocabulary": False,
+    "quantisation": None,
+    "template_arguments": {},
+}
 _LATER_KINDS: dict[str, tuple[type, ...]] = {
     "vocabulary": (list, type(None)),
     "fixed_vocabulary": (bool,),
     "quantisation": (dict, type(None)),
+    "template_arguments": (dict,),
 }
 #: Begins the name of a base that lies beside the folder.
 _BESIDE = "../"
@@ -240,8 +247,13 @@ class Copywriter:
             if adapter and self.base is None:
                 _base_alone(self.model).save_pretrained(temporary / _BASE)
                 self.tokenizer.save_pretrained(temporary / _BASE)
-            self.model.save_pretrained(temporary)
+            # PEFT would look for the base of an adapter to see whether its embeddings have grown.
+            self.model.save_pretrained(
+                temporary, **({"save_embedding_layers": False} if adapter else {})
+            )
             self.tokenizer.save_pretrained(temporary)
+            if adapter:
+                _name_base(temporary, self.base, Path(folder))
             state = {
                 "name": self.name,
                 "adapter": adapter,
@@ -267,6 +279,7 @@ class Copywriter:
         allow_download: bool = False,
         max_prompt_tokens: int | None = None,
         max_new_tokens: int | None = None,
+        template_arguments: Mapping[str, Any] | None = None,
     ) -> Copywriter:
         """Read what `save` wrote.
 
@@ -280,6 +293,7 @@ class Copywriter:
                 hub, if it is not in this machine's cache.
             max_prompt_tokens: None: the saved one.
             max_new_tokens: None: the saved one.
+            template_arguments: None: the saved ones.
 
         Raises:
             UserError: the folder, or the base that it names, is missing or incomplete.
@@ -318,7 +332,14 @@ class Copywriter:
         if is_peft(model):
             base_model = base_model.get_base_model()
         with understood(folder):
-            style = PromptStyle(tokenizer, longest_prompt, end_tokens(base_model, tokenizer))
+            style = PromptStyle(
+                tokenizer,
+                longest_prompt,
+                end_tokens(base_model, tokenizer),
+                arguments=state["template_arguments"]
+                if template_arguments is None
+                else dict(template_arguments),
+            )
             check_lengths(base_model, style)
         _check_vocabulary(folder / SETTINGS_FILE, state["vocabulary"], n_embeddings(base_model))
         return cls(
@@ -373,6 +394,23 @@ def _stored_base(base: str | None, folder: Path) -> str | None:
     place = Path(base).resolve()
     beside = place.parent == folder.resolve().parent
     return f"{_BESIDE}{place.name}" if beside else str(place)
+
+
+def _name_base(folder: Path, base: str | None, place: Path) -> None:
+    """Make an adapter name the base that it belongs to, for other readers of PEFT's folders.
+
+    PEFT writes down what its model was first read from, which fine-tuning has changed since.
+
+    Args:
+        folder: of the adapter.
+        base: see `Copywriter`.
+        place: where the folder will be.
+    """
+    path = folder / "adapter_config.json"
+    named = {None: str(place.resolve() / _BASE), "smollm2": HUB_ID}.get(base, base)
+    if base is not None and Path(base).is_dir():
+        named = str(Path(base).resolve())
+    write_json(path, read_json(path) | {"base_model_name_or_path": named})
 
 
 def _base_alone(model: Any) -> Any:

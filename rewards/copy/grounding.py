@@ -19,8 +19,9 @@ from copygym.envs.tasks import CopyRows
 from copygym.rewards.copy.claims.binding import unbound
 from copygym.rewards.copy.claims.broken import LEFTOVER, broken
 from copygym.rewards.copy.claims.empty import empty
-from copygym.rewards.copy.claims.facts import Brief, read_brief
+from copygym.rewards.copy.claims.facts import Brief, contradictions, read_brief
 from copygym.rewards.copy.claims.language import Word, read_sentences
+from copygym.rewards.copy.claims.phrases import presses_idly
 
 _LETTER = re.compile(r"[a-zA-Z]")
 #: What a finding may be; see `Finding`.
@@ -69,6 +70,7 @@ def check_copy(text: str, brief: str, original: str | None = None) -> tuple[Find
     if not sentences:
         return (Finding("broken", text.strip(), "has no word"),)
     found: list[Finding] = []
+    whole = ". ".join(_said(sentence) for sentence in sentences)
     seen: set[tuple[str, ...]] = set()
     for sentence in sentences:
         texts = tuple(word.text for word in sentence)
@@ -76,18 +78,24 @@ def check_copy(text: str, brief: str, original: str | None = None) -> tuple[Find
             found.append(Finding("broken", " ".join(texts), "is said twice"))
             continue
         seen.add(texts)
-        found += _judge(sentence, facts)
+        found += _judge(sentence, facts, whole)
     return tuple(found)
 
 
-def _judge(sentence: tuple[Word, ...], brief: Brief) -> list[Finding]:
-    said = " ".join(word.text for word in sentence)
+def _said(sentence: tuple[Word, ...]) -> str:
+    return " ".join(word.text for word in sentence)
+
+
+def _judge(sentence: tuple[Word, ...], brief: Brief, whole: str) -> list[Finding]:
+    said = _said(sentence)
     reason = broken(sentence, brief)
     if reason:
         return [Finding("broken", said, reason)]
     reason = empty(sentence)
     if reason:
         return [Finding("empty", said, reason)]
+    if presses_idly(said, whole):
+        return [Finding("misbound", said, "presses, and nothing ends or runs out")]
     return [Finding(kind, said, reason) for kind, reason in unbound(sentence, brief)]
 
 
@@ -141,12 +149,20 @@ _warned: set[str] = set()
 
 
 def warn_of_briefs(briefs: Sequence[str]) -> None:
-    """Warn once of briefs without facts, where only the form of copy can be checked."""
+    """Warn once of briefs without facts, where only form can be checked, and of contradictions."""
     bare = sorted({brief for brief in briefs if not has_facts(brief)} - _warned)
     if bare:
         _warned.update(bare)
         warnings.warn(
             f"{len(bare)} of {len(set(briefs))} briefs state no facts, such as {bare[0][:60]!r}: "
             "of their copy only the form is checked, and claims that need a fact fail.",
+            stacklevel=2,
+        )
+    odd = {b: told for b in set(briefs) - _warned if (told := contradictions(read_brief(b)))}
+    for brief, told in sorted(odd.items()):
+        _warned.add(brief)
+        warnings.warn(
+            f"The brief {brief[:60]!r} says two things of {told[0]!r}, and copy that says "
+            "either passes: correct the brief.",
             stacklevel=2,
         )

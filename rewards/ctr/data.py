@@ -206,7 +206,9 @@ def text_components(counts: CopyCounts) -> np.ndarray:
 def text_folds(counts: CopyCounts, n_folds: int, seed: int) -> np.ndarray:
     """Return (N,) int64 folds of the arms; all arms of a text are in one.
 
-    The texts that share a first test are spread evenly, so that each fold can compare within it.
+    Texts that share a first test go to a fold in twos (threes where one would be left over), and
+    these are spread evenly: a text that is alone of its test in a fold has nothing there to be
+    compared with, and a penalty would be chosen by luck.
 
     Args:
         counts: arms.
@@ -216,8 +218,17 @@ def text_folds(counts: CopyCounts, n_folds: int, seed: int) -> np.ndarray:
     texts, first, back = np.unique(np.array(counts.texts), return_index=True, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(texts))
     order = order[np.argsort(counts.test[first[order]], kind="stable")]
+    test = counts.test[first[order]]
+    _, start, size = np.unique(test, return_index=True, return_counts=True)
+    place = np.arange(len(order)) - np.repeat(start, size)
+    together = np.minimum(place // 2, np.repeat(np.maximum(size // 2 - 1, 0), size))
+    new = np.diff(np.stack([test, together]), prepend=-1).any(axis=0)
+    groups = np.cumsum(new) - 1
+    if groups[-1] == 0:
+        # One group alone: a fold must leave something to learn from.
+        groups = np.arange(len(order))
     fold = np.empty(len(texts), np.int64)
-    fold[order] = np.arange(len(texts)) % n_folds
+    fold[order] = groups % n_folds
     return fold[back]
 
 

@@ -13,6 +13,16 @@ from torch import Tensor
 from copygym.agents.copywriter.llama.trunk import GROUPS, Change, is_llama
 from copygym.core.errors import UserError
 
+#: Names that attention's queries and values have, joint ones last.
+_QUERIES_AND_VALUES = (
+    frozenset(("q_proj", "v_proj")),
+    *(frozenset((name,)) for name in ("qkv_proj", "query_key_value", "Wqkv", "c_attn")),
+)
+#: Parts of the names of models with scans, and the maps of theirs to which PEFT adds no adapter,
+#: because a kernel reads their weights past it.
+_SCANS = ("mamba", "falcon_h1", "nemotron_h", "hybrid")
+_SCANNED = frozenset(("out_proj", "conv1d"))
+
 
 def is_peft(model: Any) -> bool:
     """Tell whether ``model`` carries PEFT adapters."""
@@ -25,8 +35,10 @@ def layer_stack(model: Any) -> torch.nn.ModuleList:
     Raises:
         UserError: they were not found.
     """
-    depth = int(model.config.num_hidden_layers)
-    for module in model.modules():
+    # What a model of several kinds of input has beside its language model is no layer of it.
+    depth = int(model.config.get_text_config().num_hidden_layers)
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
+    for module in decoder.modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == depth:
             return module
     raise UserError(f"the layers of {type(model).__name__} were not found; train another model.")
@@ -39,14 +51,47 @@ def linear_names(model: Any) -> list[str]:
     """
     from transformers.pytorch_utils import Conv1D
 
-    return sorted(
-        {
-            name.rpartition(".")[2]
-            for layer in layer_stack(model)
-            for name, module in layer.named_modules()
-            if isinstance(module, torch.nn.Linear | Conv1D)
-        }
-    )
+    found = {
+        name.rpartition(".")[2]
+        for layer in layer_stack(model)
+        for name, module in layer.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D)
+    }
+    kind = str(model.config.get_text_config().model_type)
+    return sorted(found - _SCANNED if any(name in kind for name in _SCANS) else found)
+
+
+def adapter_places(model: Any, layers: int = 0, targets: str = "all") -> dict[str, Any]:
+    """Return the arguments of PEFT's configs that say where adapters go.
+
+    Args:
+        model: without adapters.
+        layers: how many of the top layers get one; 0: all.
+        targets: ``all`` linear maps of a layer, or ``qv``, its queries and values.
+
+    Raises:
+        UserError: a layer has no queries and values by any name that is known.
+    """
+    stack, names = layer_stack(model), linear_names(model)
+    if targets == "qv":
+        known = (own for own in _QUERIES_AND_VALUES if own <= set(names))
+        names = sorted(next(known, ()))
+        if not names:
+            raise UserError(
+                f"the queries and values of {type(model).__name__} were not found, which "
+                "targets=qv asks for; choose targets=all."
+            )
+    first = len(stack) - layers if 0 < layers < len(stack) else 0
+    inside = {module for layer in stack for module in layer.modules()}
+    linear = [
+        (name, module) for name, module in model.named_modules() if name.rpartition(".")[2] in names
+    ]
+    if all(module in inside for _, module in linear):
+        top = list(range(first, len(stack))) if first else None
+        return {"target_modules": names, "layers_to_transform": top}
+    # A model that sees, too: its other towers have linear maps of the same names.
+    trained = {module for layer in stack[first:] for module in layer.modules()}
+    return {"target_modules": [name for name, module in linear if module in trained]}
 
 
 def _lora(module: Any) -> tuple[Tensor, Tensor, float] | None:
@@ -149,6 +194,7 @@ def peft_changes(lm: Any, dtype: torch.dtype) -> list[Change]:
 
 
 __all__ = [
+    "adapter_places",
     "fast_path",
     "is_peft",
     "joint",

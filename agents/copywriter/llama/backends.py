@@ -16,8 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from copygym.agents.copywriter.llama.adapters import peft_changes
-from copygym.agents.copywriter.llama.decoding import Decoder, HFDecoder, LlamaDecoder, scaled_logits
-from copygym.agents.copywriter.llama.kernels import Frozen
+from copygym.agents.copywriter.llama.decoding import (
+    Decoder,
+    HFDecoder,
+    LlamaDecoder,
+    logit_cap,
+    logit_scale,
+)
+from copygym.agents.copywriter.llama.kernels import Head
 from copygym.agents.copywriter.llama.packing import Packed, common_prefix, follow, pack
 from copygym.agents.copywriter.llama.trunk import (
     GROUPS,
@@ -27,7 +33,6 @@ from copygym.agents.copywriter.llama.trunk import (
     Past,
     base_weight,
 )
-from copygym.core.errors import UserError
 
 #: Texts whose frozen layers run together.
 _ROWS = 64
@@ -168,7 +173,7 @@ class Backend(ABC):
         device: where the model is.
     """
 
-    head: Frozen
+    head: Head
     hidden_size: int
     device: torch.device
 
@@ -324,8 +329,6 @@ class HFBackend(Backend):
         reference: a frozen copy; None where switching the adapters off gives the reference.
         gradient_checkpointing: keep no layer's output for the backward pass.
 
-    Raises:
-        UserError: the model's head does more than one product.
     """
 
     def __init__(
@@ -336,17 +339,12 @@ class HFBackend(Backend):
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         self._lm = model.get_base_model() if hasattr(model, "get_base_model") else model
-        head = self._lm.get_output_embeddings()
-        config = self._lm.config
-        if getattr(head, "bias", None) is not None or getattr(
-            config, "final_logit_softcapping", None
-        ):
-            raise UserError(
-                f"PPO cannot train {type(self._lm).__name__}, whose output layer has a bias or a "
-                "soft cap; use algorithm=rloo, or another model."
-            )
-        # Without bias and cap logits are linear in the head, so that it can carry their scale.
-        self.head = Frozen(scaled_logits(head.weight, config))
+        head, config = self._lm.get_output_embeddings(), self._lm.config
+        bias, scale = getattr(head, "bias", None), logit_scale(config)
+        weight = head.weight
+        if scale != 1:
+            weight, bias = weight * scale, None if bias is None else bias * scale
+        self.head = Head(weight, bias, logit_cap(config))
         self.hidden_size = int(self.head.weight.shape[1])
         self.device = self.head.weight.device
 

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from copygym.agents.copywriter.llama.adapters import fast_path, peft_changes
-from copygym.agents.copywriter.llama.kernels import Frozen
 from copygym.agents.copywriter.llama.packing import Packed, pack
 from copygym.agents.copywriter.llama.trunk import Cache, Change, LlamaTrunk, Past
 
@@ -117,19 +116,32 @@ class HFDecoder(Decoder):
 
     def keep(self, rows: torch.Tensor) -> None:
         """Go on with these rows (M,) of the batch alone."""
-        self._cache.batch_select_indices(rows)
+        # Not batch_select_indices, which recurrent layers lack and hybrid ones have for their
+        # attention alone: their recurrent states would stay with other rows.
+        self._cache.reorder_cache(rows.to(self.device))
         self._mask, self._position = self._mask[rows], self._position[rows]
 
 
 def scaled_logits(logits: torch.Tensor, config: Any) -> torch.Tensor:
     """Return a head's products (..., V) as the model of this config makes logits of them."""
-    if scale := getattr(config, "logit_scale", None):  # Cohere
-        logits = logits * scale
-    if scale := getattr(config, "logits_scaling", None):  # Granite
-        logits = logits / scale
-    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2
+    logits = logits * logit_scale(config)
+    if cap := logit_cap(config):
         logits = torch.tanh(logits / cap) * cap
     return logits
+
+
+def logit_scale(config: Any) -> float:
+    """Return what a model of this config multiplies its head's products with."""
+    config = config.get_text_config()
+    # Cohere multiplies, Granite divides.
+    up, down = getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None)
+    return float(up or 1.0) / float(down or 1.0)
+
+
+def logit_cap(config: Any) -> float | None:
+    """Return the number beyond which a model of this config bends its logits (Gemma 2)."""
+    cap = getattr(config.get_text_config(), "final_logit_softcapping", None)
+    return float(cap) if cap else None
 
 
 @dataclass(frozen=True)
@@ -179,7 +191,7 @@ class LlamaDecoder(Decoder):
             self._head, self.subset = self.trunk.head, None
         elif self.subset is None or not torch.equal(self.subset.cpu(), subset.cpu()):
             self.subset = subset.to(self.device)
-            self._head = Frozen(self.trunk.head.weight[self.subset])
+            self._head = self.trunk.head.rows(self.subset)
 
     def start(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> torch.Tensor:
         """Read B prompts, forgetting the batch before; return logits (B, V) float32."""

@@ -52,6 +52,27 @@ class Frozen:
         return functional.linear(x, self.weight)
 
 
+class Head(Frozen):
+    """The output map of a language model: a frozen product, and what some models do to it.
+
+    Args:
+        weight: (V, d).
+        bias: (V,) added to the product; None for none.
+        cap: logits become ``cap * tanh(logits / cap)`` (Gemma Team 2024, arXiv 2408.00118, section
+            2); None leaves them.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None = None, cap: float | None = None
+    ) -> None:
+        super().__init__(weight)
+        self.bias, self.cap = None if bias is None else bias.detach(), cap
+
+    def rows(self, tokens: Tensor) -> Head:
+        """Return the head of these tokens (K,) alone."""
+        return Head(self.weight[tokens], None if self.bias is None else self.bias[tokens], self.cap)
+
+
 # The layout and its product are operators that torch keeps to itself: they may be missing, fail or
 # change from one release or processor to the next. `functional.linear` is right everywhere.
 
@@ -295,7 +316,7 @@ def take(x: Tensor, index: Tensor) -> Tensor:
 class _TokenLogprobs(Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, head: Frozen, tokens: Tensor, temperature: float, entropy: bool
+        ctx: Any, hidden: Tensor, head: Head, tokens: Tensor, temperature: float, entropy: bool
     ) -> Any:
         needs_grad = ctx.needs_input_grad[0]
         n = hidden.shape[0]
@@ -308,6 +329,13 @@ class _TokenLogprobs(Function):
             part = slice(start, start + _HEAD_ROWS)
             raw = head(hidden[part])
             weights = block[: len(raw)].copy_(raw)
+            if head.bias is not None:
+                weights.add_(head.bias)
+            slope = None
+            if head.cap is not None:
+                weights.div_(head.cap).tanh_()
+                slope = 1 - weights.square() if needs_grad else None
+                weights.mul_(head.cap)
             if temperature != 1.0:
                 weights.div_(temperature)
             top = weights.amax(-1, keepdim=True)
@@ -323,8 +351,12 @@ class _TokenLogprobs(Function):
             if direction is not None:
                 # d log p(y) / d h = (W_y - sum_v p(v) W_v) / temperature: d numbers a token to
                 # keep for the backward in place of V.
-                mean = raw.copy_(weights.div_(total)) @ head.weight
-                torch.sub(head.weight[tokens[part]], mean, out=direction[part])
+                weights.div_(total)
+                own = head.weight[tokens[part]]
+                if slope is not None:
+                    weights.mul_(slope)
+                    own = own * slope.gather(1, tokens[part].unsqueeze(1)).to(own.dtype)
+                torch.sub(own, raw.copy_(weights) @ head.weight, out=direction[part])
         ctx.temperature = temperature
         if direction is not None:
             ctx.save_for_backward(direction)
@@ -340,16 +372,16 @@ class _TokenLogprobs(Function):
 
 
 def token_logprobs(
-    hidden: Tensor, head: Frozen, tokens: Tensor, temperature: float, *, entropy: bool = False
+    hidden: Tensor, head: Head, tokens: Tensor, temperature: float, *, entropy: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return log softmax(h W' / temperature) at ``tokens``, and the entropies if asked for.
+    """Return log softmax(logits / temperature) at ``tokens``, and the entropies if asked for.
 
     The gradient with respect to ``hidden`` is worked out in the forward pass, while the
     probabilities are at hand; nothing of size V is kept.
 
     Args:
         hidden: (n, d).
-        head: the output embedding (V, d), frozen.
+        head: makes logits (V,) of a hidden state.
         tokens: (n,) int64 rows of the head.
         temperature: positive.
         entropy: also return the entropy of each distribution (no gradient).
@@ -363,6 +395,7 @@ def token_logprobs(
 
 __all__ = [
     "Frozen",
+    "Head",
     "linear",
     "place",
     "rms_norm",

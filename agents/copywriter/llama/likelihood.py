@@ -123,18 +123,25 @@ def check_head(model: Any, name: str) -> None:
     """Raise unless `head_logits` of a plain model's hidden states are its own logits.
 
     Some architectures do more to their logits than `scaled_logits` knows; every probability would
-    be wrong without a word.
+    be wrong without a word. Others keep what they have read in ways of their own, which decoding
+    cannot carry on.
 
     Raises:
-        UserError: they differ.
+        UserError: they differ, or the model keeps no cache that `HFDecoder` can use.
     """
     ids = torch.arange(8, device=next(model.parameters()).device).unsqueeze(0)
     mask = torch.ones_like(ids)
     try:
         own = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0].float()
         ours = head_logits(model, hidden_states(model, ids, mask)[0])
+        read = model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=True)
     except (TypeError, AttributeError, ValueError, RuntimeError, IndexError):
         return  # of another kind altogether: what is asked of it later says so
+    if getattr(read, "past_key_values", None) is None:
+        raise UserError(
+            f"{name}: {type(model).__name__} keeps no keys and values from one token to the next, "
+            "without which copygym cannot write with it; use another model."
+        )
     off = float((own - ours).abs().max())
     if own.shape != ours.shape or not off <= _HEAD_TOLERANCE * max(float(own.std()), 1e-3):
         raise UserError(

@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from copygym.agents.copywriter.llama.kernels import (
     Frozen,
+    Head,
     linear,
     place,
     rms_norm,
@@ -142,7 +143,7 @@ class LlamaTrunk:
         self.size = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.eps = config.rms_norm_eps
         self.embedding: Tensor = model.embed_tokens.weight.detach()
-        self.head = Frozen(lm.lm_head.weight)
+        self.head = Head(lm.lm_head.weight)
         self._rotary = model.rotary_emb
         self._final = model.norm.weight.detach()
         self._layers = [_layer(module) for module in model.layers[: self.n_layers]]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
-from copygym.agents.copywriter.llama.adapters import linear_names
+from copygym.agents.copywriter.llama.adapters import adapter_places
 from copygym.agents.copywriter.training.run import TrainingRun, isolated_rng
 from copygym.agents.copywriter.writer import Copywriter
 from copygym.core.errors import UserError
@@ -40,13 +40,11 @@ def adapted(writer: Copywriter, *, rank: int, layers: int, seed: int) -> Copywri
     if rank < 1:
         raise UserError(f"rank is {rank}; a LoRA adapter needs at least 1.")
     twin = writer.merged().copy()
-    depth = int(twin.model.config.num_hidden_layers)
     config = LoraConfig(
         r=rank,
         lora_alpha=2 * rank,
         lora_dropout=0.0,
-        target_modules=linear_names(twin.model),
-        layers_to_transform=list(range(depth - layers, depth)) if 0 < layers < depth else None,
+        **adapter_places(twin.model, layers),
         task_type="CAUSAL_LM",
     )
     with isolated_rng(seed):
@@ -71,6 +69,8 @@ def trainer_arguments(
         "logging_nan_inf_filter": False,
         "dataloader_pin_memory": False,
         "disable_dropout": True,
+        # Adapters leave the routers of mixtures of experts as they are: nothing to balance.
+        "router_aux_loss_coef": 0.0,
         "seed": seed % 2**32,  # NumPy takes no larger one
         **settings,
     }

@@ -17,7 +17,11 @@ from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.build import Policy, given, learned_name
 from copygym.experiments.studies.campaign.ablation_report import report
-from copygym.experiments.studies.campaign.creatives import logged_places, written_places
+from copygym.experiments.studies.campaign.creatives import (
+    cautious,
+    logged_places,
+    written_places,
+)
 from copygym.experiments.studies.copy import copywriting
 from copygym.experiments.studies.copy.setting import make_setting
 from copygym.experiments.studies.delivery.cells import point_values
@@ -108,7 +112,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     setting = make_setting(config, folder)
     assert setting.fitted is not None and setting.gold_users is not None
     with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
-        sides, texts = _sides(config, folder, trackers, setting)
+        sides, texts = _sides(config, folder, trackers, cautious(config, setting))
     played: dict[str, Episodes] = {}
     users = 0
     for name, arm in arms(config).items():

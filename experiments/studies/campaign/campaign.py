@@ -24,6 +24,7 @@ from copygym.experiments.studies.campaign.campaign_report import report
 from copygym.experiments.studies.campaign.creatives import (
     Places,
     audiences_of,
+    cautious,
     logged_places,
     written_places,
 )
@@ -73,7 +74,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     """Return the records of the whole campaign with one seed.
 
     Config keys: those of the copywriting study (one algorithm), those of the delivery study, and
-    ``creatives`` (``per_product``, ``candidates``).
+    ``creatives`` (``products``, ``per_product``, ``candidates``, ``readers``, ``caution``).
     """
     algorithm = _algorithm(config)
     setting = make_setting(config, folder)
@@ -82,6 +83,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     based = copywriting.with_base(config, folder, setting)
     written = copywriting.write_all(based, folder, trackers, setting, rows.seed)
     add_writers(rows, config, setting, written, folder)
+    setting = cautious(config, setting)
     logged = logged_places(config, setting)
     with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
         new = written_places(based, folder, trackers, setting, algorithm)

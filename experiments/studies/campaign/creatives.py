@@ -8,7 +8,7 @@ grounding check; what the log sent competes with what was written.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +18,10 @@ from copygym.envs.people.creatives import NewCopy, own_creatives
 from copygym.envs.tasks import CopyRows, copy_rows, score_copy
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.copy import copywriting
+from copygym.experiments.studies.copy.setting import copy_shape
 from copygym.experiments.tracking.base import Trackers
 from copygym.rewards.copy.grounding import deliverable, grounded
+from copygym.rewards.ctr.response import texts_answered_by
 
 if TYPE_CHECKING:
     from copygym.envs.logs.catalogue import Catalogue
@@ -66,7 +68,7 @@ def logged_places(config: Mapping[str, Any], setting: CopySetting) -> Places:
     pools = {
         (audience, product): [(catalogue.texts[k], int(k)) for k in old]
         for audience in range(len(audiences_of(setting.readers)))
-        for product, old in _sendable(catalogue).items()
+        for product, old in _sendable(config, catalogue).items()
     }
     return Places(_chosen(config, setting, pools))
 
@@ -109,7 +111,7 @@ def written_places(
         first = {p: int(old[0]) for p, old in by_product(catalogue.product_ids).items()}
         new: dict[tuple[str, str], int] = {}
         pools: dict[tuple[int, str], list[tuple[str, int]]] = {}
-        for product, old in _sendable(catalogue).items():
+        for product, old in _sendable(config, catalogue).items():
             # What was written for one audience may please another more than its own.
             pool = {catalogue.texts[k]: int(k) for k in old}
             own = passed & (np.array(rows.products) == product)
@@ -144,12 +146,40 @@ def by_product(products: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: np.flatnonzero(names == name) for name in dict.fromkeys(products)}
 
 
-def _sendable(catalogue: Catalogue) -> dict[str, np.ndarray]:
+def advertised(config: Mapping[str, Any], catalogue: Catalogue) -> dict[str, np.ndarray]:
+    """Return the positions of each product that the campaign is for, int64.
+
+    Where the config's ``creatives.products`` is below their number they are evenly spaced over
+    the fields, so that nobody chose them.
+    """
+    products = by_product(catalogue.product_ids)
+    number = config["creatives"].get("products")
+    if number is None or int(number) >= len(products):
+        return products
+    topic = {name: catalogue.topic_of_creative[own[0]] for name, own in products.items()}
+    names = sorted(products, key=lambda name: (topic[name], name))
+    chosen = {names[int((i + 0.5) * len(names) / int(number))] for i in range(int(number))}
+    return {name: own for name, own in products.items() if name in chosen}
+
+
+def cautious(config: Mapping[str, Any], setting: CopySetting) -> CopySetting:
+    """Return the setting with readers of whom less is expected where a text was never sent.
+
+    An agent takes the best of many texts and products; see `copygym.rewards.ctr.response.Beside`.
+    """
+    caution = float(config["creatives"]["caution"])
+    readers = texts_answered_by(setting.readers, setting.model, caution=caution)
+    texts = setting.readers.catalogue.texts
+    reward = copy_shape(config, setting.model, readers, texts, setting.fluency)
+    return replace(setting, readers=readers, reward=reward)
+
+
+def _sendable(config: Mapping[str, Any], catalogue: Catalogue) -> dict[str, np.ndarray]:
     """Return each product's creatives that pass the check, int64; all of them where none does."""
     passed = grounded(
         catalogue.texts, [catalogue.brief_of(k) for k in range(catalogue.n_creatives)]
     )
-    products = by_product(catalogue.product_ids)
+    products = advertised(config, catalogue)
     return {name: own[passed[own]] if passed[own].any() else own for name, own in products.items()}
 
 
@@ -171,10 +201,12 @@ def _chosen(
     for (audience, product), pool in pools.items():
         own = (readers.audience == audience) & (np.array(readers.products) == product)
         rows = readers.take(np.flatnonzero(own))
-        # Every text is asked of the same readers.
-        value = np.array(
-            [score_copy(setting.reward, [text] * len(rows), rows)[0].mean() for text, _ in pool]
-        )
+        # Every text is asked of the same readers. What counts are clicks: one reader who is won
+        # over is worth more than many who are pleased a little.
+        texts = np.repeat([text for text, _ in pool], len(rows)).tolist()
+        asked = rows.take(np.tile(np.arange(len(rows)), len(pool)))
+        score = score_copy(setting.reward, texts, asked)[0].reshape(len(pool), len(rows))
+        value = np.logaddexp.reduce(score, axis=1)
         best = np.resize(np.argsort(-value, kind="stable"), count)
         chosen.setdefault(audience, []).extend(pool[i][1] for i in best.tolist())
     return np.array([chosen[audience] for audience in sorted(chosen)], np.int64)
@@ -185,7 +217,7 @@ def _tasks(config: Mapping[str, Any], setting: CopySetting, number: int, purpose
     users = setting.readers
     rng = np.random.default_rng(derived_seed(config["seed"], purpose))
     catalogue, audience = users.catalogue, users.profiles.audience
-    first = [int(old[0]) for old in by_product(catalogue.product_ids).values()]
+    first = [int(old[0]) for old in advertised(config, catalogue).values()]
     who = [
         np.arange(len(users)) if audience is None else np.flatnonzero(audience == a)
         for a in range(len(audiences_of(users)))

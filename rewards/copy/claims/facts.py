@@ -185,6 +185,33 @@ def negated_stems(words: tuple[Word, ...]) -> frozenset[str]:
     return frozenset(denied)
 
 
+def contradictions(brief: Brief) -> tuple[str, ...]:
+    """Return the stems of what two facts say differently: one number or day, or yes and no."""
+    found: dict[str, None] = {}
+    for i, one in enumerate(brief.facts):
+        for other in brief.facts[i + 1 :]:
+            if one.subject and _topic(one) == _topic(other) and _differ(one, other):
+                found[" ".join(sorted(_topic(one)))] = None
+    return tuple(found)
+
+
+def _topic(fact: Fact) -> frozenset[str]:
+    return fact.stems - TIME_STEMS
+
+
+def _differ(one: Fact, other: Fact) -> bool:
+    if bool(one.negated) != bool(other.negated) or len(one.quantities) != len(other.quantities):
+        return bool(one.negated) != bool(other.negated)
+    pairs = zip(one.quantities, other.quantities, strict=True)
+    unlike = [(a, b) for a, b in pairs if a[:6] != b[:6]]
+    # Of two numbers that differ, one may be the other's condition: "at 8 on Monday, 9 on Sunday".
+    return len(unlike) == 1 and _same_measure(*unlike[0])
+
+
+def _same_measure(one: Quantity, other: Quantity) -> bool:
+    return (one.kind, one.dimension, one.rate) == (other.kind, other.dimension, other.rate)
+
+
 def _is_free_of(words: tuple[Word, ...], at: int) -> bool:
     """Tell whether "free of" ends here: what follows is not there."""
     after = words[at + 1].text if at + 1 < len(words) else ""

@@ -36,6 +36,11 @@ _DEADLINE = (
 )
 _STOCK = _any(r"left, limited, sold out, in stock, the last \d+, only \d+, running (?:low|out)")
 
+_PRESSING = re.compile(
+    r"(?<!no )(?<!a )(?<!the )\bhurry(?: up)?\b|\b(?:so )?(?:(?:don't|do not) wait|be quick)\b"
+)
+_ENDING = re.compile(rf"{_DEADLINE}|{_STOCK}|\b(?:{_DAYS})\b|\b(?:ends?|closes?) soon\b")
+
 #: Claims by their wording. Of each: a name, what a text says, and what a brief must say for it to
 #: be supported ("" for the same words).
 _CLAIMS: tuple[tuple[str, str, str], ...] = (
@@ -223,6 +228,21 @@ def claims_beyond(text: str, brief: str) -> list[tuple[str, str]]:
         for name, words, needed in _claims_of(text)
         if not (needed.search(brief) if needed is not None else words in brief)
     ]
+
+
+def presses_idly(text: str, whole: str) -> bool:
+    """Tell whether a sentence presses the reader ("hurry: the field meets the pool") for nothing.
+
+    What it goes on to say must come to an end or run out; where it says no more, another sentence.
+
+    Args:
+        text: the sentence, in lower case, with straight apostrophes.
+        whole: all sentences, the same way.
+    """
+    rest, pressed = _PRESSING.subn(" ", text)
+    if not pressed:
+        return False
+    return not _ENDING.search(rest if len(rest.split()) > 2 else whole)
 
 
 @lru_cache(maxsize=100_000)

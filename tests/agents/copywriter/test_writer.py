@@ -147,6 +147,26 @@ def test_lora_comes_back_merged_or_beside_its_base(make_copywriter, rows, tmp_pa
     assert (tmp_path / "writer" / "base").is_dir() is not merge
 
 
+def test_plain_transformers_finds_the_base_that_an_adapter_was_trained_on(
+    make_copywriter, tmp_path
+):
+    from transformers import AutoModelForCausalLM
+
+    prompts, responses = [[5, 6, 7]], [[8, 9]]
+    untuned = make_copywriter(seed=1)
+    untuned.save(tmp_path / "untuned")
+    tuned = with_lora(Copywriter.load(tmp_path / "untuned")).merged()
+    tuned.save(tmp_path / "tuned")
+    nowhere_else = with_lora(tuned.copy())
+    beside = with_lora(Copywriter.load(tmp_path / "tuned"))
+    for place, writer in (("own", nowhere_else), ("beside", beside)):
+        writer.save(tmp_path / place)
+        plain = AutoModelForCausalLM.from_pretrained(tmp_path / place)
+        assert batch_logprobs(plain, prompts, responses) == pytest.approx(
+            batch_logprobs(writer.model, prompts, responses), abs=1e-5
+        )
+
+
 def test_a_base_beside_the_adapter_moves_with_it(make_copywriter, rows, tmp_path, monkeypatch):
     """As the writers of a run do when the run's folder is renamed."""
     run = tmp_path / "run.new" / "writers"

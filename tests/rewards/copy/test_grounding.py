@@ -101,6 +101,31 @@ def test_a_brief_without_facts_checks_form_and_hard_claims_and_says_so() -> None
         warn_of_briefs([brief, KETTLE])
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "The warranty lasts two years. The warranty lasts five years.",
+        "The offer ends on Sunday. The offer ends on Monday.",
+        "It comes with a cup. It comes without a cup.",
+    ],
+)
+def test_a_brief_that_contradicts_itself_is_told_of_and_both_may_be_said(facts: str) -> None:
+    brief = f"Product: Alto kettle. Facts: {facts}"
+    with pytest.warns(UserWarning, match="says two things of"):
+        warn_of_briefs([brief])
+
+
+def test_facts_that_agree_are_no_contradiction(recwarn: pytest.WarningsRecorder) -> None:
+    warn_of_briefs(
+        [
+            KETTLE,
+            "Product: Pool. Facts: It opens at 8 on Mondays. It opens at 9 on Sundays. The "
+            "warranty lasts two years. The battery lasts two days.",
+        ]
+    )
+    assert not recwarn.list
+
+
 def test_the_check_reads_any_text_without_failing() -> None:
     odd = [
         "?",
@@ -163,7 +188,30 @@ def test_pressing_needs_an_end_or_a_stock_in_the_brief():
     open_end = "Product: Northern Letter. Field: news. Facts: It comes out on Mondays."
     ends = f"{open_end} The trial week ends on Thursday."
     few = f"{open_end} Only 500 print copies are left each week."
-    for text in ("Hurry, we would love to meet you.", "It comes out on Mondays, so don't wait."):
-        assert [found.kind for found in check_copy(text, open_end)] == ["false"]
-        assert check_copy(text, ends) == check_copy(text, few) == ()
+    for text in (
+        "Hurry, the trial week ends on Thursday.",
+        "Hurry: only 500 copies are left each week.",
+    ):
+        assert "false" in [found.kind for found in check_copy(text, open_end)]
+    assert check_copy("Hurry, the trial week ends on Thursday.", ends) == ()
+    assert check_copy("Hurry: only 500 print copies are left each week.", few) == ()
     assert check_copy("No hurry: it comes out on Mondays.", open_end) == ()
+
+
+def test_a_sentence_that_presses_says_what_ends_or_runs_out() -> None:
+    brief = (
+        "Product: Circle running club. Facts: Meets twice a week. Only 7 places are left. "
+        "Sign-up closes on Friday."
+    )
+    for text in (
+        "Hurry: the field meets the pool.",
+        "Hurry: the Circle running club.",
+        "The club meets twice a week. Don't wait.",
+    ):
+        assert [finding.kind for finding in check_copy(text, brief)] == ["misbound"], text
+    for text in (
+        "Hurry: only 7 places are left.",
+        "Sign-up closes on Friday, so don't wait.",
+        "Sign-up closes on Friday. Hurry!",
+    ):
+        assert check_copy(text, brief) == (), text

@@ -233,7 +233,10 @@ def test_tables_keep_the_product_and_take_the_texts_from_the_model(answered):
     level = (np.einsum("k,uskh->ush", share, values) for values in (before, after))
     np.testing.assert_allclose(*level, atol=1e-4)
     score = model.table([catalogue.texts[k] for k in own], users.profiles.features)
-    wanted = score[:, 1] - score[:, 0]
+    score -= (score @ share)[:, None]
+    # What a text is clicked over all readers is the model's; tastes go up and down from there.
+    wanted = score - 0.5 * score.var(axis=0)
+    wanted = wanted[:, 1] - wanted[:, 0]
     assert np.ptp(wanted) > 0
     got = after[:, :, 1] - after[:, :, 0]
     np.testing.assert_allclose(got, np.broadcast_to(wanted[:, None, None], got.shape), atol=1e-4)
@@ -250,8 +253,60 @@ def test_free_text_is_answered_by_reader_on_the_tables_scale(answered):
     new = ["hurry now, it ends soon"] * 12
     profiles = users.profiles.features[rows.user]
     shift = model.score(new, profiles) - model.score(logged, profiles)
-    got = tables.copy_response(new, *place).click_logit
-    np.testing.assert_allclose(got - same, shift, atol=1e-4)
+    got = tables.copy_response(new, *place).click_logit - same
+    # Readers of one creative differ by what the model says; the level is that of the rate.
+    for creative in set(rows.creative):
+        own = np.flatnonzero(rows.creative == creative)
+        np.testing.assert_allclose(np.diff(got[own]), np.diff(shift[own]), atol=1e-4)
+
+
+def test_a_text_on_which_tastes_differ_is_not_counted_twice(answered):
+    """Scores of texts over all readers are click rates: likes and dislikes must not raise them."""
+    users, model, tables = answered
+    features = users.profiles.features
+    creative = 0
+    own = np.flatnonzero(np.array(users.catalogue.product_ids) == users.catalogue.product_ids[0])
+    share = users.catalogue.popularity[own] / users.catalogue.popularity[own].sum()
+    mean = model.table([users.catalogue.texts[k] for k in own], features) @ share
+    u = np.arange(len(users))
+    nought = np.zeros_like(u)
+    level, rate = [], []
+    for text in ("hurry now, it ends soon", "hello friend, it is quiet"):
+        answer = tables.copy_response([text] * len(u), u, nought + creative, nought, nought)
+        of_model = model.table([text], features)[:, 0] - mean
+        level.append(np.mean(answer.click_logit))
+        rate.append(of_model.mean() - 0.5 * of_model.var())
+    assert level[1] - level[0] == pytest.approx(rate[1] - rate[0], abs=1e-3)
+
+
+class Committee:
+    """Members that agree on two words and differ on six."""
+
+    def member_scores(self, texts):
+        size = np.array([len(text.split()) for text in texts], float)
+        return np.stack([0.1 * size * sign for sign in (1.0, 1.0, -1.0, -1.0)])
+
+    def score(self, texts, profiles=None):
+        return self.member_scores(texts).mean(axis=0)
+
+
+def test_caution_is_about_what_was_never_sent():
+    users = StorefrontWorld(seed=0, n_users=10).user_model()
+    texts = ["one two", "one two three four five six", users.catalogue.texts[0]]
+    u = np.arange(3)
+    nought = np.zeros_like(u)
+
+    def answers(caution):
+        people = texts_answered_by(users, Committee(), caution=caution)
+        return people.copy_response(texts, nought, nought, nought, nought).click_logit
+
+    own = np.flatnonzero(np.array(users.catalogue.product_ids) == users.catalogue.product_ids[0])
+    words = np.array([len(users.catalogue.texts[k].split()) for k in own], float)
+    sent = users.catalogue.popularity[own]
+    usual = (words * sent).sum() / sent.sum()
+    lost = answers(0.0) - answers(2.0)
+    assert lost[2] == pytest.approx(0.0, abs=1e-6)
+    assert lost[:2] == pytest.approx(2.0 * 0.1 * np.abs(np.array([2.0, 6.0]) - usual), abs=1e-6)
 
 
 def test_a_model_that_has_learned_none_is_not_told_who_reads(answered):

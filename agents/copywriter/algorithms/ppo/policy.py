@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from copygym.agents.copywriter.llama.adapters import fast_path, layer_stack, linear_names
+from copygym.agents.copywriter.llama.adapters import adapter_places, fast_path, layer_stack
 from copygym.agents.copywriter.llama.backends import (
     Backend,
     HFBackend,
@@ -22,7 +22,7 @@ from copygym.agents.copywriter.llama.backends import (
     master_name,
 )
 from copygym.agents.copywriter.llama.decoding import Decoder
-from copygym.agents.copywriter.llama.kernels import Frozen, token_logprobs
+from copygym.agents.copywriter.llama.kernels import token_logprobs
 from copygym.agents.copywriter.llama.quantisation import is_quantised
 from copygym.agents.copywriter.llama.sampling import vocabulary_subset
 from copygym.agents.copywriter.llama.trunk import GROUPS, base_weight
@@ -117,7 +117,7 @@ class Policy(nn.Module):
         self.writer = writer.merged().copy()
         if bf16 and not is_quantised(self.writer.model):
             self.writer.model.to(torch.bfloat16)
-        depth = int(self.writer.model.config.num_hidden_layers)
+        depth = len(layer_stack(self.writer.model))
         top = range(depth - layers if 0 < layers < depth else 0, depth)
         reference, masters = None, {}
         if tune == "lora":
@@ -155,8 +155,7 @@ class Policy(nn.Module):
             r=rank,
             lora_alpha=2 * rank,
             lora_dropout=0.0,
-            target_modules=linear_names(self.writer.model) if targets == "all" else None,
-            layers_to_transform=list(top) if top.start else None,
+            **adapter_places(self.writer.model, len(top), targets),
             task_type="CAUSAL_LM",
         )
         with isolated_rng(seed):
@@ -177,7 +176,7 @@ class Policy(nn.Module):
                 f"the vocabulary holds token {int(self.vocabulary[-1])}, but the model has {size} "
                 "tokens; make it with the model's own tokenizer."
             )
-        self._head = Frozen(self._head.weight[self.vocabulary.to(self.backend.device)])
+        self._head = self._head.rows(self.vocabulary.to(self.backend.device))
 
     @property
     def device(self) -> torch.device:

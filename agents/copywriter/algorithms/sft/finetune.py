@@ -27,7 +27,8 @@ import torch
 from copygym.agents.copywriter.algorithms.sft.losses import lora_losses
 from copygym.agents.copywriter.algorithms.sft.plan import Care, order_of
 from copygym.agents.copywriter.algorithms.sft.trainer import Passes, StepCallback, plan_trainer
-from copygym.agents.copywriter.llama.adapters import fast_path, is_peft, linear_names
+from copygym.agents.copywriter.llama.adapters import adapter_places, fast_path, is_peft
+from copygym.agents.copywriter.llama.likelihood import hidden_states
 from copygym.agents.copywriter.llama.quantisation import is_quantised, without_adapters
 from copygym.agents.copywriter.llama.trunk import LlamaTrunk
 from copygym.agents.copywriter.training.budget import Meter, Spent
@@ -243,6 +244,8 @@ def _adapted(start: Copywriter, lesson: Lesson) -> Iterator[Any]:
     config = _peft_config(lesson, start.model)
     # The adapters are float32 (PEFT's default): they are their own masters.
     model = get_peft_model(start.model, config)
+    if lesson.peft.kind == "prefix":
+        _check_prefix(model, start)
     try:
         yield model
     except BaseException:
@@ -255,20 +258,36 @@ def _adapted(start: Copywriter, lesson: Lesson) -> Iterator[Any]:
                 weight.requires_grad_(before.get(name, True))
 
 
+def _check_prefix(model: Any, start: Copywriter) -> None:
+    """Raise unless a model reads prefix tuning's keys, which need plain attention in every layer.
+
+    Raises:
+        UserError: it does not.
+    """
+    ids = torch.full((2, 2), start.style.eos_id, device=start.device)
+    mask = torch.ones_like(ids)
+    try:
+        with torch.no_grad():
+            hidden_states(model, ids, mask)
+            model(input_ids=ids, attention_mask=mask, labels=ids)
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError):
+        raise UserError(
+            "prefix tuning needs plain attention in every layer, which "
+            f"{type(start.model).__name__} has not; choose peft kind lora, adalora or full."
+        ) from None
+
+
 def _peft_config(lesson: Lesson, model: Any) -> Any:
     from peft import AdaLoraConfig, LoraConfig, PrefixTuningConfig
 
     peft = lesson.peft
     if peft.kind == "prefix":
         return PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=peft.prefix_tokens)
-    depth = int(model.config.num_hidden_layers)
-    top = list(range(depth - peft.layers, depth)) if 0 < peft.layers < depth else None
     common: dict[str, Any] = {
         "lora_alpha": 2 * peft.rank,
         "lora_dropout": 0.0 if _is_ours(lesson, model) else lesson.care.dropout,
         # By name: "all-linear" cannot be limited to some layers.
-        "target_modules": linear_names(model),
-        "layers_to_transform": top,
+        **adapter_places(model, peft.layers),
         "task_type": "CAUSAL_LM",
     }
     if peft.kind == "lora":
@@ -280,6 +299,7 @@ def _peft_config(lesson: Lesson, model: Any) -> Any:
         tinit=lesson.steps // 6,
         tfinal=lesson.steps // 3,
         deltaT=1,
+        orth_reg_weight=0.0,  # `PlanTrainer` adds it, once a batch
         **common,
     )
 

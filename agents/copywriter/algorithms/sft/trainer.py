@@ -81,6 +81,10 @@ class Passes:
         return self.bf16 or self.gradient_checkpointing
 
 
+#: Weight of `orthogonality` in AdaLoRA's loss, PEFT's own.
+ORTHOGONAL = 0.5
+
+
 def plan_trainer(
     job: Job, plan: list[dict[str, list[int]]], passes: Passes, scratch: str
 ) -> PlanTrainer:
@@ -103,6 +107,7 @@ def plan_trainer(
         gradient_checkpointing_kwargs={"use_reentrant": False},
         max_length=None,
         **_loss(job.start.model),
+        router_aux_loss_coef=0.0,  # as in `trl_support.trainer_arguments`
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_pin_memory=False,
         logging_strategy="no",
@@ -126,7 +131,8 @@ def _loss(model: Any) -> dict[str, Any]:
     """Return the loss of TRL that is right for a model.
 
     Its usual one, in chunks, does not know how some architectures scale their logits (Granite,
-    MiniCPM, Falcon-H1): it would train another softmax than the model's.
+    MiniCPM, Falcon-H1): it would train another softmax than the model's. Nor does it know what
+    some mixtures of experts call their parts.
     """
     config = model.config.get_text_config()
     names = (
@@ -136,8 +142,23 @@ def _loss(model: Any) -> dict[str, Any]:
         "scale_width",
         "dim_model_base",
     )
-    scaled = any(getattr(config, name, None) not in (None, 1, 1.0) for name in names)
-    return {"loss_type": "nll"} if scaled else {}
+    odd = any(getattr(config, name, None) not in (None, 1, 1.0) for name in names)
+    experts = any("expert" in name for name in vars(config))
+    return {"loss_type": "nll"} if odd or experts else {}
+
+
+def orthogonality(model: Any) -> torch.Tensor:
+    """Return how far AdaLoRA's matrices are from orthogonal ones, as PEFT counts it.
+
+    Zhang et al. 2023 (arXiv 2303.10512), equation 4: the Frobenius norm of P'P - I, here the mean
+    over the matrices.
+    """
+    off = []
+    for name, weight in model.named_parameters():
+        if "lora_A" in name or "lora_B" in name:
+            square = weight @ weight.T if "lora_A" in name else weight.T @ weight
+            off.append(torch.linalg.norm(square - torch.eye(len(square), device=square.device)))
+    return torch.stack(off).mean()
 
 
 class PlanTrainer(QuietTrainer, SFTTrainer):
@@ -152,6 +173,11 @@ class PlanTrainer(QuietTrainer, SFTTrainer):
     def __init__(self, job: Job, *, tokens: list[int], **arguments: Any) -> None:
         self._job, self._tokens, self._first = job, tokens, job.done
         self._partial = torch.zeros((), dtype=torch.float64)
+        self._penalty = 0.0
+        # PEFT would add it in every pass, and to what is reported.
+        passes = job.lesson.passes
+        self._orthogonal = ORTHOGONAL if job.lesson.peft.kind == "adalora" else 0.0
+        self._passes = passes.batch // passes.rows
         self._trunk, self._lm = job.trunk, fast_path(job.model)
         self.last_loss = math.nan
         # TRL's chunked loss wraps the model's forward; the wrapper must not outlive the run.
@@ -190,7 +216,12 @@ class PlanTrainer(QuietTrainer, SFTTrainer):
         total = self._tokens[self._job.done - self._first]
         if self._trunk is None:
             count = torch.tensor(total, device=labels.device)
-            return super().compute_loss(model, inputs, num_items_in_batch=count)
+            loss = super().compute_loss(model, inputs, num_items_in_batch=count)
+            if not self._orthogonal:
+                return loss
+            penalty = self._orthogonal * orthogonality(model) / self._passes
+            self._penalty += float(penalty.detach())
+            return loss + penalty
         prompts, responses = parts(inputs["input_ids"], labels)
         losses = lora_losses(
             self._trunk,
@@ -214,7 +245,8 @@ class PlanTrainer(QuietTrainer, SFTTrainer):
         """
         torch.manual_seed(self._job.step_seed)
         loss: torch.Tensor = super().training_step(*args, **kwargs)
-        self._partial += loss.detach().double().cpu()
+        self._partial += loss.detach().double().cpu() - self._penalty
+        self._penalty = 0.0
         if not self.accelerator.sync_gradients:
             return loss
         job, own = self._job, self._job.clock()

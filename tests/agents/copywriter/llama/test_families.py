@@ -28,6 +28,11 @@ CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+THINKING = CHATML.replace(
+    "assistant\n{% endif %}",
+    "assistant\n{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n"
+    "{% endif %}{% endif %}",
+)
 PHI = (
     "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
@@ -80,6 +85,21 @@ FAMILIES = {
     ),
     "gemma2": Family("Gemma2", ("<eos>", "<bos>", "<pad>", "<|im_start|>", "<|im_end|>"), "<pad>",
                      ("<eos>", "<|im_end|>"), CHATML, {"head_dim": 16}),
+    # A model that thinks unless it is told not to, and a template that tells the day.
+    "smollm3": Family(
+        "SmolLM3", ("<|im_end|>", "<|endoftext|>", "<|im_start|>"), "<|endoftext|>",
+        ("<|im_end|>",), "{{ strftime_now('%d %B %Y') }}\n" + THINKING,
+    ),
+    # Convolutions in the place of some attention.
+    "lfm2": Family("Lfm2", ("</s>", "<s>", "<pad>"), "<pad>", options={
+        "layer_types": ["conv", "full_attention"], "conv_L_cache": 3,
+        "block_auto_adjust_ff_dim": False}),
+    # A bias in the head.
+    "phi2": Family("Phi", ("</s>", "<s>", "<pad>"), "<pad>"),
+    "capped": Family("Gemma2", ("<eos>", "<bos>", "<pad>"), "<pad>", options={
+        "head_dim": 16, "final_logit_softcapping": 5.0}),
+    "experts": Family("Qwen3Moe", ("</s>", "<s>", "<pad>"), "<pad>", options={
+        "head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}),
     "granite": Family("Granite", ("<|end_of_text|>",), "<|end_of_text|>",
                       options={"logits_scaling": 4.0}),
 }  # fmt: skip
@@ -144,10 +164,7 @@ def make(family, folder, beyond=()):
 
 
 def load(folder, family):
-    attention = "eager" if family.kind == "Gemma2" else "auto"
-    return load_copywriter(
-        "hf", folder, dtype="float32", attention=attention, max_prompt_tokens=400, max_new_tokens=6
-    )
+    return load_copywriter("hf", folder, dtype="float32", max_prompt_tokens=400, max_new_tokens=6)
 
 
 @pytest.fixture
@@ -278,9 +295,124 @@ def test_an_end_beyond_the_embeddings_is_refused_at_load(tmp_path):
         load(folder, family)
 
 
+def test_a_template_tells_one_day_and_no_thoughts_are_asked_for(tmp_path):
+    family = FAMILIES["smollm3"]
+    folder = make(family, tmp_path / "m")
+    style = load(folder, family).style
+    frame = style.tokenizer.decode(style.frame)
+    assert frame.startswith("26 July 2024") and "<think>\n\n</think>" in frame
+    thinking = load_copywriter("hf", folder, template_arguments={"enable_thinking": True})
+    assert "<think>" not in thinking.style.tokenizer.decode(thinking.style.frame)
+    thinking.save(tmp_path / "w")
+    assert Copywriter.load(tmp_path / "w").style.arguments == {"enable_thinking": True}
+
+
+def test_tags_of_a_thinking_model_are_neither_data_nor_copy(tmp_path):
+    from transformers import AutoTokenizer
+
+    from copygym.agents.copywriter.prompts import PromptStyle
+
+    tokenizer = AutoTokenizer.from_pretrained(make(FAMILIES["smollm3"], tmp_path))
+    tokenizer.add_tokens(["<think>", "</think>", "headphones"])
+    style = PromptStyle(tokenizer, 400)
+    ids = tokenizer.convert_tokens_to_ids
+    said = style.encode_data("Fresh <think> coffee</think> and headphones")
+    assert not {ids("<think>"), ids("</think>")} & set(said)
+    assert ids("headphones") in said
+    assert style.decode([ids("</think>"), *said]) == "Fresh coffee and headphones"
+
+
+def test_a_prompt_begins_as_the_tokenizer_begins_a_text(tmp_path):
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer
+
+    folder = make(FAMILIES["llama"], tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert load(folder, FAMILIES["llama"]).style.frame[0] != 1
+    tokenizer.bos_token = "<|begin_of_text|>"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", 1)]
+    )
+    tokenizer.save_pretrained(folder)
+    assert load(folder, FAMILIES["llama"]).style.frame[0] == 1
+
+
+@pytest.mark.parametrize("name", ["lfm2", "experts", "phi2"])
+def test_a_text_does_not_hang_on_those_that_end_beside_it(name, rows, tmp_path):
+    from copygym.agents.copywriter.llama.sampling import sample
+
+    family = FAMILIES[name]
+    writer = load(make(family, tmp_path), family)
+    style, prompts = writer.style, writer.prompts(rows.take(np.arange(6)))
+    options = {"max_new_tokens": 8, "seed": 0, "pad_id": style.pad_id, "eos_id": style.eos_id,
+               "allowed_tokens": [20, 21, 30]}  # fmt: skip
+    together = sample(writer.model, prompts, **options)
+    assert len(set(together.lengths.tolist())) > 1
+    for row, prompt in enumerate(prompts):
+        alone = sample(writer.model, [prompt], rows=[row], **options)
+        assert alone.tokens[0].tolist() == together.tokens[row].tolist()
+
+
+def test_a_model_that_sees_is_trained_in_its_language_layers_alone(rows, tmp_path):
+    import transformers
+
+    family = FAMILIES["gemma2"]
+    make(family, tmp_path)
+    size = len(transformers.AutoTokenizer.from_pretrained(tmp_path))
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+             "num_attention_heads": 2}  # fmt: skip
+    text = {**sizes, "vocab_size": size, "num_key_value_heads": 1, "head_dim": 16,
+            "max_position_embeddings": 512, "eos_token_id": 0, "pad_token_id": 2}  # fmt: skip
+    config = transformers.Gemma3Config(
+        text_config=text,
+        vision_config={**sizes, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+        image_token_index=5,
+        boi_token_index=6,
+        eoi_token_index=7,
+    )
+    transformers.Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="context is 512 tokens"):
+        load_copywriter("hf", tmp_path, max_prompt_tokens=5000)
+    writer = load(tmp_path, family)
+    tuned = writer.copy()
+    finetune(tuned, [TEXTS[0]] * len(rows), rows, steps=1, batch_size=12, lr=1e-2,
+             peft=PeftChoice(rank=2), seed=0)  # fmt: skip
+    before = dict(writer.model.named_parameters())
+    changed = {n for n, w in tuned.model.named_parameters() if not torch.equal(w, before[n])}
+    assert changed and all("language_model.layers" in name for name in changed)
+    reward = lambda texts, _: np.array([len(t) for t in texts], float)  # noqa: E731
+    done = PPO(batch=8, layers=1).train(writer, rows, reward, samples=8, seed=0)
+    assert done.history[0]["kl"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_what_cannot_be_written_with_or_tuned_is_refused_in_a_sentence(rows, tmp_path):
+    scan = Family("Mamba", ("</s>", "<s>", "<pad>"), "<pad>")
+    with pytest.raises(UserError, match="MambaForCausalLM keeps no keys and values"):
+        load(make(scan, tmp_path / "scan"), scan)
+    writer = load(make(FAMILIES["lfm2"], tmp_path / "mixed"), FAMILIES["lfm2"])
+    with pytest.raises(UserError, match="prefix tuning needs plain attention"):
+        finetune(writer, [TEXTS[0]] * len(rows), rows, steps=1, batch_size=12, lr=1e-4,
+                 peft=PeftChoice(kind="prefix"), seed=0)  # fmt: skip
+
+
+def test_adalora_reports_nats_and_does_not_hang_on_micro_batches(rows, tmp_path):
+    family = FAMILIES["phi3"]
+    texts, weights = [TEXTS[i % 3] for i in range(len(rows))], []
+    for micro in (0, 4):
+        writer, loss = load(make(family, tmp_path / str(micro)), family), []
+        total, tokens = writer.logprobs(texts, rows)
+        finetune(
+            writer, texts, rows, steps=1, batch_size=12, micro_batch=micro, lr=1e-3,
+            peft=PeftChoice(kind="adalora", rank=2), seed=0,
+            on_progress=lambda _, numbers, loss=loss: loss.append(numbers["loss"]),
+        )  # fmt: skip
+        assert loss[0] == pytest.approx(-total.sum() / tokens.sum(), abs=1e-3)
+        weights.append(torch.cat([w.flatten() for w in writer.model.parameters()]))
+    torch.testing.assert_close(weights[0], weights[1], atol=2e-6, rtol=0)
+
+
 ONLINE = {"rloo": RLOO, "grpo": GRPO}
-#: PPO's kernels refuse a cap on the logits and a bias in the head.
-CAPPED = ("gemma2",)
 QUICK = ["gpt2", "llama"]
 OTHERS = [name for name in FAMILIES if name not in QUICK]
 EVERY = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
@@ -290,8 +422,6 @@ EVERY = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS
 @pytest.mark.parametrize("algorithm", [*ONLINE, "ppo"])
 def test_kl_is_nothing_at_the_start(name, algorithm, rows, reward, tmp_path):
     family = FAMILIES[name]
-    if algorithm == "ppo" and name in CAPPED:
-        pytest.skip("PPO does not know capped logits")
     writer = load(make(family, tmp_path), family)
     lengths = {len(prompt) for prompt in writer.prompts(rows)}
     assert len(lengths) > 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from copygym.agents.copywriter.llama.kernels import Frozen, linear, token_logprobs
+from copygym.agents.copywriter.llama.kernels import Frozen, Head, linear, token_logprobs
 
 # Half a step of bfloat16 for each of two roundings, of a size of about one.
 BF16 = {"rtol": 2**-7, "atol": 2**-7}
@@ -133,8 +133,8 @@ def test_log_probabilities_in_bfloat16_are_those_of_float32(option, monkeypatch)
     monkeypatch.setenv("COPYGYM_BF16", option)
     weight, x = example(300, 64, 70)
     tokens = torch.randint(300, (70,), generator=torch.Generator().manual_seed(1))
-    coarse, entropy = token_logprobs(x, Frozen(weight), tokens, 0.7, entropy=True)
-    fine, right = token_logprobs(x.float(), Frozen(weight.float()), tokens, 0.7, entropy=True)
+    coarse, entropy = token_logprobs(x, Head(weight), tokens, 0.7, entropy=True)
+    fine, right = token_logprobs(x.float(), Head(weight.float()), tokens, 0.7, entropy=True)
     # Logits of size 1 / 0.7, rounded once.
     torch.testing.assert_close(coarse, fine, atol=0.03, rtol=0)
     torch.testing.assert_close(entropy, right, atol=0.01, rtol=0)

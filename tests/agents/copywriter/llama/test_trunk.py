@@ -7,6 +7,7 @@ from torch.nn import functional
 from copygym.agents.copywriter.llama.adapters import fast_path, peft_changes
 from copygym.agents.copywriter.llama.kernels import (
     Frozen,
+    Head,
     linear,
     place,
     rms_norm,
@@ -73,18 +74,26 @@ def test_kernels_have_the_values_and_gradients_of_their_formulas():
     same_gradients(lambda x: take(x, index), lambda x: x[index], torch.randn(8, 2))
 
 
-def test_token_logprobs_and_entropy():
+@pytest.mark.parametrize("bias", [None, torch.linspace(-1, 1, 50)])
+@pytest.mark.parametrize("cap", [None, 2.0])
+def test_token_logprobs_and_entropy(bias, cap):
     torch.manual_seed(0)
     # More rows than are held at once.
-    head, tokens = torch.randn(50, 6), torch.randint(50, (150,))
-    plain = lambda h: (h @ head.t() / 0.7).log_softmax(-1)  # noqa: E731
+    weight, tokens = torch.randn(50, 6), torch.randint(50, (150,))
+    head = Head(weight, bias, cap)
+
+    def plain(h):
+        logits = h @ weight.t() + (0 if bias is None else bias)
+        logits = logits if cap is None else cap * torch.tanh(logits / cap)
+        return (logits / 0.7).log_softmax(-1)
+
     same_gradients(
-        lambda h: token_logprobs(h, Frozen(head), tokens, 0.7)[0],
+        lambda h: token_logprobs(h, head, tokens, 0.7)[0],
         lambda h: plain(h).gather(1, tokens[:, None])[:, 0],
         torch.randn(150, 6),
     )
     hidden = torch.randn(150, 6)
-    _, entropy = token_logprobs(hidden, Frozen(head), tokens, 0.7, entropy=True)
+    _, entropy = token_logprobs(hidden, head, tokens, 0.7, entropy=True)
     logp = plain(hidden)
     torch.testing.assert_close(entropy, -(logp.exp() * logp).sum(-1), atol=1e-5, rtol=1e-5)
 
