@@ -58,6 +58,11 @@ class People:
         both = pl.concat([self.sends, _sends(log)])
         return People(builder.update(self.profiles, log), _added_up(both))
 
+    @staticmethod
+    def kept(folder: Path) -> bool:
+        """Return whether a folder holds what `save` writes."""
+        return all((folder / name).is_file() for name in _FILES)
+
     def save(self, folder: Path) -> None:
         """Write both tables as Parquet."""
         folder.mkdir(parents=True, exist_ok=True)
