@@ -7,7 +7,8 @@ response model, so that no old row is read again:
 |---|---|
 | profiles | exactly: the sums of both logs are those of one log |
 | P(click), P(conversion given a click) | by warm start: the old posterior is the prior |
-| unsubscribes, fatigue, calibration, audiences, text axes | not: they stay what the fit found |
+| calibration | becomes part of the response: the prior is the calibrated posterior |
+| unsubscribes, fatigue, audiences, text axes | not: they stay what the fit found |
 
 A creative, channel or slot that the fit did not know has no number in its catalogue: such rows are
 left out and counted, and only a new fit takes them in.
@@ -33,6 +34,8 @@ from copygym.envs.simulator.population import simulate
 from copygym.envs.simulator.response.encode import EncodedRows, encode, with_state
 from copygym.envs.simulator.response.logistic import LogisticResponse
 
+#: Below it a calibrated logit hardly depends on the model's.
+_LEAST_SLOPE = 0.05
 _FILES = ("people.parquet", "sends.parquet")
 
 
@@ -201,12 +204,24 @@ def update_users(
             f"the response is a {type(model).__name__}, which keeps no posterior to go on from; "
             "fit anew on both logs, or fit with users=logistic."
         )
+    layer = fitted.response.layer
+    if layer.curve is not None or not layer.slope > _LEAST_SLOPE:
+        raise UserError(
+            "the run's click model is calibrated by steps, or not at all related to its clicks, so "
+            "that its posterior says nothing of them; fit anew on both logs."
+        )
     new = read_new(fitted, people, log) if new is None else new
     probability = 1.0 / (1.0 + np.exp(-new.logit(fitted.response)))
     trials, clicks = new.rows.trials.astype(np.float64), new.rows.clicks.astype(np.float64)
     cells = fitted.response.encoder.cells()
     counts = new.rows.counts(new.profiles.features, fitted.users.catalogue.n_actions, new.offset)
-    response = replace(fitted.response, click_model=model.updated(counts, cells, keep))
+    # What the calibration took off is part of what is known: the prior is the calibrated model.
+    calibrated = model.rescaled(layer.intercept, layer.slope)
+    response = replace(
+        fitted.response,
+        click_model=calibrated.updated(counts, cells, keep),
+        layer=replace(layer, intercept=0.0, slope=1.0),
+    )
     response = _with_conversions(response, new, keep)
     after = people.after(fitted.profile_builder, log)
     # The same population, as it is now known.

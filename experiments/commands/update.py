@@ -133,7 +133,7 @@ def update_run(
         "warm start": ["clicks", "conversions"]
         if fitted.response.conversion_model is not None
         else ["clicks"],
-        "unchanged": ["calibration", "fatigue", "unsubscribes", "audiences", "reward", "copy"],
+        "unchanged": ["fatigue", "unsubscribes", "audiences", "reward", "copy"],
     }
     with whole_folder(out) as draft:
         shutil.copytree(run, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("wandb*"))

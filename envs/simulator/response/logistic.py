@@ -174,6 +174,19 @@ class LogisticResponse:
         beta = self.beta + scale * factor @ rng.standard_normal(len(self.beta))
         return self._with(beta, self.covariance)
 
+    def rescaled(self, intercept: float, slope: float) -> LogisticResponse:
+        """Return the model whose logits are ``intercept + slope * `` this one's, posterior and all.
+
+        Args:
+            intercept: any number.
+            slope: above 0.
+        """
+        beta = slope * self.beta
+        beta[0] += intercept  # const's own: the first of the crossed blocks
+        model = self._with(beta, slope**2 * self.covariance)
+        model.precisions = {name: alpha / slope**2 for name, alpha in self.precisions.items()}
+        return model
+
     def _with(self, beta: np.ndarray, covariance: np.ndarray) -> LogisticResponse:
         """Return the same model with another posterior."""
         model = copy(self)
