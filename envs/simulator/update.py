@@ -34,8 +34,6 @@ from copygym.envs.simulator.population import simulate
 from copygym.envs.simulator.response.encode import EncodedRows, encode, with_state
 from copygym.envs.simulator.response.logistic import LogisticResponse
 
-#: Below it a calibrated logit hardly depends on the model's.
-_LEAST_SLOPE = 0.05
 _FILES = ("people.parquet", "sends.parquet")
 
 
@@ -205,10 +203,10 @@ def update_users(
             "fit anew on both logs, or fit with users=logistic."
         )
     layer = fitted.response.layer
-    if layer.curve is not None or not layer.slope > _LEAST_SLOPE:
+    if layer.curve is not None:
         raise UserError(
-            "the run's click model is calibrated by steps, or not at all related to its clicks, so "
-            "that its posterior says nothing of them; fit anew on both logs."
+            "the run's click model is calibrated by steps (users.calibration=isotonic), which no "
+            "posterior can take over; fit anew on both logs, or with users.calibration=platt."
         )
     new = read_new(fitted, people, log) if new is None else new
     probability = 1.0 / (1.0 + np.exp(-new.logit(fitted.response)))

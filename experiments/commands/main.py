@@ -111,7 +111,7 @@ _COMMANDS = {
     "score": "copygym.experiments.commands.score",
     "write": "copygym.experiments.commands.write",
     "abtest": "copygym.experiments.commands.abtest",
-    "update": "copygym.experiments.commands.update",
+    "update": "copygym.experiments.commands.campaign.update",
     "wandb": "copygym.experiments.commands.wandb",
 }
 

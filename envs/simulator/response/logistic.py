@@ -179,12 +179,13 @@ class LogisticResponse:
 
         Args:
             intercept: any number.
-            slope: above 0.
+            slope: at least 0. The posterior's deviations are shrunk to a quarter at most, so that a
+                model whose logits mean nothing can still learn.
         """
-        beta = slope * self.beta
+        beta, spread = slope * self.beta, max(slope, 0.25)
         beta[0] += intercept  # const's own: the first of the crossed blocks
-        model = self._with(beta, slope**2 * self.covariance)
-        model.precisions = {name: alpha / slope**2 for name, alpha in self.precisions.items()}
+        model = self._with(beta, spread**2 * self.covariance)
+        model.precisions = {name: alpha / spread**2 for name, alpha in self.precisions.items()}
         return model
 
     def _with(self, beta: np.ndarray, covariance: np.ndarray) -> LogisticResponse:
