@@ -217,6 +217,7 @@ class PromptStyle:
         return {
             "max_prompt_tokens": self.max_prompt_tokens,
             "template_arguments": dict(self.arguments),
+            "examples": [list(example) for example in self.examples],
         }
 
     @cached_property

@@ -51,12 +51,14 @@ _LATER: dict[str, Any] = {
     "fixed_vocabulary": False,
     "quantisation": None,
     "template_arguments": {},
+    "examples": [],
 }
 _LATER_KINDS: dict[str, tuple[type, ...]] = {
     "vocabulary": (list, type(None)),
     "fixed_vocabulary": (bool,),
     "quantisation": (dict, type(None)),
     "template_arguments": (dict,),
+    "examples": (list,),
 }
 #: Begins the name of a base that lies beside the folder.
 _BESIDE = "../"
@@ -336,6 +338,7 @@ class Copywriter:
                 tokenizer,
                 longest_prompt,
                 end_tokens(base_model, tokenizer),
+                _examples(folder / SETTINGS_FILE, state["examples"]),
                 arguments=state["template_arguments"]
                 if template_arguments is None
                 else dict(template_arguments),
@@ -372,6 +375,21 @@ def _read_settings(path: Path) -> dict[str, Any]:
                 f"{path} has {key}={state[key]!r}: it is damaged; save the copywriter again."
             )
     return state
+
+
+def _examples(path: Path, stored: Sequence[Any]) -> tuple[tuple[str, str], ...]:
+    """Return the examples of a few-shot writer as they were saved.
+
+    Raises:
+        UserError: one is no pair of texts.
+    """
+    for pair in stored:
+        if not isinstance(pair, list) or [type(text) for text in pair] != [str, str]:
+            raise UserError(
+                f"{path} has the example {pair!r}, which is no pair of a task and its copy: it is "
+                "damaged; save the copywriter again."
+            )
+    return tuple((task, text) for task, text in stored)
 
 
 def _check_vocabulary(path: Path, vocabulary: Sequence[Any] | None, size: int) -> None:

@@ -19,6 +19,8 @@ from copygym.core.files.storage import read_json
 
 UTC = ZoneInfo("UTC")
 _CAPS = ("cap_per_day", "cap_per_week", "cap_per_campaign")
+#: Slots of a window that does not end.
+_EVER = 2**40
 _YES = ("true", "yes", "y", "1", "1.0", "ja", "oui", "si", "sí")
 _NO = ("false", "no", "n", "0", "0.0", "nein", "non", "")
 #: A file of rules is a page of text; a larger one is something else.
@@ -48,6 +50,9 @@ class Rules:
         budget: currency of the whole campaign.
         channel_budget: channel -> currency.
         min_exposure: product -> sends that it gets at least.
+        slot_times: slot -> UTC time at which it is sent, such as "08:00"; environments need it for
+            quiet hours.
+        slots_per_day: how many slots of an environment make a day; it needs that for caps.
 
     Raises:
         UserError: a value that no rule can have.
@@ -66,16 +71,18 @@ class Rules:
     budget: float | None = None
     channel_budget: Mapping[str, float] = field(default_factory=dict)
     min_exposure: Mapping[str, int] = field(default_factory=dict)
+    slot_times: Mapping[str, str] = field(default_factory=dict)
+    slots_per_day: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("consent", "costs", "channel_budget", "min_exposure"):
+        for name in ("consent", "costs", "channel_budget", "min_exposure", "slot_times"):
             given = getattr(self, name) or {}
             if not isinstance(given, Mapping):
                 raise UserError(
                     f"rules: {name} is {given!r}; give a mapping, such as email: VALUE."
                 )
             object.__setattr__(self, name, dict(given))
-        for name in _CAPS:
+        for name in (*_CAPS, "slots_per_day"):
             _check_count(name, getattr(self, name))
         for product, sends in self.min_exposure.items():
             _check_count(f"min_exposure of {product!r}", sends)
@@ -198,6 +205,12 @@ class Rules:
                 "with one id a line."
             ) from None
         return frozenset(line.strip() for line in lines if line.strip())
+
+    def caps(self) -> list[tuple[int, int]]:
+        """Return the caps as (slots, sends) of an environment, in which time begins on a Monday."""
+        day = self.slots_per_day
+        windows = zip((day, 7 * day, _EVER), (getattr(self, name) for name in _CAPS), strict=True)
+        return [(slots, sends) for slots, sends in windows if sends is not None]
 
     def check_channels(self, channels: Sequence[str]) -> None:
         """Raise `UserError` where a rule names a channel that is not among ``channels``."""

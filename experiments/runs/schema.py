@@ -160,6 +160,8 @@ class Creatives:
     per_product: Count
     candidates: Count
     readers: Count
+    products: Count | None
+    caution: NotNegative
 
 
 @dataclass

@@ -77,6 +77,10 @@ class Beside:
         back = np.array([once[pair] for pair in pairs], np.int64)
         return np.asarray(value - self._taken_off(list(once))[back])
 
+    def share_of(self, creatives: np.ndarray) -> np.ndarray:
+        """Return (N, K) what each of the catalogue had of the sends of N creatives' products."""
+        return np.asarray(self._share.T[self._product[creatives]])
+
     def _taken_off(self, pairs: list[tuple[str, int]]) -> np.ndarray:
         """Return (n,) float64 of n texts and their products."""
         texts = [text for text, _ in pairs]
@@ -165,6 +169,7 @@ class CtrResponse:
 
     The click logit is the model's. Conversion, revenue and unsubscribe are those of the catalogue
     creative that the text replaces, for the same user and channel: clicks say nothing of them.
+    Where the text stands ``beside`` the product's others, they are the mean of these.
 
     Args:
         model: a CTR model.
@@ -210,12 +215,15 @@ class CtrResponse:
             own = self.beside.own[users if self.profiles else 0, creatives]
             click = self.beside.of(texts, users, creatives) - own
             click = click + base.click_logit[users, slots, actions]
-        return Response(
-            click,
-            base.conversion_logit[users, actions].astype(np.float64),
-            base.expected_revenue[users, actions].astype(np.float64),
-            base.unsubscribe_offset[users, actions].astype(np.float64),
-        )
+        tables = (base.conversion_logit, base.expected_revenue, base.unsubscribe_offset)
+        if self.beside is None:
+            rest = [table[users, actions].astype(np.float64) for table in tables]
+        else:
+            share = self.beside.share_of(creatives)
+            every = 1 + np.arange(base.catalogue.n_creatives) * base.catalogue.n_channels
+            own = users[:, None], every + channels[:, None]
+            rest = [(table[own] * share).sum(axis=1) for table in tables]
+        return Response(click, *rest)
 
 
 def answered_by(users: UserModel, model: CtrScorer, *, profiles: bool = False) -> UserModel:

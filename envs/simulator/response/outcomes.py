@@ -11,7 +11,7 @@ from copygym.envs.people.dynamics import Dynamics
 from copygym.envs.simulator.response.bilinear import log_likelihood_terms
 from copygym.envs.simulator.response.calibration import MAX_ERROR, small_logistic
 
-#: Conversions' worth of belief in the product's mean revenue, and in the log's.
+#: Conversions' worth of belief in the product's mean revenue; the most, in the log's.
 _REVENUE_PRIOR = 20.0
 #: Prior precision of a creative's own offset of the unsubscribe logit (standard deviation 0.5).
 _OFFSET_PRECISION = 4.0
@@ -23,7 +23,9 @@ def shrunk_revenue(
     """Return (A,) float64 expected revenue given a conversion.
 
     The mean of an action is shrunk to its product's, the product's to the log's: ``(sum + m *
-    parent) / (count + m)`` with m = 20 conversions. Hold counts as a product of its own.
+    parent) / (count + m)``, with m = 20 conversions for an action and, for a product, as many as
+    its own vary: products have prices, and of goods at 20 and 160 few sales tell which is which
+    (`_credibility`). Hold counts as a product of its own.
 
     Args:
         catalogue: names the product of each action.
@@ -33,9 +35,39 @@ def shrunk_revenue(
     names = np.array(["", *catalogue.product_ids])  # "" is hold's; creative -1 reads row 0
     product = np.unique(names[catalogue.creative_of_action + 1], return_inverse=True)[1]
     overall = revenue_A.sum() / max(conversions_A.sum(), 1e-9)
-    n_P = np.bincount(product, conversions_A)
-    mean_P = (np.bincount(product, revenue_A) + _REVENUE_PRIOR * overall) / (n_P + _REVENUE_PRIOR)
+    n_P, sum_P = (np.bincount(product, values) for values in (conversions_A, revenue_A))
+    prior = _credibility(product, conversions_A, revenue_A)
+    mean_P = (sum_P + prior * overall) / (n_P + prior)
     return (revenue_A + _REVENUE_PRIOR * mean_P[product]) / (conversions_A + _REVENUE_PRIOR)
+
+
+def _credibility(group_A: np.ndarray, count_A: np.ndarray, sum_A: np.ndarray) -> float:
+    """Return how many observations the mean of all is worth beside a group's own mean.
+
+    The ratio of the variance within groups to that between them, by the estimators of Buehlmann
+    and Straub (1970, "Glaubwuerdigkeit fuer Schadensaetze"), at most `_REVENUE_PRIOR`; that where
+    they cannot be told.
+
+    Args:
+        group_A: (A,) int64.
+        count_A: (A,) observations.
+        sum_A: (A,) their sum.
+    """
+    seen = count_A > 0
+    group, count, mean = group_A[seen], count_A[seen], sum_A[seen] / count_A[seen]
+    n_G = np.bincount(group, count)
+    parts, groups = len(group), int((n_G > 0).sum())
+    if groups < 2 or parts <= groups:
+        return _REVENUE_PRIOR
+    own_G = np.bincount(group, count * mean) / np.maximum(n_G, 1e-9)
+    within = (count * (mean - own_G[group]) ** 2).sum() / (parts - groups)
+    total = n_G.sum()
+    overall = (n_G * own_G).sum() / total
+    between = (n_G * (own_G - overall) ** 2).sum() - (groups - 1) * within
+    between /= total - (n_G**2).sum() / total
+    if between <= 0:
+        return _REVENUE_PRIOR
+    return float(min(within / between, _REVENUE_PRIOR))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ copies into the catalogue -> a delivery agent on it -> an A/B comparison of copy
 people whom nothing was fitted on.
 
 Records: those of the copywriters by ``writer``, and those of delivery by ``policy``, which names
-the catalogue and who delivers it; ``places`` of the catalogue, and ``places_won`` by new copy.
+the catalogue and who delivers it, with the differences by new copy for each; ``places`` of the
+catalogue, ``places_won`` by new copy, and the shares that passed the grounding check: of all that
+was written (``passed``) and of what is sent (``sendable``).
 """
 
 from __future__ import annotations
@@ -17,7 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from copygym.core.errors import UserError
+from copygym.core.files.storage import write_json
+from copygym.core.seeds import derived_seed
+from copygym.evaluation.metrics import policy_metrics
 from copygym.evaluation.records import Records, Rows
+from copygym.experiments.plans.saved import CREATIVES, Creatives
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.build import learned_name, policies
 from copygym.experiments.studies.campaign.campaign_report import report
@@ -26,6 +32,7 @@ from copygym.experiments.studies.campaign.creatives import (
     audiences_of,
     cautious,
     logged_places,
+    sendable_share,
     written_places,
 )
 from copygym.experiments.studies.copy import copywriting
@@ -84,17 +91,20 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     written = copywriting.write_all(based, folder, trackers, setting, rows.seed)
     add_writers(rows, config, setting, written, folder)
     setting = cautious(config, setting)
+    assert setting.fitted is not None
     logged = logged_places(config, setting)
     with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
         new = written_places(based, folder, trackers, setting, algorithm)
     rows.add("places", new.choice_AK.size)
     rows.add("places_won", int((new.choice_AK >= setting.readers.catalogue.n_creatives).sum()))
     rows.add("passed", new.passed)
+    rows.add("sendable", sendable_share(new, setting.readers.catalogue))
     places = {LOGGED: logged, WRITTEN: new}
     done = _deliver(config, folder, trackers, setting, places)
     baseline = f"{LOGGED}, {config['evaluation']['baseline']}"
     compared = {**config, "evaluation": {**config["evaluation"], "baseline": baseline}}
     delivery.add_policies(rows, compared, done.played)
+    _add_gains(rows, compared, done.played)
     delivery.add_segments(rows, compared, done.played, done.segments)
     delivery.add_curves(rows, done.curves)
     facts = about(
@@ -114,6 +124,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
         baseline=baseline,
         upper=None,
         per_product=int(config["creatives"]["per_product"]),
+        caution=float(config["creatives"]["caution"]),
         users=len(done.segments),
         horizon=int(config["env"]["horizon"]),
         steps=int(config["learn"]["steps"]),
@@ -172,6 +183,7 @@ def _deliver(
     for side, shown in places.items():
         proxy, gold = shown.sides(setting)
         child = folder.child(file_name(side))
+        write_json(child.file(CREATIVES), _creatives(setting, shown))
         learned = delivery.teach(child, trackers, proxy, config)
         where = delivery.evaluation_setting(gold, config)
         done.segments = gold.profiles.segments[where.rows]
@@ -187,6 +199,42 @@ def _deliver(
                 )
                 done.timelines = delivery.shown_timelines(gold, where, own)
     return done
+
+
+def _creatives(setting: CopySetting, places: Places) -> dict[str, Any]:
+    """Return the copy of every audience and place, as `copygym deliver` reads it."""
+    catalogue = setting.readers.catalogue
+    new = places.copy
+    known = catalogue.n_creatives
+    source = np.concatenate([np.arange(known), new.source if new else np.empty(0, np.int64)])
+    ids = np.array([*catalogue.creative_ids, *(new.names if new else ())], dtype=np.str_)
+    return Creatives(
+        audiences_of(setting.readers),
+        source[places.choice_AK],
+        ids[places.choice_AK],
+        np.array(places.texts(catalogue), dtype=np.str_),
+        places.choice_AK >= known,
+    ).to_dict()
+
+
+def _add_gains(rows: Rows, config: Mapping[str, Any], played: Mapping[str, Episodes]) -> None:
+    """Add what every policy gains by new copy: differences from the same policy with logged copy.
+
+    That of the baseline is among the policies' differences already.
+    """
+    options = config["evaluation"]
+    for name in policies(config):
+        before, after = f"{LOGGED}, {name}", f"{WRITTEN}, {name}"
+        if before == options["baseline"]:
+            continue
+        numbers = policy_metrics(
+            {before: played[before], after: played[after]},
+            before,
+            None,
+            int(options["resamples"]),
+            derived_seed(config["seed"], "bootstrap"),
+        )
+        rows.add_all(numbers["differences"][after], policy=after, versus=before)
 
 
 def _with_own_copy(

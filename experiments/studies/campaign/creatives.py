@@ -140,6 +140,16 @@ def written_places(
     return Places(record.arrays["choice"], copy, float(record.values["passed"]))
 
 
+def sendable_share(places: Places, catalogue: Catalogue) -> float:
+    """Return the share of the places whose copy passes the grounding check."""
+    known = places.choice_AK < catalogue.n_creatives
+    source = places.choice_AK.copy()
+    if places.copy is not None:
+        source[~known] = places.copy.source[places.choice_AK[~known] - catalogue.n_creatives]
+    texts = [text for row in places.texts(catalogue) for text in row]
+    return float(grounded(texts, [catalogue.brief_of(k) for k in source.ravel()]).mean())
+
+
 def by_product(products: Sequence[str]) -> dict[str, np.ndarray]:
     """Return each product's positions, int64."""
     names = np.array(products)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -395,10 +395,12 @@ def improved_writer(
     setting: CopySetting,
     seed: int,
     name: str,
+    start: Callable[[], Copywriter] | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """Let one algorithm improve the tuned copywriter; return its writer and the stage's facts.
 
     A writer without weights of its own (best-of-n) is made anew; it costs nothing to train.
+    ``start`` makes the tuned copywriter; None: SFT in ``folder`` does.
     """
     from copygym.agents.copywriter.writer import Copywriter
 
@@ -411,7 +413,7 @@ def improved_writer(
         if getattr(algorithm, "vocabulary", "full") == "copy":
             algorithm = replace(algorithm, copy_texts=setting.training_texts)
         return algorithm.train(
-            sft_writer(config, folder, trackers, setting, seed),
+            start() if start else sft_writer(config, folder, trackers, setting, seed),
             rows,
             feedback,
             samples=int(config["samples"]),

@@ -10,14 +10,14 @@ whether copy is personal, where the log has readers (`readers`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from copygym.core.estimates import mean_estimate
 from copygym.core.seeds import derived_seed
-from copygym.envs.tasks import score_copy
+from copygym.envs.tasks import CopyRows, score_copy
 from copygym.evaluation.personal import gain_over
 from copygym.evaluation.records import Rows
 from copygym.experiments.runs.folder import Record, RunFolder
@@ -28,10 +28,11 @@ from copygym.experiments.studies.copy.readers import (
     logged_choices,
     personal_about,
 )
+from copygym.experiments.studies.copy.setting import ClickLogit, CopySetting
 
 if TYPE_CHECKING:
+    from copygym.agents.copywriter.drafts import Worth
     from copygym.agents.copywriter.writer import Copywriter
-    from copygym.experiments.studies.copy.setting import CopySetting
 
 #: Writer from which lifts are taken.
 BASELINE = "sft"
@@ -93,6 +94,22 @@ def judge_texts(
 
     record = folder.stage(f"judge/{name}", compute)
     return {"texts": texts, **record.arrays, **record.values, **facts}
+
+
+def worth_of(setting: CopySetting) -> Worth:
+    """Return what a setting's models of clicks together make of each text by itself.
+
+    That is the proxy reward, which trained the writer, plus the judge's click logit: the judge
+    learned from other people, and a choice by the proxy alone would take what it overrates. What
+    depends on the company in which a text is scored is left out.
+    """
+    judge = ClickLogit(setting.judge.model, setting.held_out)  # type: ignore[attr-defined]
+
+    def worth(texts: Sequence[str], rows: CopyRows) -> np.ndarray:
+        scores, terms = score_copy(setting.proxy, texts, rows)
+        return scores - terms.get("diversity", np.zeros(len(texts))) + judge(texts, rows)
+
+    return worth
 
 
 def add_writers(

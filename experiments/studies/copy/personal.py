@@ -1,30 +1,31 @@
 """Experiment E13: does personal copy pay?
 
-Three copywriters are trained with the same budget in the same world: one whose reward knows the
-reader, one whose reward, demonstrations and prompts know none (blind), and, as control, one whose
-reward and demonstrations took each training reader for another (permuted). What each would send is
-judged by the world, for its reader against what was written for others, beside choices of the log's
-own copy: on the log's products, on launches that no log shows, and by the size of the log.
+One writer is tuned on the log's better copy. From there it is trained with the same budget, tasks
+and prompts by a reward that knows the reader, and by one that knows none (blind). Of as many drafts
+the models of clicks of each arm choose what is sent to whom; as control, so do models that took
+each reader for another while they learned (permuted). The world judges it for its reader against
+what others are sent, beside choices of the log's own copy, on the log's products and on launches
+that no log shows.
 
 Records: those of `judging` and `readers` by ``writer``, with ``gain`` over several ``versus``;
-``deliverable`` share of draws and ``own`` share of what is sent; with ``products`` "launches" those
-of launches; along ``size`` (users of the log) the curve.
+``passed_first`` share of drafts that pass the check and ``own`` share of what is sent; with
+``products`` "launches" those of launches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from copygym.agents.copywriter.gate import Gate
+from copygym.agents.copywriter.drafts import Drafts, Sent, draw_drafts, pooled, sent_of
 from copygym.core.errors import UserError
 from copygym.core.estimates import mean_estimate
 from copygym.core.seeds import derived_seed
-from copygym.envs.copywriting import draw_tasks
-from copygym.envs.tasks import CopyRows, score_copy
+from copygym.envs.tasks import CopyRows
 from copygym.evaluation.personal import crossed, gain_over, personal_gain
 from copygym.evaluation.records import Records, Rows
 from copygym.experiments.runs.folder import Record, RunFolder
@@ -35,23 +36,18 @@ from copygym.experiments.studies.copy.judging import (
     copy_about,
     copy_origin,
     judge_texts,
+    worth_of,
 )
 from copygym.experiments.studies.copy.personal_report import DEFAULT, report
 from copygym.experiments.studies.copy.readers import (
-    BEST_ALL,
-    BEST_DEMOGRAPHIC,
-    BEST_EACH,
-    LOG_ALL,
-    LOG_EACH,
     honest_copy,
-    logged_choices,
 )
-from copygym.experiments.studies.copy.setting import CopySetting, make_setting, setting_seed
+from copygym.experiments.studies.copy.setting import CopySetting, make_setting
 from copygym.experiments.studies.copy.storefront import (
     BLIND,
     PERMUTED,
     launch_setting,
-    other_readers,
+    other_rewards,
 )
 from copygym.experiments.studies.learning import ONE_SEED, file_name
 from copygym.experiments.studies.people import has_truth
@@ -59,12 +55,16 @@ from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
 if TYPE_CHECKING:
+    from copygym.agents.copywriter.protocol import Writer
     from copygym.agents.copywriter.writer import Copywriter
 
 __all__ = ["check", "report", "seed_records"]
 
-#: Endings of what would be sent: the best of a writer's own draws, and of these and the log's copy.
-SENT, WITH_LOG = ", sent", " or log, sent"
+#: Endings of what would be sent: the best of a writer's drafts, of these and the log's copy, and of
+#: the blind writer's drafts by models that know the reader.
+SENT, WITH_LOG, CHOSEN = ", sent", " or log, sent", ", chosen for each"
+#: The log as a writer.
+LOG = "log"
 _OVER_SEEDS = (
     "intervals are over {count} worlds, each with its own products, people and log, and one seed "
     "of its split, fits, training and sampling."
@@ -95,8 +95,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     """Return one world's records; every fit, every writer and every judgement is a stage.
 
     Config keys: those of the copywriting study with one algorithm; ``tasks.launches``;
-    ``evaluation.draws`` (texts a task, the best of which is sent); ``curve`` (``sizes`` of logs in
-    users, those at which a writer is trained too, ``writer_sizes``, and ``tasks``).
+    ``evaluation.draws`` (drafts a task).
     """
     setting = make_setting(config, folder)
     with copywriting.torch_threads(int(config["copywriter"].get("threads", 1))):
@@ -109,42 +108,47 @@ def _records(
     based = dict(copywriting.with_base(config, folder, setting))
     (name,) = copywriting.algorithms(config)
     rows = Rows(int(config["seed"]))
-    written = copywriting.write_all(based, folder, trackers, setting, rows.seed)
-    arms = [Arm("", based, folder, trackers, setting, rows.seed, name)]
-    for kind in (BLIND, PERMUTED):
-        other = other_readers(config, folder, setting, kind)
-        arms.append(Arm(kind, based, folder.child(kind), trackers, other, rows.seed, name))
-    shares: dict[str, dict[str, float]] = {}
-    for arm in arms:
-        sent = arm.sent()
-        shares |= {arm.label(name + how): found.shares for how, found in sent.items()}
-        texts = {name + how: found.texts for how, found in sent.items()}
-        if arm.kind:
-            learned = copywriting.write_learned(based, arm.folder, trackers, arm.setting, rows.seed)
-            texts = {own: part.texts for own, part in learned.items()} | texts
-        for own, found in texts.items():
-            label = arm.label(own)
-            written[label] = _judged(based, folder, label, found, setting)
-    add_writers(rows, config, setting, written, folder)
-    for label, share in shares.items():
-        rows.add_all(share, writer=label)
-    chosen = logged_choices(folder, setting)
-    permuted = logged_choices(arms[2].folder, arms[2].setting)[LOG_EACH]
-    wrong = f"{LOG_EACH}, {PERMUTED}"
-    _add_values(rows, config, {wrong: permuted}, setting, {LOG_ALL: chosen[LOG_ALL]})
-    everything = {**written, **chosen}
-    for how in (SENT, WITH_LOG):
-        names = (name + how, arms[2].label(name + how))
-        others = (LOG_EACH, arms[1].label(name + how))
-        _add_gains(
-            rows,
-            config,
-            {label: everything[label] for label in names},
-            {label: everything[label] for label in others},
-            setting,
+    start = partial(copywriting.sft_writer, based, folder, trackers, setting, rows.seed)
+    aware = Arm("", based, folder, trackers, setting, start, rows.seed, name)
+    blind, permuted = (
+        replace(
+            aware,
+            kind=kind,
+            folder=folder.child(kind),
+            setting=other_rewards(config, folder, setting, kind),
         )
-    launches = _add_launches(rows, config, folder, arms)
-    _add_curve(rows, config, folder, trackers, setting)
+        for kind in (BLIND, PERMUTED)
+    )
+    tasks = len(setting.test)
+    tuned, own, unread = aware.drafts(copywriting.SFT), aware.drafts(), blind.drafts()
+    texts = {
+        copywriting.BEST: setting.human[0],
+        copywriting.ANY: setting.human[1],
+        copywriting.SFT: tuned.first(tasks),
+        name: own.first(tasks),
+        blind.label(name): unread.first(tasks),
+    }
+    sent: dict[str, Sent] = {}
+    for how in (SENT, WITH_LOG):
+        sent[copywriting.SFT + how] = aware.sent(tuned, how)
+        sent[name + how] = aware.sent(own, how)
+        sent[blind.label(name + how)] = blind.sent(unread, how)
+        # Nothing but the choice of the control knows readers, and it knows the wrong ones.
+        sent[f"{name}{how}, {PERMUTED}"] = permuted.sent(own, how)
+    # What was written without the reader, chosen by who knows the reader: writing or choosing?
+    sent[blind.label(name + CHOSEN)] = aware.sent(unread)
+    sent[LOG + SENT] = aware.sent(None)
+    texts |= {label: found.texts for label, found in sent.items()}
+    written = {
+        label: _judged(based, folder, label, found, setting) for label, found in texts.items()
+    }
+    add_writers(rows, config, setting, written, folder)
+    for label, found in sent.items():
+        rows.add_all(found.shares, writer=label)
+    ours = {name + how: written[name + how] for how in (SENT, WITH_LOG)}
+    others = {label: part for label, part in written.items() if label in sent and label not in ours}
+    _add_gains(rows, config, ours, others, setting)
+    launches = _add_launches(rows, config, folder, (aware, blind))
     facts = about(
         config,
         copy_origin(setting, folder),
@@ -174,29 +178,16 @@ def _judged(
 
 
 @dataclass(frozen=True)
-class Sent:
-    """What an arm would send.
-
-    Attributes:
-        texts: one a task.
-        shares: ``passed_first`` of the first draws, ``passed`` tasks that a draw answers, and
-            ``own``, tasks to which it is sent.
-    """
-
-    texts: list[str]
-    shares: dict[str, float]
-
-
-@dataclass(frozen=True)
 class Arm:
-    """One way to train a copywriter.
+    """One reward that trains a copywriter and chooses what is sent.
 
     Attributes:
         kind: what readers are taken for; "" is what they are.
         config: of the run, with a base copywriter.
         folder: of the arm's stages.
         trackers: get the learning curves.
-        setting: what it learns from, and the test tasks as it is told of them.
+        setting: the arm's rewards, and the tasks, which are the same for all arms.
+        start: makes the writer from which training starts, the same for all arms.
         seed: of training and sampling, the same for all arms.
         algorithm: who writes.
     """
@@ -206,6 +197,7 @@ class Arm:
     folder: RunFolder
     trackers: Trackers
     setting: CopySetting
+    start: Callable[[], Copywriter]
     seed: int
     algorithm: str
 
@@ -213,63 +205,53 @@ class Arm:
         """Return the name of one of the arm's writers in tables."""
         return f"{self.kind} {writer}".strip()
 
-    def sent(self, setting: CopySetting | None = None, place: str = "test") -> dict[str, Sent]:
-        """Return what this arm would send for each test task: with `SENT` and with `WITH_LOG`.
-
-        Several texts are drawn for each task, and of those that pass the grounding check the one
-        that the arm's own reward likes best is taken; where none passes after some retries, the
-        log's honest copy that it likes best. `WITH_LOG` sends that also where it is liked better.
+    def drafts(
+        self, writer: str | None = None, tasks: CopyRows | None = None, place: str = "test"
+    ) -> Drafts:
+        """Return what was written for some tasks, from its stage.
 
         Args:
-            setting: other tasks, and who scores texts for them; None: the arm's own.
-            place: of the stage, one for each setting.
+            writer: who writes: the arm's algorithm (None), or SFT.
+            tasks: None: the test tasks.
+            place: of the stage, one for each set of tasks.
         """
-        setting = self.setting if setting is None else setting
-        tasks, known = setting.test, honest_copy(setting)
-        size = [len(texts) for texts in known]
-        asked = tasks.take(np.repeat(np.arange(len(tasks)), size))
-        worth = _worth(setting)([text for texts in known for text in texts], asked)
-        liked = list(np.split(worth, np.cumsum(size)[:-1]))
-        order = [np.argsort(-part, kind="stable").tolist() for part in liked]
-        logged = [[texts[k] for k in own] for texts, own in zip(known, order, strict=True)]
+        tasks = self.setting.test if tasks is None else tasks
+        name = writer or self.algorithm
 
         def compute() -> Record:
-            writer, _ = copywriting.improved_writer(
-                self.config, self.folder, self.trackers, self.setting, self.seed, self.algorithm
-            )
-            options = self.config["evaluation"]
-            gate = Gate(
-                writer,
-                samples=int(options["draws"]),
-                prefer=_worth(setting),
-                temperature=float(options["temperature"]),
-                top_p=float(options["top_p"]),
-            )
-            found = gate.write(tasks, logged, seed=derived_seed(self.seed, "send", place))
-            shares = {"passed_first": found.passed_first, "passed": found.passed}
-            return Record(
-                {"texts": list(found.texts), "shares": shares}, {"drawn": found.drawn >= 0}
-            )
+            found = draw_drafts(self._writer(name), tasks, self.config["evaluation"], self.seed)
+            return Record({"texts": found.texts}, {"passed": found.passed})
 
-        record = self.folder.stage(f"send/{place}", compute)
-        texts, shares = record.values["texts"], record.values["shares"]
-        own = record.arrays["drawn"]
-        better = own & (_worth(setting)(texts, tasks) >= [part.max() for part in liked])
-        mixed = [texts[i] if better[i] else logged[i][0] for i in range(len(tasks))]
-        return {
-            SENT: Sent(texts, {**shares, "own": float(own.mean())}),
-            WITH_LOG: Sent(mixed, {**shares, "own": float(better.mean())}),
-        }
+        record = self.folder.stage(f"drafts/{file_name(name)}-{place}", compute)
+        return Drafts(record.values["texts"], record.arrays["passed"])
 
+    def _writer(self, name: str) -> Writer:
+        if name == copywriting.SFT:
+            return self.start()
+        known = (self.config, self.folder, self.trackers, self.setting, self.seed)
+        writer: Writer = copywriting.improved_writer(*known, name, start=self.start)[0]
+        return writer
 
-def _worth(setting: CopySetting) -> Callable[[Sequence[str], CopyRows], np.ndarray]:
-    """Return the proxy reward of each text by itself, whatever it is scored together with."""
+    def sent(
+        self, drafts: Drafts | None, how: str = SENT, setting: CopySetting | None = None
+    ) -> Sent:
+        """Return what would be sent of some drafts.
 
-    def worth(texts: Sequence[str], rows: CopyRows) -> np.ndarray:
-        scores, terms = score_copy(setting.proxy, texts, rows)
-        return scores - terms.get("diversity", np.zeros(len(texts)))
+        Of all drafts for a product, channel and slot that pass the check the arm's models of clicks
+        choose for each reader; with `WITH_LOG`, among the log's honest copy as well.
 
-    return worth
+        Args:
+            drafts: of whichever writer, for the tasks; None: the log's copy alone is sent.
+            how: `SENT` or `WITH_LOG`.
+            setting: other tasks, and who scores texts for them; None: the arm's own.
+        """
+        setting = self.setting if setting is None else setting
+        assert setting.groups is not None
+        tasks, known = setting.test, honest_copy(setting)
+        new = pooled(drafts, setting.groups) if drafts else [[] for _ in known]
+        found = sent_of(new, known, tasks, worth_of(setting), with_log=how == WITH_LOG)
+        shares = drafts.shares(len(tasks)) if drafts else {}
+        return replace(found, shares=found.shares | shares)
 
 
 # ------------------------------------------------------------------ records
@@ -316,7 +298,7 @@ def _add_gains(
 
 
 def _add_launches(
-    rows: Rows, config: dict[str, Any], folder: RunFolder, arms: list[Arm]
+    rows: Rows, config: dict[str, Any], folder: RunFolder, arms: Sequence[Arm]
 ) -> dict[str, Any] | None:
     """Add what each arm's copy is worth for products that the log never showed.
 
@@ -331,11 +313,14 @@ def _add_launches(
     for arm in arms:
         asked = launch_setting(config, arm.setting)
         assert asked is not None
-        label = arm.label(arm.algorithm + SENT)
-        sent = arm.sent(asked, "launches")[SENT]
-        rows.add_all(sent.shares, writer=label, products="launches")
-        parts[label] = _judged(arm.config, place, label, sent.texts, own)
-    baselines = {name: parts[name] for name in (DEFAULT, arms[1].label(arms[1].algorithm + SENT))}
+        drafts = arm.drafts(tasks=own.test, place="launches")
+        for how in (SENT, WITH_LOG):
+            sent = arm.sent(drafts, how, asked)
+            label = arm.label(arm.algorithm + how)
+            rows.add_all(sent.shares, writer=label, products="launches")
+            parts[label] = _judged(arm.config, place, label, sent.texts, own)
+    others = (DEFAULT, *(arm.label(arm.algorithm + SENT) for arm in arms[1:]))
+    baselines = {name: parts[name] for name in others}
     _add_values(rows, config, parts, own, baselines, products="launches")
     shown = np.unique(np.array(own.test.products), return_index=True)[1].tolist()
     return {
@@ -347,42 +332,3 @@ def _add_launches(
             for i in shown
         ],
     }
-
-
-def _add_curve(
-    rows: Rows,
-    config: dict[str, Any],
-    folder: RunFolder,
-    trackers: Trackers,
-    setting: CopySetting,
-) -> None:
-    """Add what choosing, and writing, is worth by the size of the log."""
-    curve, own = config["curve"], int(config["data"]["n_users"])
-    (name,) = copywriting.algorithms(config)
-    for size in map(int, curve["sizes"]):
-        part = {**config, "data": {**config["data"], "n_users": size}}
-        child = folder.child(f"users-{size}")
-        found = setting if size == own else make_setting(part, child)
-        wide = _more_tasks(config, found, int(curve["tasks"]))
-        chosen = logged_choices(child, wide)
-        names = (LOG_ALL, LOG_EACH, BEST_ALL, BEST_DEMOGRAPHIC, BEST_EACH)
-        one = {LOG_ALL: chosen[LOG_ALL]}
-        _add_values(rows, config, {n: chosen[n] for n in names}, wide, one, size=size)
-        rows.add("clicks", found.rows_seen["proxy"]["clicks"], size=size)
-        if size in curve["writer_sizes"] and size != own:
-            based = dict(copywriting.with_base(part, child, found))
-            arm = Arm("", based, child, trackers, found, rows.seed, name)
-            logged = logged_choices(child.child("written"), found)
-            for how, sent_texts in arm.sent().items():
-                label = name + how
-                sent = {label: _judged(based, child, label, sent_texts.texts, found)}
-                versus = {n: logged[n] for n in (LOG_ALL, LOG_EACH)}
-                _add_values(rows, config, sent, found, versus, size=size)
-
-
-def _more_tasks(config: Mapping[str, Any], setting: CopySetting, tasks: int) -> CopySetting:
-    """Return the setting with other test tasks, for what is chosen and not written."""
-    assert setting.gold_users is not None
-    seed = derived_seed(setting_seed(config), "tasks", "curve")
-    readers = int(config["tasks"]["readers"])
-    return replace(setting, test=draw_tasks(setting.gold_users, tasks, seed, readers))

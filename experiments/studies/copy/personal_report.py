@@ -1,4 +1,4 @@
-"""What E13 says: tables, figure and words from its records."""
+"""What E13 says of writers: tables, figure and words from its records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from copygym.evaluation.records import Records, filtered, number
 from copygym.experiments.report.blocks import (
     Shown,
     by_seed,
-    curve,
     differences,
     estimates_table,
     forest,
@@ -24,20 +23,20 @@ _SHOWN = {
     "gold_ctr": Shown("gold CTR, %", "%"),
     "personal_gain": Shown("personal gain, %", "%"),
     "gain": Shown("gain over one for all, %", "%"),
-    "passed_first": Shown("deliverable draws, %", "%", alone=True),
+    "passed_first": Shown("deliverable drafts, %", "%", alone=True),
     "passed": Shown("tasks with one, %", "%", alone=True),
     "own": Shown("new copy sent, %", "%", alone=True),
 }
 #: Columns that say that a number is of other tasks than the main ones.
-_ASIDE = ("products", "size")
-_ALL, _EACH = of_copy.ONE_FOR_ALL, "log, chosen for each"
+_ASIDE = ("products",)
+_ALL, _EACH = of_copy.ONE_FOR_ALL, "log, sent"
 
 
 def report(records: Records) -> Report:
     """Return whether copy that suits its reader pays, against copy that knows none."""
     worlds = _worlds(records)
     main = records.where(**dict.fromkeys(_ASIDE))
-    sections = [_gains(main), _curve(records)]
+    sections = [_gains(main)]
     launches = _launches(records)
     if launches is not None:
         sections.append(launches)
@@ -71,7 +70,7 @@ def _over_all(frame: pl.DataFrame, versus: str = _ALL) -> pl.DataFrame:
 def _summary(records: Records, worlds: str) -> str:
     about, frame = records.first, _whole(records)
     sent = f"{about['algorithm']}, sent"
-    blind, permuted = f"blind {sent}", f"permuted {sent}"
+    blind, permuted = f"blind {sent}", f"{sent}, permuted"
 
     def percent(metric: str, writer: str, **cell: str) -> str:
         return f"{interval(number(frame, metric, writer=writer, **cell), '%')}%"
@@ -79,14 +78,16 @@ def _summary(records: Records, worlds: str) -> str:
     return (
         f"In {worlds} of {about['copy']['log']}, {about['algorithm']} was trained on "
         f"{about['copy']['samples']:,} scored samples with a reward that knows the reader. Its "
-        f"copy (the best of {about['draws']} draws that are true to their brief, by that reward) "
+        f"copy (of {about['draws']} drafts for each reader of a product, channel and slot, the one "
+        "that is true to its brief and that the models of clicks like best for this reader) "
         f"changes its reader's click rate by {percent('personal_gain', sent)} from the same "
-        "writer's copy for other readers of the same product, channel and slot; with readers taken "
-        f"for each other in the log, by {percent('personal_gain', permuted)}. It gains "
+        "writer's copy for other readers of the same product, channel and slot; chosen by models "
+        f"that took readers for each other, by {percent('personal_gain', permuted)}. It gains "
         f"{percent('gain', sent, versus=_ALL)} over the log's best honest copy for everybody, "
         f"{percent('gain', sent, versus=_EACH)} over the log's copy chosen for each reader without "
         "writing, and "
-        f"{percent('gain', sent, versus=blind)} over the same training that knows no reader. "
+        f"{percent('gain', sent, versus=blind)} over training and choice from the same start by "
+        "models that know no reader. "
         f"{about['copy']['gold']}"
     )
 
@@ -103,10 +104,12 @@ def _main_table(records: Records, worlds: str) -> Table:
         f"{over}; {tasks:,} held-out tasks in groups of readers who are asked for the same "
         "product, channel and slot. Personal gain: own copy against the same writer's copy for the "
         "others of the group. One for all: the log's honest copy that the proxy likes best on "
-        "average; chosen for each: the one that it likes best for each reader. Blind: reward, "
-        "demonstrations and prompts know no reader; permuted: reward and demonstrations took each "
-        "training reader for another. Sent: the best of several draws by the arm's own reward "
-        "that pass the grounding check, else a copy of the log; or log: of these and the log's. "
+        "average; chosen for each: the one that it likes best for each reader. SFT is the same for "
+        "all, as are tasks, prompts, samples and numbers of drafts. Sent: of all drafts for the "
+        "product, channel and slot that pass the grounding check, the one that proxy and judge "
+        "like best for the reader, else the log's; or log: of these and the log's. Blind: models "
+        "that know no reader train and choose; blind, chosen for each: its drafts, chosen by those "
+        "that do. Permuted: drafts chosen by models that took each reader for another. "
         "Attainable: the truth's choices among the log's honest copy."
     )
     return estimates_table(frame, "writer", _SHOWN, caption)
@@ -135,37 +138,6 @@ def _gains(records: Records) -> Section:
     return Section("What is gained", (), (table,), (picture,))
 
 
-def _curve(records: Records) -> Section:
-    frame = records.where(products=None).estimates.filter(pl.col("size").is_not_null())
-    clicks = filtered(frame, metric="clicks").select("size", clicks="value")
-    gains = filtered(frame, metric="gain", versus=_ALL).join(clicks, on="size")
-    table = estimates_table(
-        filtered(_over_all(frame), metric=["gold_ctr", "personal_gain", "gain"]),
-        ["size", "writer"],
-        {key: _SHOWN[key] for key in ("gold_ctr", "personal_gain", "gain")},
-        "By the size of the log in users; intervals as above. Clicks in the part that the reward "
-        "learns from: "
-        + ", ".join(
-            f"{row['size']:,} users {row['clicks']:,.0f}" for row in clicks.iter_rows(named=True)
-        )
-        + ".",
-    )
-    picture = curve(
-        gains,
-        "clicks",
-        "writer",
-        "gain",
-        "personal_by_clicks",
-        "Gain over the log's best honest copy for everybody by the clicks that the reward learned "
-        "from, with 95% intervals.",
-        "clicks (training part)",
-        "gain over one for all, %",
-        unit="%",
-        log_x=True,
-    )
-    return Section("By the size of the log", (), (table,), (picture,))
-
-
 def _launches(records: Records) -> Section | None:
     """Return what is gained where nobody was ever sent the product; None without launches."""
     told = records.first["launches"]
@@ -177,8 +149,8 @@ def _launches(records: Records) -> Section | None:
         "writer",
         {**_SHOWN, "gain": Shown("gain over the default, %", "%")},
         f"{told['tasks']} held-out tasks of {told['products']} products that the log never showed. "
-        "Of several draws that pass the grounding check, the CTR model's favourite for the reader; "
-        "where none passes, the default.",
+        "Sent: of the drafts that pass the grounding check, the CTR model's favourite for the "
+        "reader, and where none passes, the default; or log: of the drafts and the default.",
     )
     names = {name: name for name in told["writers"]}
     beside = texts_table(

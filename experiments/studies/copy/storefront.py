@@ -13,7 +13,7 @@ from copygym.core.seeds import derived_seed
 from copygym.envs.people.model import UserModel
 from copygym.envs.profiles.builder import Profiles
 from copygym.envs.simulator.population import align_to_catalogue, simulate
-from copygym.envs.tasks import CopyRows
+from copygym.envs.tasks import CopyReward, CopyRows
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.copy.setting import (
     WORLD,
@@ -31,6 +31,8 @@ from copygym.experiments.studies.reward_models import fit_ctr_model
 if TYPE_CHECKING:
     from copygym.envs.logs.catalogue import Catalogue
     from copygym.envs.logs.clicklog import ClickLog
+    from copygym.envs.simulator.fitted import FittedUsers
+    from copygym.rewards.copy.fluency import Fluency
 
 #: The world needs no part for a gold model.
 _PARTS = ("proxy", "judge", "test")
@@ -39,11 +41,7 @@ BLIND, PERMUTED = "blind", "permuted"
 
 
 def storefront_setting(
-    log: ClickLog,
-    data: dict[str, Any],
-    config: Mapping[str, Any],
-    folder: RunFolder,
-    kind: str = "",
+    log: ClickLog, data: dict[str, Any], config: Mapping[str, Any], folder: RunFolder
 ) -> CopySetting:
     """Return the setting of a storefront log; its parts are of users.
 
@@ -54,22 +52,104 @@ def storefront_setting(
         log: the whole log.
         data: its checksum and rows.
         config: of the run.
-        folder: of the run; the models of another ``kind`` lie in a child of it.
-        kind: what is taken for the readers' profiles, to be compared with the truth (""):
-            `BLIND`, nothing, by models, demonstrations and prompts, or `PERMUTED`, those of others,
-            by models and demonstrations while they learn.
+        folder: of the run.
     """
     from copygym.agents.copywriter.demonstrations import better_copy, preference_pairs
     from copygym.envs.copywriting import draw_tasks
     from copygym.experiments.studies.people import fit, true_world, whole_catalogue
     from copygym.rewards.copy.grounding import grounded
-    from copygym.rewards.ctr.response import texts_answered_by
 
     seed = int(config["seed"])
     parts = log.split_by_user(shares(config, _PARTS), derived_seed(seed, "split"))
     rows_seen = describe_parts(folder, parts)
     catalogue = whole_catalogue(log, config)
     fitted = fit(folder, "proxy", parts["proxy"], parts["judge"], config, catalogue)
+    people = fitted.profiles_of(parts["test"])
+    fluency = UntunedFluency(config["copywriter"]["model"], folder)
+    known = _rewards(config, folder, parts, fitted, people, fluency)
+    gold_users = align_to_catalogue(true_world(config).user_model(profiles=people), catalogue)
+    number = {name: int(n) for name, n in config["tasks"].items()}
+    train, validation = (
+        draw_tasks(known.readers, number[name], derived_seed(seed, "tasks", name))
+        for name in ("train", "validation")
+    )
+    test = draw_tasks(
+        gold_users, number["test"], derived_seed(seed, "tasks", "test"), number.get("readers", 1)
+    )
+    # What suits a reader by the model where it knows readers, by the audience's clicks where not;
+    # a writer that has seen claims which no brief carries would make such claims.
+    texts, rows = better_copy(
+        parts["proxy"],
+        fitted.users,
+        score=known.model.score if known.model.reads_readers else None,
+        allowed=grounded,
+    )
+    return CopySetting(
+        log=log,
+        data=data,
+        rows_seen=rows_seen,
+        proxy_log=parts["proxy"],
+        readers=known.readers,
+        model=known.model,
+        train=train,
+        validation=validation,
+        test=test,
+        demonstrations=(texts, rows),
+        preferences=preference_pairs(parts["proxy"], fitted.users),
+        reward=known.reward,
+        proxy=known.proxy,
+        judge=Witnessed(known.judge, *_truth_of(validation, known.readers, catalogue, config)),
+        gold=Truth(gold_users),
+        human=_human(test, parts["proxy"], derived_seed(seed, "human")),
+        training_texts=catalogue.texts,
+        gold_text=WORLD,
+        fitted=replace(fitted, users=known.readers),
+        gold_users=gold_users,
+        held_out=known.held_out,
+        fluency=fluency,
+    )
+
+
+@dataclass(frozen=True)
+class _Rewards:
+    """What is learned of clicks, by `CopySetting`'s names."""
+
+    model: Any
+    judge: ClickLogit
+    readers: UserModel
+    held_out: UserModel
+    reward: CopyReward
+    proxy: CopyReward
+
+
+def _rewards(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    parts: Mapping[str, ClickLog],
+    fitted: FittedUsers,
+    people: Profiles,
+    fluency: Fluency | None,
+    kind: str = "",
+) -> _Rewards:
+    """Return the models of clicks and the rewards that they make.
+
+    Args:
+        config: of the run.
+        folder: of the run; the models of another ``kind`` lie in a child of it.
+        parts: of the log.
+        fitted: the simulated users of the proxy.
+        people: profiles of the test part.
+        fluency: of texts under the untuned writer.
+        kind: what the models take for the readers' profiles: these (""), nothing (`BLIND`), or
+            while they learn those of others (`PERMUTED`).
+    """
+    from copygym.rewards.ctr.response import texts_answered_by
+
+    seed = int(config["seed"])
+    if kind == PERMUTED:
+        # Left to itself, a model finds that wrong profiles tell nothing, and reads none.
+        keys = ("reward_model", "judge_model")
+        config = {**config, **{key: {**config[key], "readers": True} for key in keys}}
     models = folder.child(kind) if kind else folder
     # What a profile tells of the time before a send may tell its click, what it tells of later not.
     model, judge = (
@@ -84,66 +164,50 @@ def storefront_setting(
         )
         for name, key in (("proxy", "reward_model"), ("judge", "judge_model"))
     )
-    taught = replace(fitted.users, profiles=taken_for(fitted.users.profiles, kind, seed))
-    readers = texts_answered_by(taught if kind == BLIND else fitted.users, model)
-    people = fitted.profiles_of(parts["test"])
-    held_out = simulate(fitted, people)
-    gold_users = align_to_catalogue(true_world(config).user_model(profiles=people), catalogue)
+    users, held_out = fitted.users, simulate(fitted, people)
     if kind == BLIND:
-        told = taken_for(people, kind, seed)
-        held_out, gold_users = (replace(users, profiles=told) for users in (held_out, gold_users))
-    held_out = texts_answered_by(held_out, model)
-    number = {name: int(n) for name, n in config["tasks"].items()}
-    train, validation = (
-        draw_tasks(readers, number[name], derived_seed(seed, "tasks", name))
-        for name in ("train", "validation")
+        users, held_out = (
+            replace(known, profiles=taken_for(known.profiles, kind, seed))
+            for known in (users, held_out)
+        )
+    readers, held_out = (texts_answered_by(known, model) for known in (users, held_out))
+    reward, proxy = (
+        copy_shape(config, model, known, users.catalogue.texts, fluency)
+        for known in (readers, held_out)
     )
-    test = draw_tasks(
-        gold_users, number["test"], derived_seed(seed, "tasks", "test"), number.get("readers", 1)
-    )
-    # What suits a reader by the model where it knows readers, by the audience's clicks where not;
-    # a writer that has seen claims which no brief carries would make such claims.
-    texts, rows = better_copy(
-        parts["proxy"],
-        taught,
-        score=model.score if model.reads_readers else None,
-        allowed=grounded,
-    )
-    fluency = UntunedFluency(config["copywriter"]["model"], folder)
-    return CopySetting(
-        log=log,
-        data=data,
-        rows_seen=rows_seen,
-        proxy_log=parts["proxy"],
-        readers=readers,
-        model=model,
-        train=train,
-        validation=validation,
-        test=test,
-        demonstrations=(texts, rows),
-        preferences=preference_pairs(parts["proxy"], taught),
-        reward=copy_shape(config, model, readers, catalogue.texts, fluency),
-        proxy=copy_shape(config, model, held_out, catalogue.texts, fluency),
-        judge=Witnessed(
-            ClickLogit(judge, readers), *_truth_of(validation, readers, catalogue, config)
-        ),
-        gold=Truth(gold_users),
-        human=_human(test, parts["proxy"], derived_seed(seed, "human")),
-        training_texts=catalogue.texts,
-        gold_text=WORLD,
-        fitted=replace(fitted, users=readers),
-        gold_users=gold_users,
-        held_out=held_out,
-        fluency=fluency,
-    )
+    return _Rewards(model, ClickLogit(judge, readers), readers, held_out, reward, proxy)
 
 
-def other_readers(
+def other_rewards(
     config: Mapping[str, Any], folder: RunFolder, setting: CopySetting, kind: str
 ) -> CopySetting:
-    """Return a setting with the same tasks, in which readers are taken for others; see ``kind``."""
+    """Return a setting with the same tasks and truth whose rewards take readers for others.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        setting: with the readers as they are.
+        kind: what is taken for the readers' profiles by the models and what they answer: `BLIND`,
+            nothing, or `PERMUTED`, those of others, while they learn.
+    """
+    from copygym.experiments.studies.people import fit
+
     config = {**config, "seed": setting_seed(config)}
-    return storefront_setting(setting.log, setting.data, config, folder, kind)
+    parts = setting.log.split_by_user(shares(config, _PARTS), derived_seed(config["seed"], "split"))
+    assert setting.gold_users is not None and isinstance(setting.judge, Witnessed)
+    catalogue = setting.readers.catalogue
+    fitted = fit(folder, "proxy", parts["proxy"], parts["judge"], config, catalogue)
+    people = setting.gold_users.profiles
+    known = _rewards(config, folder, parts, fitted, people, setting.fluency, kind)
+    return replace(
+        setting,
+        readers=known.readers,
+        model=known.model,
+        reward=known.reward,
+        proxy=known.proxy,
+        judge=replace(setting.judge, judge=known.judge),
+        held_out=known.held_out,
+    )
 
 
 def taken_for(profiles: Profiles, kind: str, seed: int) -> Profiles:

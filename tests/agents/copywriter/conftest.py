@@ -1,11 +1,14 @@
 """A random Llama of two layers with a tokenizer of its own, and writing tasks: made in a moment."""
 
+import re
+
 import pytest
 import torch
 
+from copygym.agents.copywriter.prompts import ASK, ASK_AGAIN, INSTRUCTION, REWRITING
 from copygym.envs.tasks import CopyRows, copy_rows
 
-#: Every word of the prompts and some of copy: texts and tokens stand for each other exactly.
+#: Words of tasks and of copy; with the frame's, texts and tokens stand for each other exactly.
 _WORDS = """
 Write one line of copy The quoted brief is data not orders Brief Reader Channel product segment
 likes high low interest topic age recency channel slot email social morning evening 0 1 2
@@ -13,6 +16,7 @@ the best offer week ends today you waited for see how people like save time and 
 warm coat fresh coffee makes new free now
 : ; , . - "
 """
+_FRAME = " ".join(re.findall(r"\w+|[^\w\s]", " ".join((INSTRUCTION, ASK, REWRITING, ASK_AGAIN))))
 
 
 def random_copywriter(seed=0, max_new_tokens=12, hidden=32, scale=0.2):
@@ -23,7 +27,7 @@ def random_copywriter(seed=0, max_new_tokens=12, hidden=32, scale=0.2):
     from copygym.agents.copywriter.prompts import PromptStyle
     from copygym.agents.copywriter.writer import Copywriter
 
-    words = ["<pad>", "<eos>", "<unk>", *dict.fromkeys(_WORDS.split())]
+    words = ["<pad>", "<eos>", "<unk>", *dict.fromkeys((_WORDS + _FRAME).split())]
     plain = Tokenizer(
         models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>")
     )

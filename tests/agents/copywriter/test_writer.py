@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 
 from copygym.agents.copywriter.llama.likelihood import batch_logprobs
+from copygym.agents.copywriter.prompts import few_shot
 from copygym.agents.copywriter.writer import Copywriter
 from copygym.core.errors import UserError
 
@@ -306,6 +308,8 @@ def test_an_adapter_is_no_base_of_another(make_copywriter, tmp_path):
         {"fixed_vocabulary": None},
         {"quantisation": "x"},
         {"max_new_tokens": True},
+        {"examples": {}},
+        {"examples": [["a task without its copy"]]},
     ],
 )
 def test_settings_that_no_copywriter_has_are_refused(copywriter, tmp_path, edit):
@@ -319,10 +323,20 @@ def test_settings_that_no_copywriter_has_are_refused(copywriter, tmp_path, edit)
 def test_settings_of_an_older_version_are_read(copywriter, tmp_path):
     copywriter.save(tmp_path / "writer")
     path = tmp_path / "writer" / "copywriter.json"
-    later = ("vocabulary", "fixed_vocabulary", "quantisation")
+    later = ("vocabulary", "fixed_vocabulary", "quantisation", "examples")
     state = {key: value for key, value in json.loads(path.read_text()).items() if key not in later}
     path.write_text(json.dumps(state))
     assert Copywriter.load(tmp_path / "writer").vocabulary is None
+
+
+def test_a_few_shot_writer_keeps_its_examples(copywriter, rows, tmp_path):
+    style = few_shot(copywriter.style, rows.prompts[:1], ["fresh coffee makes new people"], 256)
+    assert style.examples
+    taught = replace(copywriter, style=style)
+    taught.save(tmp_path / "writer")
+    loaded = Copywriter.load(tmp_path / "writer")
+    assert loaded.style.examples == style.examples
+    assert loaded.write(rows, seed=1) == taught.write(rows, seed=1)
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"model_max_length": "x"}', "[]"])

@@ -16,6 +16,7 @@ from copygym.envs.simulator.response.outcomes import (
     shrunk_revenue,
     with_holds,
 )
+from copygym.envs.storefront.world import StorefrontWorld
 
 HOUR = 3_600_000_000
 DECLARED = Dynamics()
@@ -179,6 +180,25 @@ def test_revenue_is_shrunk_to_its_product_and_the_product_to_the_log():
     product_q = (1000 + 20 * 20) / (20 + 20)
     expected = [20, (600 + 20 * product_p) / 80, product_p, (1000 + 20 * product_q) / 40]
     assert value == pytest.approx(expected)
+
+
+def test_products_with_prices_of_their_own_are_hardly_shrunk():
+    """Goods at 20 and at 160: two sales tell which is which."""
+    world = StorefrontWorld(seed=0, n_users=10, catalogue="large")
+    catalogue = world.catalogue
+    prices = np.unique(np.array(catalogue.product_ids), return_inverse=True)[1] * 3.0 + 20.0
+    price_A = np.append(0.0, np.repeat(prices, catalogue.n_channels))
+    rng = np.random.default_rng(0)
+    conversions = np.append(0, rng.poisson(1.0, len(price_A) - 1))
+    noise = rng.normal(1.0, 0.1, len(price_A))
+    value = shrunk_revenue(catalogue, conversions, conversions * price_A * noise)
+    sold = np.bincount(np.append(-1, prices.astype(int).repeat(3)) + 1, conversions) > 2
+    seen = sold[price_A.astype(int) + 1]
+    seen[0] = False
+    assert np.abs(value[seen] / price_A[seen] - 1).mean() < 0.06
+    # Where products do not differ, the log's mean is what is known.
+    same = shrunk_revenue(catalogue, conversions, conversions * 50.0 * noise)
+    assert np.abs(same[seen] / 50.0 - 1).max() < 0.1
 
 
 def test_logging_policy_from_propensities_is_exact_where_it_is_constant():

@@ -65,13 +65,13 @@ def tiny(experiment, out, *overrides):
     if experiment in REAL:
         small = ["learn.steps=640", "env.num_envs=32"]
     if experiment == "e3_storefront":
-        small = ["reward_model=tfidf", "data.n_users=150"]
+        small = ["copywriter=tiny", "reward_model=tfidf", "data.n_users=150"]
     if experiment.startswith("e10"):
         small = []
     if experiment in ("e2", "e7", "e11_upworthy"):
         # upworthy_reward has the sentence encoder.
         small = ["reward_model=tfidf"]
-    if experiment == "e13":
+    if experiment in ("e12", "e13", "e13_sizes"):
         models = [f"reward_model{part}=tfidf" for part in ("", "@judge_model")]
         small = ["copywriter=tiny", *models]
     if experiment == "ppo_options":

@@ -13,7 +13,7 @@ from copygym.rewards.copy.grounding import grounded
 
 CONFIG = {
     "seed": 3,
-    "creatives": {"per_product": 2, "candidates": 4, "readers": 3},
+    "creatives": {"per_product": 2, "candidates": 4, "readers": 3, "caution": 0.0},
     "evaluation": {"temperature": 1.0, "top_p": 1.0},
 }
 #: True of the kettle, by its brief.
@@ -96,3 +96,44 @@ def test_a_logged_copy_that_is_written_again_is_not_new(setting, monkeypatch):
 
     places = written(setting, monkeypatch, write)
     assert places.copy.texts == ()
+
+
+def test_a_campaign_is_for_some_products_of_every_field(setting):
+    catalogue = setting.readers.catalogue
+    fields = len(set(catalogue.topic_of_creative.tolist()))
+    products = len(set(catalogue.product_ids))
+
+    def chosen(number):
+        config = {**CONFIG, "creatives": {**CONFIG["creatives"], "products": number}}
+        places = creatives.logged_places(config, setting)
+        return {catalogue.product_ids[k] for k in places.choice_AK.ravel().tolist()}
+
+    assert len(chosen(None)) == len(chosen(products)) == len(chosen(products + 5)) == products
+    few = chosen(fields)
+    assert len(few) == fields
+    assert len({catalogue.topic_of_creative[catalogue.product_ids.index(p)] for p in few}) == fields
+    assert len(chosen(1)) == 1
+
+
+def test_one_reader_who_is_won_over_counts_more_than_many_who_are_pleased_a_little(setting):
+    catalogue = setting.readers.catalogue
+    own = [k for k, p in enumerate(catalogue.product_ids) if p == catalogue.product_ids[0]]
+    loved, liked = (catalogue.texts[k] for k in own[:2])
+
+    def reward(texts, rows):
+        first = rows.user == rows.user.min()
+        love = np.array([text == loved for text in texts])
+        like = np.array([text == liked for text in texts])
+        return np.where(love & first, 6.0, np.where(like, 0.5, 0.0))
+
+    pools = {(a, catalogue.product_ids[0]): [(loved, 0), (liked, 1)] for a in (0, 1)}
+    told = SimpleNamespace(**{**vars(setting), "reward": reward})
+    assert (creatives._chosen(CONFIG, told, pools)[:, 0] == 0).all()
+
+
+def test_the_share_of_places_that_pass_the_check(setting, monkeypatch):
+    places = creatives.logged_places(CONFIG, setting)
+    catalogue = setting.readers.catalogue
+    texts = [text for row in places.texts(catalogue) for text in row]
+    briefs = [catalogue.brief_of(k) for k in places.choice_AK.ravel().tolist()]
+    assert creatives.sendable_share(places, catalogue) == np.mean(grounded(texts, briefs))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from copygym.evaluation.records import Records, Rows
-from copygym.experiments.studies.copy.judging import add_writers, no_signal_warnings
+from copygym.experiments.studies.copy import judging
+from copygym.experiments.studies.copy.judging import add_writers, no_signal_warnings, worth_of
 
 CONFIG = {"evaluation": {"resamples": 200}}
 
@@ -22,6 +23,22 @@ def test_a_model_without_signal_is_named():
     (one,) = no_signal_warnings(setting(False, True))
     assert one.startswith("the judge found no signal")
     assert len(no_signal_warnings(setting(True, True))) == 2
+
+
+def test_a_text_is_worth_the_same_in_any_company(monkeypatch):
+    def proxy(texts, rows):
+        liked = np.array([3.0 if text == "good" else 1.0 for text in texts])
+        return liked + len(texts), {"worth": liked, "diversity": np.full(len(texts), len(texts))}
+
+    def judge(model, readers):
+        return lambda texts, rows: np.full(len(texts), -1.5)
+
+    monkeypatch.setattr(judging, "ClickLogit", judge)
+    setting = SimpleNamespace(proxy=proxy, judge=SimpleNamespace(model=None), held_out=None)
+    value = worth_of(setting)
+    # The proxy's 3, less the judge's 1.5.
+    alone, among = value(["good"], [0]), value(["good", "plain"], [0, 0])
+    assert alone[0] == among[0] == pytest.approx(1.5)
 
 
 def writer(gold, **facts):

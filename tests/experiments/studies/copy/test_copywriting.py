@@ -170,13 +170,21 @@ def test_a_campaign_compares_copy_and_policy(tmp_path):
     places = {(entry["product"], entry["audience"]) for entry in shown}
     assert len(audiences) > 1
     assert len(shown) == len(places) == 8 * len(audiences)
+    # New copy is compared with the log's under each policy, paired by user.
+    without = about["learned"].replace("with new copy", "logged copy")
+    paired = records.number("clicks_per_user", **cell, versus=without)["value"]
+    alone = records.number("clicks_per_user", policy=without, segment=None, versus=None)["value"]
+    assert paired == pytest.approx(clicks - alone)
+    assert 0 <= records.number("passed")["value"] <= 1
+    assert 0 <= records.number("sendable")["value"] <= 1
     assert records.number("places")["value"] == len(shown)
     won = [entry["new"] == "yes" for entry in shown]
     assert records.number("places_won")["value"] == sum(won)
     assert all(entry["before"] != entry["after"] for entry in shown if entry["new"] == "yes")
     report = (tmp_path / "run" / "report.html").read_text()
     for expected in (
-        "What is sent: before and after", "The copywriter alone", "Timelines", "Learning curve",
+        "What new copy is worth", "What is sent: before and after", "The copywriter alone",
+        "Timelines", "Learning curve",
         "Is it still copy?", "How real are the simulated users?",
     ):  # fmt: skip
         assert expected in report

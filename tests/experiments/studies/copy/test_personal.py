@@ -2,7 +2,6 @@
 
 import re
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,72 +9,13 @@ import pytest
 from copygym.core.errors import UserError
 from copygym.envs.profiles.builder import Profiles
 from copygym.evaluation.records import Records, Rows, joined
-from copygym.experiments.runs.folder import Record
-from copygym.experiments.studies.copy import copywriting, personal
-from copygym.experiments.studies.copy.personal import SENT, WITH_LOG, Arm
+from copygym.experiments.studies.copy import personal
 from copygym.experiments.studies.copy.storefront import BLIND, PERMUTED, taken_for
-
-OPTIONS = {"draws": 2, "temperature": 1.0, "top_p": 1.0}
-#: What the reward makes of a text.
-WORTH = {"good": 3.0, "better": 4.0, "false": 9.0, "logged": 2.0, "best logged": 3.5}
 
 
 @pytest.fixture
 def config(composed):
     return partial(composed, "experiment=e13", "tiny=true", "copywriter=tiny")
-
-
-class Folder:
-    """Keeps no stage."""
-
-    def stage(self, name, compute):
-        found = compute()
-        assert isinstance(found, Record)
-        return found
-
-
-class Tasks(tuple):
-    """Tasks that are numbers."""
-
-    briefs = ()
-    originals = ()
-
-    def take(self, index):
-        return Tasks(self[i] for i in np.asarray(index).tolist())
-
-
-@pytest.fixture
-def arm(monkeypatch):
-    """Three tasks: two good draws, one good draw that the log beats, and none that passes."""
-    drawn = [["good", "better"], ["good", "false"], ["false", "false"]]
-
-    class Writer:
-        def write(self, rows, *, seed, temperature, top_p, samples):
-            return [text for task in rows for text in drawn[task]]
-
-    def proxy(texts, rows):
-        # What depends on the company that a text is in is left out.
-        liked = np.array([WORTH[text] for text in texts])
-        return liked + len(texts), {"worth": liked, "diversity": np.full(len(texts), len(texts))}
-
-    setting = SimpleNamespace(test=Tasks(range(3)), proxy=proxy)
-    monkeypatch.setattr(copywriting, "improved_writer", lambda *_: (Writer(), {}))
-    monkeypatch.setattr(personal, "honest_copy", lambda _: [["logged", "best logged"]] * 3)
-    check = "copygym.agents.copywriter.gate"
-    bad = (SimpleNamespace(kind="false"),)
-    monkeypatch.setattr(f"{check}._check", lambda rows, i, text: bad if text == "false" else ())
-    monkeypatch.setattr(f"{check}.warn_of_briefs", lambda _: None)
-    return Arm("", {"evaluation": OPTIONS}, Folder(), None, setting, 0, "ppo")
-
-
-def test_an_arm_sends_its_best_draw_that_passes_and_the_log_s_where_none_does(arm):
-    sent = arm.sent()
-    assert sent[SENT].texts == ["better", "good", "best logged"]
-    assert sent[SENT].shares["own"] == pytest.approx(2 / 3)
-    assert sent[SENT].shares["passed_first"] == pytest.approx(3 / 6)
-    # With the log in the choice, what is liked better is sent.
-    assert sent[WITH_LOG].texts == ["better", "best logged", "best logged"]
-    assert sent[WITH_LOG].shares["own"] == pytest.approx(1 / 3)
 
 
 def test_what_readers_are_taken_for():
@@ -112,7 +52,7 @@ def test_mistakes_are_one_sentence(config):
 def world(seed, gain):
     """The records of a made-up world in which personal copy gains so much."""
     rows = Rows(seed)
-    writers = ["sft", "ppo", "ppo, sent", "blind ppo, sent", "permuted ppo, sent"]
+    writers = ["sft", "ppo", "ppo, sent", "blind ppo, sent", "ppo, sent, permuted", "log, sent"]
     chosen = ["log, one for all", "log, chosen for each"]
     for name in [*writers, *chosen]:
         own = gain if name == "ppo, sent" else 0.0
@@ -122,15 +62,11 @@ def world(seed, gain):
             rows.add("proxy", 1.0, writer=name)
             rows.add("kl", 0.0, writer=name)
             rows.add("reward_term", 0.0, writer=name, term="length")
-        for other in ("log, one for all", "log, chosen for each", "blind ppo, sent"):
+        for other in ("log, one for all", "log, sent", "blind ppo, sent"):
             if other != name:
                 rows.add("gain", own, writer=name, versus=other)
         rows.add("gold_ctr", 0.1, writer=name, task=0)
         rows.add("trait", 0.5, writer=name, audience="old", trait="words")
-    for size in (100, 1000):
-        rows.add("clicks", size / 2, size=size)
-        rows.add("gold_ctr", 0.1, writer="log, chosen for each", size=size)
-        rows.add("gain", gain, writer="log, chosen for each", versus="log, one for all", size=size)
     for name in ("marketer's default", "ppo, sent"):
         rows.add("gold_ctr", 0.1, writer=name, products="launches")
     copy = {
@@ -159,7 +95,6 @@ def test_the_report_holds_the_luck_of_worlds():
     (sent,) = [row for row in page.table.rows if row[0] == "ppo, sent"]
     assert "20 [10, 30]" in sent[2]
     headings = [section.heading for section in page.sections]
-    assert "By the size of the log" in headings
     assert "Launches: products that no log shows" in headings
     assert "By world" in headings
 
