@@ -1,7 +1,7 @@
 """Linear bandits for rewards that change: old data fade, or leave a window.
 
-`LinUCBAgent` trusts what it saw long ago as much as what it saw today. These two do not; they differ
-in what they pay for it: a discount is smooth and cheap, a window forgets a sudden change for good.
+`LinUCBAgent` trusts what it saw long ago as much as what it saw today. These two do not, and differ
+in what they forget: a discount is smooth and cheap, a window forgets a sudden change for good.
 """
 
 from __future__ import annotations
