@@ -29,8 +29,10 @@ from copygym.envs.logs.catalogue import HOLD, Catalogue
 from copygym.envs.logs.clicklog import ClickLog, creative_key
 from copygym.envs.profiles.builder import ProfileBuilder, Profiles, user_key
 from copygym.envs.simulator.data import who
+from copygym.envs.simulator.delay import Delay
 from copygym.envs.simulator.fitted import FittedResponse, FittedUsers
 from copygym.envs.simulator.population import simulate
+from copygym.envs.simulator.response.design import Counts
 from copygym.envs.simulator.response.encode import EncodedRows, encode, with_state
 from copygym.envs.simulator.response.logistic import LogisticResponse
 
@@ -183,6 +185,7 @@ def update_users(
     *,
     keep: float = 1.0,
     new: NewRows | None = None,
+    delay: Delay | None = None,
 ) -> Update:
     """Return fitted users that have learned from a further log.
 
@@ -192,6 +195,7 @@ def update_users(
         log: later rows.
         keep: share of what the response has learned that still counts (`LogisticResponse.updated`).
         new: the log as `read_new` gives it, where that is known already.
+        delay: of clicks that are still to come; None: all are there.
 
     Raises:
         UserError: the response is of a family that has no posterior, or no row is known.
@@ -213,6 +217,8 @@ def update_users(
     trials, clicks = new.rows.trials.astype(np.float64), new.rows.clicks.astype(np.float64)
     cells = fitted.response.encoder.cells()
     counts = new.rows.counts(new.profiles.features, fitted.users.catalogue.n_actions, new.offset)
+    if delay is not None:
+        counts = _waited(counts, new.rows, delay)
     # What the calibration took off is part of what is known: the prior is the calibrated model.
     calibrated = model.rescaled(layer.intercept, layer.slope)
     response = replace(
@@ -236,6 +242,14 @@ def update_users(
         _mean_loss(probability, trials, clicks),
         _mean_loss(probability, trials, trials * probability),
     )
+
+
+def _waited(counts: Counts, rows: EncodedRows, delay: Delay) -> Counts:
+    """Return counts as if all clicks had come, without sends that are too young to say."""
+    if rows.time is None:
+        raise UserError("delay: the log has no times, so nobody knows how long its sends waited.")
+    weights = delay.weights(rows.time)
+    return replace(counts, successes=counts.successes * weights).take(weights > 0)
 
 
 def _with_conversions(response: FittedResponse, new: NewRows, keep: float) -> FittedResponse:

@@ -10,7 +10,7 @@ from copygym.core.components import trust
 from copygym.core.errors import UserError
 from copygym.core.files.storage import read_json, whole_folder, write_json
 from copygym.core.seeds import derived_seed
-from copygym.experiments.option_values import share, whole
+from copygym.experiments.option_values import number, share, whole
 from copygym.experiments.options import (
     add_json,
     add_log_options,
@@ -22,6 +22,8 @@ from copygym.experiments.options import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from copygym.envs.logs.clicklog import ClickLog
     from copygym.envs.simulator.fitted import FittedUsers
     from copygym.envs.simulator.update import People, Update
@@ -59,6 +61,8 @@ def main(arguments: list[str]) -> int:
               "that still counts; below 1 it follows what changes", metavar="SHARE")  # fmt: skip
     add_value(parser, "--steps", whole(0), default=None, help="decisions that the agent learns on "
               "from, 0: it stays (default: a fifth of the run's)", metavar="N")  # fmt: skip
+    add_value(parser, "--delay-hours", number, default=None, help="mean time from a send to its "
+              "click, where some are still to come", metavar="HOURS")  # fmt: skip
     add_log_options(parser)
     add_json(parser)
     add_trust(parser)
@@ -69,8 +73,9 @@ def main(arguments: list[str]) -> int:
     log = named_log(options.log, options)
     past = None if options.past is None else named_log(options.past, options, "--past")
     report = update_run(
-        options.run, log, options.out, past=past, keep=options.keep, steps=options.steps
-    )
+        options.run, log, options.out, past=past, keep=options.keep, steps=options.steps,
+        delay_hours=options.delay_hours,
+    )  # fmt: skip
     print_result(report, _words(report, options.out), options)
     return 0
 
@@ -83,6 +88,7 @@ def update_run(
     past: ClickLog | None = None,
     keep: float = 1.0,
     steps: int | None = None,
+    delay_hours: float | None = None,
 ) -> dict[str, Any]:
     """Write a run that has learned from a further log to ``out``; return what was done, JSON types.
 
@@ -94,10 +100,13 @@ def update_run(
         keep: see `copygym.envs.simulator.update.update_users`.
         steps: decisions that the agent of a delivery run learns on from; None: a fifth of the
             run's.
+        delay_hours: mean time from a send to its click; the log was read at its last row. None: all
+            clicks are there.
 
     Raises:
         UserError: no such run, or it has learned from this log before.
     """
+    from copygym.envs.simulator.delay import Delay
     from copygym.envs.simulator.fitted import FittedUsers
     from copygym.envs.simulator.update import update_users
     from copygym.experiments.runs.folder import read_run
@@ -120,7 +129,11 @@ def update_run(
         )
     fitted = FittedUsers.load(folder)
     people = _people(run, config, fitted, past)
-    update = update_users(fitted, people, log, keep=keep)
+    delay = None
+    if delay_hours is not None:
+        log.require("timestamp")
+        delay = Delay(delay_hours, int(_times(log).max()))
+    update = update_users(fitted, people, log, keep=keep, delay=delay)
     report = {
         "run": run.name,
         "logs": [*before, {"sha256": checksum, "rows": log.height, "keep": keep}],
@@ -143,6 +156,11 @@ def update_run(
         report |= _agent(draft, config, update, steps)
         write_json(draft / _FILE, report)
     return report
+
+
+def _times(log: ClickLog) -> np.ndarray:
+    """Return the times of a log's rows, (N,) int64 microseconds."""
+    return log.frame.select("timestamp").drop_nulls().collect()["timestamp"].cast(int).to_numpy()
 
 
 def _people(

@@ -10,6 +10,7 @@ import pytest
 from copygym.core.errors import UserError
 from copygym.envs import datasets
 from copygym.envs.logs.catalogue import Catalogue
+from copygym.envs.simulator.delay import Delay
 from copygym.envs.simulator.fit import fit_users
 from copygym.envs.simulator.response.design import ActionEncoder, Counts
 from copygym.envs.simulator.response.logistic import LogisticResponse
@@ -200,3 +201,12 @@ def test_trees_have_no_posterior_to_go_on_from(halves):
     )  # fmt: skip
     with pytest.raises(UserError, match="keeps no posterior"):
         update_users(fitted, People.of(fitted.profile_builder, old), new)
+
+
+def test_clicks_to_come_make_up_for_those_that_are_not_there(halves, fitted):
+    _, old, new = halves
+    people = People.of(fitted.profile_builder, old)
+    last = new.collect()["timestamp"].cast(pl.Int64).max()
+    plain = update_users(fitted, people, new).users.users.click_logit[:, :, 1:]
+    waiting = update_users(fitted, people, new, delay=Delay(24.0, last))
+    assert waiting.users.users.click_logit[:, :, 1:].mean() > plain.mean()
