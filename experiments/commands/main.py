@@ -28,6 +28,7 @@ commands:
   deliver --policy RUN --people FILE --out PLAN          a plan: who gets what, when and why
   ingest --plan PLAN --outcomes FILE --out LOG           what came of it, as the next log
   monitor --plan PLAN --outcomes FILE    a running campaign against what was promised
+  update RUN --log NEW --out FOLDER   a run learns from a further log, in a new folder
   abtest FILE | srm | plan   judge an A/B test, check its sample ratio, plan its size
   wandb sweep|workspace   a W&B Sweep from a multirun's arguments, a W&B view as code
 
@@ -116,6 +117,7 @@ _COMMANDS = {
     "deliver": "copygym.experiments.commands.campaign.deliver",
     "ingest": "copygym.experiments.commands.campaign.ingest",
     "monitor": "copygym.experiments.commands.campaign.monitor",
+    "update": "copygym.experiments.commands.campaign.update",
     "wandb": "copygym.experiments.commands.wandb",
 }
 

@@ -103,6 +103,7 @@ def fit(
 
     from copygym.envs.simulator.fit import fit_users
     from copygym.envs.simulator.fitted import FittedUsers
+    from copygym.envs.simulator.update import People
 
     def compute() -> Record:
         options = {**_fit_options(config), "seed": derived_seed(config["seed"], "fit", name)}
@@ -116,6 +117,10 @@ def fit(
                 raise UserError(f"users: {error}; check the config keys of users.") from error
             with folder.new_folder("users", name) as draft:
                 fitted.save(draft)
+                # What `copygym update` goes on from, of all whose past is known here.
+                People.of(fitted.profile_builder, train).after(fitted.profile_builder, test).save(
+                    draft
+                )
             bar.update()
         return Record({"card": fitted.fidelity.to_dict()})
 
