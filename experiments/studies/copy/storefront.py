@@ -15,7 +15,6 @@ from copygym.envs.profiles.builder import Profiles
 from copygym.envs.simulator.population import simulate
 from copygym.envs.tasks import CopyReward, CopyRows
 from copygym.experiments.runs.folder import RunFolder
-from copygym.experiments.studies.copy.gold import Gold, judges_of, parts_of
 from copygym.experiments.studies.copy.setting import (
     ClickLogit,
     CopySetting,
@@ -26,6 +25,7 @@ from copygym.experiments.studies.copy.setting import (
     setting_seed,
     shares,
 )
+from copygym.experiments.studies.gold import Gold, judges_of, parts_of
 from copygym.experiments.studies.reward_models import fit_ctr_model
 
 if TYPE_CHECKING:

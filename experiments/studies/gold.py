@@ -13,7 +13,6 @@ from copygym.envs.profiles.builder import Profiles
 from copygym.envs.simulator.population import align_to_catalogue, held_out_users
 from copygym.envs.tasks import CopyRows
 from copygym.experiments.runs.folder import RunFolder
-from copygym.experiments.studies.copy.setting import PARTS, WORLD
 from copygym.experiments.studies.people import fit, has_truth, true_world
 from copygym.experiments.studies.reward_models import fit_ctr_model
 
@@ -22,7 +21,10 @@ if TYPE_CHECKING:
     from copygym.envs.logs.clicklog import ClickLog
     from copygym.envs.simulator.fitted import FittedUsers
 
-#: What a report says of gold where no truth is known.
+#: Parts of a log that copy is learned from.
+PARTS = ("proxy", "judge", "gold", "test")
+#: What a report says of gold where the truth is known, and where it is not.
+WORLD = "Gold is the synthetic world's own response, asked of people of the test part."
 PEOPLE = (
     "Gold is a simulator and a CTR model of another family, both fitted on people whom neither the "
     "reward nor the copywriter saw, asked of people of the test part; no experiment confirms it."
@@ -126,4 +128,4 @@ def judges_of(
     )
 
 
-__all__ = ["PEOPLE", "Gold", "Judges", "judges_of", "parts_of"]
+__all__ = ["PARTS", "PEOPLE", "WORLD", "Gold", "Judges", "judges_of", "parts_of"]
