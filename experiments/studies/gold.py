@@ -26,8 +26,8 @@ PARTS = ("proxy", "judge", "gold", "test")
 #: What a report says of gold where the truth is known, and where it is not.
 WORLD = "Gold is the synthetic world's own response, asked of people of the test part."
 PEOPLE = (
-    "Gold is a simulator and a CTR model of another family, both fitted on people whom neither the "
-    "reward nor the copywriter saw, asked of people of the test part; no experiment confirms it."
+    "Gold is a second simulator with a CTR model of another family, fitted on people whom neither "
+    "reward nor copywriter saw, asked of people of the test part; no experiment confirms it."
 )
 
 

@@ -80,9 +80,11 @@ def verdict(records: Records) -> str:
     found = reasons_against(records)
     if found:
         return f"Do not deploy {learned}, because {'; '.join(found)}."
+    others = set(records.where(versus=None, segment=None, step=None).values("policy"))
+    met = [records.first["baseline"], *(n for n in ("random", "best_fixed") if n in others)]
     return (
         f"Nothing here speaks against trying {learned} on live traffic, with a control group: it "
-        "beats the log's policy, chance and the best schedule, and loses no more people."
+        f"gets more than {' and '.join(met)}, and loses hardly more people."
     )
 
 

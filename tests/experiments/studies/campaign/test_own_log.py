@@ -96,7 +96,7 @@ def test_a_campaign_on_an_own_log_ends_in_a_plan(folder, tmp_path, monkeypatch):
     plan = make_plan(policy, people, datetime(2026, 12, 1, tzinfo=UTC), seed=1)
     assert plan.table["user"].to_list() == people["user"].to_list()
     sent = plan.table.filter(pl.col("creative") != "hold")
-    assert set(sent["product"]) <= {f"sku-{i:02d}" for i in range(1, 13)}
+    assert sent["product"].n_unique() <= 2 and sent["product"].str.starts_with("sku-").all()
     assert set(sent["channel"]) <= {"any"} and sent["copy"].null_count() == 0
 
 
