@@ -41,6 +41,11 @@ words such as N/A in a column of numbers, ids that a spreadsheet has rounded, cr
 `--empty` says what an empty value means, `--ignore` leaves a column out, `--set` is one value for
 all rows and contradicts no column of the file.
 
+**What is sold.** `data.products=products.csv` (dataset `table`) gives every row the brief of its
+product, made of a row a product: `product_id` (or `sku`), `name`, `field` (or `category`), `price`
+and `facts`; all but the first are optional, and a column `brief` is taken as it is. What copy
+claims is checked against the facts.
+
 ## A log beyond one machine's memory
 
 `copygym data prepare` validates a log in a stream and writes it as Parquet parts, all rows of a

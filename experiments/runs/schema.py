@@ -146,15 +146,6 @@ class Tasks:
 
 
 @dataclass
-class Curve:
-    """Logs of several sizes, in users."""
-
-    sizes: list[Count]
-    writer_sizes: Counts
-    tasks: Count
-
-
-@dataclass
 class Creatives:
     """New copy for a catalogue."""
 
@@ -375,7 +366,6 @@ class Config:
     samples: Count
     sample_cost: Positive
     creatives: Creatives
-    curve: Curve
     copywriter: Writer
     tests: Annotated[int, Range(3)] | None
     replications: Count

@@ -21,7 +21,7 @@ from copygym.experiments.report.figures import (
 )
 from copygym.experiments.report.page import Report, Section
 from copygym.experiments.report.tables import Table, interval
-from copygym.experiments.studies.delivery.verdict import verdict
+from copygym.experiments.studies.delivery.verdict_report import verdict
 
 MAIN = ("ctr", "clicks_per_user", "profit_per_user", "unsubscribe_rate", "sends_per_user")
 _OUTCOMES = (

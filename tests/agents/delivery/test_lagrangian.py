@@ -59,7 +59,7 @@ def played(agent, users, caps=None, n=3000):
 def test_it_spends_its_budget_where_it_pays_and_beats_the_clipped_agent(uneven, tmp_path):
     agent = learned(uneven, LagrangianAgent(budget=3, **SMALL))
     sends, clicks, _ = played(agent, uneven)
-    assert abs(sends / 3 - 1) < 0.03, "other people than those it learned with, by chance"
+    assert abs(sends / 3 - 1) < 0.06, "other people than those it learned with, by chance"
     free = learned(uneven, SB3Agent("maskable_ppo", **SMALL))
     clipped_sends, clipped, _ = played(free, uneven, caps=[(HORIZON, 3)])
     assert clipped_sends > 2.9

@@ -55,8 +55,8 @@ def test_version_and_unknown_command(capsys):
     assert capsys.readouterr().out.startswith("copygym ")
     assert cli.main(["fly"]) == 2
     assert capsys.readouterr().err == (
-        "copygym: unknown command 'fly': choose one of abtest, data, evaluate, fidelity, ope, "
-        "report, reproduce, run, score, wandb, write.\n"
+        "copygym: unknown command 'fly': choose one of abtest, data, deliver, evaluate, fidelity, "
+        "ingest, monitor, ope, report, reproduce, run, score, update, wandb, write.\n"
     )
 
 
@@ -110,7 +110,7 @@ def test_run_help_lists_groups_and_experiments():
         (["agent=alphazero"], "unknown agent 'alphazero': choose one of a2c, best_fixed,"),
         (
             ["experiment=nope"],
-            "unknown experiment 'nope': choose one of delivery, e1, e10,",
+            "unknown experiment 'nope': choose one of campaign, closed_loop, delivery,",
         ),
         (["learn.stepz=3"], "there is no config key or group 'learn.stepz'"),
         (["colour=red"], "there is no config key or group 'colour'"),
@@ -125,7 +125,7 @@ def test_run_help_lists_groups_and_experiments():
         (["+split.spare=1"], "unknown part of split 'spare'"),
         (["agent=[linucb,uniform]"], "agent=[linucb,uniform] is not one option: choose one of a2c"),
         (["agent=null"], "agent=null is not one option: choose one of a2c"),
-        (["experiment=[quickstart,nope]"], "unknown experiment 'nope': choose one of delivery,"),
+        (["experiment=[quickstart,nope]"], "unknown experiment 'nope': choose one of campaign,"),
         (["learn.steps=abc"], "learn.steps=abc: give a whole number of 1 or more."),
         (["users.dynamics.fatigue_click=abc"], "users.dynamics.fatigue_click=abc: give a number."),
         (["tiny=maybe"], "unknown tiny 'maybe': choose one of false, true."),

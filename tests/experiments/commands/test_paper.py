@@ -33,7 +33,7 @@ def test_every_block_is_read_and_its_files_compose():
         overrides = [f"experiment={job.experiment}"]
         overrides += [f"{key}={value}" for key, value in job.overrides.items()]
         config = composed(overrides)
-        assert job.data in (None, config["data"]["name"])
+        assert job.data is None or job.data == config["data"]["name"]
         assert "expected" not in config
 
 

@@ -428,7 +428,7 @@ ANY_TEXT = {"missing_eos_penalty": 0.0, "max_fluency_loss": 0.0}
 LEARNING = {
     "sft": ({"learning_rate": 1e-2}, 320),
     "ppo": ({"batch": 32, "learning_rate": 1e-2, **ANY_TEXT}, 480),
-    "rloo": ({"batch": 32, "learning_rate": 1e-2}, 320),
+    "rloo": ({"batch": 32, "learning_rate": 1e-2}, 640),
     "grpo": ({"batch": 32, "learning_rate": 1e-2}, 320),
     "dpo": ({"tasks": 16, "learning_rate": 1e-2}, 640),
     "rejection": ({"tasks": 16, "group": 8, "learning_rate": 5e-3}, 768),

@@ -97,7 +97,7 @@ def test_a_campaign_on_an_own_log_ends_in_a_plan(folder, tmp_path, monkeypatch):
     assert plan.table["user"].to_list() == people["user"].to_list()
     sent = plan.table.filter(pl.col("creative") != "hold")
     assert sent["product"].n_unique() <= 2 and sent["product"].str.starts_with("sku-").all()
-    assert set(sent["channel"]) <= {"any"} and sent["copy"].null_count() == 0
+    assert set(sent["channel"]) <= {"email", "push"} and sent["copy"].null_count() == 0
 
 
 def test_a_log_without_texts_says_what_a_campaign_needs(folder, tmp_path):

@@ -216,10 +216,9 @@ def test_a_mistake_is_found_before_anything_is_learned(override, expected, tmp_p
     ("overrides", "message"),
     [
         (["+algorithm@algorithms.best=best_of_n"], "a campaign uses one copywriter"),
-        (["dataset=hillstrom"], "needs a log with users and a known truth; hillstrom has none"),
         (["evaluation.baseline=nobody"], "evaluation.baseline=nobody is no policy of this run"),
     ],
 )
-def test_a_campaign_needs_one_copywriter_and_people_with_a_truth(overrides, message, tmp_path):
+def test_a_campaign_needs_one_copywriter_and_a_policy_to_compare_with(overrides, message, tmp_path):
     with pytest.raises(UserError, match=re.escape(message)):
         execute("quickstart", tmp_path / "run", *CAMPAIGN, *overrides)

@@ -3,7 +3,7 @@
 import pytest
 
 from copygym.evaluation.records import Records, Rows
-from copygym.experiments.studies.delivery.verdict import reasons_against, verdict
+from copygym.experiments.studies.delivery.verdict_report import reasons_against, verdict
 
 GOOD = {"clicks_per_user": 1.4, "unsubscribe_rate": 0.08, "sends_per_user": 11.0, "ctr": 0.12}
 LOG = {"clicks_per_user": 0.7, "unsubscribe_rate": 0.09, "sends_per_user": 10.0, "ctr": 0.07}
