@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from copygym.agents.delivery.linear import LinearTSAgent as LinearTSAgent
     from copygym.agents.delivery.linear import LinUCBAgent as LinUCBAgent
     from copygym.agents.delivery.logistic import LogisticTSAgent as LogisticTSAgent
+    from copygym.agents.delivery.moving import DiscountedLinUCBAgent as DiscountedLinUCBAgent
+    from copygym.agents.delivery.moving import SlidingWindowLinUCBAgent as SlidingWindowLinUCBAgent
     from copygym.agents.delivery.planner import PlannerAgent as PlannerAgent
     from copygym.agents.delivery.sb3 import SB3Agent as SB3Agent
     from copygym.agents.delivery.sb3_env import SB3VecEnv as SB3VecEnv
@@ -42,6 +44,10 @@ else:
             "copygym.agents.delivery.base": ("Agent", "ArrayAgent", "load_agent", "sample_actions"),
             "copygym.agents.delivery.linear": ("LinUCBAgent", "LinearTSAgent"),
             "copygym.agents.delivery.logistic": ("LogisticTSAgent",),
+            "copygym.agents.delivery.moving": (
+                "DiscountedLinUCBAgent",
+                "SlidingWindowLinUCBAgent",
+            ),
             "copygym.agents.delivery.planner": ("PlannerAgent",),
             "copygym.agents.delivery.sb3": ("SB3Agent",),
             "copygym.agents.delivery.sb3_env": ("SB3VecEnv",),

@@ -23,6 +23,7 @@ from benchmarks import (
     scoring,
     startup,
     sweeps,
+    updating,
 )
 from benchmarks.measure import ROOT, Row
 
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "ppo": learning.ppo_rows,
     "biglog": biglog.biglog_rows,
     "prepare": biglog.prepare_rows,
+    "update": updating.update_rows,
     "copywriter": copywriter.ppo_copy_rows,
     "scoring": scoring.scoring_rows,
     "grounding": grounding.grounding_rows,

@@ -30,7 +30,7 @@ _VERSION = 1
 def biglog_rows(tiny: bool = False) -> list[Row]:
     """Measure peak memory and CPU time of the whole fit, and of polars reading the file."""
     rows = 20_000 if tiny else ROWS
-    path = _cached(rows)
+    path = cached(rows)
     names = ("log of 10 million rows: peak memory", "log of 10 million rows: time")
     try:
         if not path.exists():
@@ -68,7 +68,7 @@ def biglog_rows(tiny: bool = False) -> list[Row]:
 def prepare_rows(tiny: bool = False) -> list[Row]:
     """Measure the peak memory of preparing a quarter of the log and all of it."""
     rows = 20_000 if tiny else ROWS
-    path = _cached(rows)
+    path = cached(rows)
     name = f"preparing a log of {rows:,} rows against a quarter of it: peak memory"
     try:
         if not path.exists():
@@ -93,7 +93,8 @@ def prepare_rows(tiny: bool = False) -> list[Row]:
     ]
 
 
-def _cached(rows: int) -> Path:
+def cached(rows: int) -> Path:
+    """Return where the log of so many rows is kept."""
     cache = Path(os.environ.get("COPYGYM_BENCH_CACHE", ROOT / "outputs" / "bench"))
     return cache / f"storefront-{rows}-v{_VERSION}.parquet"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -35,13 +36,14 @@ class _Room:
         budget: float | None,
         reward: RewardFunction | None,
         stale_budget: bool,
+        caps: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         if audience < 1:
             raise UserError(f"audience is {audience}; a campaign needs at least one user.")
         self.users, self.n, self.audience, self.horizon = users, n, audience, horizon
         self.stale_budget = stale_budget
         self.reward = reward_shape(reward)
-        self.batch = UserBatch(users, n * audience, horizon, budget)
+        self.batch = UserBatch(users, n * audience, horizon, budget, caps or ())
         self.first = np.arange(n) * audience  # row of each campaign's first user
         self.turn = np.zeros(n, np.int64)  # whose decision it is, 0..M-1
         self.active = np.zeros((n, audience), dtype=bool)
@@ -200,10 +202,13 @@ class CampaignVectorEnv(SimulatedVectorEnv[dict[str, Any], dict[str, Any]]):
         reward: RewardFunction | None = None,
         render_mode: str | None = None,
         stale_budget: bool = False,
+        caps: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self._set_up(users, render_mode, horizon * audience)
         self.num_envs = num_envs
-        self._room = _Room(self.users, num_envs, audience, horizon, budget, reward, stale_budget)
+        self._room = _Room(
+            self.users, num_envs, audience, horizon, budget, reward, stale_budget, caps
+        )
         self.audience, self.horizon, self.budget = audience, horizon, budget
         self.observation_layout = self._room.batch.layout()
         self.single_observation_space, self.single_action_space = _spaces(self._room)
@@ -268,7 +273,8 @@ class CampaignEnv(SimulatedEnv[dict[str, Any], dict[str, Any]]):
 
     ## Arguments
     users, audience (M), horizon (slots per user), budget (currency for the whole audience; None
-    is unlimited), reward, render_mode, stale_budget (as in v0; for old results only).
+    is unlimited), reward, render_mode, stale_budget (as in v0; for old results only), caps
+    (as in `DeliveryVectorEnv`).
 
     ## Version history
     - v1: ``budget_left`` of the observation is what is left of the shared budget.
@@ -286,9 +292,10 @@ class CampaignEnv(SimulatedEnv[dict[str, Any], dict[str, Any]]):
         reward: RewardFunction | None = None,
         render_mode: str | None = None,
         stale_budget: bool = False,
+        caps: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self._set_up(users, render_mode, horizon * audience)
-        self._room = _Room(self.users, 1, audience, horizon, budget, reward, stale_budget)
+        self._room = _Room(self.users, 1, audience, horizon, budget, reward, stale_budget, caps)
         self.audience, self.horizon, self.budget = audience, horizon, budget
         self.observation_layout = self._room.batch.layout()
         self.observation_space, self.action_space = _spaces(self._room)

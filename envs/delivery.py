@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -46,6 +47,8 @@ class DeliveryVectorEnv(SimulatedVectorEnv[np.ndarray, np.ndarray]):
         reward: maps an `Outcome` to the reward and its named terms; None is one per click.
         budget: currency that one user's episode may cost; None is unlimited.
         render_mode: "ansi" or "rgb_array" draws the timeline of row 0.
+        caps: (slots, sends) pairs: no more sends to a user in any window of so many slots, counted
+            from the first; None is none. Whoever is at a cap may only be held.
     """
 
     def __init__(
@@ -56,11 +59,12 @@ class DeliveryVectorEnv(SimulatedVectorEnv[np.ndarray, np.ndarray]):
         reward: RewardFunction | None = None,
         budget: float | None = None,
         render_mode: str | None = None,
+        caps: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self._set_up(users, render_mode, horizon)
         self.num_envs, self.horizon = num_envs, horizon
         self.reward = reward_shape(reward)
-        self.batch = UserBatch(self.users, num_envs, horizon, budget)
+        self.batch = UserBatch(self.users, num_envs, horizon, budget, caps or ())
         self.single_observation_space = observation_space(self.batch)
         self.single_action_space = gym.spaces.Discrete(self.users.catalogue.n_actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -150,7 +154,8 @@ class DeliveryEnv(SimulatedEnv[np.ndarray, np.int64]):
 
     ## Action space
     ``Discrete(1 + K * H)``: 0 holds; ``1 + k * H + h`` sends creative k on channel h. Actions
-    that ``info["action_mask"]`` forbids (channel not allowed, budget spent) are executed as hold.
+    that ``info["action_mask"]`` forbids (consent, quiet hours, a cap, the budget) are executed as
+    hold.
 
     ## Observation space
     ``Box`` float32 of size P + S + 7 + K:
@@ -192,11 +197,12 @@ send, sends, clicks (shares of the horizon), last click | [0, 1] |
         reward: RewardFunction | None = None,
         budget: float | None = None,
         render_mode: str | None = None,
+        caps: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self._set_up(users, render_mode, horizon)
         self.horizon = horizon
         self.reward = reward_shape(reward)
-        self.batch = UserBatch(self.users, 1, horizon, budget)
+        self.batch = UserBatch(self.users, 1, horizon, budget, caps or ())
         self.observation_space = observation_space(self.batch)
         self.action_space = gym.spaces.Discrete(self.users.catalogue.n_actions)
         self.observation_layout = self.batch.layout()

@@ -197,11 +197,15 @@ class SB3Agent(Agent):
                 model.policy.load_state_dict(self.policy.state_dict())
             env.seed(seed)
             with Progress(self.name, steps, on_progress) as progress:
-                model.learn(steps, callback=_Report(progress), log_interval=None)  # type: ignore[arg-type]
+                model.learn(steps, callback=self._report(progress), log_interval=None)  # type: ignore[arg-type]
         finally:
             env.close()
         self.policy = model.policy
         self.policy.set_training_mode(False)
+
+    def _report(self, progress: Progress) -> Report:
+        """Return what follows the learning."""
+        return Report(progress)
 
     def _resolve(self, venv: DeliveryVectorEnv) -> dict[str, Any]:
         """Return the algorithm's arguments for this environment."""
@@ -354,12 +358,16 @@ def _widths(
     return [int(width) for width in net_arch]
 
 
-class _Report(BaseCallback):
+class Report(BaseCallback):
     """Tells `Progress` of every step, with the means over the last episodes when it is due."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
         self._progress = progress
+
+    def _metrics(self) -> dict[str, float]:
+        """Return further numbers of a learning curve."""
+        return {}
 
     def _on_step(self) -> bool:
         episodes = self.model.ep_info_buffer
@@ -371,6 +379,7 @@ class _Report(BaseCallback):
                 "reward": float(returns.sum() / lengths.sum()),
                 "episode_return": float(returns.mean()),
                 "episode_length": float(lengths.mean()),
+                **self._metrics(),
             }
         self._progress.update(self.training_env.num_envs, metrics)
         return True

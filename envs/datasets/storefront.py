@@ -19,7 +19,7 @@ from copygym.core.tables.files import CSV_SUFFIXES
 from copygym.envs.datasets.card import Card, data_home
 from copygym.envs.datasets.storefront_log import simulate_log
 from copygym.envs.logs.clicklog import ClickLog
-from copygym.envs.people.dynamics import Dynamics
+from copygym.envs.people.dynamics import Dynamics, Tastes
 from copygym.envs.storefront.copy import PRODUCTS
 from copygym.envs.storefront.shelf import LARGE, SMALL
 from copygym.envs.storefront.world import ASSUMPTION, DYNAMICS, StorefrontWorld
@@ -60,6 +60,7 @@ def load(
     catalogue: str = "small",
     products_per_field: int = 6,
     launches_per_field: int = 1,
+    tastes: Mapping[str, float] | None = None,
 ) -> ClickLog:
     """Load the log of a storefront world, generating it the first time.
 
@@ -75,6 +76,7 @@ def load(
         catalogue: "small" or "large"; see `StorefrontWorld`.
         products_per_field: of the large catalogue, in the log.
         launches_per_field: of the large catalogue, beside those in the log.
+        tastes: fields of `Tastes`: seasons and sudden changes that everybody shares.
     """
     if n_slots < 1:
         raise UserError(f"storefront: n_slots is {n_slots}; it must be at least 1.")
@@ -88,6 +90,7 @@ def load(
         catalogue,
         products_per_field,
         launches_per_field,
+        tastes,
     )
     folder = data_home() / CARD.name if path is None else Path(path)
     if path is not None:
@@ -95,6 +98,9 @@ def load(
     size = f"users{n_users}-slots{n_slots}" + (f"-variants{n_variants}" if n_variants else "")
     size += f"-favourites{favourites:g}" if favourites != 1 else ""
     size += f"-trend{trend:g}" if trend else ""
+    if world.tastes != Tastes():
+        told = hashlib.blake2b(repr(world.tastes).encode(), digest_size=4)
+        size += f"-tastes{told.hexdigest()}"
     size += f"-{catalogue}{products_per_field}" if catalogue != SMALL else ""
     stem = f"log-seed{seed}-{size}-{_fingerprint(world)}"
     file = _find_log(folder, stem)
@@ -173,11 +179,12 @@ def make_world(
     catalogue: str = "small",
     products_per_field: int = 6,
     launches_per_field: int = 1,
+    tastes: Mapping[str, float] | None = None,
 ) -> StorefrontWorld:
     """Return the world that writes the log of these options; see `load`.
 
     Raises:
-        UserError: a bad value, or a constant of the dynamics that there is not.
+        UserError: a bad value, or a constant of the dynamics or tastes that there is not.
     """
     if catalogue not in LOGGED:
         raise unknown_name("data.catalogue", str(catalogue), list(LOGGED))
@@ -185,6 +192,10 @@ def make_world(
     for name in dynamics or {}:
         if name not in known:
             raise unknown_name("data.dynamics option", str(name), known)
+    moves = [f.name for f in fields(Tastes)]
+    for name in tastes or {}:
+        if name not in moves:
+            raise unknown_name("data.tastes option", str(name), moves)
     changed = {str(name): float(value) for name, value in (dynamics or {}).items()}
     return StorefrontWorld(
         seed=seed,
@@ -196,6 +207,7 @@ def make_world(
         catalogue=catalogue,
         products_per_field=products_per_field,
         launches_per_field=launches_per_field,
+        tastes=Tastes(**(tastes or {})),  # type: ignore[arg-type]
     )
 
 

@@ -36,36 +36,89 @@ def simulate_log(
         truth: add the column ``click_probability`` that no log has: the true chance of a click at
             that moment, state and drift included; 0 where nothing was sent. For judges only.
     """
-    users = world.user_model()
-    env = DeliveryVectorEnv(num_envs=len(users), users=users, horizon=n_slots)
-    env.reset(seed=seed, options={"user": np.arange(len(users))})
-    assert users.logging_policy is not None
-    cumulative = users.logging_policy.astype(np.float64).cumsum(axis=-1)
+    stream = Stream(world, n_slots, seed, truth=truth)
     rng = generator(seed, "log")
-    subscribed = np.ones(len(users), dtype=bool)
-    trend_TF = _trend(world, n_slots, seed)
     steps = []
-    for t in tqdm(range(n_slots), desc="storefront log", disable=None, leave=False):
-        chances = cumulative[:, t % world.catalogue.n_slots]
-        actions = _count_reached(chances, rng.random(len(users)) * chances[:, -1])
-        delay = rng.random(len(users))
-        if world.trend:
-            if not (users.dynamics.drift_step or users.dynamics.drift_click):
+    for _ in tqdm(range(n_slots), desc="storefront log", disable=None, leave=False):
+        actions = stream.marketer(rng)
+        steps.append(stream.step(actions, rng.random(len(actions)))[0])
+    return stream.with_people(steps)
+
+
+class Stream:
+    """Everybody of a world, slot by slot, under whatever policy: what a log is made of.
+
+    Args:
+        world: the truth.
+        n_slots: length of the whole stream.
+        seed: of the users' luck and the population's trend.
+        truth: add the column ``click_probability`` (see `simulate_log`).
+
+    Attributes:
+        users: the truth's user model, a row each person.
+        t: slots that have passed.
+        subscribed: (U,) bool, who is still there.
+    """
+
+    def __init__(
+        self, world: StorefrontWorld, n_slots: int, seed: int, *, truth: bool = False
+    ) -> None:
+        self.world, self.users, self.truth = world, world.user_model(), truth
+        self.t, self.subscribed = 0, np.ones(len(self.users), dtype=bool)
+        self._env = DeliveryVectorEnv(num_envs=len(self.users), users=self.users, horizon=n_slots)
+        self._env.reset(seed=seed, options={"user": np.arange(len(self.users))})
+        self._trend_TF = _trend(world, n_slots, seed)
+        self._moving = bool(np.any(self._trend_TF))
+        assert self.users.logging_policy is not None
+        self._marketer = self.users.logging_policy.astype(np.float64).cumsum(axis=-1)
+
+    @property
+    def slot(self) -> int:
+        """The slot that comes next, as the catalogue numbers it."""
+        return self.t % self.world.catalogue.n_slots
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """The world's own state (`DeliveryVectorEnv.state`): sends are known, drift is not."""
+        return self._env.state
+
+    def marketer(self, rng: np.random.Generator) -> np.ndarray:
+        """Return what the logging policy does now, (U,) int64 actions."""
+        chances = self._marketer[:, self.slot]
+        return _count_reached(chances, rng.random(len(self.users)) * chances[:, -1])
+
+    def step(self, actions: np.ndarray, delay: np.ndarray) -> tuple[pl.DataFrame, Outcome]:
+        """Let one slot pass; return its rows (of those still there) and everybody's outcome.
+
+        Args:
+            actions: (U,) int64.
+            delay: (U,) in [0, 1): when within the slot.
+        """
+        env, t = self._env, self.t
+        if self._moving:
+            dynamics = self.users.dynamics
+            if not (dynamics.drift_step or dynamics.drift_click):
                 # Nobody drifts by himself, so the kernel does not fade the drift either.
-                env.batch.drift *= users.dynamics.drift_persistence
+                env.batch.drift *= dynamics.drift_persistence
             # The drift of a row that starts anew knows no trend; that row is out of the log.
-            env.batch.drift += trend_TF[t]
+            env.batch.drift += self._trend_TF[t]
         _, _, unsubscribed, _, info = env.step(actions)
+        outcome: Outcome = info["outcome"]
         # A user who left is out of the log, though the row simulates somebody new.
-        step = _rows(users, t, info["outcome"], info["propensity"], delay)
-        if truth:
-            sent = info["outcome"].sent
-            chance = np.where(sent, info["click_probability"], 0.0)
+        step = _rows(self.users, t, outcome, info["propensity"], delay)
+        if self.truth:
+            chance = np.where(outcome.sent, info["click_probability"], 0.0)
             step = step.with_columns(click_probability=chance)
-        steps.append(step.filter(subscribed))
-        subscribed &= ~unsubscribed
-    log = pl.concat(steps).join(world.people.demographics, on="user_id", maintain_order="left")
-    return log.sort("timestamp", "user_id")
+        step = step.filter(self.subscribed)
+        self.subscribed = self.subscribed & ~unsubscribed
+        self.t += 1
+        return step, outcome
+
+    def with_people(self, steps: list[pl.DataFrame]) -> pl.DataFrame:
+        """Return slots' rows as one log, demographics added, in order of time."""
+        people = self.world.people.demographics
+        log = pl.concat(steps).join(people, on="user_id", maintain_order="left")
+        return log.sort("timestamp", "user_id")
 
 
 def _count_reached(cumulative_NA: np.ndarray, draw_N: np.ndarray) -> np.ndarray:
@@ -124,10 +177,15 @@ def _rows(
 
 
 def _trend(world: StorefrontWorld, n_slots: int, seed: int) -> np.ndarray:
-    """Return (T, F) float32 what is added to everybody's interest in each field at each slot.
+    """Return (T, F) float32 what is added to everybody's drift in each field at each slot.
 
-    The population's walk then fades like each person's own: it is added to their drift.
+    The population's walk fades like each person's own: it is added to their drift. What seasons
+    and sudden changes add is what the faded level lacks of the new one.
     """
     shape = (n_slots, len(world.catalogue.topics))
     steps = generator(seed, "trend").standard_normal(shape)
-    return (world.trend * steps).astype(np.float32)
+    levels = world.tastes.levels(*shape, generator(seed, "tastes"))
+    faded = world.dynamics.drift_persistence * np.concatenate(
+        [np.zeros((1, shape[1])), levels[:-1]]
+    )
+    return (world.trend * steps + levels - faded).astype(np.float32)

@@ -8,6 +8,7 @@ from typing import Any
 
 from copygym.core.errors import UserError
 from copygym.envs.datasets.card import Card
+from copygym.envs.datasets.products import with_products
 from copygym.envs.logs.clicklog import ClickLog
 
 CARD = Card(
@@ -42,6 +43,7 @@ def load(
     empty: Mapping[str, Any] | None = None,
     ignore: Sequence[str] | None = None,
     synthetic: bool = False,
+    products: str | Path | None = None,
 ) -> ClickLog:
     """Load a table.
 
@@ -56,9 +58,10 @@ def load(
         empty: canonical name -> what an empty value means (``clicks: 0``).
         ignore: columns of the file that are left out.
         synthetic: label results as synthetic.
+        products: file of what is sold, from which briefs are made (`with_products`).
 
     Raises:
-        UserError: no path, or a fault of the file.
+        UserError: no path, or a fault of a file.
     """
     if path is None:
         raise UserError("dataset table: data.path is not set; set it to your CSV or Parquet file.")
@@ -74,4 +77,5 @@ def load(
         ignore=ignore or (),
     )
     log = log if log.has("propensity") else log.with_notes(*CARD.faults)
-    return ClickLog(log.frame, log.name, synthetic, log.notes, log.source)
+    log = ClickLog(log.frame, log.name, synthetic, log.notes, log.source)
+    return log if products is None else with_products(log, products)

@@ -58,3 +58,34 @@ class Dynamics:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise UserError(f"dynamics.{name} is {value}; it must lie in [{low}, {high}].")
+
+
+@dataclass(frozen=True)
+class Tastes:
+    """How everybody's interest in a topic moves together, on top of each person's own drift.
+
+    Attributes:
+        season: standard deviation over topics of a wave's amplitude, logit; 0: none.
+        season_slots: length of the wave.
+        shift: standard deviation over topics of one sudden change, logit; 0: none.
+        shift_at: slot from which it holds.
+    """
+
+    season: float = 0.0
+    season_slots: int = 112
+    shift: float = 0.0
+    shift_at: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("season", "shift", "shift_at"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise UserError(f"tastes.{name} is {getattr(self, name)}; it must be at least 0.")
+        if not self.season_slots >= 2:
+            raise UserError(f"tastes.season_slots is {self.season_slots}; give at least 2 slots.")
+
+    def levels(self, n_slots: int, n_topics: int, rng: np.random.Generator) -> np.ndarray:
+        """Return (T, F) float64 what is added to everybody's logit in each slot."""
+        phase, height, jump = rng.random(n_topics), *rng.standard_normal((2, n_topics))
+        time = np.arange(n_slots)[:, None]
+        wave = np.sin(2 * np.pi * (time / self.season_slots + phase))
+        return self.season * height * wave + self.shift * jump * (time >= self.shift_at)

@@ -9,6 +9,7 @@ keys meet the same luck (common random numbers). The hash is the output function
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -201,15 +202,19 @@ def _walk(rows, key, time, drift, persistence, step):  # type: ignore[no-untyped
 
 @njit(cache=True, error_model="numpy")
 def _look_up(  # type: ignore[no-untyped-def]
-    rows, actions, user, time, state, answers, cost_of, n_slots, executed, slot, found
-):
+    rows, actions, user, time, state, answers, cost_of, n_slots, awake, caps, recent,
+    executed, slot, shut, found,
+):  # fmt: skip
     # Nothing but loads from the large table, so that many are under way at the same time; inside
     # the loop that uses them each would be waited for.
     for j in range(rows.size):
         i = rows[j]
         u, s, a = user[i], time[i] % n_slots, actions[j]
         slot[j] = s
-        if answers[u, a, _ALLOWED] == 0.0 or cost_of[a] > state[i, BUDGET]:
+        shut[j] = awake.size > 0 and not awake[u, s]
+        for w in range(caps.shape[0]):
+            shut[j] |= recent[i, w] >= caps[w, 1]
+        if shut[j] or answers[u, a, _ALLOWED] == 0.0 or cost_of[a] > state[i, BUDGET]:
             a = 0  # a masked action is not executed
         executed[j] = a
         found[j, 0] = answers[u, a, _BY_SLOT + s]
@@ -223,7 +228,8 @@ def _look_up(  # type: ignore[no-untyped-def]
 def _step(  # type: ignore[no-untyped-def]
     rows, actions, key, user, time, state, count, drift,
     answers, n_slots, best_logit, topic_of_creative, labels, traits,
-    dynamics, horizon, budget_at_start, log_counts, override, observation, ints, bools, floats,
+    dynamics, horizon, budget_at_start, log_counts, awake, caps, recent, override, observation,
+    ints, bools, floats,
 ):  # fmt: skip
     n_creatives = topic_of_creative.size
     seen = observation[:, observation.shape[1] - n_creatives :]
@@ -231,8 +237,11 @@ def _step(  # type: ignore[no-untyped-def]
     cost_of = traits[:, _COST]
     dearest = cost_of.max()
     executed, slot = np.empty(rows.size, np.int64), np.empty(rows.size, np.int64)
-    found = np.empty((rows.size, 5), np.float32)
-    _look_up(rows, actions, user, time, state, answers, cost_of, n_slots, executed, slot, found)
+    shut, found = np.empty(rows.size, np.bool_), np.empty((rows.size, 5), np.float32)
+    _look_up(
+        rows, actions, user, time, state, answers, cost_of, n_slots, awake, caps, recent,
+        executed, slot, shut, found,
+    )  # fmt: skip
     decay, tired, bored, persistence, drift_step, drift_click, leave, leave_tired = dynamics
     best_send = np.empty(rows.size, np.float32)
     _best_logits(rows, user, slot, best_logit, seen, drift, topic_of_creative, bored, best_send)
@@ -248,6 +257,8 @@ def _step(  # type: ignore[no-untyped-def]
             best = _best_affordable_logit(
                 i, answers[u], _BY_SLOT + s, seen, drift, labels, cost_of, budget, bored
             )
+        if shut[j]:
+            best = -np.inf
         best = max(np.float64(best_logit[u, s, n_creatives]), best - tired * z)
         c, channel, topic = labels[a, 0], labels[a, 1], labels[a, 2]
         sent = a > 0
@@ -310,6 +321,8 @@ def _step(  # type: ignore[no-untyped-def]
         elif state[i, SINCE] > 0.0:
             state[i, SINCE] += 1.0
         time[i] = t + 1
+        for w in range(caps.shape[0]):
+            recent[i, w] = 0 if (t + 1) % caps[w, 0] == 0 else recent[i, w] + sent
         s = s + 1 if s + 1 < n_slots else 0
         _observe_state(
             i, t + 1, s, state, o, n_slots, horizon, budget_at_start, 1.0 - decay, observation
@@ -349,6 +362,21 @@ def draw_index(key: np.ndarray, purpose: int, size: int) -> np.ndarray:
     return ((z ^ (z >> _S31)) % np.uint64(size)).astype(np.int64)
 
 
+def _checked_caps(caps: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return caps as (W, 2) int64: slots of the window, sends in it.
+
+    Raises:
+        UserError: they are no pairs of whole numbers of 1 or more.
+    """
+    table = whole_numbers(caps, "caps").reshape(-1) if len(caps) else np.empty(0, np.int64)
+    if table.size != 2 * len(caps) or (table < 1).any():
+        raise UserError(
+            f"caps is {caps!r}; give pairs of slots and the sends in them, 1 or more, such as "
+            "[[4, 1]]."
+        )
+    return table.reshape(-1, 2)
+
+
 class UserBatch:
     """N simulated users in mid-episode: state arrays and the compiled step over them.
 
@@ -357,6 +385,8 @@ class UserBatch:
         n: number of rows N.
         horizon: steps per episode; scales observations and marks `Outcome.last`.
         budget: currency that one row may spend per episode; None is unlimited.
+        caps: (slots, sends) pairs: no more sends in any whole window of so many slots, counted
+            from the first slot of the episode.
 
     Attributes:
         user: (N,) int64 row of the population that each row simulates.
@@ -364,9 +394,17 @@ class UserBatch:
         state: (N, 7) float64, columns `FATIGUE` ... `DISTINCT`.
         count: (N, K) int64, earlier sends of each creative.
         drift: (N, F) float32, drift of interest in each topic, logit.
+        recent: (N, W) int64, sends in the present window of each cap.
     """
 
-    def __init__(self, users: UserModel, n: int, horizon: int, budget: float | None = None) -> None:
+    def __init__(
+        self,
+        users: UserModel,
+        n: int,
+        horizon: int,
+        budget: float | None = None,
+        caps: Sequence[tuple[int, int]] = (),
+    ) -> None:
         if n < 1 or horizon < 1:
             raise UserError(f"num_envs and horizon must be at least 1; got {n} and {horizon}.")
         if budget is not None and not budget >= 0:
@@ -383,6 +421,9 @@ class UserBatch:
         self.state = np.zeros((n, _N_STATE))
         self.count = np.zeros((n, catalogue.n_creatives), np.int64)
         self.drift = np.zeros((n, len(catalogue.topics)), np.float32)
+        self._caps = _checked_caps(caps)
+        self.recent = np.zeros((n, len(self._caps)), np.int64)
+        self._awake = np.empty((0, 0), np.bool_) if users.awake is None else users.awake
         # A user meets at most one send a slot; a table costs less than a logarithm a step.
         self._log_counts = np.log1p(np.arange(horizon + 2)).astype(np.float32)
         self._cost_of = catalogue.cost_of_action.astype(np.float64)
@@ -431,7 +472,8 @@ class UserBatch:
         self._best_logit = np.concatenate(
             [by_creative.max(axis=-1), users.click_logit[:, :, :1]], axis=-1
         ).astype(np.float32)
-        self._always_allowed = bool(users.allowed.all()) and self.budget == np.inf
+        self._opens = not len(self._caps) and users.awake is None
+        self._always_allowed = bool(users.allowed.all()) and self.budget == np.inf and self._opens
         self._all_true = np.ones((n, catalogue.n_actions), dtype=bool)
         self._all_true.flags.writeable = False
 
@@ -469,6 +511,7 @@ class UserBatch:
                 raise UserError(
                     f"options['user'] must be {rows.size} row numbers in 0..{len(self.users) - 1}."
                 )
+        self.recent[rows] = 0
         _reset(
             rows, self._no_rows if user is None else user, self.base_key, self.episode,
             self._features, self.users.catalogue.n_slots, self.horizon, self.budget, self.key,
@@ -517,7 +560,8 @@ class UserBatch:
             rows, actions, self.key, self.user, self.time, self.state, self.count, self.drift,
             self._answers, self.users.catalogue.n_slots, self._best_logit,
             self._topic_of_creative, self._labels, self._traits, self._dynamics, self.horizon,
-            self.budget, self._log_counts, override, self._observation, ints, bools, floats,
+            self.budget, self._log_counts, self._awake, self._caps, self.recent, override,
+            self._observation, ints, bools, floats,
         )  # fmt: skip
         action, creative, channel, slot = ints[:, :m]
         sent, click, conversion, unsubscribe, last = bools[:, :m]
@@ -540,4 +584,11 @@ class UserBatch:
         if self._always_allowed:
             return self._all_true[: rows.size]
         affordable = self._cost_of[None, :] <= self.state[rows, BUDGET][:, None]
-        return self._allowed[self.user[rows]] & affordable
+        masks = np.asarray(self._allowed[self.user[rows]] & affordable)
+        if not self._opens:
+            open_N = np.asarray((self.recent[rows] < self._caps[:, 1]).all(axis=1))
+            if self._awake.size:
+                slot = self.time[rows] % self.users.catalogue.n_slots
+                open_N &= self._awake[self.user[rows], slot]
+            masks[:, 1:] &= open_N[:, None]
+        return masks

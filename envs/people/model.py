@@ -64,6 +64,7 @@ class UserModel:
         unsubscribe_offset: (U, A) float32 logit offset of the unsubscribe; ignored for hold.
         dynamics: state transition.
         allowed: (U, A) bool; action 0 is always allowed.
+        awake: (U, S) bool, whether anything may be sent in a slot; None: always.
         logging_policy: (U, S, A) float32 probabilities that the logging policy gave to each
             action, rows sum to 1; None where unknown.
         copy_response: scores free text; None where the model cannot.
@@ -82,6 +83,7 @@ class UserModel:
     allowed: np.ndarray | None = None
     logging_policy: np.ndarray | None = None
     copy_response: CopyResponse | None = None
+    awake: np.ndarray | None = None
     assumptions: tuple[str, ...] = ()
     synthetic: bool = False
     name: str = "users"
@@ -96,6 +98,7 @@ class UserModel:
             "expected_revenue": (u, a),
             "unsubscribe_offset": (u, a),
             "allowed": (u, a),
+            "awake": (u, s),
             "logging_policy": (u, s, a),
         }
         for name, shape in expected.items():
@@ -106,7 +109,7 @@ class UserModel:
                 raise UserError(f"{self.name}: {name} has shape {array.shape}, expected {shape}.")
             if np.isnan(array).any():
                 raise UserError(f"{self.name}: {name} holds NaN; refit the response model.")
-            dtype = np.bool_ if name == "allowed" else np.float32
+            dtype = np.bool_ if name in ("allowed", "awake") else np.float32
             object.__setattr__(self, name, np.ascontiguousarray(array, dtype=dtype))
         assert self.allowed is not None
         if not self.allowed[:, 0].all():

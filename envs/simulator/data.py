@@ -175,7 +175,17 @@ def profiles_before(
         cut: microseconds; None: everything is known.
         user_ids: who, in this order; None: every user of the log, by id.
     """
-    # Demographics may stand in any row; a user who only appears later still has them.
+    frame = who(log, user_ids)
+    return builder.transform(log.filter(_before(cut)), users=frame)
+
+
+def who(log: ClickLog, user_ids: pl.Series | None = None) -> pl.DataFrame:
+    """Return ``user_id`` and the ``user_*`` columns of a log's people, a row each.
+
+    Args:
+        log: of the people; demographics may stand in any row.
+        user_ids: who, in this order ("?": rows without a user); None: every user, by id.
+    """
     key = user_key(log) if user_ids is None else user_key(log).fill_null("?")
     known = (
         log.frame.group_by(key.alias("user_id"))
@@ -184,11 +194,9 @@ def profiles_before(
         .collect(engine="streaming")
     )
     if user_ids is None:
-        frame = known.sort("user_id")
-    else:
-        wanted = user_ids.cast(pl.String).alias("user_id").to_frame()
-        frame = wanted.join(known, on="user_id", how="left", maintain_order="left")
-    return builder.transform(log.filter(_before(cut)), users=frame)
+        return known.sort("user_id")
+    wanted = user_ids.cast(pl.String).alias("user_id").to_frame()
+    return wanted.join(known, on="user_id", how="left", maintain_order="left")
 
 
 def _parts(

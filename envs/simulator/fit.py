@@ -132,6 +132,9 @@ def fit_users(
         data, model, layer, leaving, fitted, population, log, name or log.name, assumptions
     )
     card = _judge(data, model, layer, family, users, seed)
+    if data.timeline:
+        # As it was measured here, so that an update counts time in the same slots.
+        settings["slot_hours"] = data.slot_hours
     return FittedUsers(users, card, data.builder, response, _plain(settings), data.cut)
 
 

@@ -199,6 +199,8 @@ def save_users(users: UserModel, folder: str | Path) -> None:
     tables = {name: getattr(users, name) for name in _TABLES}
     if users.logging_policy is not None:
         tables["logging_policy"] = users.logging_policy
+    if users.awake is not None:
+        tables["awake"] = users.awake
     write_arrays(folder / "tables.npz", tables)
     users.profiles.write(folder / "population.parquet")
     state = {

@@ -59,6 +59,7 @@ def simulate(fitted: FittedUsers, profiles: Profiles) -> UserModel:
         expected_revenue=np.repeat(users.expected_revenue[:1], u, axis=0),
         unsubscribe_offset=np.repeat(users.unsubscribe_offset[:1], u, axis=0),
         allowed=None,
+        awake=None,
         logging_policy=_logging_policy(users, profiles),
         copy_response=_copy_response(response, profiles),
     )
@@ -136,6 +137,7 @@ def align_to_catalogue(users: UserModel, catalogue: Catalogue) -> UserModel:
         expected_revenue=users.expected_revenue[:, action],
         unsubscribe_offset=users.unsubscribe_offset[:, action],
         allowed=users.allowed[:, action],
+        awake=None if users.awake is None else users.awake[:, slot],
         logging_policy=None if policy is None else policy[:, slot][:, :, action],
         copy_response=None
         if users.copy_response is None

@@ -14,7 +14,7 @@ import polars as pl
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.envs.logs.catalogue import Catalogue
-from copygym.envs.people.dynamics import Dynamics
+from copygym.envs.people.dynamics import Dynamics, Tastes
 from copygym.envs.people.model import Response, UserModel
 from copygym.envs.profiles.builder import ProfileBuilder, Profiles
 from copygym.envs.storefront.copy import FIELDS, Product
@@ -77,7 +77,8 @@ class StorefrontWorld:
             by it, so that more creatives are rare.
         trend: standard deviation, logit, of a step per slot by which everybody's interest in a
             field drifts together in the log, on top of each person's own drift and with its
-            persistence. 0: tastes of the population stand still.
+            persistence. 0: tastes of the population do not walk.
+        tastes: how else they move together: in seasons, or all at once.
         catalogue: "small" has eight products, each with three creatives, and is the same in all
             worlds. "large" has other products in each world (`make_products`), three to five
             copies each (`copies`), a truth that reads what a text claims (`read_copy`) and
@@ -98,6 +99,7 @@ class StorefrontWorld:
         catalogue: str = SMALL,
         products_per_field: int = 6,
         launches_per_field: int = 1,
+        tastes: Tastes = Tastes(),  # noqa: B008 - frozen
     ) -> None:
         _check(
             n_users=(n_users, 1),
@@ -117,7 +119,7 @@ class StorefrontWorld:
                 "enough of its own; set n_variants=0, or catalogue=small."
             )
         self.seed, self.n_users = seed, n_users
-        self.favourites, self.trend = favourites, trend
+        self.favourites, self.trend, self.tastes = favourites, trend, tastes
         self.dynamics = dynamics
         self._sizes = (products_per_field, launches_per_field)
         self.shelf = make_shelf(catalogue, seed, n_variants, *self._sizes)
@@ -150,6 +152,7 @@ class StorefrontWorld:
             catalogue=LAUNCHES,
             products_per_field=per_field,
             launches_per_field=launches,
+            tastes=self.tastes,
         )
 
     @cached_property

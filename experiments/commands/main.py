@@ -25,6 +25,10 @@ commands:
   ope --log LOG --policy FILE   what other policies would have earned, from a log
   score --model RUN --input FILE.csv --output OUT.csv   click scores from a reward model
   write --model RUN --briefs FILE.csv   copy for any briefs from a trained copywriter
+  deliver --policy RUN --people FILE --out PLAN          a plan: who gets what, when and why
+  ingest --plan PLAN --outcomes FILE --out LOG           what came of it, as the next log
+  monitor --plan PLAN --outcomes FILE    a running campaign against what was promised
+  update RUN --log NEW --out FOLDER   a run learns from a further log, in a new folder
   abtest FILE | srm | plan   judge an A/B test, check its sample ratio, plan its size
   wandb sweep|workspace   a W&B Sweep from a multirun's arguments, a W&B view as code
 
@@ -110,6 +114,10 @@ _COMMANDS = {
     "score": "copygym.experiments.commands.score",
     "write": "copygym.experiments.commands.write",
     "abtest": "copygym.experiments.commands.abtest",
+    "deliver": "copygym.experiments.commands.campaign.deliver",
+    "ingest": "copygym.experiments.commands.campaign.ingest",
+    "monitor": "copygym.experiments.commands.campaign.monitor",
+    "update": "copygym.experiments.commands.campaign.update",
     "wandb": "copygym.experiments.commands.wandb",
 }
 

@@ -49,6 +49,7 @@ examples:
   copygym ope --log clicks.csv --map creative_id=mail --map clicks=opened --set impressions=1 \\
       --policy new=new_policy.csv --output ope
   copygym ope --log hillstrom=hillstrom.csv --agent outputs/hillstrom/RUN:bandit_visit
+  copygym ope --log clicks.csv --agent outputs/delivery/RUN --horizon 28
   copygym ope --log open_bandit --set campaign=men --policy best_fixed
 """
 
@@ -86,6 +87,20 @@ def main(arguments: list[str]) -> int:
 
     result = evaluate(rows, targets, model, options.resamples, options.seed)
     result["remarks"] = remarks
+    if options.horizon is not None:
+        from copygym.evaluation.ope.sequential.episodes import logged_episodes
+        from copygym.evaluation.ope.sequential.judge import value_episodes
+
+        result["horizon"] = options.horizon
+        result["episodes"] = {
+            one.name: value_episodes(
+                logged_episodes(rows, one, options.horizon),
+                model=None if options.no_model else "linear",
+                resamples=options.resamples,
+                seed=options.seed,
+            ).to_dict()
+            for one in targets
+        }
     sys.stdout.write(text(result, brief=options.brief))
     if options.output is not None:
         write(result, options.output)
@@ -126,6 +141,9 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--no-model", action="store_true", help="only estimators that need no response model"
+    )
+    add_number(
+        parser, "horizon", "also judge whole episodes: a user's decisions in order, N at a time", 1
     )
     add_trust(parser)
     add_number(parser, "resamples", "of the bootstrap (default 1000)", 2, 1000)
@@ -178,6 +196,9 @@ def text(result: dict[str, Any], *, brief: bool = False) -> str:
     kind = " (synthetic)" if result["synthetic"] else ""
     table = ope_report.main_table(result)
     parts = [f"{result['log']}{kind}", table.to_text(), table.caption]
+    if "episodes" in result:
+        episodes = ope_report.episode_table(result)
+        parts += ["Episodes", episodes.to_text(), episodes.caption]
     if not brief:
         support = ope_report.support_table(result)
         parts += ["Support", support.to_text(), support.caption]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from copygym.evaluation.ope.estimators import ESTIMATORS
+from copygym.evaluation.ope.sequential.estimators import ESTIMATORS as SEQUENTIAL
 from copygym.experiments.report.figures import interval_figure, scaled
 from copygym.experiments.report.page import Section
 from copygym.experiments.report.tables import Table, interval, number
@@ -53,6 +54,28 @@ def _shown(entry: Mapping[str, Any] | None, kind: str, result: Mapping[str, Any]
     if entry is None:
         return "-"
     return interval({"value": entry["value"], **entry[kind]}, _unit(result))
+
+
+def episode_table(result: Mapping[str, Any]) -> Table:
+    """Return what each policy would have earned in a whole episode, by every estimator."""
+    names = list(dict.fromkeys(n for one in result["episodes"].values() for n in one["estimates"]))
+    rows = tuple(
+        (
+            policy,
+            *(interval(one["estimates"][n]) if n in one["estimates"] else "-" for n in names),
+            f"{one['ess'][-1]:,.0f}",
+            f"{one['supported']} of {result['horizon']}",
+            one["verdict"],
+        )
+        for policy, one in result["episodes"].items()
+    )
+    columns = ("policy", *names, "effective episodes", "decisions supported", "log")
+    caption = (
+        f"{result['outcome']} per episode of up to {result['horizon']} decisions of a user in the "
+        "log's order; 95% intervals by bootstrap over users. "
+        + " ".join(f"{name}: {SEQUENTIAL[name]}." for name in names)
+    )
+    return Table(columns, rows, caption)
 
 
 def estimator_table(result: Mapping[str, Any], policy: str) -> Table:
@@ -113,6 +136,9 @@ def warning_lines(result: Mapping[str, Any]) -> list[str]:
     for name, policy in result["policies"].items():
         for text in policy["warnings"]:
             about.setdefault(text, []).append(name)
+    for name, episode in result.get("episodes", {}).items():
+        for text in episode["warnings"]:
+            about.setdefault(f"episodes: {text}", []).append(name)
     several = len(result["policies"]) > 2
     return [
         # Logging itself is never warned of.
@@ -131,8 +157,12 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
     picture = interval_figure(
         "policies", "Value of each policy with its 95% interval.", {_heading(result): shown}
     )
+    whole = (
+        [Section("Whole episodes", tables=(episode_table(result),))] if "episodes" in result else []
+    )
     return [
         Section("Policies", pictures=(picture,)),
+        *whole,
         Section("What to know", points=tuple(warning_lines(result)))
         if warning_lines(result)
         else Section("What to know", ("The log supports every policy here.",)),
@@ -148,7 +178,7 @@ def sections(result: Mapping[str, Any]) -> list[Section]:
                 "the logged choice depended on nothing but what the propensity was computed from.",
                 "one decision does not change what another one leads to: in a log of many "
                 "decisions a user, a value is that of the next decision in the states that "
-                "logging led to.",
+                "logging led to (but for whole episodes, by --horizon).",
                 *result["remarks"],
                 *result["notes"],
             ),

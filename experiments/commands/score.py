@@ -10,11 +10,16 @@ import numpy as np
 import polars as pl
 
 from copygym.core.components import trust
-from copygym.core.errors import UserError
 from copygym.core.files.storage import cache_home
 from copygym.core.tables.texts import read_texts
 from copygym.experiments.options import add_file_options, add_trust, command_parser, file_arguments
-from copygym.experiments.runs.outputs import FORMULAS, check_kinds, check_output, write_table
+from copygym.experiments.runs.outputs import (
+    FORMULAS,
+    check_kinds,
+    check_output,
+    check_suffix,
+    write_table,
+)
 
 if TYPE_CHECKING:
     from copygym.rewards.ctr.ensemble import CtrEnsemble
@@ -58,7 +63,7 @@ def main(arguments: list[str]) -> int:
     add_file_options(parser)
     options = parser.parse_args(arguments)
     trust(options.trust)
-    _check_suffix(options.output, "--output")
+    check_suffix(options.output, "--output")
     check_output(options.output, reads=options.input, columns=(SCORE, PROBABILITY))
     # The table is checked before the model is read, which takes longer.
     table, notes = read_texts(
@@ -104,8 +109,3 @@ def scored(table: pl.DataFrame, model: CtrModel | CtrEnsemble, column: str) -> p
     by_text = dict(zip(unique, np.concatenate(scores).tolist(), strict=True))
     logits = np.array([by_text[text] for text in table[column].to_list()])
     return table.with_columns(pl.Series(SCORE, logits), pl.Series(PROBABILITY, expit(logits)))
-
-
-def _check_suffix(path: Path, option: str) -> None:
-    if not path.name.lower().endswith((".csv", ".csv.gz", ".parquet")):
-        raise UserError(f"{option}={path}: give a name that ends in .csv, .csv.gz or .parquet.")

@@ -85,6 +85,12 @@ def write_table(table: pl.DataFrame, path: Path) -> None:
             safe.write_csv(temporary)
 
 
+def check_suffix(path: Path, option: str) -> None:
+    """Raise `UserError` unless the name of a table to be written tells what kind it is."""
+    if not path.name.lower().endswith((".csv", ".csv.gz", ".parquet")):
+        raise UserError(f"{option}={path}: give a name that ends in .csv, .csv.gz or .parquet.")
+
+
 def check_kinds(table: pl.DataFrame, source: Path, output: Path | None) -> None:
     """Refuse columns that the output's kind of file cannot hold; None is a printed CSV.
 

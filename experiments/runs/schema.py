@@ -110,6 +110,7 @@ class Learn:
 
     steps: Count
     shares: list[Share]
+    shared: Inside
 
 
 @dataclass
@@ -159,6 +160,7 @@ class Creatives:
 
     per_product: Count
     candidates: Count
+    imitated: Whole
     readers: Count
     products: Count | None
     caution: NotNegative

@@ -16,6 +16,7 @@ from copygym.experiments.runs.trust import check_names, holds_stored, reading
 if TYPE_CHECKING:
     from copygym.agents.delivery.base import Agent
     from copygym.envs.delivery import DeliveryVectorEnv
+    from copygym.envs.rules.rules import Rules
 
 
 def given(config: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -90,6 +91,19 @@ def _made(config: Mapping[str, Any], what: str) -> Any:
         raise
 
 
+def rules_of(config: Mapping[str, Any]) -> Rules:
+    """Return the rules of a config; one without any has none.
+
+    Raises:
+        UserError: a rule that cannot be.
+    """
+    from copygym.envs.rules.rules import Rules
+
+    part = config.get("rules")
+    rules: Rules = Rules() if part is None else instantiated(part, "rules")
+    return rules
+
+
 def environment(config: Mapping[str, Any]) -> Callable[..., DeliveryVectorEnv]:
     """Return what makes the config's vector environment: `DeliveryVectorEnv`, or another's.
 
@@ -102,8 +116,12 @@ def environment(config: Mapping[str, Any]) -> Callable[..., DeliveryVectorEnv]:
     """
     from copygym.envs.delivery import DeliveryVectorEnv
 
-    env = config["env"]
+    env, caps = config["env"], rules_of(config).caps()
     own = {key: value for key, value in env.items() if key not in ("horizon", "budget", "num_envs")}
+    if own.get("caps", ()) is None:
+        del own["caps"]
+    if caps:
+        own.setdefault("caps", caps)
     if "_target_" not in own:
         known_options(DeliveryVectorEnv, own, "key of env")
         return partial(DeliveryVectorEnv, **own) if own else DeliveryVectorEnv

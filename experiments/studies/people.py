@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from copygym.core.errors import UserError
 from copygym.core.seeds import derived_seed
 from copygym.envs.simulator.population import align_to_catalogue, held_out_users
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.runs.trust import reading
+from copygym.experiments.studies.build import rules_of
 from copygym.experiments.studies.data import split_shares
 
 if TYPE_CHECKING:
@@ -100,6 +103,7 @@ def fit(
 
     from copygym.envs.simulator.fit import fit_users
     from copygym.envs.simulator.fitted import FittedUsers
+    from copygym.envs.simulator.update import People
 
     def compute() -> Record:
         options = {**_fit_options(config), "seed": derived_seed(config["seed"], "fit", name)}
@@ -113,6 +117,10 @@ def fit(
                 raise UserError(f"users: {error}; check the config keys of users.") from error
             with folder.new_folder("users", name) as draft:
                 fitted.save(draft)
+                # What `copygym update` goes on from, of all whose past is known here.
+                People.of(fitted.profile_builder, train).after(fitted.profile_builder, test).save(
+                    draft
+                )
             bar.update()
         return Record({"card": fitted.fidelity.to_dict()})
 
@@ -142,6 +150,26 @@ def make_judge(
         return Judge(align_to_catalogue(world.user_model(profiles=profiles), catalogue), GOLD)
     second = fit(folder, "judge", parts["judge"], parts["test"], config, catalogue)
     return Judge(held_out_users(proxy, parts["test"], judge=second), FITTED)
+
+
+def ruled(users: UserModel, config: Mapping[str, Any], log: ClickLog) -> UserModel:
+    """Return users to whom the config's rules let nothing be sent that they forbid.
+
+    Args:
+        users: people of the log.
+        config: of the run; its ``rules`` name columns of the log.
+        log: of everybody; of a person's rows the last one counts.
+    """
+    from copygym.envs.rules.rules import Rules
+    from copygym.envs.rules.users import with_rules
+
+    rules = rules_of(config)
+    if rules == Rules():
+        return users
+    columns = [column for column in (*rules.consent.values(), rules.time_zone) if column]
+    known = [column for column in dict.fromkeys(columns) if log.has(column)]
+    people = log.frame.group_by("user_id").agg(pl.col(known).last()).collect()
+    return with_rules(users, rules, people)
 
 
 def true_world(config: Mapping[str, Any]) -> World:

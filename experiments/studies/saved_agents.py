@@ -73,7 +73,7 @@ def agent_policy(
         UserError: no such agent, or the log does not fit the run.
     """
     config, _ = read_run(run)
-    name = _agent_name(run, name)
+    name = agent_name(run, name)
     users = run / "users" / "proxy"
     if not users.is_dir():
         raise UserError(f"{run} has no simulated users, so it tells no agent what to look at.")
@@ -86,7 +86,12 @@ def agent_policy(
     return agent_target(log, fitted, agent, horizon, past, shown, note)
 
 
-def _agent_name(run: Path, name: str | None) -> str:
+def agent_name(run: Path, name: str | None) -> str:
+    """Return the folder name of a run's agent; None: the only one that has learned.
+
+    Raises:
+        UserError: there is none, or none of this name.
+    """
     there = agents_of(run)
     if not there:
         raise UserError(f"{run} holds no agent; give the folder that `copygym run` printed.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,92 @@ class LogisticResponse:
         ordered = sorted_by_cell(counts)
         self._newton(model, users_UP, ordered, groups, names)
         return self
+
+    def updated(self, counts: Counts, actions: Actions, keep: float = 1.0) -> LogisticResponse:
+        """Return the model after further ``counts``, with the present posterior as their prior.
+
+        The posterior N(beta, covariance) stands for all that was fitted so far (Laplace's
+        approximation; Bishop 2006, section 4.4), so no old row is read, and the mode is that of a
+        fit on both, up to the curvature of the old rows between the old mode and the new one.
+        Blocks and prior precisions stay what the first fit chose.
+
+        Args:
+            counts: N observations whose cells are rows of ``actions``.
+            actions: as in `fit`.
+            keep: share of what was learned so far that still counts, in (0, 1]; below 1 the
+                precision of the data is multiplied by it, and that of the prior is not, so that
+                the model follows what changes.
+
+        Raises:
+            UserError: ``keep`` is out of range, or the features are not those of the fit.
+        """
+        if not 0 < keep <= 1:
+            raise UserError(f"update: keep is {keep}; it must lie in (0, 1].")
+        if 1 + counts.profiles.shape[1] != self._n_profile:
+            raise UserError(
+                f"update: the profiles have {counts.profiles.shape[1]} features and the model was "
+                f"fitted with {self._n_profile - 1}; make them with the run's profile builder."
+            )
+        held = _inverse(self.covariance.astype(np.float64))
+        if keep < 1:
+            groups, names = self._groups()
+            alpha = np.array([self.precisions[name] for name in names])[groups]
+            held = keep * held + (1 - keep) * np.diag(alpha)
+        model, users_UP = self._design(actions), with_constant(counts.profiles)
+        ordered = sorted_by_cell(counts)
+
+        def objective(beta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+            value, gradient, hessian = newton_sums(
+                model, beta, users_UP, ordered, self._options["batch_rows"]
+            )
+            pull = held @ (beta - self.beta)
+            return value - 0.5 * float((beta - self.beta) @ pull), gradient - pull, hessian + held
+
+        beta = self.beta.copy()
+        value, slope, precision = objective(beta)
+        for _ in range(self._options["max_iterations"]):
+            inverse = _inverse(precision)
+            step = inverse @ slope
+            if float(step @ slope) < 2e-3:
+                break
+            reached = objective(beta + step)
+            while reached[0] < value - 1e-3:  # a Newton step may overshoot: halve it
+                step = 0.5 * step
+                reached = objective(beta + step)
+            beta = beta + step
+            value, slope, precision = reached
+        return self._with(beta, inverse)
+
+    def drawn(self, rng: np.random.Generator, scale: float = 1.0) -> LogisticResponse:
+        """Return a model whose coefficients are a draw from the posterior (Thompson sampling).
+
+        Args:
+            rng: of the draw.
+            scale: factor on the posterior's standard deviations; 0 is the mode itself.
+        """
+        factor = np.linalg.cholesky(self.covariance.astype(np.float64))
+        beta = self.beta + scale * factor @ rng.standard_normal(len(self.beta))
+        return self._with(beta, self.covariance)
+
+    def rescaled(self, intercept: float, slope: float) -> LogisticResponse:
+        """Return the model whose logits are ``intercept + slope * `` this one's, posterior and all.
+
+        Args:
+            intercept: any number.
+            slope: at least 0. The posterior's deviations are shrunk to a quarter at most, so that a
+                model whose logits mean nothing can still learn.
+        """
+        beta, spread = slope * self.beta, max(slope, 0.25)
+        beta[0] += intercept  # const's own: the first of the crossed blocks
+        model = self._with(beta, spread**2 * self.covariance)
+        model.precisions = {name: alpha / spread**2 for name, alpha in self.precisions.items()}
+        return model
+
+    def _with(self, beta: np.ndarray, covariance: np.ndarray) -> LogisticResponse:
+        """Return the same model with another posterior."""
+        model = copy(self)
+        model.beta, model.covariance = beta, covariance.astype(np.float32)
+        return model
 
     def logit(self, profiles_NP: np.ndarray, actions: Actions) -> np.ndarray:
         """Return (N,) float64 logits, row by row."""

@@ -37,7 +37,9 @@ def shrunk_revenue(
     overall = revenue_A.sum() / max(conversions_A.sum(), 1e-9)
     n_P, sum_P = (np.bincount(product, values) for values in (conversions_A, revenue_A))
     prior = _credibility(product, conversions_A, revenue_A)
-    mean_P = (sum_P + prior * overall) / (n_P + prior)
+    # Where prices do not vary within products, the prior is worth nothing, nor has hold any sales.
+    weight = n_P + prior
+    mean_P = np.where(weight > 0, (sum_P + prior * overall) / np.maximum(weight, 1e-9), overall)
     return (revenue_A + _REVENUE_PRIOR * mean_P[product]) / (conversions_A + _REVENUE_PRIOR)
 
 

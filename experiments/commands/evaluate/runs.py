@@ -33,6 +33,7 @@ ELSEWHERE = {
     "reward_model": "copygym score --model RUN takes its reward model",
     "peeking": "copygym abtest judges A/B tests",
     "ope_coverage": "copygym ope judges policies on a log",
+    "sequential_coverage": "copygym ope --horizon judges policies on a log",
 }
 OTHERWISE = (
     "copygym report RUN shows its result, copygym evaluate RUN --saved compares its policies"

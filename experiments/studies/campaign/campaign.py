@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from copygym.core.errors import UserError
+from copygym.core.files.storage import write_json
 from copygym.core.seeds import derived_seed
 from copygym.evaluation.metrics import policy_metrics
 from copygym.evaluation.records import Records, Rows
+from copygym.experiments.plans.saved import CREATIVES, Creatives
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.build import learned_name, policies
 from copygym.experiments.studies.campaign.campaign_report import report
@@ -44,7 +46,6 @@ from copygym.experiments.studies.copy.judging import (
 from copygym.experiments.studies.copy.setting import CopySetting, make_setting
 from copygym.experiments.studies.delivery import delivery
 from copygym.experiments.studies.learning import ONE_SEED, file_name, play
-from copygym.experiments.studies.people import has_truth
 from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
@@ -68,11 +69,6 @@ def check(config: Mapping[str, Any]) -> None:
     copywriting.check_writers(config)
     _algorithm(config)
     delivery.check_agents(config)
-    if not has_truth(config):
-        raise UserError(
-            f"a campaign needs a log with users and a known truth; {config['data']['name']} has "
-            "none: use experiment=upworthy_rlpf for tests of copy."
-        )
 
 
 def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) -> Records:
@@ -181,6 +177,7 @@ def _deliver(
     for side, shown in places.items():
         proxy, gold = shown.sides(setting)
         child = folder.child(file_name(side))
+        write_json(child.file(CREATIVES), _creatives(setting, shown))
         learned = delivery.teach(child, trackers, proxy, config)
         where = delivery.evaluation_setting(gold, config)
         done.segments = gold.profiles.segments[where.rows]
@@ -196,6 +193,22 @@ def _deliver(
                 )
                 done.timelines = delivery.shown_timelines(gold, where, own)
     return done
+
+
+def _creatives(setting: CopySetting, places: Places) -> dict[str, Any]:
+    """Return the copy of every audience and place, as `copygym deliver` reads it."""
+    catalogue = setting.readers.catalogue
+    new = places.copy
+    known = catalogue.n_creatives
+    source = np.concatenate([np.arange(known), new.source if new else np.empty(0, np.int64)])
+    ids = np.array([*catalogue.creative_ids, *(new.names if new else ())], dtype=np.str_)
+    return Creatives(
+        audiences_of(setting.readers),
+        source[places.choice_AK],
+        ids[places.choice_AK],
+        np.array(places.texts(catalogue), dtype=np.str_),
+        places.choice_AK >= known,
+    ).to_dict()
 
 
 def _add_gains(rows: Rows, config: Mapping[str, Any], played: Mapping[str, Episodes]) -> None:

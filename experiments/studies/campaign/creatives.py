@@ -7,7 +7,7 @@ grounding check; what the log sent competes with what was written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from copygym.rewards.copy.grounding import deliverable, grounded
 from copygym.rewards.ctr.response import texts_answered_by
 
 if TYPE_CHECKING:
+    from copygym.agents.copywriter.protocol import Writer
     from copygym.envs.logs.catalogue import Catalogue
     from copygym.envs.people.model import UserModel
     from copygym.experiments.studies.copy.setting import CopySetting
@@ -97,27 +98,28 @@ def written_places(
     catalogue = setting.readers.catalogue
 
     def compute() -> Record:
-        writer, _ = copywriting.improved_writer(
-            config, folder, trackers, setting, config["seed"], algorithm
-        )
-        rows = _tasks(config, setting, int(config["creatives"]["candidates"]), "briefs")
-        texts = writer.write(
-            rows,
-            seed=derived_seed(config["seed"], "candidates"),
-            temperature=float(config["evaluation"]["temperature"]),
-            top_p=float(config["evaluation"]["top_p"]),
-        )
-        passed = deliverable(texts, rows)
+        drafts: list[tuple[str, str]] = []
+        passed: list[np.ndarray] = []
+        for number, make in _writers(config, folder, trackers, setting, algorithm):
+            rows = _tasks(config, setting, number, "briefs")
+            texts = make().write(
+                rows,
+                seed=derived_seed(config["seed"], "candidates"),
+                temperature=float(config["evaluation"]["temperature"]),
+                top_p=float(config["evaluation"]["top_p"]),
+            )
+            passed.append(deliverable(texts, rows))
+            own = np.flatnonzero(passed[-1]).tolist()
+            drafts.extend((rows.products[i], texts[i]) for i in own)
         first = {p: int(old[0]) for p, old in by_product(catalogue.product_ids).items()}
         new: dict[tuple[str, str], int] = {}
         pools: dict[tuple[int, str], list[tuple[str, int]]] = {}
         for product, old in _sendable(config, catalogue).items():
             # What was written for one audience may please another more than its own.
             pool = {catalogue.texts[k]: int(k) for k in old}
-            own = passed & (np.array(rows.products) == product)
-            for i in np.flatnonzero(own).tolist():
-                if texts[i] not in pool:
-                    pool[texts[i]] = new[product, texts[i]] = catalogue.n_creatives + len(new)
+            for text in (text for name, text in drafts if name == product):
+                if text not in pool:
+                    pool[text] = new[product, text] = catalogue.n_creatives + len(new)
             for audience in range(len(audiences_of(setting.readers))):
                 pools[audience, product] = list(pool.items())
         choice_AK = _chosen(config, setting, pools)
@@ -128,8 +130,9 @@ def written_places(
         renumbered = np.vectorize(lambda k: place.get(k, k), otypes=[np.int64])(choice_AK)
         chosen = [written[k - catalogue.n_creatives] for k in won]
         source = np.array([first[product] for product, _ in chosen], np.int64)
+        share = float(np.concatenate(passed).mean())
         return Record(
-            {"texts": [text for _, text in chosen], "passed": float(passed.mean())},
+            {"texts": [text for _, text in chosen], "passed": share},
             {"choice": renumbered, "source": source},
         )
 
@@ -138,6 +141,31 @@ def written_places(
     names = tuple(f"{catalogue.product_ids[k]}-new-{i}" for i, k in enumerate(source, 1))
     copy = NewCopy(names, tuple(record.values["texts"]), source)
     return Places(record.arrays["choice"], copy, float(record.values["passed"]))
+
+
+def _writers(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trackers: Trackers,
+    setting: CopySetting,
+    algorithm: str,
+) -> list[tuple[int, Callable[[], Writer]]]:
+    """Return how many texts for each audience and product each writer writes, and the writer.
+
+    Beside the one that learned from the reward, the one that it started from may write too
+    (``creatives.imitated``): it has lost none of the log's manners yet.
+    """
+    given = (config, folder, trackers, setting, int(config["seed"]))
+    options = config["creatives"]
+    found: list[tuple[int, Callable[[], Writer]]] = [
+        (
+            int(options["candidates"]),
+            lambda: copywriting.improved_writer(*given, algorithm)[0],
+        )
+    ]
+    if int(options.get("imitated", 0)):
+        found.append((int(options["imitated"]), lambda: copywriting.sft_writer(*given)))
+    return found
 
 
 def sendable_share(places: Places, catalogue: Catalogue) -> float:

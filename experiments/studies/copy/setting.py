@@ -27,6 +27,7 @@ from copygym.evaluation.personal import grouped
 from copygym.experiments.runs.folder import Record, RunFolder
 from copygym.experiments.studies.build import instantiated
 from copygym.experiments.studies.data import load_log, same_data, seen
+from copygym.experiments.studies.gold import PARTS
 from copygym.experiments.studies.people import has_truth
 
 if TYPE_CHECKING:
@@ -38,13 +39,10 @@ if TYPE_CHECKING:
 
 #: Folder of the untuned writer among a run's writers.
 UNTUNED = "base"
-#: Parts of a log of copy tests.
-PARTS = ("proxy", "judge", "gold", "test")
 #: What a copywriter may be asked: copy from the brief alone, or a variation of a human text.
 TASKS = ("write", "rewrite")
 
 
-WORLD = "Gold is the synthetic world's own response, asked of people of the test part."
 MODEL = (
     "Gold is a CTR model of another family, fitted on tests that neither the reward model nor the "
     "copywriter saw; no experiment with readers has confirmed it."
@@ -151,7 +149,9 @@ def make_setting(config: Mapping[str, Any], folder: RunFolder) -> CopySetting:
     log = load_log(config["data"])
     data = same_data(folder, log)
     log = log.with_notes(*brief_notes(log))
-    if has_truth(config):
+    if has_truth(config) or config.get("users"):
+        if not has_truth(config):
+            log.require("user_id", "text", "product_id")
         from copygym.experiments.studies.copy.storefront import storefront_setting
 
         return storefront_setting(log, data, config, folder)

@@ -1,8 +1,8 @@
-"""The copywriters' setting in the storefront: readers with profiles, and a truth that judges."""
+"""The copywriters' setting where a log has readers: people with profiles, and others who judge."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,10 @@ import polars as pl
 from copygym.core.seeds import derived_seed
 from copygym.envs.people.model import UserModel
 from copygym.envs.profiles.builder import Profiles
-from copygym.envs.simulator.population import align_to_catalogue, simulate
+from copygym.envs.simulator.population import simulate
 from copygym.envs.tasks import CopyReward, CopyRows
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.studies.copy.setting import (
-    WORLD,
     ClickLogit,
     CopySetting,
     UntunedFluency,
@@ -26,16 +25,14 @@ from copygym.experiments.studies.copy.setting import (
     setting_seed,
     shares,
 )
+from copygym.experiments.studies.gold import Gold, judges_of, parts_of
 from copygym.experiments.studies.reward_models import fit_ctr_model
 
 if TYPE_CHECKING:
-    from copygym.envs.logs.catalogue import Catalogue
     from copygym.envs.logs.clicklog import ClickLog
     from copygym.envs.simulator.fitted import FittedUsers
     from copygym.rewards.copy.fluency import Fluency
 
-#: The world needs no part for a gold model.
-_PARTS = ("proxy", "judge", "test")
 #: What readers can be taken for instead of what they are.
 BLIND, PERMUTED = "blind", "permuted"
 
@@ -43,7 +40,7 @@ BLIND, PERMUTED = "blind", "permuted"
 def storefront_setting(
     log: ClickLog, data: dict[str, Any], config: Mapping[str, Any], folder: RunFolder
 ) -> CopySetting:
-    """Return the setting of a storefront log; its parts are of users.
+    """Return the setting of a log with readers, the storefront's or another; parts are of users.
 
     The proxy knows from the fitted users how often somebody clicks on a product on this channel in
     this slot, and from the CTR model how much more or less on this text of it than on another.
@@ -56,18 +53,19 @@ def storefront_setting(
     """
     from copygym.agents.copywriter.demonstrations import better_copy, preference_pairs
     from copygym.envs.copywriting import draw_tasks
-    from copygym.experiments.studies.people import fit, true_world, whole_catalogue
+    from copygym.experiments.studies.people import fit, whole_catalogue
     from copygym.rewards.copy.grounding import grounded
 
     seed = int(config["seed"])
-    parts = log.split_by_user(shares(config, _PARTS), derived_seed(seed, "split"))
+    parts = log.split_by_user(shares(config, parts_of(config)), derived_seed(seed, "split"))
     rows_seen = describe_parts(folder, parts)
     catalogue = whole_catalogue(log, config)
     fitted = fit(folder, "proxy", parts["proxy"], parts["judge"], config, catalogue)
     people = fitted.profiles_of(parts["test"])
+    judges = judges_of(config, folder, parts, fitted, people, catalogue)
     fluency = UntunedFluency(config["copywriter"]["model"], folder)
     known = _rewards(config, folder, parts, fitted, people, fluency)
-    gold_users = align_to_catalogue(true_world(config).user_model(profiles=people), catalogue)
+    gold_users = judges.gold
     number = {name: int(n) for name, n in config["tasks"].items()}
     train, validation = (
         draw_tasks(known.readers, number[name], derived_seed(seed, "tasks", name))
@@ -98,11 +96,11 @@ def storefront_setting(
         preferences=preference_pairs(parts["proxy"], fitted.users),
         reward=known.reward,
         proxy=known.proxy,
-        judge=Witnessed(known.judge, *_truth_of(validation, known.readers, catalogue, config)),
-        gold=Truth(gold_users),
+        judge=Witnessed(known.judge, *judges.witness(validation, known.readers)),
+        gold=Gold(gold_users),
         human=_human(test, parts["proxy"], derived_seed(seed, "human")),
         training_texts=catalogue.texts,
-        gold_text=WORLD,
+        gold_text=judges.text,
         fitted=replace(fitted, users=known.readers),
         gold_users=gold_users,
         held_out=known.held_out,
@@ -193,7 +191,9 @@ def other_rewards(
     from copygym.experiments.studies.people import fit
 
     config = {**config, "seed": setting_seed(config)}
-    parts = setting.log.split_by_user(shares(config, _PARTS), derived_seed(config["seed"], "split"))
+    parts = setting.log.split_by_user(
+        shares(config, parts_of(config)), derived_seed(config["seed"], "split")
+    )
     assert setting.gold_users is not None and isinstance(setting.judge, Witnessed)
     catalogue = setting.readers.catalogue
     fitted = fit(folder, "proxy", parts["proxy"], parts["judge"], config, catalogue)
@@ -263,38 +263,12 @@ def launch_setting(config: Mapping[str, Any], setting: CopySetting) -> CopySetti
         setting,
         test=test,
         proxy=copy_shape(config, setting.model, held_out, setting.training_texts, setting.fluency),
-        gold=Truth(gold),
+        gold=Gold(gold),
         human=(default, default),
         gold_users=gold,
         held_out=held_out,
         readers=held_out,
     )
-
-
-def _truth_of(
-    rows: CopyRows, readers: UserModel, catalogue: Catalogue, config: Mapping[str, Any]
-) -> tuple[Truth, np.ndarray]:
-    """Return the truth of the people of some tasks, and their rows among the readers, sorted."""
-    from copygym.experiments.studies.people import true_world
-
-    people = np.unique(rows.user)
-    world = true_world(config).user_model(profiles=readers.profiles.take(people))
-    return Truth(align_to_catalogue(world, catalogue)), people
-
-
-@dataclass(frozen=True)
-class Truth:
-    """P(click) of rested people of the test part, by the world's own rule."""
-
-    users: UserModel
-
-    def __call__(self, texts: Sequence[str], rows: CopyRows) -> np.ndarray:
-        """Return (N,) float64 probabilities."""
-        assert self.users.copy_response is not None
-        answer = self.users.copy_response(
-            list(texts), rows.user, rows.creative, rows.channel, rows.slot
-        )
-        return 1.0 / (1.0 + np.exp(-np.asarray(answer.click_logit, np.float64)))
 
 
 def logged_copy(log: ClickLog) -> pl.DataFrame:

@@ -12,7 +12,7 @@ curves (``learning_reward``: reward per decision while learning).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError
@@ -25,7 +25,14 @@ from copygym.experiments.studies.build import environment, instantiated, learned
 from copygym.experiments.studies.data import PARTS, load_log, same_data, seen, split_shares
 from copygym.experiments.studies.delivery.delivery_report import report
 from copygym.experiments.studies.learning import ONE_SEED, learn, play
-from copygym.experiments.studies.people import Judge, fit, make_judge, split_users, whole_catalogue
+from copygym.experiments.studies.people import (
+    Judge,
+    fit,
+    make_judge,
+    ruled,
+    split_users,
+    whole_catalogue,
+)
 from copygym.experiments.studies.study import about
 from copygym.experiments.tracking.base import Trackers
 
@@ -216,6 +223,8 @@ def prepare(config: dict[str, Any], folder: RunFolder) -> Prepared:
     catalogue = whole_catalogue(log, config)
     fitted = fit(folder, "proxy", parts["train"], parts["test"], config, catalogue)
     judge = make_judge(folder, fitted, parts, config)
+    fitted = replace(fitted, users=ruled(fitted.users, config, log))
+    judge = replace(judge, users=ruled(judge.users, config, log))
     return Prepared(log, data, rows_seen, fitted, judge, evaluation_setting(judge.users, config))
 
 

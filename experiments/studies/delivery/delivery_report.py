@@ -21,11 +21,11 @@ from copygym.experiments.report.figures import (
 )
 from copygym.experiments.report.page import Report, Section
 from copygym.experiments.report.tables import Table, interval
+from copygym.experiments.studies.delivery.verdict import verdict
 
-MAIN = ("ctr", "clicks_per_user", "profit_per_user", "unsubscribe_rate")
+MAIN = ("ctr", "clicks_per_user", "profit_per_user", "unsubscribe_rate", "sends_per_user")
 _OUTCOMES = (
     "reward_per_user",
-    "sends_per_user",
     "organic_per_user",
     "cvr",
     "revenue_per_user",
@@ -107,6 +107,7 @@ def _summary(records: Records) -> str:
     count = len(records.seeds)
     times = f", with each of {count} seeds," if count > 1 else ""
     return (
+        f"{verdict(records)} "
         f"From {kind} ({about['log']}, {made['rows']:,} rows), users were simulated "
         f"({made['family']} response, {made['creatives']} creatives, "
         f"{made['channels']} channels, {made['slots']} slots); {learned} learned "

@@ -30,7 +30,7 @@ SMALL = {
 
 def make(name: str, **changes) -> Agent:
     config = OmegaConf.load(CONF / f"{name}.yaml")
-    if name in ("ppo", "maskable_ppo", "a2c"):
+    if name in ("ppo", "maskable_ppo", "a2c", "lagrangian"):
         changes = {"net_arch": [16], "deterministic": False, **changes}
     changes = {**SMALL.get(name, {}), **changes}
     config = OmegaConf.merge(config, changes)

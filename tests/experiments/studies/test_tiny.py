@@ -40,7 +40,7 @@ REAL = {
 }
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 #: Run by tests of their own.
-ELSEWHERE = ("delivery", "quickstart", "storefront_rlpf")
+ELSEWHERE = ("closed_loop", "delivery", "quickstart", "storefront_rlpf")
 SMALL = ["learn.steps=1500", "env.num_envs=32", "evaluation.timelines=1"]
 #: Best-arm searches that do not need to find the best arm here.
 QUICK = ["references.best_fixed.episodes=32", "references.best_fixed.finalists=1"]

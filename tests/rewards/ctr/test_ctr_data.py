@@ -134,6 +134,17 @@ def test_folds_keep_a_text_together_and_spread_a_product_s_texts():
     assert set(text_folds(counts_of(["a", "b"]), 5, seed=0).tolist()) == {0, 1}
 
 
+def test_a_held_out_text_has_another_of_its_product_beside_it():
+    """Alone in its fold it would be compared with nothing, and penalties chosen by luck."""
+    sizes = [2, 3, 4, 5] * 12
+    counts = counts_of(*[[f"{p} {i}" for i in range(n)] for p, n in enumerate(sizes)])
+    fold = text_folds(counts, 5, seed=0)
+    for test in range(len(sizes)):
+        held = np.bincount(fold[counts.test == test], minlength=5)
+        assert set(held[held > 0].tolist()) <= {2, 3}
+    assert np.ptp(np.bincount(fold, minlength=5)) <= 8
+
+
 def test_joined_parts_keep_their_tests_apart():
     joined = concat_counts([counts_of(["a", "b"]), counts_of(["a", "b"])])
     assert joined.test.tolist() == [0, 0, 1, 1]

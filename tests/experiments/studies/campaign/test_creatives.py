@@ -137,3 +137,26 @@ def test_the_share_of_places_that_pass_the_check(setting, monkeypatch):
     texts = [text for row in places.texts(catalogue) for text in row]
     briefs = [catalogue.brief_of(k) for k in places.choice_AK.ravel().tolist()]
     assert creatives.sendable_share(places, catalogue) == np.mean(grounded(texts, briefs))
+
+
+def test_the_writer_before_ppo_may_write_too(setting, monkeypatch):
+    kettle = setting.readers.catalogue.product_ids[0]
+    asked = []
+
+    def writer(text):
+        def write(rows, **options):
+            asked.append(rows.products.count(kettle))
+            return [text if product == kettle else "It is free." for product in rows.products]
+
+        return SimpleNamespace(write=write)
+
+    short = "The Alto kettle is here."
+    monkeypatch.setattr(creatives.copywriting, "improved_writer", lambda *_: (writer(GOOD), None))
+    monkeypatch.setattr(creatives.copywriting, "sft_writer", lambda *_: writer(short))
+    folder = SimpleNamespace(stage=lambda name, compute: checked(compute()))
+    config = {**CONFIG, "creatives": {**CONFIG["creatives"], "candidates": 1, "imitated": 3}}
+    places = creatives.written_places(config, folder, None, setting, "ppo")
+    # Of each of two audiences.
+    assert asked == [2, 6]
+    assert set(places.copy.texts) <= {GOOD, short} and GOOD in places.copy.texts
+    assert 0 < places.passed < 1

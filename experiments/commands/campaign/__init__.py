@@ -1,0 +1,1 @@
+"""Commands of a campaign: its plan, what came of it, and how it does."""
