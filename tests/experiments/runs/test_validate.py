@@ -108,12 +108,6 @@ def test_whole_numbers(key, least, null):
         ("replay.policies", [["ucb"]], [[], [1], "ucb"], "a list of names."),
         ("replay.z", [0, 0.08], [-0.1, float("inf"), "abc", None], "a number of 0 or more."),
         ("replay.tuning", [[0, 1000]], [[], [-1], [0.5], 5], "a list of whole numbers of 0"),
-        (
-            "curve.writer_sizes",
-            [[], [9]],
-            [[0], 5, None],
-            "a list of whole numbers of 1 or more, w",
-        ),
         ("replay.epsilon", [0, 1], [1.1, -0.1, "abc"], "a number from 0 to 1."),
         ("replay.explore", [0.2], [0, 1], "a number between 0 and 1, neither"),
     ],
