@@ -261,7 +261,15 @@ def test_publishing_writes_over_publications_alone(delivered, tmp_path):
     assert not fresh.exists()
 
 
-@pytest.mark.parametrize("experiment", [e for e in EXPERIMENTS if e not in ELSEWHERE])
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        # Its options have tests of their own, and E3 runs the same study.
+        pytest.param(e, marks=pytest.mark.slow) if e == "ppo_options" else e
+        for e in EXPERIMENTS
+        if e not in ELSEWHERE
+    ],
+)
 def test_every_experiment_runs_in_its_tiny_form(experiment, tmp_path, log_folder, capsys):
     extra = []
     if experiment in REAL:
