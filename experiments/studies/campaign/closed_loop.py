@@ -89,7 +89,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
         config,
         {"data": data, "assumptions": [ASSUMPTION, _CHOSEN]},
         synthetic=True,
-        one_seed="there is one world: nothing here says how much of it is luck.",
+        one_seed="there is one seed of one world: nothing here says how much of it is luck.",
         over_seeds="intervals are over {count} worlds, each with its own people, log and fits.",
         statistics={"default": "mean"},
         loop={key: value for key, value in config["loop"].items() if key != "worlds"},

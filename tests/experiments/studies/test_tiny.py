@@ -40,7 +40,7 @@ REAL = {
 }
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 #: Run by tests of their own.
-ELSEWHERE = ("closed_loop", "delivery", "quickstart", "storefront_rlpf")
+ELSEWHERE = ("campaign", "closed_loop", "delivery", "quickstart", "storefront_rlpf")
 SMALL = ["learn.steps=1500", "env.num_envs=32", "evaluation.timelines=1"]
 #: Best-arm searches that do not need to find the best arm here.
 QUICK = ["references.best_fixed.episodes=32", "references.best_fixed.finalists=1"]
@@ -65,7 +65,7 @@ def tiny(experiment, out, *overrides):
     if experiment in REAL:
         small = ["learn.steps=640", "env.num_envs=32"]
     if experiment == "e3_storefront":
-        small = ["copywriter=tiny", "reward_model=tfidf", "data.n_users=150"]
+        small = ["copywriter=tiny", "reward_model=tfidf"]
     if experiment.startswith("e10"):
         small = []
     if experiment in ("e2", "e7", "e11_upworthy"):
