@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from copygym.core.errors import UserError, unknown_name
+from copygym.core.errors import UserError, nearest, unknown_name
 from copygym.core.plugins import is_path
 from copygym.experiments.option_values import whole
 
@@ -292,7 +292,19 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UserError: always.
         """
-        raise UserError(f"{self.prog}: {message}; see `{self.prog} --help`.")
+        wrong = message.removeprefix("unrecognized arguments: ").split()[0]
+        meant = nearest(wrong.partition("=")[0], self._all_options()) if wrong != message else None
+        hint = f" (did you mean {meant}?)" if meant else ""
+        raise UserError(f"{self.prog}: {message}{hint}; see `{self.prog} --help`.")
+
+    def _all_options(self) -> list[str]:
+        """Return the options of this parser and of its commands."""
+        found = list(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for inner in action.choices.values():
+                    found += inner._option_string_actions
+        return found
 
 
 def command_parser(name: str, description: str, examples: str) -> Parser:

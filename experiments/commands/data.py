@@ -140,15 +140,9 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _here(name: str) -> str:
-    from copygym.envs.datasets.card import default_folder
-
-    folder = default_folder(name)
-    return "here" if folder.is_dir() and any(folder.iterdir()) else "not here"
-
-
 def _list(args: argparse.Namespace) -> None:
     from copygym.envs import datasets
+    from copygym.envs.datasets.card import is_here
 
     for name in datasets.available():
         if name not in datasets.OWN:
@@ -162,7 +156,7 @@ def _list(args: argparse.Namespace) -> None:
         elif name == "table":
             state = "your file"
         else:
-            state = _here(name)
+            state = "here" if is_here(name) else "not here"
         print(f"{name:<14} {state:<20} {card.title}")
 
 

@@ -26,6 +26,7 @@ from copygym.core.files.storage import (
     whole_folder,
     write_arrays,
 )
+from copygym.core.progress import working
 from copygym.experiments.runs.code import Code
 from copygym.experiments.runs.identity import code_of, difference
 from copygym.experiments.runs.outputs import write_result
@@ -139,7 +140,7 @@ class RunFolder:
         """
         record = self._record(name)
         if not record.exists():
-            with _timed() as own:
+            with _timed() as own, working(name):
                 outcome = compute()
             arrays = self.file("stages", f"{name}.npz")
             if outcome.arrays:
