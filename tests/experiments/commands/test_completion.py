@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 import pytest
 
 from copygym.experiments.commands import main as cli
-from copygym.experiments.commands.completion import words
+from copygym.experiments.commands.setup.completion import words
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 import json
 
-from copygym.experiments.commands import doctor
 from copygym.experiments.commands import main as cli
+from copygym.experiments.commands.setup import doctor
 
 
 def test_every_part_is_looked_at_and_json_says_the_same(capsys):

@@ -196,7 +196,7 @@ def _targets(
 
 def text(result: dict[str, Any], *, brief: bool = False) -> str:
     """Return what is printed: tables, then warnings."""
-    from copygym.experiments.commands import ope_report
+    from copygym.experiments.commands.statistics import ope_report
 
     kind = " (synthetic)" if result["synthetic"] else ""
     table = ope_report.main_table(result)
@@ -222,7 +222,7 @@ def write(result: dict[str, Any], folder: Path) -> None:
     import polars as pl
 
     from copygym.core.files.storage import write_bytes
-    from copygym.experiments.commands import ope_report
+    from copygym.experiments.commands.statistics import ope_report
     from copygym.experiments.report.page import write_short
     from copygym.experiments.runs.outputs import without_formulas, write_result
 
