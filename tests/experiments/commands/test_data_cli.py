@@ -37,7 +37,7 @@ def test_card(capsys):
     assert main(["card", "hillstrom"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("## hillstrom: ") and "1/3" in out and "Surburban" in out
-    with pytest.raises(UserError, match="unknown dataset 'hillstorm': choose one of"):
+    with pytest.raises(UserError, match="unknown dataset 'hillstorm' .did you mean 'hillstrom'..: choose"):
         main(["card", "hillstorm"])
     with pytest.raises(UserError, match="the name of one dataset, or --all"):
         main(["card"])
