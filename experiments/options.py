@@ -166,9 +166,23 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="leave a column of the file out; repeat for more",
     )
+    parser.add_argument(
+        "--cap",
+        action="append",
+        default=[],
+        metavar="CANONICAL",
+        help="cut a count to what it can be at most: clicks or unsubscribes to the impressions, "
+        "conversions to the clicks",
+    )
     add_file_options(parser)
     parser.add_argument(
         "--time-zone", metavar="ZONE", help="IANA zone of timestamps without one (default: UTC)"
+    )
+    parser.add_argument(
+        "--time-format",
+        metavar="FORMAT",
+        help="how times are written where that is not ISO 8601: '%%d.%%m.%%Y %%H:%%M', epoch or "
+        "epoch_ms",
     )
 
 
@@ -186,17 +200,22 @@ def log_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "time_zone": options.time_zone,
         "empty": pairs(options.empty, "--empty"),
         "ignore": options.ignore,
+        "time_format": options.time_format,
+        "cap": options.cap,
     }
 
 
 def told(options: argparse.Namespace) -> list[str]:
     """Return the options of `add_log_options` that were given, as on a command line."""
     given = {"--map": options.map, "--set": options.set, "--empty": options.empty}
-    given["--ignore"] = options.ignore
+    given |= {"--ignore": options.ignore, "--cap": options.cap}
     words = [f"{option} {shlex.quote(value)}" for option in given for value in given[option]]
     words += [f"--separator {options.separator!r}"] if options.separator else []
     words += [f"--encoding {options.encoding}"] if options.encoding != "utf-8" else []
-    return words + ([f"--time-zone {options.time_zone}"] if options.time_zone else [])
+    words += [f"--time-zone {options.time_zone}"] if options.time_zone else []
+    return words + (
+        [f"--time-format {shlex.quote(options.time_format)}"] if options.time_format else []
+    )
 
 
 def pairs(values: list[str], option: str) -> dict[str, str]:
@@ -243,6 +262,8 @@ def named_log(text: str, options: argparse.Namespace, argument: str = "--log") -
             "--time-zone": options.time_zone,
             "--empty": options.empty,
             "--ignore": options.ignore,
+            "--cap": options.cap,
+            "--time-format": options.time_format,
         }
         for option, value in told.items():
             if value:

@@ -42,6 +42,8 @@ def load(
     time_zone: str | None = None,
     empty: Mapping[str, Any] | None = None,
     ignore: Sequence[str] | None = None,
+    time_format: str | None = None,
+    cap: Sequence[str] | None = None,
     synthetic: bool = False,
     products: str | Path | None = None,
 ) -> ClickLog:
@@ -57,6 +59,9 @@ def load(
         time_zone: IANA zone of timestamps that carry none.
         empty: canonical name -> what an empty value means (``clicks: 0``).
         ignore: columns of the file that are left out.
+        time_format: how the file writes times where that is not ISO 8601, such as
+            ``%d.%m.%Y %H:%M``, or ``epoch`` or ``epoch_ms``.
+        cap: counts (clicks, conversions, unsubscribes) that are cut to what they can be at most.
         synthetic: label results as synthetic.
         products: file of what is sold, from which briefs are made (`with_products`).
 
@@ -75,6 +80,8 @@ def load(
         time_zone=time_zone,
         empty=empty,
         ignore=ignore or (),
+        time_format=time_format,
+        cap=cap or (),
     )
     log = log if log.has("propensity") else log.with_notes(*CARD.faults)
     log = ClickLog(log.frame, log.name, synthetic, log.notes, log.source)

@@ -124,6 +124,8 @@ def prepare(
     time_zone: str | None = None,
     empty: Mapping[str, Any] | None = None,
     ignore: Sequence[str] = (),
+    time_format: str | None = None,
+    cap: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write a log as Parquet parts with a manifest; go on where an earlier call was stopped.
 
@@ -144,6 +146,8 @@ def prepare(
         time_zone: IANA zone of timestamps that carry none.
         empty: canonical name -> what an empty value means.
         ignore: columns of the source that are left out.
+        time_format: how the source writes times; None: as ISO 8601.
+        cap: counts that are cut to what they can be at most.
 
     Returns:
         The manifest.
@@ -170,7 +174,10 @@ def prepare(
         "time_zone": time_zone,
     }
     # Only where they are used, so that folders prepared before these options are still known.
-    reading |= {k: v for k, v in (("empty", dict(empty or {})), ("ignore", list(ignore))) if v}
+    reading |= {k: v for k, v in (
+        ("empty", dict(empty or {})), ("ignore", list(ignore)),
+        ("time_format", time_format), ("cap", list(cap)),
+    ) if v}
     fresh = not folder.exists()
     with locked(folder):
         manifest = _earlier(folder, _identity(file, reading), partitions)

@@ -15,7 +15,7 @@ from copygym.experiments.sweeps.job import quoted
 #: Keys whose values are names; those below ``data.columns`` are as well.
 _NAMES = frozenset(
     ["out", "publish", "name", "tiny"]
-    + [f"data.{key}" for key in ("path", "label", "separator", "encoding", "time_zone")]
+    + [f"data.{key}" for key in ("path", "label", "separator", "encoding", "time_zone", "time_format")]
     + [f"tracker.{key}" for key in ("project", "entity", "group", "job_type", "name")]
 )
 _COLUMNS, _CONSTANTS = "data.columns", "data.constants"
