@@ -240,8 +240,8 @@ def named_log(text: str, options: argparse.Namespace, argument: str = "--log") -
     """Return the log that a user names.
 
     Args:
-        text: a file, ``table=FILE``, or ``NAME`` or ``NAME=PATH`` of a dataset, which may be
-            ``package.module:attribute``.
+        text: a file, ``table=FILE``, a name of `copygym data map`, or ``NAME`` or ``NAME=PATH`` of
+            a dataset, which may be ``package.module:attribute``.
         options: of `add_log_options`.
         argument: where ``text`` was given, for messages.
 
@@ -250,6 +250,7 @@ def named_log(text: str, options: argparse.Namespace, argument: str = "--log") -
             the log.
     """
     from copygym.envs import datasets
+    from copygym.envs.datasets.own import named
     from copygym.envs.logs.clicklog import ClickLog
 
     name, _, path = text.partition("=")
@@ -271,13 +272,15 @@ def named_log(text: str, options: argparse.Namespace, argument: str = "--log") -
                 raise UserError(f"{option}={shown}: dataset {name} maps its columns itself.")
         own = {key: _value(value) for key, value in pairs(options.set, "--set").items()}
         return datasets.load(name, path or None, **own)
+    if named.is_own(text) and not Path(text).exists():
+        return named.load(text, **log_arguments(options))
     file = path if name == "table" and path else text
     if not Path(file).exists() and "." not in Path(file).name:
         if argument != "--log":
             raise unknown_name("dataset", name, datasets.available())
         raise UserError(
             f"{argument}={text}: there is no such file, and no such dataset among "
-            f"{', '.join(datasets.available())}."
+            f"{', '.join([*datasets.available(), *named.names()])}."
         )
     return ClickLog.read(file, **log_arguments(options))
 

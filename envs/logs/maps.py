@@ -93,18 +93,19 @@ def arrange(
         *(pl.col(column).alias(name) for name, column in source.columns.items()),
         *(pl.lit(value).alias(name) for name, value in constants.items()),
     )
-    if time_format is not None:
-        frame = _with_times(frame, time_format, source)
+    frame = with_times(frame, time_format, source)
     frame, notes = _fill_empty(frame, empty, source, notes)
     return _capped(frame, cap, source, notes)
 
 
-def _with_times(frame: pl.LazyFrame, fmt: str, source: Source) -> pl.LazyFrame:
-    """Return the frame with the times that a format reads.
+def with_times(frame: pl.LazyFrame, fmt: str | None, source: Source) -> pl.LazyFrame:
+    """Return the frame with the times that a format reads; None leaves them as they are.
 
     Raises:
         UserError: there are none, or one is not written so.
     """
+    if fmt is None:
+        return frame
     schema = frame.collect_schema()
     require_columns(schema.names(), {"timestamp": "timestamp"}, source)
     read = read_format(fmt, schema["timestamp"])
@@ -127,7 +128,7 @@ def _capped(
     A send that was clicked three times is one send that was clicked; a purchase that no click
     came before is none that the send has earned. No row is lost, and what changed is noted.
     """
-    for name in ([cap] if isinstance(cap, str) else cap):
+    for name in [cap] if isinstance(cap, str) else cap:
         if name not in CEILINGS:
             raise unknown_name("column to cap", name, list(CEILINGS))
     schema = frame.collect_schema()

@@ -174,10 +174,16 @@ def prepare(
         "time_zone": time_zone,
     }
     # Only where they are used, so that folders prepared before these options are still known.
-    reading |= {k: v for k, v in (
-        ("empty", dict(empty or {})), ("ignore", list(ignore)),
-        ("time_format", time_format), ("cap", list(cap)),
-    ) if v}
+    reading |= {
+        k: v
+        for k, v in (
+            ("empty", dict(empty or {})),
+            ("ignore", list(ignore)),
+            ("time_format", time_format),
+            ("cap", list(cap)),
+        )
+        if v
+    }
     fresh = not folder.exists()
     with locked(folder):
         manifest = _earlier(folder, _identity(file, reading), partitions)

@@ -21,7 +21,7 @@ from copygym.envs.logs.clicklog import ClickLog
 FOLDER = Path("copygym-logs")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _TEXTS = ("path", "label", "separator", "encoding", "time_zone", "time_format", "products")
-_MAPS = ("columns", "constants", "empty")
+_MAPS = ("columns", "constants", "empty", "events")
 _LISTS = ("ignore", "cap")
 _MOST_BYTES = 1_000_000
 
@@ -89,7 +89,7 @@ def check(settings: Mapping[str, Any], path: Path) -> None:
             raise UserError(f"{path}: there is no setting {key!r}; choose of {', '.join(known)}.")
         fits = (
             (key in _TEXTS and isinstance(value, str | None))
-            or (key in _MAPS and _is_map(value, of_columns=key == "columns"))
+            or (key in _MAPS and _is_map(value, of_columns=key == "columns", lists=key == "events"))
             or (key in _LISTS and (value is None or _is_list(value)))
             or (key == "synthetic" and isinstance(value, bool))
         )
@@ -101,12 +101,13 @@ def check(settings: Mapping[str, Any], path: Path) -> None:
         raise UserError(f"{path} names no file: write path: FILE.")
 
 
-def _is_map(value: Any, *, of_columns: bool) -> bool:
+def _is_map(value: Any, *, of_columns: bool, lists: bool) -> bool:
     if value is None:
         return True
     kinds = (str,) if of_columns else (str, int, float)
     return isinstance(value, dict) and all(
-        isinstance(k, str) and isinstance(v, kinds) for k, v in value.items()
+        isinstance(k, str) and (isinstance(v, kinds) or (lists and _is_list(v)))
+        for k, v in value.items()
     )
 
 
@@ -149,12 +150,32 @@ def load(name: str, **options: Any) -> ClickLog:
     return table.load(**joined(read(name), options))
 
 
+def for_reading(name: str, options: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """Return a named log's file, and how `ClickLog.read` and `prepare` read it.
+
+    Args:
+        name: of the log.
+        options: which win.
+
+    Raises:
+        UserError: no such log, or one whose rows are events, of which only the loader makes sends.
+    """
+    settings = joined(read(name), options)
+    if settings.get("events"):
+        raise UserError(
+            f"{place(name)}: its rows are events; only a log with a row a send can be prepared."
+        )
+    for key in ("label", "products", "synthetic"):
+        settings.pop(key, None)
+    return Path(settings.pop("path")), settings
+
+
 def joined(settings: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings over which options win: maps and lists are joined, empty options do nothing."""
+    """Return settings over which options win; maps and lists are joined."""
     result = dict(settings)
     for key, value in options.items():
-        if value is None or value == {} or value == []:
-            continue
+        if value is None or value == {} or value == [] or (key, value) == ("encoding", "utf-8"):
+            continue  # nothing was said
         if key in _MAPS:
             result[key] = {**(result.get(key) or {}), **value}
         elif key in _LISTS:
