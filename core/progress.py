@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -88,8 +88,8 @@ def progress(
         how: further arguments of `tqdm`, such as ``initial`` or ``leave``.
     """
     if total is None and things is not None:
-        total = len(things) if hasattr(things, "__len__") else None
-    layout = {"delay": 1.0} if sys.stderr.isatty() else _lines(unit, total, **how)
+        total = len(things) if isinstance(things, Sized) else None
+    layout: dict[str, Any] = {"delay": 1.0} if sys.stderr.isatty() else _lines(unit, total, **how)
     if unit:
         layout["unit"] = unit
     return _Bar(things, what, total=total, disable=quiet(), **layout, **how)
