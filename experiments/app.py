@@ -392,7 +392,7 @@ def _finished(
     quiet: bool,
 ) -> Path:
     """Run the job unless it is finished; show its result and return the report's path."""
-    if folder.finished and _readable(folder, None if quiet else study):
+    if folder.finished and _whole(folder) and _readable(folder, None if quiet else study):
         check_data(folder, config)
         sys.stderr.write(f"copygym: this run is finished; its result is in {folder.path}\n")
     else:
@@ -403,6 +403,14 @@ def _finished(
     if config["publish"]:
         publish_results(folder.path, Path(config["publish"]))
     return report
+
+
+def _whole(folder: RunFolder) -> bool:
+    """Return whether all files of a finished run's stages are as written; else say which is not."""
+    damage = folder.damage()
+    if damage is not None:
+        sys.stderr.write(f"copygym: {printable(damage)} Its stage is made again.\n")
+    return damage is None
 
 
 def _readable(folder: RunFolder, study: Study | None) -> bool:
