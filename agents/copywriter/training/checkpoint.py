@@ -111,8 +111,8 @@ def read_checkpoint(
 
 def _damaged(path: Path, said: str) -> UserError:
     return UserError(
-        f"{path} is not a checkpoint of ours, or a damaged one ({said}); delete it, which begins the "
-        "training anew, or use another folder."
+        f"{path} is not a checkpoint of ours, or a damaged one ({said}); delete it, which "
+        "begins the training anew, or use another folder."
     )
 
 

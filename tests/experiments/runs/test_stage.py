@@ -133,5 +133,5 @@ def test_a_pipe_in_a_stages_place_is_named(tmp_path):
     learn(run, [])
     (run.path / "stages/learn/a.npz").unlink()
     os.mkfifo(run.path / "stages/learn/a.npz")
-    with pytest.raises(UserError, match="a.npz is a pipe or a device"):
+    with pytest.raises(UserError, match=r"a\.npz is a pipe or a device"):
         open_run(tmp_path / "r", CONFIG)
