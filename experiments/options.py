@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from copygym.core.errors import UserError, unknown_name
+from copygym.core.errors import UserError, nearest, unknown_name
 from copygym.core.plugins import is_path
 from copygym.experiments.option_values import whole
 
@@ -166,9 +166,23 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="leave a column of the file out; repeat for more",
     )
+    parser.add_argument(
+        "--cap",
+        action="append",
+        default=[],
+        metavar="CANONICAL",
+        help="cut a count to what it can be at most: clicks or unsubscribes to the impressions, "
+        "conversions to the clicks",
+    )
     add_file_options(parser)
     parser.add_argument(
         "--time-zone", metavar="ZONE", help="IANA zone of timestamps without one (default: UTC)"
+    )
+    parser.add_argument(
+        "--time-format",
+        metavar="FORMAT",
+        help="how times are written where that is not ISO 8601: '%%d.%%m.%%Y %%H:%%M', epoch or "
+        "epoch_ms",
     )
 
 
@@ -186,17 +200,22 @@ def log_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "time_zone": options.time_zone,
         "empty": pairs(options.empty, "--empty"),
         "ignore": options.ignore,
+        "time_format": options.time_format,
+        "cap": options.cap,
     }
 
 
 def told(options: argparse.Namespace) -> list[str]:
     """Return the options of `add_log_options` that were given, as on a command line."""
     given = {"--map": options.map, "--set": options.set, "--empty": options.empty}
-    given["--ignore"] = options.ignore
+    given |= {"--ignore": options.ignore, "--cap": options.cap}
     words = [f"{option} {shlex.quote(value)}" for option in given for value in given[option]]
     words += [f"--separator {options.separator!r}"] if options.separator else []
     words += [f"--encoding {options.encoding}"] if options.encoding != "utf-8" else []
-    return words + ([f"--time-zone {options.time_zone}"] if options.time_zone else [])
+    words += [f"--time-zone {options.time_zone}"] if options.time_zone else []
+    return words + (
+        [f"--time-format {shlex.quote(options.time_format)}"] if options.time_format else []
+    )
 
 
 def pairs(values: list[str], option: str) -> dict[str, str]:
@@ -221,8 +240,8 @@ def named_log(text: str, options: argparse.Namespace, argument: str = "--log") -
     """Return the log that a user names.
 
     Args:
-        text: a file, ``table=FILE``, or ``NAME`` or ``NAME=PATH`` of a dataset, which may be
-            ``package.module:attribute``.
+        text: a file, ``table=FILE``, a name of `copygym data map`, or ``NAME`` or ``NAME=PATH`` of
+            a dataset, which may be ``package.module:attribute``.
         options: of `add_log_options`.
         argument: where ``text`` was given, for messages.
 
@@ -231,6 +250,7 @@ def named_log(text: str, options: argparse.Namespace, argument: str = "--log") -
             the log.
     """
     from copygym.envs import datasets
+    from copygym.envs.datasets.own import named
     from copygym.envs.logs.clicklog import ClickLog
 
     name, _, path = text.partition("=")
@@ -243,6 +263,8 @@ def named_log(text: str, options: argparse.Namespace, argument: str = "--log") -
             "--time-zone": options.time_zone,
             "--empty": options.empty,
             "--ignore": options.ignore,
+            "--cap": options.cap,
+            "--time-format": options.time_format,
         }
         for option, value in told.items():
             if value:
@@ -250,13 +272,15 @@ def named_log(text: str, options: argparse.Namespace, argument: str = "--log") -
                 raise UserError(f"{option}={shown}: dataset {name} maps its columns itself.")
         own = {key: _value(value) for key, value in pairs(options.set, "--set").items()}
         return datasets.load(name, path or None, **own)
+    if named.is_own(text) and not Path(text).exists():
+        return named.load(text, **log_arguments(options))
     file = path if name == "table" and path else text
     if not Path(file).exists() and "." not in Path(file).name:
         if argument != "--log":
             raise unknown_name("dataset", name, datasets.available())
         raise UserError(
             f"{argument}={text}: there is no such file, and no such dataset among "
-            f"{', '.join(datasets.available())}."
+            f"{', '.join([*datasets.available(), *named.names()])}."
         )
     return ClickLog.read(file, **log_arguments(options))
 
@@ -292,7 +316,19 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UserError: always.
         """
-        raise UserError(f"{self.prog}: {message}; see `{self.prog} --help`.")
+        wrong = message.removeprefix("unrecognized arguments: ").split()[0]
+        meant = nearest(wrong.partition("=")[0], self._all_options()) if wrong != message else None
+        hint = f" (did you mean {meant}?)" if meant else ""
+        raise UserError(f"{self.prog}: {message}{hint}; see `{self.prog} --help`.")
+
+    def _all_options(self) -> list[str]:
+        """Return the options of this parser and of its commands."""
+        found = list(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for inner in action.choices.values():
+                    found += inner._option_string_actions
+        return found
 
 
 def command_parser(name: str, description: str, examples: str) -> Parser:

@@ -164,7 +164,7 @@ def train_tiny(
     Raises:
         UserError: no texts, or a loss that is not a number.
     """
-    from tqdm import tqdm
+    from copygym.core.progress import progress
 
     if len(texts) != len(rows):
         raise ValueError(f"got {len(texts)} texts for {len(rows)} tasks")
@@ -176,7 +176,7 @@ def train_tiny(
         model.parameters(), lr=config.lr, betas=(0.9, 0.95), weight_decay=config.weight_decay
     )
     batches = _Batches(writer, texts, rows, corpus, config, np.random.default_rng(seed))
-    for step in tqdm(range(config.steps), desc="train tiny", disable=None):
+    for step in progress(range(config.steps), what="train tiny"):
         for group in optimizer.param_groups:
             group["lr"] = config.lr * _schedule(step, config.steps)
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):

@@ -357,10 +357,10 @@ class Progress:
     """
 
     def __init__(self, name: str, steps: int, on_progress: OnProgress | None) -> None:
-        from tqdm import tqdm
+        from copygym.core.progress import progress
 
         what = f"learn {printable(name)}"
-        self._bar = tqdm(total=steps, desc=what, unit="step", disable=None, leave=False)
+        self._bar = progress(total=steps, what=what, unit="step", leave=False)
         self._steps, self._on_progress, self._done = steps, on_progress, 0
         self._reported = 0
 

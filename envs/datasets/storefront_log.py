@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from tqdm import tqdm
 
+from copygym.core.progress import progress
 from copygym.envs.delivery import DeliveryVectorEnv
 from copygym.envs.logs.catalogue import HOLD
 from copygym.envs.people.model import UserModel
@@ -39,7 +39,7 @@ def simulate_log(
     stream = Stream(world, n_slots, seed, truth=truth)
     rng = generator(seed, "log")
     steps = []
-    for _ in tqdm(range(n_slots), desc="storefront log", disable=None, leave=False):
+    for _ in progress(range(n_slots), what="storefront log", leave=False):
         actions = stream.marketer(rng)
         steps.append(stream.step(actions, rng.random(len(actions)))[0])
     return stream.with_people(steps)

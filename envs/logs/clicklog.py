@@ -113,6 +113,8 @@ class ClickLog:
         time_zone: str | None = None,
         empty: Mapping[str, Any] | None = None,
         ignore: Sequence[str] = (),
+        time_format: str | None = None,
+        cap: Sequence[str] = (),
         notes: tuple[str, ...] = (),
     ) -> ClickLog:
         """Read and validate a CSV, csv.gz, Parquet file or folder of Parquet (prepared or not).
@@ -131,6 +133,10 @@ class ClickLog:
             empty: canonical name -> what an empty value means, such as ``clicks: 0`` or
                 ``creative_id: hold``.
             ignore: columns of the file that are left out.
+            time_format: how the file writes times, where that is not ISO 8601: a pattern such as
+                ``%d.%m.%Y %H:%M``, or ``epoch`` or ``epoch_ms``.
+            cap: counts that are cut to what they can be at most: ``clicks`` and ``unsubscribes``
+                to the impressions, ``conversions`` to the clicks.
             notes: faults and assumptions for the report.
 
         Raises:
@@ -142,16 +148,17 @@ class ClickLog:
         named = {name: str(column) for name, column in dict(columns or {}).items()}
         source = Source(str(file), table.first_row, named)
         with readable(file, separator):
-            frame, mapped = arrange(table.frame, source, constants or {}, empty or {}, ignore)
+            told = constants or {}, empty or {}, ignore, time_format, cap
+            frame, mapped = arrange(table.frame, source, *told)
             typed, found = validate(frame, source, infer_features=table.text, time_zone=time_zone)
         earlier = prepared_parts(file) if file.is_dir() else None
         before = earlier[1] if earlier else ()
         # The rows of a prepared log stand in another order; what was said of them is said once.
         said = {_ROW.sub("row", note) for note in before}
         found = [note for note in found if _ROW.sub("row", note) not in said]
-        told = [*notes, *table.notes, *mapped, *found, *before]
+        said_of = [*notes, *table.notes, *mapped, *found, *before]
         name = name or file.name.split(".")[0]
-        return cls(typed, name, False, tuple(dict.fromkeys(told)), str(file))
+        return cls(typed, name, False, tuple(dict.fromkeys(said_of)), str(file))
 
     def __repr__(self) -> str:
         # The rows are not counted here: a log of a billion may lie behind it.

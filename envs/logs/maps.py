@@ -25,8 +25,9 @@ from copygym.envs.logs.columns import (
     strip,
     such_rows,
 )
-from copygym.envs.logs.numbers import ignore_syntax
+from copygym.envs.logs.numbers import CEILINGS, count, ignore_syntax
 from copygym.envs.logs.schema import require_columns
+from copygym.envs.logs.times import read_format
 
 #: Columns whose empty values may be given a meaning; an id or a time that is empty has none.
 MAY_BE_EMPTY = (
@@ -41,6 +42,8 @@ def arrange(
     constants: Mapping[str, Any],
     empty: Mapping[str, Any],
     ignore: Sequence[str],
+    time_format: str | None = None,
+    cap: Sequence[str] = (),
 ) -> tuple[pl.LazyFrame, list[str]]:
     """Return the columns under their canonical names, and what must be said of them.
 
@@ -50,9 +53,12 @@ def arrange(
         constants: canonical name -> one value for every row.
         empty: canonical name -> what an empty value means.
         ignore: columns of the file that are left out.
+        time_format: how the file writes times, see `times.read_format`.
+        cap: counts that are cut to what they can be at most, see `_capped`.
 
     Raises:
-        UserError: a name that is no column, or a constant that contradicts the file.
+        UserError: a name that is no column, a constant that contradicts the file, or a time that
+            is not written as told.
     """
     left_out = [ignore] if isinstance(ignore, str) else ignore
     raw, notes = _without(raw, left_out, source)
@@ -87,7 +93,61 @@ def arrange(
         *(pl.col(column).alias(name) for name, column in source.columns.items()),
         *(pl.lit(value).alias(name) for name, value in constants.items()),
     )
-    return _fill_empty(frame, empty, source, notes)
+    frame = with_times(frame, time_format, source)
+    frame, notes = _fill_empty(frame, empty, source, notes)
+    return _capped(frame, cap, source, notes)
+
+
+def with_times(frame: pl.LazyFrame, fmt: str | None, source: Source) -> pl.LazyFrame:
+    """Return the frame with the times that a format reads; None leaves them as they are.
+
+    Raises:
+        UserError: there are none, or one is not written so.
+    """
+    if fmt is None:
+        return frame
+    schema = frame.collect_schema()
+    require_columns(schema.names(), {"timestamp": "timestamp"}, source)
+    read = read_format(fmt, schema["timestamp"])
+    missing = is_missing("timestamp", schema["timestamp"])
+    row = first_row(frame, read.is_null() & ~missing, ("timestamp",))
+    if row is not None:
+        raise UserError(
+            f"{source.at(row[ROW], 'timestamp')}: value {shorten(row['timestamp'])!r} is no time "
+            f"as {fmt!r} reads it; correct the row, or state another format "
+            "(`--time-format`, data.time_format for runs)."
+        )
+    return frame.with_columns(read.alias("timestamp"))
+
+
+def _capped(
+    frame: pl.LazyFrame, cap: Sequence[str], source: Source, notes: list[str]
+) -> tuple[pl.LazyFrame, list[str]]:
+    """Return the frame with clicks, conversions or unsubscribes cut to what they are counted among.
+
+    A send that was clicked three times is one send that was clicked; a purchase that no click
+    came before is none that the send has earned. No row is lost, and what changed is noted.
+    """
+    for name in [cap] if isinstance(cap, str) else cap:
+        if name not in CEILINGS:
+            raise unknown_name("column to cap", name, list(CEILINGS))
+    schema = frame.collect_schema()
+    for name, (among, _) in CEILINGS.items():
+        if name not in cap:
+            continue
+        require_columns(schema.names(), {name: name, among: among}, source)
+        own, most = count(name, schema[name]), count(among, schema[among])
+        above = (own > most).fill_null(False)
+        number = int(frame.select(above.sum()).collect(engine="streaming").item())
+        if number:
+            rows = "1 row has" if number == 1 else f"{number:,} rows have"
+            notes.append(f"column {source.column(name)}: {rows} more {name} than {among}; "
+                         f"each is read as its {among}, as told.")  # fmt: skip
+            kept = pl.col(name).cast(pl.String) if is_text(schema[name]) else pl.col(name)
+            cut = most.cast(pl.String) if is_text(schema[name]) else most
+            frame = frame.with_columns(pl.when(above).then(cut).otherwise(kept).alias(name))
+            schema = frame.collect_schema()
+    return frame, notes
 
 
 def _without(

@@ -28,17 +28,17 @@ CEILINGS = {
     "clicks": (
         "impressions",
         "clicks are counted among the impressions: map a column of unique clicks, at most one for "
-        "each impression, or correct the row",
+        "each impression, or cut them with {cap}",
     ),
     "conversions": (
         "clicks",
         "conversions are counted among the clicks: map a column of those that followed a click "
-        "(not view-through ones), or leave the column out with {ignore}",
+        "(not view-through ones), cut them with {cap}, or leave the column out with {ignore}",
     ),
     "unsubscribes": (
         "impressions",
-        "unsubscribes are counted among the impressions, so correct the row or leave the column "
-        "out with {ignore}",
+        "unsubscribes are counted among the impressions, so cut them with {cap} or leave the "
+        "column out with {ignore}",
     ),
 }
 #: Words for one and none, in lower case; spreadsheets write those of their user's language.
@@ -61,6 +61,11 @@ _PLAIN = "write plain digits, without thousands marks, units or signs such as % 
 def ignore_syntax(name: str) -> str:
     """Return how a column of the file is left out."""
     return f"`--ignore {name}` (`data.ignore=[{name}]` for runs)"
+
+
+def cap_syntax(name: str) -> str:
+    """Return how a count is cut to what it can be at most."""
+    return f"`--cap {name}` (`data.cap=[{name}]` for runs)"
 
 
 def empty_syntax(name: str, value: Any) -> str:
@@ -215,7 +220,7 @@ def ceiling_checks(schema: Mapping[str, pl.DataType]) -> list[Check]:
             continue
         over = pl.col(_COUNT + name) > pl.col(_COUNT + ceiling)
         problem = f"value {{0}} exceeds {ceiling} {{1}}"
-        way_out = way_out.format(ignore=ignore_syntax(name))
+        way_out = way_out.format(ignore=ignore_syntax(name), cap=cap_syntax(name))
         checks.append(Check(name, over.fill_null(False), problem, way_out, (name, ceiling)))
     return checks
 

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from tqdm import tqdm
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.locks import locked
 from copygym.core.files.storage import atomic, write_json
 from copygym.core.files.written import has_list, keep_list
+from copygym.core.progress import progress
 from copygym.core.tables.files import is_csv, log_files, resolve_log_path, write_frame
 from copygym.core.tables.prepared import (
     MANIFEST,
@@ -124,6 +124,8 @@ def prepare(
     time_zone: str | None = None,
     empty: Mapping[str, Any] | None = None,
     ignore: Sequence[str] = (),
+    time_format: str | None = None,
+    cap: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write a log as Parquet parts with a manifest; go on where an earlier call was stopped.
 
@@ -144,6 +146,8 @@ def prepare(
         time_zone: IANA zone of timestamps that carry none.
         empty: canonical name -> what an empty value means.
         ignore: columns of the source that are left out.
+        time_format: how the source writes times; None: as ISO 8601.
+        cap: counts that are cut to what they can be at most.
 
     Returns:
         The manifest.
@@ -170,7 +174,16 @@ def prepare(
         "time_zone": time_zone,
     }
     # Only where they are used, so that folders prepared before these options are still known.
-    reading |= {k: v for k, v in (("empty", dict(empty or {})), ("ignore", list(ignore))) if v}
+    reading |= {
+        k: v
+        for k, v in (
+            ("empty", dict(empty or {})),
+            ("ignore", list(ignore)),
+            ("time_format", time_format),
+            ("cap", list(cap)),
+        )
+        if v
+    }
     fresh = not folder.exists()
     with locked(folder):
         manifest = _earlier(folder, _identity(file, reading), partitions)
@@ -328,7 +341,7 @@ def _deal_out(
         written = _polars_parts(deal, pieces, staging)
     manifest["complete"] = False
     already = manifest["partitions"] - len(missing)
-    with tqdm(desc="parts", total=manifest["partitions"], initial=already, disable=None) as bar:
+    with progress(what="parts", total=manifest["partitions"], initial=already) as bar:
         for part in written:
             manifest["parts"][part.pop("name")] = part
             write_json(folder / MANIFEST, manifest)
@@ -339,7 +352,7 @@ def _polars_parts(
     deal: Deal, pieces: Sequence[tuple[int, int]], staging: Path
 ) -> Iterator[dict[str, Any]]:
     """Deal the pieces out to files in ``staging``, then write the parts one after the other."""
-    for number, (start, rows) in enumerate(tqdm(pieces, "pieces", disable=None, leave=False)):
+    for number, (start, rows) in enumerate(progress(pieces, "pieces", leave=False)):
         # A query of its own for each piece: in one over all, memory grew with the rows.
         target = pl.PartitionBy(staging / f"{number:06d}", key=PART, include_key=False)
         deal.piece(start, rows).sink_parquet(target, mkdir=True, compression="lz4")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zoneinfo
 from collections.abc import Mapping
 from datetime import datetime
@@ -30,6 +31,38 @@ _DAY = r"^\d+-\d+-\d+$"
 _NAMED_UTC = r"(?i)\s*(?:utc|gmt)$"
 #: No click log is older or younger; 30-04-24 read as the year 30 is.
 _YEARS = (datetime(1900, 1, 1), datetime(2200, 1, 1))
+
+
+#: Formats that are no strptime pattern: seconds and milliseconds since 1970 in UTC.
+EPOCHS = {"epoch": 1_000_000, "epoch_ms": 1_000}
+
+
+def read_format(fmt: str, dtype: pl.DataType) -> pl.Expr:
+    """Return the column ``timestamp`` as a stated format reads it; null where it does not.
+
+    Args:
+        fmt: a pattern such as ``%d.%m.%Y %H:%M`` (strptime's letters), or one of `EPOCHS`.
+        dtype: of the column in the file.
+
+    Raises:
+        UserError: the format has neither a day nor a name.
+    """
+    column = pl.col("timestamp")
+    if fmt in EPOCHS:
+        number = column.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
+        micros = (number * EPOCHS[fmt]).round().cast(pl.Int64, strict=False)
+        return micros.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if not re.search(r"%-?[dDejFxc+]", fmt):
+        raise UserError(
+            f"time format {fmt!r} names no day: write one such as '%d.%m.%Y %H:%M', or "
+            f"{' or '.join(EPOCHS)} for seconds or milliseconds since 1970."
+        )
+    text = column.cast(pl.String).str.strip_chars()
+    if re.search(r"%([zZ+]|:z|#z)", fmt):
+        return text.str.to_datetime(fmt, time_unit="us", time_zone="UTC", strict=False)
+    if re.search(r"%-?([HIklTRXscr])", fmt):
+        return text.str.to_datetime(fmt, time_unit="us", strict=False)
+    return text.str.to_date(fmt, strict=False).cast(pl.Datetime("us"))
 
 
 def check_zone(name: str | None) -> None:

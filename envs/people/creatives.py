@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from copygym.core.errors import UserError
+from copygym.core.progress import progress
 from copygym.envs.logs.catalogue import Catalogue
 from copygym.envs.people.model import UserModel
 
@@ -107,7 +107,7 @@ def own_creatives(
         "unsubscribe_offset": np.take_along_axis(users.unsubscribe_offset, own_UA, axis=1),
     }
     new = np.argwhere(choice_AK >= old.n_creatives).tolist()
-    for a, place in tqdm(new, desc="answers to new copy", disable=None, leave=False):
+    for a, place in progress(new, what="answers to new copy", leave=False):
         assert copy is not None
         i = int(choice_AK[a, place]) - old.n_creatives
         readers = np.flatnonzero(audience == a)

@@ -84,14 +84,14 @@ def propensities(
         horizon: of the environment that it learned in; a user's rows are cut into episodes of it.
         past: what profiles may be made from; None: the log of the decisions.
     """
-    from tqdm import tqdm
+    from copygym.core.progress import progress
 
     catalogue = fitted.users.catalogue
     arms = _action_names(log, catalogue)
     profiles, person = _people(log, fitted, past or log.log)
     slot, states = _states(log, fitted, horizon, person)
     chances = np.empty((len(log), catalogue.n_actions))
-    with tqdm(total=len(log), desc=f"ask {printable(agent.name)}", unit="row", disable=None) as bar:
+    with progress(total=len(log), what=f"ask {printable(agent.name)}", unit="row") as bar:
         for start in range(0, len(log), _CHUNK):
             rows = slice(start, min(start + _CHUNK, len(log)))
             observation = _observations(profiles, person, slot, states, fitted, horizon, rows)

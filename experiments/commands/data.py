@@ -8,6 +8,7 @@ from typing import Any
 
 from copygym.core import plugins
 from copygym.core.errors import UserError, unknown_name
+from copygym.experiments.commands.data_map import add_map, map_log
 from copygym.experiments.options import add_log_options, command_parser, log_arguments
 
 _EXAMPLES = """examples:
@@ -15,6 +16,8 @@ _EXAMPLES = """examples:
   copygym data card hillstrom
   copygym data get hillstrom
   copygym data get hillstrom --url https://mirror.example/data
+  copygym data map mylog.csv --name spring
+  copygym data check spring
   copygym data check mylog.csv --map clicks=opened --map text=subject --set impressions=1
   copygym data prepare mylog.csv --out prepared --map clicks=opened --set impressions=1
 """
@@ -36,9 +39,25 @@ words such as N/A in a column of numbers, ids that a spreadsheet has rounded, cr
 "no send", repeated rows. Times are ISO 8601 with any offset, or without one in the zone of
 `--time-zone`. The rate is that of what was sent: rows of the creative `hold` stand apart.
 
-    copygym data check mylog.csv --empty clicks=0 --ignore conversions --time-zone Europe/Berlin
+    copygym data map mylog.csv --name spring     # proposes how, shows ten rows, keeps it
+    copygym data check spring
+    copygym run dataset=spring
+    copygym ope --log spring
 
-`--empty` says what an empty value means, `--ignore` leaves a column out, `--set` is one value for
+`data map` proposes from names (English, German) and values which column is what, says what it is
+unsure of and what it left out, and writes `copygym-logs/spring.yaml` in the folder you work in;
+every command takes the log by that name, and options win over the file. It holds maps and
+constants, never code. A row may be a send, sums of many, or an event (sent, opened, clicked,
+bought): events of one send become one row (`events`), opens and bounces count for nothing.
+
+    copygym data check mylog.csv --empty clicks=0 --ignore conversions --time-zone Europe/Berlin
+    copygym data check mylog.csv --time-format '%d.%m.%Y %H:%M' --cap clicks
+
+`--time-format` reads times that are not ISO 8601 (`epoch` and `epoch_ms`: seconds and milliseconds
+since 1970); a value that it does not read is refused with its row. `--cap` cuts clicks and
+unsubscribes to the impressions, conversions to the clicks: a send that was clicked twice is one
+that was clicked, and no row is lost. `--empty` says what an empty value means, `--ignore` leaves a
+column out, `--set` is one value for
 all rows and contradicts no column of the file.
 
 **What is sold.** `data.products=products.csv` (dataset `table`) gives every row the brief of its
@@ -91,7 +110,12 @@ def _parser() -> argparse.ArgumentParser:
         "impression_id, propensity, conversions, unsubscribes, revenue, user_* and context_* "
         "features. A row in which nothing was sent has the creative_id 'hold'.",
     )
-    check.add_argument("file", type=Path, help="CSV, csv.gz, Parquet, or a folder of Parquet files")
+    check.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE|NAME",
+        help="CSV, csv.gz, Parquet, a folder of Parquet files, or a name of `copygym data map`",
+    )
     add_log_options(check)
 
     prepare = commands.add_parser(
@@ -119,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         "--address", metavar="HOST:PORT", help="of a Ray cluster (default: a Ray on this machine)"
     )
     add_log_options(prepare)
+    add_map(commands)
     return parser
 
 
@@ -135,20 +160,14 @@ def main(argv: list[str]) -> int:
         "get": _get,
         "check": _check,
         "prepare": _prepare,
+        "map": map_log,
     }
-    commands[args.command](args)
-    return 0
-
-
-def _here(name: str) -> str:
-    from copygym.envs.datasets.card import default_folder
-
-    folder = default_folder(name)
-    return "here" if folder.is_dir() and any(folder.iterdir()) else "not here"
+    return int(commands[args.command](args) or 0)
 
 
 def _list(args: argparse.Namespace) -> None:
     from copygym.envs import datasets
+    from copygym.envs.datasets.card import is_here
 
     for name in datasets.available():
         if name not in datasets.OWN:
@@ -162,7 +181,7 @@ def _list(args: argparse.Namespace) -> None:
         elif name == "table":
             state = "your file"
         else:
-            state = _here(name)
+            state = "here" if is_here(name) else "not here"
         print(f"{name:<14} {state:<20} {card.title}")
 
 
@@ -209,22 +228,31 @@ def _reading(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check(args: argparse.Namespace) -> None:
+    from copygym.envs.datasets.own import named
     from copygym.envs.logs.clicklog import ClickLog
 
-    log = ClickLog.read(args.file, **_reading(args))
+    reading = _reading(args)
+    if named.is_own(str(args.file)) and not args.file.exists():
+        log = named.load(str(args.file), **reading)
+    else:
+        log = ClickLog.read(args.file, **reading)
     print(summary(log))
 
 
 def _prepare(args: argparse.Namespace) -> None:
+    from copygym.envs.datasets.own import named
     from copygym.envs.logs.prepare import prepare
 
+    source, reading = args.source, _reading(args)
+    if named.is_own(str(source)) and not source.exists():
+        source, reading = named.for_reading(str(source), reading)
     manifest = prepare(
-        args.source,
+        source,
         args.out,
         partitions=args.partitions,
         engine=args.engine,
         address=args.address,
-        **_reading(args),
+        **reading,
     )
     sizes = [part["rows"] for part in manifest["parts"].values()]
     together = f"by {manifest['key']}" if manifest["key"] else "row by row"

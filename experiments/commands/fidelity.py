@@ -66,11 +66,11 @@ def main(arguments: list[str]) -> int:
 
     if options.output is not None:
         check_output(options.output, holds=f"# {_TITLE}")
-    from tqdm import tqdm
+    from copygym.core.progress import progress
 
     jobs = [(log, family) for log in options.logs for family in families]
     cards = []
-    with tqdm(jobs, unit="fit", disable=None) as bar:
+    with progress(jobs, "fit users", unit="fit") as bar:
         for log, family in bar:
             bar.set_description(f"{log.partition('=')[0]}, {family}")
             cards.append(fidelity_card(named_log(log, options, "LOG"), family, options.seed))

@@ -30,6 +30,8 @@ commands:
   monitor --plan PLAN --outcomes FILE    a running campaign against what was promised
   update RUN --log NEW --out FOLDER   a run learns from a further log, in a new folder
   abtest FILE | srm | plan   judge an A/B test, check its sample ratio, plan its size
+  doctor                  is this machine ready, and what should be mended?
+  completion bash|zsh|fish   a script with which the shell completes all this
   wandb sweep|workspace   a W&B Sweep from a multirun's arguments, a W&B view as code
 
 examples:
@@ -39,7 +41,10 @@ examples:
 
 options:
   -h, --help      show this
+  -q, --quiet     before COMMAND: no progress, on a terminal or off it (also COPYGYM_QUIET=1)
   --version       show the version
+
+exit codes: 0 done, 1 a bug of ours, 2 a mistake in what was given, 130 interrupted
 """
 
 #: Exit codes: 0 done, 1 a bug of ours (with traceback), 2 a mistake in what was given.
@@ -62,6 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
+    if arguments and arguments[0] in ("-q", "--quiet"):
+        # Read by copygym.core.progress, and by the processes that this one starts.
+        os.environ["COPYGYM_QUIET"] = "1"
+        arguments = arguments[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(_HELP)
         return 0
@@ -103,21 +112,23 @@ def _main(arguments: list[str]) -> int:
 
 
 #: Command -> the module whose ``main`` runs it.
-_COMMANDS = {
+COMMANDS = {
     "run": "copygym.experiments.commands.run",
     "reproduce": "copygym.experiments.commands.reproduce",
     "report": "copygym.experiments.commands.report",
     "evaluate": "copygym.experiments.commands.evaluate.command",
     "data": "copygym.experiments.commands.data",
     "fidelity": "copygym.experiments.commands.fidelity",
-    "ope": "copygym.experiments.commands.ope",
+    "ope": "copygym.experiments.commands.statistics.ope",
     "score": "copygym.experiments.commands.score",
     "write": "copygym.experiments.commands.write",
-    "abtest": "copygym.experiments.commands.abtest",
+    "abtest": "copygym.experiments.commands.statistics.abtest",
     "deliver": "copygym.experiments.commands.campaign.deliver",
     "ingest": "copygym.experiments.commands.campaign.ingest",
     "monitor": "copygym.experiments.commands.campaign.monitor",
     "update": "copygym.experiments.commands.campaign.update",
+    "completion": "copygym.experiments.commands.setup.completion",
+    "doctor": "copygym.experiments.commands.setup.doctor",
     "wandb": "copygym.experiments.commands.wandb",
 }
 
@@ -126,15 +137,15 @@ def _dispatch(arguments: list[str]) -> int:
     from copygym.core.errors import unknown_name
 
     name = arguments[0]
-    if name not in _COMMANDS:
-        raise unknown_name("command", name, list(_COMMANDS))
+    if name not in COMMANDS:
+        raise unknown_name("command", name, list(COMMANDS))
     # Our matrices are small: more threads wait for each other (learning took ten times the CPU
     # time on two busy cores), and sums that depend on their number change the results. It must
     # be set before numpy and torch are imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # TRL sets options that transformers renames; nobody who uses a command can mend that.
     warnings.filterwarnings("ignore", r".*gradient_checkpointing", FutureWarning)
-    return int(importlib.import_module(_COMMANDS[name]).main(arguments[1:]) or 0)
+    return int(importlib.import_module(COMMANDS[name]).main(arguments[1:]) or 0)
 
 
 if __name__ == "__main__":

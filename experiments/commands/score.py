@@ -95,13 +95,14 @@ def score_cache() -> Path:
 def scored(table: pl.DataFrame, model: CtrModel | CtrEnsemble, column: str) -> pl.DataFrame:
     """Return the table with its scores and probabilities; equal texts are computed once."""
     from scipy.special import expit
-    from tqdm import tqdm
+
+    from copygym.core.progress import progress
 
     unique = table[column].unique(maintain_order=True).to_list()
     # Texts of like length in one chunk: little is then spent on padding.
     unique.sort(key=len)
     scores: list[np.ndarray] = []
-    with tqdm(total=len(unique), desc="score", unit="text", disable=None) as bar:
+    with progress(total=len(unique), what="score", unit="text") as bar:
         for start in range(0, len(unique), _CHUNK):
             chunk = unique[start : start + _CHUNK]
             scores.append(model.score(chunk))

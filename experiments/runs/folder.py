@@ -18,6 +18,7 @@ from typing import Any
 from copygym.core.errors import UserError
 from copygym.core.files import written
 from copygym.core.files.storage import check_ends, read_json, understood, whole_folder
+from copygym.core.progress import working
 from copygym.core.text.plain import printable
 from copygym.experiments.runs.code import Code
 from copygym.experiments.runs.identity import code_of, difference
@@ -120,7 +121,7 @@ class RunFolder:
                 sys.stderr.write(
                     f"copygym: {printable(str(error))} The stage {name!r} is made again.\n"
                 )
-        with doing() as stage:
+        with doing() as stage, working(name):
             outcome = compute()
         write_stage(self.file("stages", f"{name}.json"), self.path, outcome, stage)
         return self.read(name)

@@ -91,9 +91,8 @@ def play(
         stage: prefix of the stage's name.
         timelines: of how many users to keep the events.
     """
-    from tqdm import tqdm
-
     from copygym.agents.delivery.base import load_agent
+    from copygym.core.progress import progress
     from copygym.envs.render import Event
     from copygym.evaluation.metrics import Episodes
     from copygym.evaluation.rollout import evaluate
@@ -103,9 +102,7 @@ def play(
     def compute() -> Record:
         agent = load_agent(folder.file("agents", short))
         total = len(setting.rows) * setting.episodes
-        with tqdm(
-            total=total, desc=f"evaluate {printable(name)}", unit="user", disable=None
-        ) as bar:
+        with progress(total=total, what=f"evaluate {printable(name)}", unit="user") as bar:
             episodes, events = evaluate(
                 agent, setting, timelines=timelines, on_batch=lambda n: bar.update(n) and None
             )

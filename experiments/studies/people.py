@@ -99,8 +99,7 @@ def fit(
         config: its ``users`` part holds the options.
         catalogue: of the whole log; None: what ``train`` and ``test`` show.
     """
-    from tqdm import tqdm
-
+    from copygym.core.progress import progress
     from copygym.envs.simulator.fit import fit_users
     from copygym.envs.simulator.fitted import FittedUsers
     from copygym.envs.simulator.update import People
@@ -108,7 +107,7 @@ def fit(
     def compute() -> Record:
         options = {**_fit_options(config), "seed": derived_seed(config["seed"], "fit", name)}
         # A fit has no inner steps to show; the bar tells at least that it is at work.
-        with tqdm(total=1, desc=f"fit {name} users", unit="fit", disable=None) as bar:
+        with progress(total=1, what=f"fit {name} users", unit="fit") as bar:
             try:
                 fitted = fit_users(train, holdout=test, catalogue=catalogue, **options)
             except TypeError as error:

@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 from copygym.experiments.sweeps.job import quoted
 
 #: Keys whose values are names; those below ``data.columns`` are as well.
 _NAMES = frozenset(
     ["out", "publish", "name", "tiny"]
-    + [f"data.{key}" for key in ("path", "label", "separator", "encoding", "time_zone")]
+    + [
+        f"data.{key}"
+        for key in ("path", "label", "separator", "encoding", "time_zone", "time_format")
+    ]
     + [f"tracker.{key}" for key in ("project", "entity", "group", "job_type", "name")]
 )
 _COLUMNS, _CONSTANTS = "data.columns", "data.constants"
@@ -29,9 +33,44 @@ def as_spelt(arguments: Sequence[str]) -> list[str]:
     """Return overrides in which Hydra leaves names as they are spelt.
 
     Args:
-        arguments: of ``copygym run``; what is no such override is returned as it is.
+        arguments: of ``copygym run``; what is no such override is returned as it is. A log that
+            `copygym data map` has named becomes the settings that its file holds.
+
+    Raises:
+        UserError: the file of a named log holds something else.
     """
-    return [_as_spelt(argument) for argument in arguments]
+    return [_as_spelt(one) for argument in arguments for one in _named_log(argument)]
+
+
+def _named_log(argument: str) -> list[str]:
+    """Return the overrides that ``dataset=NAME`` stands for, where that is a log of one's own."""
+    from copygym.envs.datasets.own import named
+
+    key, _, name = argument.partition("=")
+    if key != "dataset" or not named.is_own(name):
+        return [argument]
+    settings = {"label": name, **named.read(name)}
+    return ["dataset=table", *(f"++data.{key}={_hydra(value)}" for key, value in settings.items())]
+
+
+def _hydra(value: Any) -> str:
+    """Return a value of a named log in Hydra's grammar."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_hydra(k)}:{_hydra(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_hydra, value)) + "]"
+    if isinstance(value, bool) or value is None:
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value)
+    return text if re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII) else _quote(text)
+
+
+def _quote(text: str) -> str:
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return str(QuotedString(text, Quote.double).with_quotes())
 
 
 def holds_a_name(key: str) -> bool:

@@ -268,7 +268,7 @@ class NetworkScorer:
     def _train(
         self, network: Any, train: CopyCounts, validation: CopyCounts, rng: np.random.Generator
     ) -> None:
-        from tqdm import tqdm
+        from copygym.core.progress import progress
 
         options = self.options
         tests = _Tests(train, self._lengths(train.texts))
@@ -278,7 +278,7 @@ class NetworkScorer:
         keeper = _Keeper(network, self._head, options.patience)
         keeper.offer(self._quality(network, validation), 0)
         started, step = time.process_time(), 0
-        with tqdm(total=total, desc=f"train {self.encoder}", unit="step", disable=None) as bar:
+        with progress(total=total, what=f"train {self.encoder}", unit="step") as bar:
             for plan in plans:
                 marks = {
                     round(len(plan) * (k + 1) / options.evaluations)
@@ -373,14 +373,14 @@ class NetworkScorer:
         return self._scores(self._network, texts)
 
     def _scores(self, network: Any, texts: Sequence[str]) -> np.ndarray:
-        from tqdm import tqdm
+        from copygym.core.progress import progress
 
         network.eval()
         unique, inverse = np.unique(np.array(texts, dtype=object), return_inverse=True)
         batches = length_batches(self._lengths(unique.tolist()), 128)
         width = len(self._head.text)
         pooled_UE = torch.zeros(len(unique), width)
-        bar = tqdm(batches, desc="score texts", disable=None if len(batches) > 40 else True)
+        bar = progress(batches, what="score texts")
         with torch.inference_mode():
             for rows in bar:
                 pooled_UE[rows] = self._pool(network, self._batch(unique[rows].tolist()))

@@ -145,13 +145,12 @@ class TrainingRun:
         self._bar: Any = None
 
     def __enter__(self) -> TrainingRun:
-        from tqdm import tqdm
+        from copygym.core.progress import progress
 
-        self._bar = tqdm(
+        self._bar = progress(
             total=self.meter.limit,
-            desc=self.algorithm,
+            what=self.algorithm,
             unit="sample",
-            disable=None,
             leave=False,
         )
         self.meter.__enter__()

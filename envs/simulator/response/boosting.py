@@ -123,14 +123,13 @@ class BoostingResponse:
 
     def table(self, profiles_UP: np.ndarray, actions: Actions) -> np.ndarray:
         """Return (U, M) float64 logits of every user with every action."""
-        from tqdm import tqdm
+        from copygym.core.progress import progress
 
         columns_MQ = self._action_features(actions)
         out = np.empty((len(profiles_UP), len(columns_MQ)))
         step = max(1, 2_000_000 // max(len(columns_MQ) * columns_MQ.shape[1], 1))
         starts = range(0, len(profiles_UP), step)
-        quiet = None if out.size * self.n_trees > 5e8 else True
-        for start in tqdm(starts, "boosting table", disable=quiet):
+        for start in progress(starts, "boosting table"):
             profiles = profiles_UP[start : start + step]
             left = np.tile(columns_MQ, (len(profiles), 1))
             right = np.repeat(profiles, len(columns_MQ), axis=0)

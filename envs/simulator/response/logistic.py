@@ -285,7 +285,7 @@ class LogisticResponse:
         groups: np.ndarray,
         names: list[str],
     ) -> None:
-        from tqdm import tqdm
+        from copygym.core.progress import progress
 
         ridge = self._options["ridge"]
         free = np.isin(groups, [i for i, name in enumerate(names) if name in ("const", "hold")])
@@ -298,8 +298,7 @@ class LogisticResponse:
             beta = self.beta.copy()
             alpha = np.array([self.precisions[name] for name in names])[groups]
         last: tuple[float, np.ndarray] | None = None
-        quiet = None if len(counts) > 2_000_000 else True
-        for iteration in tqdm(range(self._options["max_iterations"]), "logistic", disable=quiet):
+        for iteration in progress(range(self._options["max_iterations"]), "logistic"):
             value, gradient, hessian = newton_sums(
                 model, beta, users_UP, counts, self._options["batch_rows"]
             )

@@ -208,7 +208,7 @@ class TwoTowerResponse:
         return self._towers
 
     def _train(self, counts: Counts, actions: Actions, validation: Counts | None) -> None:
-        from tqdm import tqdm
+        from copygym.core.progress import progress
 
         towers, o = self._require_towers(), self._options
         z_CQ = torch.from_numpy(self._action_input(actions))
@@ -217,7 +217,7 @@ class TwoTowerResponse:
         )
         best, best_loss, waited = copy.deepcopy(towers.state_dict()), np.inf, 0
         self.validation_losses = []
-        bar = tqdm(range(o["max_epochs"]), "two_tower fit", disable=None)
+        bar = progress(range(o["max_epochs"]), "two_tower fit")
         for _ in bar:
             towers.train()
             order = torch.randperm(len(counts)).numpy()

@@ -226,10 +226,10 @@ def _verdict(found: Comparison, question: Question, clicks: bool) -> str:
 
 def _looks(test: TestFile, question: Question) -> list[dict[str, Any]]:
     """Return every look that has enough clicks, each with all data until then."""
-    from tqdm import tqdm
+    from copygym.core.progress import progress
 
     looks = []
-    for index, name in enumerate(tqdm(test.looks, unit="look", disable=None, leave=False)):
+    for index, name in enumerate(progress(test.looks, "looks", unit="look", leave=False)):
         try:
             arms, _ = test.arms(index)
         except UserError:

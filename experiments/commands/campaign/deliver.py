@@ -81,9 +81,9 @@ def main(arguments: list[str]) -> int:
     people, notes = read_people(options.people, options.user, **file_arguments(options))
     policy = read_policy(options.policy, options.agent, side)
     notes += check_people(options.people, people, policy)
-    from tqdm import tqdm
+    from copygym.core.progress import progress
 
-    with tqdm(total=people.height, desc="ask the policy", unit="person", disable=None) as bar:
+    with progress(total=people.height, what="ask the policy", unit="person") as bar:
         plan = make_plan(
             policy, people, start, rules=rules, decisions=options.decisions,
             first_slot=options.first_slot, control=options.control, explore=options.explore,

@@ -208,12 +208,11 @@ def _track(options: argparse.Namespace, records: Records, report: Report) -> Non
 
 
 def _play(groups: list[Group], options: Options) -> list[Records]:
-    from tqdm import tqdm
-
+    from copygym.core.progress import progress
     from copygym.experiments.commands.evaluate.play import play_group
 
     total = 2 * sum(len(group.agents) for group in groups)
-    with tqdm(total=total, desc="play", unit="policy", disable=None) as bar:
+    with progress(total=total, what="play", unit="policy") as bar:
 
         def advance(name: str) -> None:
             bar.set_postfix_str(printable(name))

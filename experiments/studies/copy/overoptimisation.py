@@ -178,13 +178,12 @@ def _draw(
     n, seed = int(options["n"]), derived_seed(int(config["seed"]), "draw")
 
     def compute() -> Record:
-        from tqdm import trange
-
         from copygym.agents.copywriter.drawing import draw
+        from copygym.core.progress import progress
 
         gold = np.zeros((len(rows), n))
         members = {size: np.zeros((len(p.members), len(rows), n)) for size, p in proxies.items()}
-        for task in trange(len(rows), desc="best of n", unit="task", disable=None, leave=False):
+        for task in progress(range(len(rows)), what="best of n", unit="task", leave=False):
             row = rows.take([task])
             texts = draw(
                 start, row, n=n, seed=seed + task, temperature=float(options["temperature"])

@@ -161,10 +161,10 @@ def play(
     config: Config,
 ) -> Values:
     """Play every policy against every judge's people; return clicks per person and episode."""
-    from tqdm import tqdm
+    from copygym.core.progress import progress
 
     clicks: dict[str, np.ndarray] = {}
-    with tqdm(total=len(homes) * len(people), desc="play", unit="episode", disable=None) as bar:
+    with progress(total=len(homes) * len(people), what="play", unit="episode") as bar:
         for name, home in homes.items():
             setting = setting_of(home, config)
 

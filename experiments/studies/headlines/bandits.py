@@ -235,12 +235,12 @@ def replay_all(
     Returns:
         truth -> policy -> (B, G) clicks, and truth -> tuned policy -> what was tried and chosen.
     """
-    from tqdm import tqdm
+    from copygym.core.progress import progress
 
     values: dict[str, dict[str, np.ndarray]] = {truth: {} for truth in RATES}
     tuned: dict[str, dict[str, Any]] = {truth: {} for truth in RATES}
     steps = [(truth, name) for truth in RATES for name in names]
-    for truth, name in tqdm(steps, "replay", unit="policy", disable=None):
+    for truth, name in progress(steps, "replay", unit="policy"):
         chosen = None
         if name in TUNED:
             tuned[truth][name] = _tuned(job, truth, name, tune)

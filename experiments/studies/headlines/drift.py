@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from tqdm import tqdm
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.estimates import Estimate, ratio, resample_sums, with_interval
+from copygym.core.progress import progress
 from copygym.core.seeds import derived_seed
 from copygym.envs.logs.clicklog import ClickLog
 from copygym.evaluation.records import Records, Rows
@@ -253,7 +253,7 @@ def _add_release(
     judged = range(first, len(tests.labels))
     tables: dict[str, list[np.ndarray]] = {update: [] for update in config["updates"]}
     total = len(judged) * len(tables)
-    with tqdm(total=total, desc=f"models of {folder.path.name}", disable=None) as bar:
+    with progress(total=total, what=f"models of {folder.path.name}") as bar:
         for period, p in enumerate(judged, 1):
             counts = tests.counts.take(tests.period == p)
             cell = {"release": name, "period": period}

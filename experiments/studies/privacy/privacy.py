@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.special import expit
-from tqdm import tqdm
 
 from copygym.core.errors import UserError
+from copygym.core.progress import progress
 from copygym.core.scores import auc_counts, expected_calibration_error, log_loss_counts, log_losses
 from copygym.core.seeds import derived_seed
 from copygym.envs.simulator.population import align_to_catalogue
@@ -139,7 +139,7 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
     rows = Rows(int(config["seed"]))
     found = [
         _learned_values(setting, data, truth, config, folder)
-        for setting in tqdm(chosen, desc="learn", unit="setting", disable=None)
+        for setting in progress(chosen, what="learn", unit="setting")
     ]
     best = next(
         record["values"]["auc"]
@@ -193,7 +193,7 @@ def _noise(config: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     privacy, training = config["privacy"], config["training"]
     rounds = float(training["sample_rate"]), int(training["rounds"]), str(privacy["accountant"])
     delta, found = float(privacy["delta"]), {}
-    for epsilon in tqdm(privacy["epsilons"], desc="noise", unit="budget", disable=None):
+    for epsilon in progress(privacy["epsilons"], what="noise", unit="budget"):
         noise, spent = _noise_of(float(epsilon), delta, *rounds)
         found[str(epsilon)] = {"noise": noise, "spent": spent}
     return found

@@ -136,11 +136,11 @@ def replicate(world: World, n: int, resamples: int, seed: int) -> dict[tuple[str
 
 def _measure(world: World, config: Mapping[str, Any], folder: RunFolder) -> dict[str, np.ndarray]:
     """Return ``outcome/policy/estimator`` -> (R, 7) of all replications, stage by stage."""
-    from tqdm import tqdm
+    from copygym.core.progress import progress
 
     n, total = int(config["rows"][world.name]), int(config["replications"])
     collected: dict[str, list[np.ndarray]] = {}
-    with tqdm(total=total, desc=f"logs of {world.name}", unit="log", disable=None) as bar:
+    with progress(total=total, what=f"logs of {world.name}", unit="log") as bar:
         for start in range(0, total, _CHUNK):
             indices = range(start, min(start + _CHUNK, total))
 

@@ -109,9 +109,9 @@ def seed_records(config: dict[str, Any], folder: RunFolder, trackers: Trackers) 
 
 
 def _bar(total: int, what: str) -> Any:
-    from tqdm import tqdm
+    from copygym.core.progress import progress
 
-    return tqdm(total=total, desc=what, unit="test", disable=None)
+    return progress(total=total, what=what, unit="test")
 
 
 def _seeded(config: Mapping[str, Any], *purpose: str | int) -> np.random.Generator:

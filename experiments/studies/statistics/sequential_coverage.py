@@ -149,11 +149,11 @@ def _measure(
     config: Mapping[str, Any], folder: RunFolder, users: UserModel, horizon: int
 ) -> dict[str, np.ndarray]:
     """Return ``policy/estimator`` -> (R, 7): value, both intervals, effective episodes, verdict."""
-    from tqdm import tqdm
+    from copygym.core.progress import progress
 
     total = int(config["replications"])
     collected: dict[str, list[np.ndarray]] = {}
-    with tqdm(total=total, desc=f"episodes of {horizon}", unit="log", disable=None) as bar:
+    with progress(total=total, what=f"episodes of {horizon}", unit="log") as bar:
         for start in range(0, total, _CHUNK):
             indices = range(start, min(start + _CHUNK, total))
 

@@ -16,7 +16,7 @@ from copygym.envs.storefront.world import StorefrontWorld
 from copygym.evaluation.ope import agents as ope_agents
 from copygym.evaluation.ope.decisions import decisions
 from copygym.experiments import app
-from copygym.experiments.commands.ope import main
+from copygym.experiments.commands.statistics.ope import main
 from copygym.experiments.studies.saved_agents import agents_of
 
 SLOTS = 20

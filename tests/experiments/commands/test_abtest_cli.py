@@ -9,7 +9,7 @@ import pytest
 
 from copygym.core.errors import UserError
 from copygym.experiments.commands import main as cli
-from copygym.experiments.commands.abtest import main
+from copygym.experiments.commands.statistics.abtest import main
 from copygym.experiments.report.tables import interval
 
 ARMS = "arm,impressions,clicks\ncontrol,10000,200\na,10100,260\nb,9950,205\n"

@@ -55,8 +55,9 @@ def test_version_and_unknown_command(capsys):
     assert capsys.readouterr().out.startswith("copygym ")
     assert cli.main(["fly"]) == 2
     assert capsys.readouterr().err == (
-        "copygym: unknown command 'fly': choose one of abtest, data, deliver, evaluate, fidelity, "
-        "ingest, monitor, ope, report, reproduce, run, score, update, wandb, write.\n"
+        "copygym: unknown command 'fly': choose one of abtest, completion, data, deliver, doctor, "
+        "evaluate, fidelity, ingest, monitor, ope, report, reproduce, run, score, update, wandb, "
+        "write.\n"
     )
 
 

@@ -113,7 +113,10 @@ def test_empty_values_and_columns_left_out_are_told(capsys, tmp_path):
         ([], "'impressions' is missing; the columns there are 'user', 'opened', 'arm'; where each"),
         (["--set", "impressions=1"], "'clicks' is missing"),
         (["--map", "clicks"], "--map 'clicks': write canonical=column"),
-        (["--map", "click=opened"], "unknown canonical column 'click': choose one of"),
+        (
+            ["--map", "click=opened"],
+            "unknown canonical column 'click' (did you mean 'clicks'?): choose one of",
+        ),
         (
             ["--set", "impressions=one", "--map", "clicks=opened"],
             "row 2, column impressions: value",

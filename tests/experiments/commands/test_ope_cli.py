@@ -13,8 +13,8 @@ from copygym.evaluation.ope.decisions import decisions, response_model
 from copygym.evaluation.ope.judge import evaluate
 from copygym.evaluation.ope.policies import built_in, policy_file
 from copygym.experiments.commands.main import main as copygym
-from copygym.experiments.commands.ope import FILES, main
-from copygym.experiments.commands.ope_report import warning_lines
+from copygym.experiments.commands.statistics.ope import FILES, main
+from copygym.experiments.commands.statistics.ope_report import warning_lines
 from copygym.experiments.report.tables import interval
 
 #: Click rates of hold, mail_a and mail_b for people without and with the trait.

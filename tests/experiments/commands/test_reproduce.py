@@ -63,7 +63,7 @@ def test_without_a_name_it_lists_questions_costs_and_needs(capsys):
     text = capsys.readouterr().out
     assert "which agent delivers best?" in text
     assert re.search(r"e1_hillstrom +5 CPU minutes +needs hillstrom", text)
-    assert re.findall(r"^E\d+", text, re.M) == [f"E{number}" for number in range(1, 15)]
+    assert re.findall(r"^E\d+", text, re.M) == [f"E{number}" for number in range(1, 16)]
 
 
 def test_a_full_run_is_published_and_judged(calls, tmp_path, capsys):

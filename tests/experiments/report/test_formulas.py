@@ -8,8 +8,8 @@ import pytest
 
 from copygym.core.tables.texts import read_texts
 from copygym.experiments.commands import main as cli
-from copygym.experiments.commands import ope as ope_cli
 from copygym.experiments.commands import write as write_cli
+from copygym.experiments.commands.statistics import ope as ope_cli
 from copygym.experiments.runs.outputs import write_table
 
 TEXTS = ["=HYPERLINK(1)", "-20% off", "@you", "+1 free", "plain", "-1.5"]

@@ -184,7 +184,7 @@ def test_two_processes_share_one_study():
         (["seed=int(interval(-1,3))"], "seed=-1: give a whole number of 0 or more."),
         (
             ["+x=interval(0,1)", "+hydra.sweeper.sed=1"],
-            "unknown key of hydra.sweeper 'sed': choose one of direction,",
+            "unknown key of hydra.sweeper 'sed' (did you mean 'seed'?): choose one of direction,",
         ),
     ],
 )

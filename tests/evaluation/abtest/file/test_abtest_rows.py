@@ -11,7 +11,7 @@ import pytest
 
 from copygym.core.errors import UserError
 from copygym.experiments.commands import main as cli
-from copygym.experiments.commands.abtest import main
+from copygym.experiments.commands.statistics.abtest import main
 
 
 @pytest.fixture

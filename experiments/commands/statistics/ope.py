@@ -12,6 +12,7 @@ from copygym.evaluation.ope.decisions import OUTCOMES, decisions
 from copygym.evaluation.ope.policies import BUILT_IN, Target, built_in, policy_file
 from copygym.experiments.options import (
     Parser,
+    add_json,
     add_log_options,
     add_number,
     add_output_folder,
@@ -20,6 +21,7 @@ from copygym.experiments.options import (
     command_parser,
     file_arguments,
     named_log,
+    print_result,
 )
 from copygym.experiments.runs.outputs import check_output_folder
 
@@ -101,10 +103,12 @@ def main(arguments: list[str]) -> int:
             ).to_dict()
             for one in targets
         }
-    sys.stdout.write(text(result, brief=options.brief))
+    print_result(result, text(result, brief=options.brief), options)
     if options.output is not None:
         write(result, options.output)
-        sys.stdout.write(f"\nwritten: {options.output}/ ({', '.join(FILES)})\n")
+        # Beside JSON nothing else may be printed.
+        out = sys.stderr if options.json else sys.stdout
+        out.write(f"\nwritten: {options.output}/ ({', '.join(FILES)})\n")
     return 0
 
 
@@ -149,6 +153,7 @@ def _parser() -> Parser:
     add_number(parser, "resamples", "of the bootstrap (default 1000)", 2, 1000)
     add_seed(parser, "of folds and resamples")
     parser.add_argument("--brief", action="store_true", help="print the first table only")
+    add_json(parser)
     add_output_folder(parser, FILES)
     return parser
 
@@ -191,7 +196,7 @@ def _targets(
 
 def text(result: dict[str, Any], *, brief: bool = False) -> str:
     """Return what is printed: tables, then warnings."""
-    from copygym.experiments.commands import ope_report
+    from copygym.experiments.commands.statistics import ope_report
 
     kind = " (synthetic)" if result["synthetic"] else ""
     table = ope_report.main_table(result)
@@ -217,7 +222,7 @@ def write(result: dict[str, Any], folder: Path) -> None:
     import polars as pl
 
     from copygym.core.files.storage import write_bytes
-    from copygym.experiments.commands import ope_report
+    from copygym.experiments.commands.statistics import ope_report
     from copygym.experiments.report.page import write_short
     from copygym.experiments.runs.outputs import without_formulas, write_result
 

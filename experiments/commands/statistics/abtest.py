@@ -138,7 +138,7 @@ def _judge(arguments: list[str]) -> int:
     from copygym.evaluation.abtest.file.analysis import Question, analyse
     from copygym.evaluation.abtest.file.reader import read_test
     from copygym.evaluation.abtest.file.table import Columns, file_notes
-    from copygym.experiments.commands.abtest_report import to_text
+    from copygym.experiments.commands.statistics.abtest_report import to_text
 
     names = ("arm", "clicks", "impressions", "value", "user", "covariate", "look", "propensity")
     columns = Columns(**{name: getattr(options, name) for name in names})
@@ -198,7 +198,7 @@ def _srm(arguments: list[str]) -> int:
 
     from copygym.evaluation.abtest.file.audit import audit, audited_file
     from copygym.evaluation.abtest.file.table import file_notes
-    from copygym.experiments.commands.abtest_report import audit_text
+    from copygym.experiments.commands.statistics.abtest_report import audit_text
 
     notes: list[str] = []
     if options.file is None:

@@ -1,0 +1,1 @@
+"""Logs of your own: what a file means, kept under a name."""

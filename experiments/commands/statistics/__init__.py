@@ -1,0 +1,1 @@
+"""Commands that judge files by statistics alone: A/B tests and off-policy estimates."""
