@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from copygym.core.errors import UserError
 from copygym.experiments.commands.paper import (

@@ -51,7 +51,7 @@ CASES = (
         ("run", *QUICK, "agent=linucb", "seed=1", "out=run", "overwrite=true"),
         ("run",),
     ),
-    Case("reproduce --tiny", ("reproduce", "e8", "--tiny", "--out", "r", "--jobs", "1")),
+    Case("reproduce --tiny", ("reproduce", "e10", "--tiny", "--out", "r", "--jobs", "1")),
     Case("run -m: a sweep", ("run", "-m", *QUICK, "agent=linucb,uniform", "seed=0,1", "out=r")),
     Case("run: a search by Optuna", ("run", *_SEARCH, "out=r")),
     Case("evaluate --output", ("evaluate", "run", "--users", "5", "--output", "r"), ("run",)),

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ _CHANGES = (
     "shutil.rmtree",
 )  # fmt: skip
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+#: What is noted of each process, beside its folder.
+_KINDS = ("changes", "stderr", "memory")
 #: Seconds after which a command is taken for one that hangs.
 LONGEST = 600
 #: What of a file says when it was made, or how long that took.
@@ -56,12 +58,14 @@ class Ended:
         changes: how many changes to files it made, or began.
         seconds: that it took.
         errors: what it said on stderr.
+        memory: bytes that its process held after each command, where it was to do several.
     """
 
     status: int
     changes: int
     seconds: float
     errors: str
+    memory: tuple[int, ...] = ()
 
     @property
     def killed(self) -> bool:
@@ -99,6 +103,7 @@ class Server:
         seconds: float | None = None,
         changes: int | None = None,
         inject: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> Ended:
         """Run ``copygym ARGUMENTS`` in a folder; kill it where a moment is given.
 
@@ -107,17 +112,36 @@ class Server:
             place: current folder; ``home`` in it is `COPYGYM_HOME`.
             seconds: after which it is killed.
             changes: to files before which it is killed.
-            inject: ``errno`` that each change to files fails with from ``after`` changes on.
+            inject: ``errno`` with which each file is opened or folder made from the change
+                ``after`` on; or ``size``, bytes beyond which no file grows.
+            environment: further variables.
         """
-        request = {
-            "arguments": list(arguments), "place": str(place), "seconds": seconds,
-            "changes": changes, "inject": inject,
-        }  # fmt: skip
+        (ended,) = self.together(
+            [[arguments]],
+            place,
+            seconds=seconds,
+            changes=changes,
+            inject=inject,
+            environment=environment,
+        )
+        return ended
+
+    def together(
+        self, processes: Sequence[Sequence[Sequence[str]]], place: Path, **how: Any
+    ) -> list[Ended]:
+        """Run several processes at a time, each of which does commands one after the other.
+
+        Args:
+            processes: of each the commands, of each the arguments.
+            place: current folder of all.
+            how: see `run`.
+        """
+        request = {"processes": processes, "place": str(place), **how}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return Ended(**json.loads(self._process.stdout.readline()))
+        return [Ended(**ended) for ended in json.loads(self._process.stdout.readline())]
 
     def close(self) -> None:
         """End the server."""
@@ -278,20 +302,28 @@ def _serve() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         place = Path(request["place"])
-        counted = place.with_name(f"{place.name}.changes")
-        said = place.with_name(f"{place.name}.stderr")
-        start = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            _command(request, place, counted, said)
-        status = _wait(child, start, request["seconds"])
-        answer = {
-            "status": status,
-            "changes": counted.stat().st_size if counted.exists() else 0,
-            "seconds": time.monotonic() - start,
-            "errors": said.read_text(errors="replace") if said.exists() else "",
-        }
-        answers.write(json.dumps(answer) + "\n")
+        begun = []
+        for number, commands in enumerate(request["processes"]):
+            files = {kind: place.with_name(f"{place.name}.{number}.{kind}") for kind in _KINDS}
+            start = time.monotonic()
+            child = os.fork()
+            if child == 0:
+                _commands(request, commands, place, files)
+            begun.append((child, start, files))
+        found = []
+        for child, start, files in begun:
+            status = _wait(child, start, request.get("seconds"))
+            memory = files["memory"].read_text().split() if files["memory"].exists() else []
+            found.append(
+                {
+                    "status": status,
+                    "changes": files["changes"].stat().st_size if files["changes"].exists() else 0,
+                    "seconds": time.monotonic() - start,
+                    "errors": files["stderr"].read_text(errors="replace"),
+                    "memory": [int(size) for size in memory],
+                }
+            )
+        answers.write(json.dumps(found) + "\n")
         answers.flush()
 
 
@@ -300,8 +332,9 @@ def _preload() -> None:
     import importlib
 
     for name in (
-        "torch", "polars", "numba", "scipy.stats", "hydra", "matplotlib.figure", "safetensors.torch",
-        "stable_baselines3", "sb3_contrib", "sklearn.linear_model", "transformers",
+        "torch", "polars", "numba", "scipy.stats", "hydra", "matplotlib.figure",
+        "safetensors.torch", "stable_baselines3", "sb3_contrib", "sklearn.linear_model", 
+        "transformers",
         "copygym.experiments.app", "copygym.experiments.studies.delivery.delivery",
         "copygym.experiments.studies.copy.copywriting",
         "copygym.experiments.studies.campaign.campaign",
@@ -327,28 +360,37 @@ def _wait(child: int, start: float, seconds: float | None) -> int:
             _, status = os.waitpid(child, 0)
             break
         time.sleep(0.002)
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # what a command has started and left
-    except ProcessLookupError:
-        pass
     return os.waitstatus_to_exitcode(status)
 
 
-def _command(request: Mapping[str, Any], place: Path, counted: Path, said: Path) -> None:
-    """Be the command; never returns."""
+def _commands(
+    request: Mapping[str, Any],
+    commands: Sequence[Sequence[str]],
+    place: Path,
+    files: Mapping[str, Path],
+) -> None:
+    """Be a process that does commands; never returns."""
     os.setsid()
     os.chdir(place)
     os.environ["COPYGYM_HOME"] = str(place / "home")
-    out, errors = os.open(os.devnull, os.O_RDWR), os.open(said, os.O_CREAT | os.O_TRUNC | os.O_RDWR)
+    os.environ.update(request.get("environment") or {})
+    fresh = os.O_CREAT | os.O_TRUNC | os.O_RDWR
+    out, errors = os.open(os.devnull, os.O_RDWR), os.open(files["stderr"], fresh)
     os.dup2(out, 0)
     os.dup2(out, 1)
     os.dup2(errors, 2)
-    _watch(request, place, os.open(counted, os.O_CREAT | os.O_TRUNC | os.O_RDWR))
+    memory = os.open(files["memory"], fresh)
+    _watch(request, place, os.open(files["changes"], fresh))
     status = 1
     try:
         from copygym.experiments.commands.main import main
 
-        status = main(list(request["arguments"]))
+        for arguments in commands:
+            status = main(list(arguments))
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            os.write(memory, f"{pages * os.sysconf('SC_PAGE_SIZE')}\n".encode())
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(bool(end.code))
     except BaseException:
@@ -362,7 +404,12 @@ def _command(request: Mapping[str, Any], place: Path, counted: Path, said: Path)
 
 def _watch(request: Mapping[str, Any], place: Path, counter: int) -> None:
     """Count changes to files below a folder; die, or fail, at the one that was asked for."""
-    count, last, inject = 0, request["changes"], request["inject"]
+    count, last = 0, request.get("changes")
+    inject = dict(request.get("inject") or {})
+    if "size" in inject:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (inject["size"], resource.RLIM_INFINITY))
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal count
@@ -380,7 +427,7 @@ def _watch(request: Mapping[str, Any], place: Path, counter: int) -> None:
         os.write(counter, b".")
         if last is not None and count >= last:
             os.killpg(0, signal.SIGKILL)
-        if inject is not None and count >= inject["after"] and event in ("open", "os.mkdir"):
+        if "errno" in inject and count >= inject["after"] and event in ("open", "os.mkdir"):
             raise OSError(inject["errno"], os.strerror(inject["errno"]), os.fspath(path))
 
     sys.addaudithook(hook)
@@ -388,7 +435,7 @@ def _watch(request: Mapping[str, Any], place: Path, counter: int) -> None:
 
 def _below(path: Any, place: Path) -> bool:
     text = os.fsdecode(path)
-    return not os.path.isabs(text) or text.startswith(f"{place}{os.sep}")
+    return not Path(text).is_absolute() or text.startswith(f"{place}{os.sep}")
 
 
 if __name__ == "__main__":
