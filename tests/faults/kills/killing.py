@@ -254,7 +254,7 @@ def contents(place: Path) -> dict[str, Any]:
             text = path.read_text().replace(str(place), "PLACE")
             found[name] = _timeless(json.loads(text))
         elif path.name == ".copygym-files":
-            found[name] = sorted(set(path.read_text().split("\n")))
+            found[name] = sorted(set(path.read_text().split("\n")) - {_OF_THE_CHECKOUT})
         else:
             found[name] = path.read_bytes().replace(str(place).encode(), b"PLACE")
     return found
@@ -305,6 +305,8 @@ def _serve() -> None:
         begun = []
         for number, commands in enumerate(request["processes"]):
             files = {kind: place.with_name(f"{place.name}.{number}.{kind}") for kind in _KINDS}
+            for file in files.values():
+                file.write_bytes(b"")
             start = time.monotonic()
             child = os.fork()
             if child == 0:
@@ -313,14 +315,13 @@ def _serve() -> None:
         found = []
         for child, start, files in begun:
             status = _wait(child, start, request.get("seconds"))
-            memory = files["memory"].read_text().split() if files["memory"].exists() else []
             found.append(
                 {
                     "status": status,
-                    "changes": files["changes"].stat().st_size if files["changes"].exists() else 0,
+                    "changes": files["changes"].stat().st_size,
                     "seconds": time.monotonic() - start,
                     "errors": files["stderr"].read_text(errors="replace"),
-                    "memory": [int(size) for size in memory],
+                    "memory": [int(size) for size in files["memory"].read_text().split()],
                 }
             )
         answers.write(json.dumps(found) + "\n")
