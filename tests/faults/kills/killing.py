@@ -42,8 +42,9 @@ _UNCOMPARED = (
     "report.md",
     "sweep.json",
     "multirun.yaml",
-    "code.diff",
 )
+#: The state of a checkout while the tests run is none of theirs.
+_OF_THE_CHECKOUT = "code.diff"
 #: Figures and pages are drawn from the records, which are compared; `.jobs` holds locks and notes.
 _UNCOMPARED_FOLDERS = ("figures", "wandb", ".jobs")
 _UNCOMPARED_ENDINGS = (".html", ".svg", ".png", ".lock", ".journal")
