@@ -279,10 +279,11 @@ class Records:
 
         buffer = io.BytesIO()
         self.frame.write_parquet(buffer, statistics=False)
-        write_bytes(folder / TABLE, buffer.getvalue())
         told = {str(seed): about for seed, about in self.about.items()}
         text = json.dumps(told, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        # First: by it an output of which a kill left half is known for ours.
         write_text(folder / ABOUT, text + "\n")
+        write_bytes(folder / TABLE, buffer.getvalue())
 
     @classmethod
     def read(cls, folder: Path) -> Records:

@@ -50,6 +50,7 @@ from copygym.experiments.report.page import (
 from copygym.experiments.report.tables import Table
 from copygym.experiments.runs.folder import RunFolder, open_run, read_result
 from copygym.experiments.runs.manifest import write_manifest
+from copygym.experiments.runs.numerics import check_numerics, counted_as
 from copygym.experiments.runs.publish import check_publish
 from copygym.experiments.runs.trust import trust_config
 from copygym.experiments.runs.validate import validate
@@ -363,6 +364,7 @@ def execute(
     fresh = fresh or not target.exists()
     try:
         validate(config)
+        check_numerics(config)
         study = load_job(str(config["job"]))
         trust_config(config)
         if config["publish"]:
@@ -392,7 +394,7 @@ def _finished(
     quiet: bool,
 ) -> Path:
     """Run the job unless it is finished; show its result and return the report's path."""
-    if folder.finished and _readable(folder, None if quiet else study):
+    if folder.finished and _whole(folder) and _readable(folder, None if quiet else study):
         check_data(folder, config)
         sys.stderr.write(f"copygym: this run is finished; its result is in {folder.path}\n")
     else:
@@ -403,6 +405,14 @@ def _finished(
     if config["publish"]:
         publish_results(folder.path, Path(config["publish"]))
     return report
+
+
+def _whole(folder: RunFolder) -> bool:
+    """Return whether all files of a finished run's stages are as written; else say which is not."""
+    damage = folder.damage()
+    if damage is not None:
+        sys.stderr.write(f"copygym: {printable(damage)} Its stage is made again.\n")
+    return damage is None
 
 
 def _readable(folder: RunFolder, study: Study | None) -> bool:
@@ -439,9 +449,10 @@ def _run_study(
     try:
         own = {"name": config["name"], "seed": config["seed"]}
         study.check(config)
-        records = study.seed_records(config, folder, trackers)
-        result = write_records(folder.path, records, study, **own)
-        write_manifest(folder, argv, result)
+        with counted_as(config):
+            records = study.seed_records(config, folder, trackers)
+            result = write_records(folder.path, records, study, **own)
+            write_manifest(folder, argv, result)
         _, report = write_report(folder.path, study)
         trackers.records(records.frame)
         _mirror(trackers, cautioned(report.table, result), report.sections, result)

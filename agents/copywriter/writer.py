@@ -428,7 +428,12 @@ def _name_base(folder: Path, base: str | None, place: Path) -> None:
     named = {None: str(place.resolve() / _BASE), "smollm2": HUB_ID}.get(base, base)
     if base is not None and Path(base).is_dir():
         named = str(Path(base).resolve())
-    write_json(path, read_json(path) | {"base_model_name_or_path": named})
+    config = read_json(path) | {"base_model_name_or_path": named}
+    if isinstance(
+        config.get("target_modules"), list
+    ):  # PEFT's is a set, in another order each time
+        config["target_modules"] = sorted(config["target_modules"])
+    write_json(path, config)
 
 
 def _base_alone(model: Any) -> Any:

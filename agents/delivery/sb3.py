@@ -40,7 +40,7 @@ from copygym.agents.delivery.sb3_policy import (
 )
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.storage import atomic
-from copygym.core.models.weights import check_safetensors, load_weights
+from copygym.core.models.weights import check_safetensors, load_weights, sort_metadata
 
 if TYPE_CHECKING:
     from copygym.envs.delivery import DeliveryVectorEnv
@@ -326,6 +326,7 @@ class SB3Agent(Agent):
         check_agent_folder(folder, _WEIGHTS_FILE)
         with atomic(folder / _WEIGHTS_FILE) as path:
             save_file(weights, path, metadata=shapes)
+            sort_metadata(path)
         write_agent_file(folder, self, self.settings())
 
     @classmethod

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,8 @@ import numpy as np
 
 from copygym.core.errors import UserError
 from copygym.core.files import written
+from copygym.core.files.drafts import draft_file, draft_folder
+from copygym.core.files.durable import flush, flush_names
 
 #: Levels of nested objects and lists in a JSON file; what copygym writes has a dozen.
 DEEPEST = 100
@@ -48,7 +49,8 @@ def cache_home() -> Path:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it replaces ``path`` if the block succeeds.
 
-    A killed process leaves the old file or the new one. Missing parent folders are made.
+    A killed process leaves the old file or the new one, and so does a power cut. Missing parent
+    folders are made.
 
     Raises:
         UserError: the file there is the user's, in a folder where copygym notes its own.
@@ -56,15 +58,15 @@ def atomic(path: Path) -> Iterator[Path]:
     written.check_ours(path)
     written.note(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with draft_file(path) as temporary:
         yield temporary
         _usual_permissions(temporary)
+        whole_at_once = written.in_draft(path)  # a folder that is flushed when it is whole
+        if not whole_at_once:
+            flush(temporary)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if not whole_at_once:
+            flush_names(path.parent)
 
 
 @contextmanager
@@ -86,19 +88,19 @@ def whole_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
         path = path.resolve()
     if replace:
         _check_may_give_way(path)
+        _end_earlier(path)
     written.note(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    try:
+    with draft_folder(path) as temporary:
         yield temporary
         _usual_permissions(temporary)
         if replace:
             _replace(path, temporary)
         else:
             _note_all(temporary, path)
+            flush(temporary)
             _move_unless_there(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            flush_names(path.parent)
 
 
 def _replace(path: Path, temporary: Path) -> None:
@@ -109,13 +111,27 @@ def _replace(path: Path, temporary: Path) -> None:
         written.note(*_files_in(temporary))
     else:
         _note_all(temporary, path)
+    flush(temporary)
     if not path.exists():
         temporary.replace(path)
+        flush_names(path.parent)
         return
     old = written.sibling(path, "old")
     path.replace(old)
     temporary.replace(path)
+    flush_names(path.parent)
     shutil.rmtree(old)
+
+
+def _end_earlier(path: Path) -> None:
+    """End a replacement that was killed: between its renames, or before what gave way was gone."""
+    for old in written.siblings(path, "old"):
+        if not (written.has_list(old) or written.root_of(old)):
+            continue
+        if path.exists():
+            written.remove_ours(old)
+        else:
+            old.replace(path)
 
 
 def _check_may_give_way(path: Path) -> None:

@@ -4,7 +4,8 @@ A folder that copygym may have to replace or empty one day keeps a list of what 
 it, `LIST`. A name is noted before the file takes it, so that a killed process leaves no file of
 ours that isn't in the list. Whatever is not in it is the user's.
 
-Drafts lie beside what they will become, as ``.NAME.XXXXXXXX.tmp``: they are ours where NAME is.
+Drafts lie beside what they will become, as ``.NAME.XXXXXXXX.copygym.tmp`` (in earlier versions
+``.NAME.XXXXXXXX.tmp``): they are ours where NAME is.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from copygym.core.errors import UserError
+from copygym.core.files.durable import flush, flush_names
 
 #: The list's name: one path a line, relative to its folder, ``/`` between its parts.
 LIST = ".copygym-files"
@@ -25,7 +28,7 @@ LIST = ".copygym-files"
 #: A day, as in a copy that the user made, is nothing that `sibling` draws.
 _MARK = r"(?![0-9]{8})[0-9a-f]{8}"
 _DRAFT = re.compile(
-    rf"\.(?P<name>.+)\.(?:[a-z0-9_]{{8}}\.tmp|{_MARK}\.(?:new|old|gone))", re.DOTALL
+    rf"\.(?P<name>.+)\.(?:[a-z0-9_]{{8}}\.(?:copygym\.)?tmp|{_MARK}\.(?:new|old|gone))", re.DOTALL
 )
 #: What W&B writes for us, which notes nothing.
 _WANDB = ("offline-run-*", "run-*", "latest-run", "debug*.log", "settings")
@@ -43,8 +46,9 @@ def keep_list(folder: Path) -> None:
             f"{folder / LIST} is a link, a pipe or a folder, where copygym keeps a list of what it "
             "writes; remove it, or choose another folder."
         )
-    with (folder / LIST).open("a", encoding="utf-8"):
-        pass
+    if not has_list(folder):
+        with _appended(folder / LIST):
+            flush_names(folder)
 
 
 def has_list(folder: Path) -> bool:
@@ -102,8 +106,23 @@ def note(*paths: Path) -> None:
         known = read_list(root)
         fresh = [n for n in dict.fromkeys(names) if n not in known and not _in_draft(n)]
         if fresh:
-            with (root / LIST).open("a", encoding="utf-8") as stream:
-                stream.write("".join(f"{name}\n" for name in fresh))
+            with _appended(root / LIST) as stream:
+                # What a full disk has left of a name is a line by itself.
+                whole = not known or _ends_a_line(root / LIST)
+                stream.write("".join(f"{name}\n" for name in ([] if whole else [""]) + fresh))
+            flush(root / LIST)
+
+
+def _appended(path: Path) -> IO[str]:
+    """Open a list to append to it; not through a link that was put there a moment ago."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8")
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read() == b"\n"
 
 
 def check_ours(path: Path) -> None:
@@ -208,6 +227,11 @@ def is_draft_of(name: str, wanted: str) -> bool:
     """Return whether a file's name is that of a draft of the file ``wanted``."""
     match = _DRAFT.fullmatch(name)
     return match is not None and match["name"] == wanted
+
+
+def in_draft(path: Path) -> bool:
+    """Return whether a path lies in a folder that is being written."""
+    return any(part.endswith(".tmp") and _DRAFT.fullmatch(part) for part in path.parts[:-1])
 
 
 def _in_draft(name: str) -> bool:

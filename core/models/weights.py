@@ -6,6 +6,7 @@ either is another model than the folder's, and its answers look like any others.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -230,3 +231,24 @@ def check_shape(path: Path, name: str, array: np.ndarray, shape: tuple[int | Non
             f"{path}: the array {name!r} has shape {array.shape}, expected {said}: the file is "
             "damaged or of another model; make it again."
         )
+
+
+def sort_metadata(path: Path) -> None:
+    """Put the notes in the header of a safetensors file in order, in place.
+
+    The library writes them as they lie in memory, another way each time, so that files of equal
+    tensors would differ.
+
+    Args:
+        path: file that the library has just written.
+    """
+    with path.open("r+b") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size))
+        if "__metadata__" not in header:
+            return
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:  # it pads with spaces, too
+            stream.seek(8)
+            stream.write(text.ljust(size))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from copygym.core.errors import UserError
 from copygym.experiments.commands.paper import (
@@ -182,6 +183,7 @@ def reproduce(job: Job, options: argparse.Namespace, overrides: list[str]) -> Ta
     from copygym.core.files.storage import write_text
     from copygym.evaluation.records import Records
     from copygym.experiments.app import run_app
+    from copygym.experiments.runs.numerics import told_apart
 
     out = options.out / f"{job.experiment}{'-tiny' if options.tiny else ''}"
     target = _published(job, options)
@@ -195,11 +197,18 @@ def reproduce(job: Job, options: argparse.Namespace, overrides: list[str]) -> Ta
         arguments.append(f"publish={quoted(str(target))}")
     arguments += _at_a_time(options.jobs)
     sys.stdout.write(f"\n{job.id}: {job.question} ({job.experiment})\n")
+    published = _manifest(target or Path("docs/results") / job.folder)
     run_app([*arguments, *overrides])
     # A multirun has its records beside its jobs, a single run in its own folder.
     table = expected_table(job, Records.read(out), judged=not options.tiny)
     if table.rows:
         sys.stdout.write(f"\n{job.id}, expected against obtained\n\n{table.to_text()}\n\n")
+    apart = [] if published is None else told_apart(published, _manifest(out) or {})
+    if apart:
+        sys.stdout.write(
+            f"counted otherwise than the published run, so that numbers may differ beyond their "
+            f"intervals: {'; '.join(apart)}.\n"
+        )
     if options.tiny:
         sys.stdout.write("a tiny run shows that it works; its numbers mean nothing\n")
     elif table.rows and target is not None:
@@ -207,6 +216,18 @@ def reproduce(job: Job, options: argparse.Namespace, overrides: list[str]) -> Ta
         write_text(target / EXPECTED, table.to_page(f"{head}\n\n"))
     sys.stdout.flush()
     return table
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest in a folder of results; None where there is none that can be read."""
+    from copygym.core.files.storage import read_json
+
+    if not (folder / "manifest.json").is_file():
+        return None
+    try:
+        return read_json(folder / "manifest.json")
+    except UserError:
+        return None
 
 
 def _at_a_time(jobs: int | None) -> list[str]:

@@ -3,30 +3,23 @@
 A run is a list of named stages (fit, learn an agent, evaluate it ...). A stage's outcome is
 written atomically when it ends, so a killed run that is started again with the same config in
 the same folder skips what is finished and ends with the same ``result.json``. Later stages read
-what earlier ones wrote, in a fresh run too: there is no second code path for resumed ones.
+what earlier ones wrote, in a fresh run too: there is no second code path for resumed ones. What has
+been damaged since is made again.
 """
 
 from __future__ import annotations
 
-import time
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from copygym.core.errors import UserError
 from copygym.core.files import written
-from copygym.core.files.storage import (
-    read_arrays,
-    read_json,
-    understood,
-    whole_folder,
-    write_arrays,
-)
+from copygym.core.files.storage import check_ends, read_json, understood, whole_folder
 from copygym.core.progress import working
+from copygym.core.text.plain import printable
 from copygym.experiments.runs.code import Code
 from copygym.experiments.runs.identity import code_of, difference
 from copygym.experiments.runs.outputs import write_result
@@ -36,6 +29,14 @@ from copygym.experiments.runs.replacement import (
     remove_drafts_of,
     replace_run,
     restore,
+)
+from copygym.experiments.runs.stage import (
+    Record,
+    check_stage,
+    doing,
+    read_stage,
+    write_stage,
+    wrote,
 )
 from copygym.experiments.runs.trust import read_state
 
@@ -48,35 +49,6 @@ _CHEAP = ("data", "split", "fit")
 
 class OtherRun(UserError):
     """The folder holds a run of another config, or of another version of the code."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a stage leaves behind: plain values and named arrays."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-#: Wall and CPU seconds of the stages inside each stage that is being computed, outermost first.
-_inside: list[list[float]] = []
-
-
-@contextmanager
-def _timed() -> Iterator[dict[str, float]]:
-    """Yield a dict that holds, after the block, the seconds that it spent outside inner stages."""
-    own: dict[str, float] = {}
-    start = time.perf_counter(), time.process_time()
-    _inside.append([0.0, 0.0])
-    try:
-        yield own
-    finally:
-        inner = _inside.pop()
-        spent = time.perf_counter() - start[0], time.process_time() - start[1]
-        if _inside:
-            _inside[-1] = [a + b for a, b in zip(_inside[-1], spent, strict=True)]
-    for name, total, part in zip(("wall_seconds", "cpu_seconds"), spent, inner, strict=True):
-        own[name] = round(max(total - part, 0.0), 3)
 
 
 class RunFolder:
@@ -133,21 +105,25 @@ class RunFolder:
     def stage(self, name: str, compute: Callable[[], Record]) -> Record:
         """Return a stage's record: from disk where it is finished, else computed and stored.
 
+        One of which a file is damaged is computed again, which is said on stderr.
+
         Args:
             name: unique in the run; slashes make sub-folders.
             compute: called only when the stage isn't finished; must depend on nothing but the
                 config and earlier stages.
         """
         record = self._record(name)
-        if not record.exists():
-            with _timed() as own, working(name):
-                outcome = compute()
-            arrays = self.file("stages", f"{name}.npz")
-            if outcome.arrays:
-                write_arrays(arrays, outcome.arrays)
-            # The JSON file marks the stage as finished, so it is written last.
-            content = {"values": outcome.values, "arrays": bool(outcome.arrays)}
-            write_result(record, content | own)
+        if record.exists():
+            try:
+                check_stage(record, self.path)
+                return read_stage(record)
+            except UserError as error:
+                sys.stderr.write(
+                    f"copygym: {printable(str(error))} The stage {name!r} is made again.\n"
+                )
+        with doing() as stage, working(name):
+            outcome = compute()
+        write_stage(self.file("stages", f"{name}.json"), self.path, outcome, stage)
         return self.read(name)
 
     def read(self, name: str) -> Record:
@@ -165,11 +141,17 @@ class RunFolder:
                 f"the stage {name!r} is missing in {self.path}, where later ones need it; repeat "
                 "the run with overwrite=true or in another folder."
             )
-        with understood(record):
-            stored = read_json(record)
-            values: dict[str, Any] = {**stored["values"]}
-            loaded = read_arrays(record.with_suffix(".npz")) if stored["arrays"] else {}
-        return Record(values, loaded)
+        return read_stage(record)
+
+    def damage(self) -> str | None:
+        """Return what of the finished stages is damaged, in a sentence; None: nothing is."""
+        try:
+            for root, record in self._records():
+                check_stage(record, root.parent)
+                read_stage(record)
+        except UserError as error:
+            return str(error)
+        return None
 
     def stage_times(self) -> dict[str, dict[str, float]]:
         """Return wall and CPU seconds of each finished stage, of children too.
@@ -207,8 +189,10 @@ class RunFolder:
     @contextmanager
     def new_folder(self, *parts: str) -> Iterator[Path]:
         """Yield an empty folder that takes its final name only when the block succeeds."""
-        with whole_folder(self.file(*parts)) as draft:
+        path = self.file(*parts)
+        with whole_folder(path) as draft:
             yield draft
+        wrote(path)
 
     def tidy(self) -> None:
         """Remove the drafts of saves that were killed; the caller holds the folder's lock."""
@@ -278,6 +262,7 @@ def open_run(
             return RunFolder(draft, target, config, finished=False)
         remove_drafts_of(target)
         return _start(written.sibling(target, "new"), target, config)
+    check_ends(target)
     try:
         state = read_state(target)
     except UserError:
@@ -366,3 +351,13 @@ def _same(draft: Path, config: Mapping[str, Any]) -> bool:
         return difference(read_state(draft), config) is None
     except UserError:
         return False
+
+
+__all__ = [
+    "OtherRun",
+    "Record",
+    "RunFolder",
+    "open_run",
+    "read_result",
+    "read_run",
+]

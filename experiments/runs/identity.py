@@ -12,6 +12,8 @@ from copygym.experiments.runs.outputs import plain
 
 #: Config keys that say where and how a run is shown, not what it computes.
 _UNHASHED = ("out", "tracker", "resume", "overwrite", "publish")
+#: Keys that decide every result, though no job's code reads them.
+_ALWAYS = ("numerics",)
 #: So many modules a sentence names.
 _NAMED = 2
 
@@ -41,7 +43,7 @@ def difference(state: Mapping[str, Any], config: Mapping[str, Any]) -> str | Non
     # Another job explains all other changes.
     for section in sorted(old.keys() | new.keys(), key=lambda name: (name != "job", name)):
         same = _json(old.get(section)) == _json(new.get(section))
-        if same or section in _UNHASHED or not code.reads(section):
+        if same or section in _UNHASHED or not (section in _ALWAYS or code.reads(section)):
             continue
         return f"another config ({_first_change(section, old, new)})"
     if state["code"] != code.id:

@@ -16,6 +16,7 @@ from copygym.core.files.storage import write_text
 from copygym.experiments.runs.folder import RunFolder
 from copygym.experiments.runs.identity import config_hash
 from copygym.experiments.runs.machine import machine, output_of, packages
+from copygym.experiments.runs.numerics import numerics
 from copygym.experiments.runs.outputs import write_result
 
 
@@ -40,6 +41,7 @@ def write_manifest(folder: RunFolder, argv: list[str], stages: Mapping[str, Any]
         "data": stages.get("data"),
         "rows_seen": stages.get("rows_seen"),
         "machine": machine(),
+        "numerics": numerics(folder.config),
         "stages": times,
         "wall_seconds": round(sum(t["wall_seconds"] for t in times.values()), 1),
         "cpu_seconds": round(sum(t["cpu_seconds"] for t in times.values()), 1),
@@ -61,17 +63,17 @@ def write_joint_manifest(
         manifests: of the runs.
         result: of all, for the data and rows that they saw.
 
-    Their code, packages and machine are the first run's; ``others`` names what differed.
+    Their code, packages, machine and numerics are the first run's; ``others`` names what differed.
     """
     first = dict(manifests[0])
-    keys = ("code", "packages", "machine")
+    keys = ("code", "packages", "machine", "numerics")
     differ = [key for key in keys if any(m.get(key) != first.get(key) for m in manifests)]
     manifest = {
         "command": public_text(shlex.join(["copygym", *argv])),
         "config": first["config"],
         "config_sha256": first["config_sha256"],
         "seed": ", ".join(str(m.get("seed")) for m in manifests),
-        **{key: first[key] for key in keys},
+        **{key: first.get(key) for key in keys},
         "others": differ,
         "data": result.get("data"),
         "rows_seen": result.get("rows_seen"),

@@ -17,6 +17,7 @@ import numpy as np
 
 from copygym.core.errors import UserError
 from copygym.core.files.storage import atomic, read_json, write_text
+from copygym.core.files.written import is_draft_of
 from copygym.core.tables.files import is_parquet
 from copygym.core.text.plain import harmless
 
@@ -178,7 +179,9 @@ def check_output_folder(
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output={folder} is a file; name a folder.")
-    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    # Drafts of a killed command go when it writes the same names again.
+    there = [name for name in found if not any(is_draft_of(name, wanted) for wanted in names)]
     other = next((name for name in there if name not in names), None)
     if other is None and there and not _holds(folder / marker, key):
         other = there[0]

@@ -68,6 +68,17 @@ class Data:
 
 
 @dataclass
+class Numerics:
+    """With which numbers and on which units a run counts."""
+
+    dtype: str
+    attention: str
+    kernels: str
+    device: str
+    threads: Count | None
+
+
+@dataclass
 class Split:
     """Shares of users or tests."""
 
@@ -356,6 +367,7 @@ class Config:
     overwrite: bool
     publish: Path | None
     tracker: Tracker
+    numerics: Numerics
     data: Data
     split: Split
     users: Users

@@ -4,21 +4,25 @@ A trial runs its seeds one after the other. After each, the mean so far goes to 
 pruner may end the trial. Within a run nothing is pruned: what an agent earns while it learns is
 measured in the proxy, and the objective by another judge.
 
-The process that runs a trial holds a lock; a trial that nobody holds was killed, and is asked for
-again with the same values, so that its folder goes on where it was.
+A search has ``n_trials`` places, each with a seed of its own for the sampler, whatever became of
+other trials. The process that runs a trial holds a lock; a trial that nobody holds was killed, and
+goes on under its number, so that a search that was killed makes the choices of one that was not. A
+trial that failed is tried once more with the same values; then its place is given to others.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, fields
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copygym.core.errors import UserError, unknown_name
-from copygym.core.files.locks import Busy
+from copygym.core.files import written
+from copygym.core.files.locks import Busy, open_lock
 from copygym.core.seeds import derived_seed
 from copygym.experiments.runs.folder import read_run
 from copygym.experiments.studies.build import instantiated
@@ -29,10 +33,16 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from optuna import Study
     from optuna.distributions import BaseDistribution
-    from optuna.trial import Trial
+    from optuna.trial import FrozenTrial, Trial
 
 #: A sampler that unpickles what it finds in a study.
 _PICKLES = "CmaEsSampler"
+#: What a trial notes of itself in the study: its place, and that it does not count.
+_PLACE, _VOID = "place", "void"
+#: The last step after which the pruner let it go on: what it says depends on who has ended since.
+_PASSED = "passed"
+#: So often the same values are tried in a place before it gets others.
+_TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -129,20 +139,26 @@ class _Search:
     def run(self) -> None:
         self._check_values()
         self.runner.begin()
-        # One at a time, because two processes that make a database's tables collide.
-        with held(self.runner.folder / NOTES / "study.lock", wait=True):
+        with self._alone():
             study = self._study()
-            self._adopt(study)
         try:
-            # Each failed trial leaves a gap; it is not filled in the same call, or a broken
-            # config would be tried for ever.
-            for size in _batches(self.options.n_trials - self._taken(study), self.options.n_jobs):
-                wanted = min(size, self.options.n_trials - self._taken(study))
-                if wanted < 1:
-                    break
-                self._batch(study, wanted)
+            # What fails is not tried again in the same call, or a broken config would be for ever.
+            begun: set[int] = set()
+            while True:
+                with ExitStack() as locks:
+                    with self._alone():
+                        trials = self._claimed(study, begun, locks)
+                    if not trials:
+                        break
+                    self._batch(study, trials)
         finally:
             self.runner.finish(study=self._summary(study))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from choosing: who makes a study's tables, or asks, is alone."""
+        with held(self.runner.folder / NOTES / "study.lock", wait=True):
+            yield
 
     def _check_values(self) -> None:
         """Compose the config at each end of the space before anything is started."""
@@ -171,7 +187,7 @@ class _Search:
             load_if_exists=True,
         )
         before = study.user_attrs.get("about")
-        if before is None or not self._values(study):
+        if before is None or not any(_has_value(t) for t in study.get_trials(deepcopy=False)):
             before = about  # nothing is lost when a first mistake is mended
             study.set_user_attr("about", about)
         for key, value in about.items():
@@ -193,12 +209,15 @@ class _Search:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
-        place = self.options.storage or str(self.runner.folder / "study.journal")
+        journal = self.runner.folder / "study.journal"
+        place = self.options.storage or str(journal)
+        if self.options.storage is None:
+            written.check_inside(journal, self.runner.folder)
         try:
             if "://" in place:
                 return optuna.storages.RDBStorage(place)
             Path(place).parent.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(JournalFileBackend(place))
+            return JournalStorage(JournalFileBackend(place, _journal_lock(Path(place))))
         except OSError:
             raise
         except Exception as error:
@@ -210,55 +229,72 @@ class _Search:
     def _trial_lock(self, number: int) -> Path:
         return self.runner.folder / NOTES / f"{self.options.study_name}-trial-{number}.lock"
 
-    def _adopt(self, study: Study) -> None:
-        """Ask again for the values of trials whose process was killed."""
-        from optuna.trial import TrialState
+    def _claimed(self, study: Study, begun: set[int], locks: ExitStack) -> list[Trial]:
+        """Return the next trials to run, locked for this process; none: nothing is missing.
 
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            try:
-                with held(self._trial_lock(trial.number)):
-                    study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-                    if trial.params.keys() == self.space.keys():
-                        study.enqueue_trial(trial.params)
-            except Busy:
-                continue
+        Those of a killed process come with the others that were asked for together with them: what
+        a sampler chooses depends on which of the trials before had ended.
 
-    def _values(self, study: Study) -> int:
-        """Return how many trials have ended with a value."""
-        from optuna.trial import TrialState
-
-        states = (TrialState.COMPLETE, TrialState.PRUNED)
-        return len(study.get_trials(deepcopy=False, states=states))
-
-    def _taken(self, study: Study) -> int:
-        """Return how many trials have ended with a value, or are at work in any process."""
-        from optuna.trial import TrialState
-
-        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return self._values(study) + len(running)
-
-    def _batch(self, study: Study, size: int) -> None:
-        from optuna.trial import TrialState
-
-        with ExitStack() as locks:
+        Args:
+            study: whose trials.
+            begun: places that this call has begun; added to.
+            locks: takes the trials' locks.
+        """
+        size = self.options.n_jobs
+        for start in range(0, self.options.n_trials, size):
             trials = []
-            for _ in range(size):
-                trial = self._ask(study)
-                locks.enter_context(held(self._trial_lock(trial.number), wait=True))
-                # Another process that began just now may have taken it for a killed one's.
-                if study.get_trials(deepcopy=False)[trial.number].state == TrialState.RUNNING:
-                    trials.append(trial)
-            scores: dict[int, list[float]] = {trial.number: [] for trial in trials}
-            for step, rung in enumerate(self.rungs):
-                trials = self._rung(study, trials, scores, step, rung)
+            for place in range(start, min(start + size, self.options.n_trials)):
+                found = _places(study)[place]
+                if place in begun or found.ended:
+                    continue
+                begun.add(place)
+                if found.running is None:
+                    trial = self._ask(study, place, found)
+                    locks.enter_context(held(self._trial_lock(trial.number), wait=True))
+                else:
+                    try:
+                        locks.enter_context(held(self._trial_lock(found.running.number)))
+                    except Busy:
+                        continue  # another process runs it
+                    trial = self._adopted(study, place, found)
+                    if trial.number != found.running.number:
+                        locks.enter_context(held(self._trial_lock(trial.number), wait=True))
+                trials.append(trial)
+            if trials:
+                return trials
+        return []
 
-    def _ask(self, study: Study) -> Trial:
-        # A sampler of its own for each trial: a search that was killed and goes on makes the
-        # same choices as one that was not.
-        number = len(study.get_trials(deepcopy=False))
+    def _adopted(self, study: Study, place: int, found: _Place) -> Trial:
+        """Return the trial of a killed process, as that process had it."""
+        from optuna.trial import Trial, TrialState
+
+        running = found.running
+        assert running is not None
+        trial = Trial(study, running._trial_id)
+        if running.params.keys() == self.space.keys():
+            return trial
+        # Killed as it was asked for: the rest of its values would be drawn as if they were the
+        # first, so that all are drawn again.
+        trial.set_user_attr(_VOID, True)
+        study.tell(running.number, state=TrialState.FAIL, skip_if_finished=True)
+        return self._ask(study, place, found)
+
+    def _ask(self, study: Study, place: int, found: _Place) -> Trial:
+        again, drawn = len(found.failed) % _TRIES, len(found.failed) // _TRIES
+        # A sampler of its own for each place: what became of other trials doesn't move its seed.
+        words = ("search", place, drawn) if drawn else ("search", place)
         make = instantiated(self.options.sampler, "hydra.sweeper.sampler")
-        study.sampler = make(seed=derived_seed(self.options.seed, "search", number))
-        return study.ask(self.space)
+        study.sampler = make(seed=derived_seed(self.options.seed, *words))
+        if again and found.failed[-1].params.keys() == self.space.keys():
+            study.enqueue_trial(found.failed[-1].params, user_attrs={_PLACE: place})
+        trial = study.ask(self.space)
+        trial.set_user_attr(_PLACE, place)
+        return trial
+
+    def _batch(self, study: Study, trials: list[Trial]) -> None:
+        scores: dict[int, list[float]] = {trial.number: [] for trial in trials}
+        for step, rung in enumerate(self.rungs):
+            trials = self._rung(study, trials, scores, step, rung)
 
     def _rung(
         self,
@@ -281,12 +317,15 @@ class _Search:
                 continue
             scores[trial.number].append(self._objective(job))
             mean = math.fsum(scores[trial.number]) / len(scores[trial.number])
-            trial.report(mean, step)
+            before = study.get_trials(deepcopy=False)[trial.number]  # of a killed process
+            if step not in before.intermediate_values:
+                trial.report(mean, step)
             if step == len(self.rungs) - 1:
                 study.tell(trial.number, mean, skip_if_finished=True)
-            elif trial.should_prune():
+            elif before.user_attrs.get(_PASSED, -1) < step and trial.should_prune():
                 study.tell(trial.number, state=TrialState.PRUNED, skip_if_finished=True)
             else:
+                trial.set_user_attr(_PASSED, max(step, before.user_attrs.get(_PASSED, -1)))
                 going.append(trial)
         return going
 
@@ -340,8 +379,101 @@ class _Search:
         }
 
 
-def _batches(total: int, size: int) -> list[int]:
-    return [min(size, total - start) for start in range(0, max(total, 0), size)]
+@dataclass
+class _Place:
+    """What became of the trials in one place of a search.
+
+    Attributes:
+        ended: whether one has ended with a value.
+        running: one that has begun and not ended; whether anybody runs it is for its lock to say.
+        failed: those that failed, in their order.
+    """
+
+    ended: bool = False
+    running: FrozenTrial | None = None
+    failed: list[FrozenTrial] = field(default_factory=list)
+
+
+class _Places(dict[int, _Place]):
+    def __missing__(self, place: int) -> _Place:
+        self[place] = _Place()
+        return self[place]
+
+
+def _has_value(trial: FrozenTrial) -> bool:
+    from optuna.trial import TrialState
+
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def _places(study: Study) -> _Places:
+    """Return what became of a study's trials, by place.
+
+    A trial that notes no place (killed as it was asked for, or of an earlier version) has the first
+    that no other one has.
+    """
+    from optuna.trial import TrialState
+
+    places = _Places()
+    trials = [t for t in study.get_trials(deepcopy=False) if not t.user_attrs.get(_VOID)]
+    taken = {t.user_attrs[_PLACE] for t in trials if _PLACE in t.user_attrs}
+    for trial in trials:
+        place = trial.user_attrs.get(_PLACE)
+        if place is None:
+            if trial.state == TrialState.FAIL:
+                continue  # an earlier version asked for its values again
+            place = next(n for n in range(len(trials) + 1) if n not in taken)
+            taken.add(place)
+        if _has_value(trial):
+            places[place].ended = True
+        elif trial.state == TrialState.RUNNING:
+            places[place].running = trial
+        elif trial.state == TrialState.FAIL:
+            places[place].failed.append(trial)
+    return places
+
+
+class _JournalLock:
+    """The lock of a study's journal: the kernel's, which a killed process holds no more.
+
+    Optuna's own are files that a killed process leaves, and the next one waits half a minute.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._path = journal.with_name(f".{journal.name}.lock")
+        self._stream: Any = None
+
+    def acquire(self) -> bool:
+        import fcntl
+
+        stream = open_lock(self._path)
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        self._stream = stream
+        return True
+
+    def release(self) -> None:
+        self._stream.close()
+
+
+def _journal_lock(journal: Path) -> Any:
+    """Return the lock of a journal, of which half a last line is cut off.
+
+    None where the system knows no such locks: then Optuna's is taken.
+    """
+    lock = _JournalLock(journal)
+    try:
+        lock.acquire()
+    except (ImportError, OSError):
+        return None
+    try:
+        if journal.is_file():
+            content = journal.read_bytes()
+            # A full disk or a power cut; Optuna would read the next line as a part of it.
+            if content and not content.endswith(b"\n"):
+                os.truncate(journal, content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+    return lock
 
 
 def distribution(override: Override) -> BaseDistribution:

@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from copygym.core.errors import UserError
-from copygym.core.files.storage import atomic
+from copygym.core.files.storage import atomic, check_ends
+from copygym.core.models.weights import sort_metadata
 from copygym.envs.tasks import CopyRows
 
 #: The file in an algorithm's folder.
@@ -73,10 +74,12 @@ def write_checkpoint(
         tensors: named tensors on any device.
         state: JSON types; a float is read back exactly.
     """
-    header = {"fingerprint": json.dumps(wanted), "state": json.dumps(state)}
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    header = {"fingerprint": json.dumps(wanted), "state": json.dumps(state)}
+    header["sha256"] = _content(plain)
     with atomic(path) as temporary:
         save_file(plain, temporary, metadata=header)
+        sort_metadata(temporary)
 
 
 def read_checkpoint(
@@ -89,6 +92,7 @@ def read_checkpoint(
     """
     if not path.exists():
         return None
+    check_ends(path)
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -96,11 +100,30 @@ def read_checkpoint(
             # JSON turns tuples into lists, so both sides must have made the journey.
             _compare(path, found, json.loads(json.dumps(wanted)))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{path} is not a checkpoint of ours ({error}); delete it or use another folder."
-        ) from error
+    except UserError:
+        raise
+    except (SafetensorError, LookupError, OSError, TypeError, ValueError, RecursionError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    if header.get("sha256", _content(tensors)) != _content(tensors):
+        raise _damaged(path, "its checksum differs")
     return tensors, state
+
+
+def _damaged(path: Path, said: str) -> UserError:
+    return UserError(
+        f"{path} is not a checkpoint of ours, or a damaged one ({said}); delete it, which "
+        "begins the training anew, or use another folder."
+    )
+
+
+def _content(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of tensors on the CPU: their names and every byte."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
 
 
 def _compare(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
