@@ -69,10 +69,14 @@ class _Bar(tqdm):
     #: No thread beside each bar.
     monitor_interval = 0
 
-    def refresh(self, *args: Any, **kwargs: Any) -> None:
-        """Draw the bar again; lines come at their own pace, whatever has changed."""
-        if self.bar_format is None:  # only lines have one
-            super().refresh(*args, **kwargs)
+    def set_postfix(self, ordered_dict: Any = None, refresh: bool = True, **words: Any) -> None:
+        """Say something beside the bar; lines come at their own pace and say it then."""
+        # Only lines have a format of their own.
+        super().set_postfix(ordered_dict, refresh and self.bar_format is None, **words)
+
+    def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
+        """Say a text beside the bar; see `set_postfix`."""
+        super().set_postfix_str(s, refresh and self.bar_format is None)
 
 
 def progress(
