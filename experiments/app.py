@@ -13,8 +13,8 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from difflib import get_close_matches
 from importlib.resources import files
@@ -375,7 +375,8 @@ def execute(
             )
             folder.tidy()
             try:
-                return _finished(study, config, folder, argv, names, quiet)
+                with _nothing_taken_out(argv):
+                    return _finished(study, config, folder, argv, names, quiet)
             except _MISTAKES:
                 folder.discard()
                 raise
@@ -383,6 +384,25 @@ def execute(
         if fresh and target.is_dir() and not any(target.iterdir()):
             target.rmdir()
         raise
+
+
+@contextmanager
+def _nothing_taken_out(argv: Sequence[str]) -> Iterator[None]:
+    """Blame a key that is missing inside the block on an override that has taken a key out.
+
+    Raises:
+        UserError: in the place of a `KeyError`, where there is such an override.
+    """
+    try:
+        yield
+    except KeyError as error:
+        taken = [argument for argument in argv if argument.startswith("~")]
+        if not taken:
+            raise
+        raise UserError(
+            f"the config has no {error.args[0]!r}, which this experiment needs: leave out "
+            f"{' and '.join(taken)}, or choose another experiment."
+        ) from error
 
 
 def _finished(

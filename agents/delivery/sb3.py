@@ -232,10 +232,12 @@ class SB3Agent(Agent):
                 policy_kwargs=self._network(),
                 **settings,
             )
-        except TypeError as error:
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            reason = " ".join(str(error).split())[:300]
             raise UserError(
-                f"agent.hyperparameters do not fit {self.algorithm!r} ({error}): see the "
-                f"arguments of {kind.__name__} in the documentation of Stable-Baselines3."
+                f"agent.hyperparameters, agent.net_arch or agent.device do not fit "
+                f"{self.algorithm!r} on device {self.device!r} ({reason}): see the arguments of "
+                f"{kind.__name__} in the documentation of Stable-Baselines3."
             ) from error
         # SB3's own logger would make a folder for each model, and leave it empty.
         model.set_logger(Logger(folder=None, output_formats=[]))

@@ -10,8 +10,10 @@ One of readers' histories has ``articles(path=None)``: ``news_id`` and ``text`` 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from copygym.core.errors import UserError
 from copygym.core.plugins import choices, find
@@ -126,5 +128,34 @@ def load(name: str, path: str | Path | None = None, **options: Any) -> ClickLog:
         if option not in known:
             listed = ", ".join(known) if known else "none"
             raise UserError(f"dataset {name} has no option {option!r}; its options are: {listed}.")
+    _check_types(name, options)
     log: ClickLog = _module(name).load(path, **options)
     return log
+
+
+def _check_types(name: str, options: Mapping[str, Any]) -> None:
+    """Raise where an option is no number, truth value or text though its loader says so.
+
+    Raises:
+        UserError: names the option.
+    """
+    hints = get_type_hints(_module(name).load)
+    for option, value in options.items():
+        kinds = get_args(hints.get(option)) or (hints.get(option),)
+        # What is more than a word is checked by its loader.
+        if all(kind in (*_WORDS, NoneType) for kind in kinds) and not _fits(value, kinds):
+            wanted = " or ".join(_WORDS[kind] for kind in kinds if kind in _WORDS)
+            raise UserError(f"dataset {name}: {option}={value!r} is not {wanted}.")
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def _fits(value: Any, kinds: tuple[Any, ...]) -> bool:
+    if value is None:
+        return NoneType in kinds
+    if isinstance(value, bool):
+        return bool in kinds
+    if isinstance(value, int | float):
+        return float in kinds or (int in kinds and isinstance(value, int))
+    return isinstance(value, str) and str in kinds

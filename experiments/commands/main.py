@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -48,8 +49,8 @@ options:
 exit codes: 0 done, 1 a bug of ours, 2 a mistake in what was given, 130 interrupted
 """
 
-#: Exit codes: 0 done, 1 a bug of ours (with traceback), 2 a mistake in what was given.
-USER_ERROR, INTERRUPTED = 2, 130
+#: Exit codes: 0 done, 1 a bug of ours (a file keeps its traceback), 2 a mistake in what was given.
+BUG, USER_ERROR, INTERRUPTED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,10 +62,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     streams = sys.stdout, sys.stderr
     try:
         return _main(list(sys.argv[1:] if argv is None else argv))
+    except Exception as error:
+        if argv is not None or os.environ.get("COPYGYM_DEBUG"):
+            raise  # a caller in Python, or a developer, wants the traceback itself
+        return _bug(error)
     finally:
         # A process of its own ends here, perhaps with a traceback, which may quote anything too.
         if argv is not None:
             sys.stdout, sys.stderr = streams
+
+
+def _bug(error: Exception) -> int:
+    """Say in one sentence that we have met a bug of ours, and where its traceback is."""
+    import tempfile
+    import traceback
+
+    from copygym.core.text.plain import printable
+
+    place = ""
+    with contextlib.suppress(OSError):
+        number, name = tempfile.mkstemp(prefix="copygym-bug-", suffix=".txt")
+        with os.fdopen(number, "w", encoding="utf-8", errors="replace") as file:
+            file.write(f"copygym {' '.join(sys.argv[1:])}\n\n")
+            traceback.print_exception(error, file=file)
+        place = f"; {name} has the traceback: please send it along when you report this"
+    reason = printable(" ".join(str(error).split()))[:300]
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"copygym: a bug of ours ({type(error).__name__}: {reason}){place}.\n")
+    return BUG
 
 
 def _main(arguments: list[str]) -> int:

@@ -58,7 +58,21 @@ class Data:
     """The log; other keys are options of its dataset."""
 
     free: ClassVar[bool] = True
+    name: str
     path: Path | None
+    columns: dict[str, str] | None
+    constants: dict[str, Any] | None
+    empty: dict[str, Any] | None
+    events: dict[str, Any] | None
+    ignore: Annotated[list[str], "may be empty"] | None
+    cap: Annotated[list[str], "may be empty"] | None
+    label: str
+    separator: str | None
+    encoding: str
+    time_zone: str | None
+    time_format: str | None
+    products: Path | None
+    synthetic: bool
     seed: Seed
     n_users: Count
     n_slots: Count
@@ -369,9 +383,12 @@ class Config:
     tracker: Tracker
     numerics: Numerics
     data: Data
+    # By name: the policies that stand beside what is learned.
+    references: dict[str, dict[str, Any] | None]
+    reward: dict[str, Any]
+    env: Env
     split: Split
     users: Users
-    env: Env
     learn: Learn
     evaluation: Evaluation
     tasks: Tasks

@@ -166,8 +166,10 @@ def load_job(name: str, key: str = "job") -> ModuleType:
         return found
     try:
         module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and not name.startswith(error.name):
+    except (ModuleNotFoundError, ValueError, TypeError) as error:
+        # Python has other words for names that no module can have, such as "" and ".x".
+        lost = getattr(error, "name", None)
+        if lost and not name.startswith(lost):
             raise
         ours = "copygym.experiments.studies.delivery.delivery"
         raise UserError(

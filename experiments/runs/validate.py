@@ -60,12 +60,12 @@ def unknown_key(key: str, known: Any) -> UserError:
 
 def _check(value: Any, hint: Any, key: str, strict: bool) -> None:
     """Raise `UserError` unless a value is what the type of its key says."""
-    section = _section_of(hint)
+    section, kind = _section_of(hint), _parts(hint)[0]
     if section is not None and isinstance(value, Mapping):
         _check_section(value, section, f"{key}.", strict=strict)
-    elif get_origin(hint) is dict and isinstance(value, Mapping):
+    elif get_origin(kind) is dict and isinstance(value, Mapping):
         for name, entry in value.items():
-            _check(entry, get_args(hint)[1], f"{key}.{name}", strict)
+            _check(entry, get_args(kind)[1], f"{key}.{name}", strict)
     elif not _allowed(value, hint):
         shown = "null" if value is None else value
         raise UserError(f"{key}={shown}: give {_words(hint)}.")
