@@ -165,6 +165,23 @@ def test_a_killed_preparation_goes_on(tmp_path, storefront, monkeypatch):
     assert not (out / ".staging").exists()
 
 
+def test_what_kills_at_the_ends_leave_is_cleared_away(tmp_path, storefront):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".preparation.json.abcd1234.copygym.tmp").write_text("half")  # as it began
+    prepare(storefront, out, partitions=2)
+    assert not list(out.glob(".preparation*"))
+    (out / ".staging/000000").mkdir(parents=True)  # between the last part and its end
+    (out / ".staging/.copygym-files").touch()
+    (out / ".staging/000000/rows.parquet").write_bytes(b"x")
+    prepare(storefront, out, partitions=2)
+    assert sorted(p.name for p in out.iterdir()) == [
+        "part-00000.parquet",
+        "part-00001.parquet",
+        "preparation.json",
+    ]
+
+
 def test_a_flipped_bit_of_a_part_is_noticed_and_made_again(tmp_path, storefront):
     out = tmp_path / "out"
     manifest = prepare(storefront, out, partitions=2)
