@@ -244,7 +244,9 @@ def contents(place: Path) -> dict[str, Any]:
     for path in sorted(place.rglob("*")):
         name = path.relative_to(place).as_posix()
         parts = name.split("/")
-        if path.is_dir() or (parts[0] == "home" and not _is_draft(path.name)):
+        if path.is_dir() or path.name == _OF_THE_CHECKOUT:
+            continue
+        if parts[0] == "home" and not _is_draft(path.name):
             continue
         if path.name in _UNCOMPARED or path.name.endswith(_UNCOMPARED_ENDINGS):
             found[name] = "there"
