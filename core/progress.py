@@ -69,6 +69,11 @@ class _Bar(tqdm):
     #: No thread beside each bar.
     monitor_interval = 0
 
+    def refresh(self, *args: Any, **kwargs: Any) -> None:
+        """Draw the bar again; lines come at their own pace, whatever has changed."""
+        if self.bar_format is None:  # only lines have one
+            super().refresh(*args, **kwargs)
+
 
 def progress(
     things: Iterable[Any] | None = None,

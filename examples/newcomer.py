@@ -1,10 +1,13 @@
 """A made-up log as an e-mail team would export it, with a planted effect: who likes which tone.
 
-    python examples/newcomer.py FOLDER
+    python examples/newcomer.py FOLDER [--warts]
 
-writes log.csv (a row a send), products.csv and people.csv (who was never written to). Sends are at
-random; younger people click on playful subjects five times as often as on sober ones, older people
-the reverse. So a model that is any good finds an AUC of about .70.
+writes log.csv (a row a send), products.csv and people.csv (who was never written to); with --warts
+as a German spreadsheet exports them: semicolons, other names, days first, ja and nein, empty cells,
+opens, e-mail addresses, clicks that were counted twice.
+
+Sends are at random; younger people click on playful subjects five times as often as on sober ones,
+older people the reverse. So a model that is any good finds an AUC of about .70.
 """
 
 from __future__ import annotations
@@ -45,6 +48,21 @@ def copies(name: str, facts: str) -> list[str]:
     ]
 
 
+def tastes() -> np.ndarray:
+    """Return how much each product is liked, the same in every log of these products."""
+    return np.random.default_rng(7).normal(0, 0.35, len(PRODUCTS))
+
+
+def click_chance(
+    age: np.ndarray, tone: np.ndarray, taste: np.ndarray, push: np.ndarray
+) -> np.ndarray:
+    """Return the true chance of a click: who likes which tone, the product, the channel."""
+    young = age < 40
+    liking = np.where(tone == 1, np.where(young, 1.1, -0.9), np.where(young, -0.8, 0.7))
+    liking = np.where(tone == 2, 0.0, liking)
+    return 1 / (1 + np.exp(-(-2.5 + liking + taste - 0.3 * push)))
+
+
 def make(folder: Path, sends: int = 30_000, customers: int = 2_000, seed: int = 0) -> None:
     """Write log.csv, products.csv and people.csv."""
     rng = np.random.default_rng(seed)
@@ -54,12 +72,9 @@ def make(folder: Path, sends: int = 30_000, customers: int = 2_000, seed: int = 
     who = rng.integers(customers, size=sends)
     copy = rng.integers(len(texts), size=sends)
     product, tone = copy // 3, copy % 3
-    young = age[who] < 40
-    liking = np.where(tone == 1, np.where(young, 1.1, -0.9), np.where(young, -0.8, 0.7))
-    liking = np.where(tone == 2, 0.0, liking)
     channel = rng.choice(["email", "push"], sends, p=[0.7, 0.3])
-    taste = rng.normal(0, 0.35, len(PRODUCTS))[product]
-    chance = 1 / (1 + np.exp(-(-2.5 + liking + taste - 0.3 * (channel == "push"))))
+    taste = tastes()
+    chance = click_chance(age[who], tone, taste[product], channel == "push")
     clicked = rng.random(sends) < chance
     bought = clicked & (rng.random(sends) < 0.12)
     gone = rng.random(sends) < 0.002
@@ -98,7 +113,45 @@ def make(folder: Path, sends: int = 30_000, customers: int = 2_000, seed: int = 
     ).write_csv(folder / "people.csv")
 
 
+#: What a German export calls the columns.
+GERMAN = {
+    "customer_id": "Kundennummer", "sent_at": "Versendet am", "sku": "Artikelnummer",
+    "campaign": "Kampagne", "subject_line": "Betreffzeile", "channel": "Kanal",
+    "clicked": "Geklickt", "purchased": "Gekauft", "revenue": "Umsatz",
+    "unsubscribed": "Abgemeldet", "age": "Alter", "city": "Ort",
+    "probability": "Wahrscheinlichkeit",
+}  # fmt: skip
+
+
+def roughen(folder: Path, seed: int = 0) -> None:
+    """Write log.csv and people.csv again as a spreadsheet would export them."""
+    rng = np.random.default_rng(seed)
+    log = pl.read_csv(folder / "log.csv", try_parse_dates=True)
+    n, yes = log.height, pl.lit("ja")
+    opened = log["clicked"].to_numpy().astype(bool) | (rng.random(n) < 0.3)
+    log = log.with_columns(
+        pl.col("sent_at").dt.strftime("%d.%m.%Y %H:%M"),
+        pl.Series("Geöffnet", np.where(opened, "ja", "nein")),
+        # Some programs count each click, and some leave empty what did not happen.
+        pl.when(pl.col("clicked") == 0).then(pl.Series(np.where(rng.random(n) < 0.5, "", "0")))
+        .otherwise(pl.Series(rng.choice(["1", "2"], n, p=[0.9, 0.1]))).alias("clicked"),
+        pl.when(pl.col("purchased") == 1).then(yes).otherwise(pl.lit("nein")).alias("purchased"),
+        pl.when(pl.col("revenue") > 0).then(pl.col("revenue").cast(pl.String))
+        .otherwise(pl.lit("")).alias("revenue"),
+        pl.when(pl.col("unsubscribed") == 1).then(yes).otherwise(pl.lit("nein"))
+        .alias("unsubscribed"),
+        pl.format("{}@example.org", "customer_id").alias("E-Mail"),
+    ).rename(GERMAN)  # fmt: skip
+    log.write_csv(folder / "log.csv", separator=";")
+    people = pl.read_csv(folder / "people.csv")
+    names = {"user": "Kundennummer", "user_age": "Alter", "user_city": "Ort"}
+    people.rename(names).write_csv(folder / "people.csv", separator=";")
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("give a folder: python examples/newcomer.py FOLDER")
-    make(Path(sys.argv[1]))
+    folders = [word for word in sys.argv[1:] if word != "--warts"]
+    if len(folders) != 1:
+        sys.exit("give a folder: python examples/newcomer.py FOLDER [--warts]")
+    make(Path(folders[0]))
+    if "--warts" in sys.argv:
+        roughen(Path(folders[0]))

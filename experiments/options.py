@@ -186,6 +186,34 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_people_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a file of people: their ids, their columns, the file's own form."""
+    parser.add_argument("--user", default="user", metavar="COLUMN", help="of ids (default user)")
+    parser.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="NAME=COLUMN",
+        help="read the people's COLUMN as NAME (user_age, user_city, ...); repeat for more",
+    )
+    parser.add_argument(
+        "--like",
+        metavar="LOG",
+        help="a log of `copygym data map`: the people's columns are called as there",
+    )
+    add_file_options(parser)
+
+
+def people_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what `add_people_options` was told, as arguments of `read_people`."""
+    return {
+        "user": options.user,
+        "columns": pairs(options.map, "--map"),
+        "like": options.like,
+        **file_arguments(options),
+    }
+
+
 def file_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """Return what `add_file_options` was told, as arguments of `open_table`."""
     return {"separator": options.separator, "encoding": options.encoding}
@@ -272,7 +300,7 @@ def named_log(text: str, options: argparse.Namespace, argument: str = "--log") -
                 raise UserError(f"{option}={shown}: dataset {name} maps its columns itself.")
         own = {key: _value(value) for key, value in pairs(options.set, "--set").items()}
         return datasets.load(name, path or None, **own)
-    if named.is_own(text) and not Path(text).exists():
+    if named.is_own(text):
         return named.load(text, **log_arguments(options))
     file = path if name == "table" and path else text
     if not Path(file).exists() and "." not in Path(file).name:

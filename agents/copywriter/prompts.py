@@ -238,7 +238,26 @@ class PromptStyle:
             True: self._frame(REWRITING, ASK_AGAIN),
         }
 
-    def _frame(self, instruction: str, ask: str) -> tuple[list[int], list[int]]:
+    def chat_template(self) -> str:
+        """Return a chat template that shows a task as `render` does, for programs without us.
+
+        The task (``Brief: ...``, ``Reader: ...``, ``Channel: ...`` on lines of their own) is the
+        content of the last message.
+        """
+        shown = []
+        for instruction, ask in ((REWRITING, ASK_AGAIN), (INSTRUCTION, ASK)):
+            parts, tail = self._parts(instruction, ask)
+            head = "".join(part for part, _ in parts)
+            literals = (json.dumps(text, ensure_ascii=False) for text in (head, tail))
+            shown.append("{{ %s }}{{ task }}{{ %s }}" % tuple(literals))  # noqa: UP031
+        return (
+            "{%- set task = messages[-1]['content'] -%}"
+            f"{{%- if '\\n{_ORIGINAL}' in task -%}}{shown[0]}"
+            f"{{%- else -%}}{shown[1]}{{%- endif -%}}"
+        )
+
+    def _parts(self, instruction: str, ask: str) -> tuple[list[tuple[str, bool]], str]:
+        """Return what stands before a task, each part with whether it is data, and the end."""
         text = _frame_text(self.tokenizer, self.arguments, instruction, len(self.examples))
         first, *parts = text.split(_MARK)
         if len(parts) != 1 + 2 * len(self.examples):
@@ -248,15 +267,22 @@ class PromptStyle:
             )
         # A model whose template shows no instruction is not asked either (`tiny`).
         end = f"\n{DELIMITER}\n{ask}" if instruction in first else f"\n{DELIMITER}"
-        head = self._control(f"{first}{DELIMITER}\n")
+        head = [(f"{first}{DELIMITER}\n", False)]
         shown = ["\n".join(filter(None, _fields(task))) for task, _ in self.examples]
         answers = [clean_copy(text) for _, text in self.examples]
         for task, answer, before, after in zip(
             shown, answers, parts[:-1:2], parts[1:-1:2], strict=True
         ):
-            head += [*self.encode_data(task), *self._control(f"{end}{before}")]
-            head += [*self.encode_data(answer), *self._control(f"{after}{DELIMITER}\n")]
-        return head, self._control(f"{end}{parts[-1]}")
+            head += [(task, True), (f"{end}{before}", False)]
+            head += [(answer, True), (f"{after}{DELIMITER}\n", False)]
+        return head, f"{end}{parts[-1]}"
+
+    def _frame(self, instruction: str, ask: str) -> tuple[list[int], list[int]]:
+        parts, tail = self._parts(instruction, ask)
+        head: list[int] = []
+        for text, is_data in parts:
+            head += self.encode_data(text) if is_data else self._control(text)
+        return head, self._control(tail)
 
     def _control(self, text: str) -> list[int]:
         """Return the tokens of a part of the frame, special ones included."""

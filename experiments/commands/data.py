@@ -232,7 +232,7 @@ def _check(args: argparse.Namespace) -> None:
     from copygym.envs.logs.clicklog import ClickLog
 
     reading = _reading(args)
-    if named.is_own(str(args.file)) and not args.file.exists():
+    if named.is_own(str(args.file)):
         log = named.load(str(args.file), **reading)
     else:
         log = ClickLog.read(args.file, **reading)
@@ -244,7 +244,7 @@ def _prepare(args: argparse.Namespace) -> None:
     from copygym.envs.logs.prepare import prepare
 
     source, reading = args.source, _reading(args)
-    if named.is_own(str(source)) and not source.exists():
+    if named.is_own(str(source)):
         source, reading = named.for_reading(str(source), reading)
     manifest = prepare(
         source,

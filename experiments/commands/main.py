@@ -25,6 +25,7 @@ commands:
   ope --log LOG --policy FILE   what other policies would have earned, from a log
   score --model RUN --input FILE.csv --output OUT.csv   click scores from a reward model
   write --model RUN --briefs FILE.csv   copy for any briefs from a trained copywriter
+  export RUN --output FOLDER   a run's copywriter for transformers, vLLM and the like
   deliver --policy RUN --people FILE --out PLAN          a plan: who gets what, when and why
   ingest --plan PLAN --outcomes FILE --out LOG           what came of it, as the next log
   monitor --plan PLAN --outcomes FILE    a running campaign against what was promised
@@ -122,6 +123,7 @@ COMMANDS = {
     "ope": "copygym.experiments.commands.statistics.ope",
     "score": "copygym.experiments.commands.score",
     "write": "copygym.experiments.commands.write",
+    "export": "copygym.experiments.commands.export",
     "abtest": "copygym.experiments.commands.statistics.abtest",
     "deliver": "copygym.experiments.commands.campaign.deliver",
     "ingest": "copygym.experiments.commands.campaign.ingest",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -14,6 +15,15 @@ import polars as pl
 from copygym.core.errors import UserError
 from copygym.core.tables.texts import read_texts
 from copygym.envs.tasks import CopyRows
+from copygym.experiments.commands.write_judged import (
+    CLICKS,
+    MAY_BE_SENT,
+    WHY_NOT,
+    RunJudge,
+    best_of,
+    judged,
+    remarks,
+)
 from copygym.experiments.option_values import number
 from copygym.experiments.options import (
     add_file_options,
@@ -48,12 +58,15 @@ BEGINNINGS = ("base", "sft")
 _DESCRIPTION = (
     "Writes copy for every brief of a CSV with a trained copywriter. The column brief is required; "
     "product, channel and reader (who the copy is for, in words) are used where they are there, as "
-    "is original, a human text to make a variation of (for a run with task=rewrite). "
+    "is original, a human text to make a variation of (for a run with task=rewrite). Beside each "
+    "copy stands whether it may be sent (every claim is tied to a fact of its brief) and why not, "
+    "and what share of readers would click it, by the run's reward model, for each audience. "
     f"{FORMULAS}"
 )
 _EXAMPLES = """examples:
   copygym write --model outputs/my-run --briefs briefs.csv
   copygym write --model outputs/my-run --briefs briefs.csv --output copy.csv --samples 5
+  copygym write --model outputs/my-run --briefs briefs.csv --output copy.csv --best-of 8
 """
 
 
@@ -74,6 +87,14 @@ def main(arguments: list[str]) -> int:
         help="write a CSV here instead of printing it; .csv.gz and .parquet are packed so",
     )
     add_number(parser, "samples", "texts per brief (default 1)", 1, 1)
+    add_number(
+        parser,
+        "best-of",
+        "draw N texts for each that is kept: the likeliest to be clicked of those "
+        "that may be sent (default 1)",
+        1,
+        1,
+    )
     add_value(
         parser,
         "--temperature",
@@ -93,22 +114,19 @@ def main(arguments: list[str]) -> int:
     # The table is checked before the model is read, which takes longer.
     table, notes = read_briefs(
         options.briefs,
-        adds=(COPY, SAMPLE) if options.samples > 1 else (COPY,),
+        adds=(COPY, MAY_BE_SENT, WHY_NOT, CLICKS, *((SAMPLE,) if options.samples > 1 else ())),
         **file_arguments(options),
     )
     if options.output is not None:
         check_output(options.output, reads=options.briefs, columns=(COPY,))
     check_kinds(table, options.briefs, options.output)
     writer = load_trained(options.model, allow_download=options.allow_download)
-    rows = brief_rows(table)
-    texts = writer.write(
-        rows,
-        seed=options.seed,
-        temperature=options.temperature,
-        samples=options.samples,
-    )
-    written = with_copy(table, texts, options.samples)
-    for note in (*notes, *_cut(writer, rows), *_empty(texts)):
+    rows, judge = brief_rows(table), RunJudge.of(options.model)
+    texts = _draw(writer, rows, judge, options)
+    of_text = rows.take(np.repeat(np.arange(len(rows)), options.samples))
+    written = judged(with_copy(table, texts, options.samples), texts, of_text, judge)
+    told = remarks(texts, of_text, table[BRIEF].to_list(), judge)
+    for note in (*notes, *_cut(writer, rows), *_empty(texts), *told):
         sys.stderr.write(f"note: {note}\n")
     if options.output is None:
         sys.stdout.write(without_formulas(written).write_csv())
@@ -116,6 +134,29 @@ def main(arguments: list[str]) -> int:
         write_table(written, options.output)
         sys.stderr.write(f"{len(texts)} texts in {options.output}\n")
     return 0
+
+
+def _draw(
+    writer: Copywriter, rows: CopyRows, judge: RunJudge, options: argparse.Namespace
+) -> list[str]:
+    """Return ``samples`` texts for each task, each the best of ``best_of`` draws.
+
+    Raises:
+        UserError: several draws of a writer that takes the likeliest words are one text.
+    """
+    if options.best_of > 1 and not options.temperature:
+        raise UserError("--best-of needs draws that differ: give a --temperature above 0.")
+    texts = writer.write(
+        rows,
+        seed=options.seed,
+        temperature=options.temperature,
+        samples=options.samples * options.best_of,
+    )
+    if options.best_of == 1:
+        return texts
+    drawn = rows.take(np.repeat(np.arange(len(rows)), options.samples * options.best_of))
+    chosen = best_of(texts, drawn, judge, options.best_of)
+    return [texts[k * options.best_of + i] for k, i in enumerate(chosen)]
 
 
 def _temperature(text: str, option: str) -> float:

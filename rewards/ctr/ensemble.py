@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.storage import write_json
+from copygym.rewards.ctr.calibration import Calibration
 from copygym.rewards.ctr.data import CopyCounts
 from copygym.rewards.ctr.files import MARK, find_model, new_model_folder
-from copygym.rewards.ctr.model import _FORMAT, CtrModel, read_state
+from copygym.rewards.ctr.model import _FORMAT, CtrModel, read_state, stack_weights
 from copygym.rewards.ctr.readers import FOLDER, ReaderTaste, ReadsReaders
 
 HEADS = ("mean", "wco", "uwo")
@@ -97,8 +99,8 @@ class CtrEnsemble(ReadsReaders):
         """Train every member on all folds but its own, which validates it; return the ensemble.
 
         A cross-validation committee (Parmanto et al. 1996, "Improving committee diagnosis with
-        resampling techniques"): where there is little to hold out, penalties and the scale of the
-        logits do not rest on one small share of it.
+        resampling techniques"): penalties, stack weights and the scale of the logits are those of
+        all folds together, because a fold alone holds a few texts to compare.
 
         Args:
             counts: arms.
@@ -107,11 +109,59 @@ class CtrEnsemble(ReadsReaders):
         """
         self._folder = self.taste = None
         n_folds = int(fold.max()) + 1
-        for index in range(len(self.members)):
-            out = fold == index % n_folds
+        outs = [fold == index % n_folds for index in range(len(self.members))]
+        for index, out in enumerate(outs):
             self._fit_member(index, counts.take(~out), counts.take(out), seed)
+        if self._settle_penalties(counts, outs):
+            for index, out in enumerate(outs):
+                self._fit_member(index, counts.take(~out), counts.take(out), seed)
+        self._settle_scale(counts, outs[:n_folds], fold)
         self.report = {"members": [member.report for member in self.members]}
         return self
+
+    def _settle_penalties(self, counts: CopyCounts, outs: Sequence[np.ndarray]) -> bool:
+        """Give each kind of scorer the penalty that did best over all folds; tell of a change."""
+        changed = False
+        for scorers in zip(*(member.scorers for member in self.members), strict=True):
+            fits = [scorer.report.get("validation_fit") for scorer in scorers]
+            if not all(fits) or len(fits[0]) < 2:
+                continue
+            # A fold tells as much as it has texts to compare.
+            pairs = [max(int(out.sum()) - len(np.unique(counts.test[out])), 0) for out in outs]
+            total = {
+                key: sum(fit[key] * weight for fit, weight in zip(fits, pairs, strict=True))
+                for key in fits[0]
+            }
+            best = max(total, key=lambda key: (total[key], float(key)))
+            for scorer in scorers:
+                changed |= scorer.report["penalty"] != float(best)
+                scorer.penalties = (float(best),)
+        return changed
+
+    def _settle_scale(
+        self, counts: CopyCounts, outs: Sequence[np.ndarray], fold: np.ndarray
+    ) -> None:
+        """Give all members the stack weights and the calibration of all folds together.
+
+        Each text is scored by the member that has not seen it. A fold alone has a few texts to
+        compare, from which a scale of the logits would be luck.
+        """
+        first = self.members[0]
+        raw = np.zeros((len(counts), len(first.scorers)))
+        for member, out in zip(self.members, outs, strict=False):
+            texts = counts.take(out).texts
+            raw[out] = np.column_stack([scorer.raw(texts) for scorer in member.scorers])
+        # Scores of two members differ by a constant, so that only texts of one fold are compared.
+        apart = replace(
+            counts,
+            test=np.unique(np.stack([counts.test, fold]), axis=1, return_inverse=True)[1].ravel(),
+        )
+        weights = stack_weights(raw, apart)
+        calibration = Calibration(first.calibration.method)
+        calibration.fit(raw @ weights, apart)
+        lowest = float(calibration.logit(raw @ weights).min())
+        for member in self.members:
+            member.scale(weights, calibration, lowest)
 
     def _fit_member(self, index: int, train: CopyCounts, held_out: CopyCounts, seed: int) -> None:
         own = np.random.default_rng([seed, index])

@@ -141,8 +141,7 @@ class CtrModel(ReadsReaders):
         self.weights = stack_weights(raw, validation)
         total = raw @ self.weights
         self.calibration.fit(total, validation)
-        lowest = float(self.calibration.logit(total).min())
-        self.blank_logit = max(BLANK_LOGIT, lowest + np.log(BLANK_ODDS))
+        self._settle_blank(float(self.calibration.logit(total).min()))
         self.report = {
             "arms": len(train),
             "tests": train.n_tests,
@@ -152,6 +151,22 @@ class CtrModel(ReadsReaders):
             "scorers": [{"kind": s.kind, **s.report} for s in self.scorers],
         }
         return self
+
+    def scale(self, weights: np.ndarray, calibration: Calibration, lowest: float) -> None:
+        """Take stack weights and calibration of others: a committee settles them together.
+
+        Args:
+            weights: (M,) of the scorers.
+            calibration: of their weighted sum.
+            lowest: logit of the texts that it was fitted on.
+        """
+        self._memory.clear()
+        self.weights, self.calibration = weights, calibration
+        self.report["weights"] = weights.tolist()
+        self._settle_blank(lowest)
+
+    def _settle_blank(self, lowest: float) -> None:
+        self.blank_logit = max(BLANK_LOGIT, lowest + float(np.log(BLANK_ODDS)))
 
     def score(self, texts: Sequence[str], profiles: np.ndarray | None = None) -> np.ndarray:
         """Return (N,) float64 calibrated logits of a click; `blank_logit` where nothing is seen.

@@ -43,6 +43,14 @@ def test_a_bar_that_knows_no_total_tells_what_is_done(capsys):
     assert lines(capsys)[-1] == "read: 6.00kB, 00:00 gone"
 
 
+def test_what_changes_beside_a_bar_makes_no_line(capsys, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 5.0)
+    with progress(total=2, what="learn") as bar:
+        bar.set_postfix(loss=1.0)
+        bar.set_postfix_str("ppo")
+    assert lines(capsys) == []
+
+
 def test_short_work_says_nothing(capsys, monkeypatch):
     monkeypatch.setattr(module, "PATIENCE", 5.0)
     assert list(progress(range(3), "learn")) == [0, 1, 2]

@@ -10,13 +10,13 @@ from copygym.core.components import trust
 from copygym.core.errors import UserError
 from copygym.experiments.option_values import share
 from copygym.experiments.options import (
-    add_file_options,
     add_number,
+    add_people_options,
     add_seed,
     add_trust,
     add_value,
     command_parser,
-    file_arguments,
+    people_arguments,
 )
 from copygym.experiments.runs.outputs import FORMULAS, check_output, check_suffix, write_table
 
@@ -34,6 +34,7 @@ examples:
   copygym deliver --policy outputs/quickstart/RUN --people people.csv --out plan.parquet
   copygym deliver --policy RUN --people people.csv --rules rules.yaml --start 2026-12-01T08:00 \\
       --control 0.1 --explore 0.05 --out plan.csv
+  copygym deliver --policy RUN --people people.csv --like spring --out plan.csv
 """
 
 
@@ -50,7 +51,6 @@ def main(arguments: list[str]) -> int:
         "--copy", choices=("new", "logged"), help="of a campaign: new copy (default) or the log's"
     )
     parser.add_argument("--people", required=True, type=Path, help="CSV, csv.gz or Parquet")
-    parser.add_argument("--user", default="user", metavar="COLUMN", help="of ids (default user)")
     parser.add_argument(
         "--rules", type=Path, metavar="FILE", help="YAML or JSON; see docs/rules.md"
     )
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", required=True, type=Path, help=".csv, .csv.gz or .parquet")
     add_seed(parser, "of the policy's draws")
     add_trust(parser)
-    add_file_options(parser)
+    add_people_options(parser)
     options = parser.parse_args(arguments)
     trust(options.trust)
     from copygym.envs.rules.rules import Rules
@@ -78,7 +78,7 @@ def main(arguments: list[str]) -> int:
     rules = None if options.rules is None else Rules.read(options.rules)
     start = _time(options.start)
     side = {None: None, "new": "with_new_copy", "logged": "logged_copy"}[options.copy]
-    people, notes = read_people(options.people, options.user, **file_arguments(options))
+    people, notes = read_people(options.people, **people_arguments(options))
     policy = read_policy(options.policy, options.agent, side)
     notes += check_people(options.people, people, policy)
     from copygym.core.progress import progress

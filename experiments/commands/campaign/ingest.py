@@ -8,10 +8,11 @@ from pathlib import Path
 
 from copygym.experiments.option_values import whole
 from copygym.experiments.options import (
-    add_file_options,
+    add_people_options,
     add_value,
     command_parser,
     file_arguments,
+    people_arguments,
 )
 from copygym.experiments.runs.outputs import check_output, check_suffix, write_table
 
@@ -40,11 +41,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--outcomes", required=True, action="append", type=Path, metavar="FILE",
                         help="what came of it; repeat for more")  # fmt: skip
     parser.add_argument("--people", type=Path, help="adds the user_* columns of this file")
-    parser.add_argument("--user", default="user", metavar="COLUMN", help="ids in --people")
     add_value(parser, "--window", whole(1), default=7, metavar="DAYS",
               help="after a send in which outcomes are its (default 7)")  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, help=".csv, .csv.gz or .parquet")
-    add_file_options(parser)
+    add_people_options(parser)
     options = parser.parse_args(arguments)
     from copygym.experiments.plans.outcomes import as_log, join, read_outcomes, read_plan
     from copygym.experiments.plans.people import read_people
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     outcomes, notes = read_outcomes(options.outcomes, **file_arguments(options))
     people = None
     if options.people is not None:
-        people, more = read_people(options.people, options.user, **file_arguments(options))
+        people, more = read_people(options.people, **people_arguments(options))
         notes += more
     joined = join(plan, outcomes, timedelta(days=options.window))
     log, more = as_log(joined.plan, people)

@@ -11,6 +11,7 @@ from copygym.experiments.report.blocks import estimates_table, texts_table
 from copygym.experiments.report.page import Report, Section
 from copygym.experiments.studies.copy import copywriting_report as of_copy
 from copygym.experiments.studies.delivery import delivery_report as of_delivery
+from copygym.experiments.studies.delivery import verdict_report as deployment
 
 #: Products whose copy the report shows.
 _PRODUCTS = 8
@@ -26,9 +27,10 @@ def report(records: Records) -> Report:
     )
     return Report(
         f"Copy and delivery on {about['log']}: {about['algorithm']} and {about['agent']}",
-        _summary(records, written),
+        _summary(records, written, delivered),
         of_delivery.main_table(delivered),
         [
+            Section("Should it be deployed?", (deployment.verdict(delivered),)),
             _gains(delivered),
             of_delivery.comparison(delivered),
             _creatives(records),
@@ -40,16 +42,18 @@ def report(records: Records) -> Report:
     )
 
 
-def _summary(records: Records, written: Records) -> str:
+def _summary(records: Records, written: Records, delivered: Records) -> str:
     about = records.first
     one = records.only()
     won, places, passed, sendable = (
         one.number(name)["value"] for name in ("places_won", "places", "passed", "sendable")
     )
     count = len(records.where(writer=None, versus=None, segment=None).values("policy"))
+    # Who has a log of their own asks first whether to trust this.
+    first = "" if about["synthetic"] else f"{deployment.verdict(delivered)} "
     return (
-        f"{of_copy.summary(written)} {passed:.0%} of what was written passed the check of its "
-        "claims; what did not pass was left out. New copy then competed with the log's for the "
+        f"{first}{of_copy.summary(written)} {passed:.0%} of what was written passed the check of "
+        "its claims; what did not pass was left out. New copy then competed with the log's for the "
         f"{about['per_product']} places of each product and audience in the campaign and "
         f"won {won:,.0f} of {places:,.0f}, by the training reward; of what is sent {sendable:.0%} "
         f"passes the check. {about['agent']} learned to deliver the log's best and this catalogue, "

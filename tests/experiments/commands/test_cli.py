@@ -56,8 +56,8 @@ def test_version_and_unknown_command(capsys):
     assert cli.main(["fly"]) == 2
     assert capsys.readouterr().err == (
         "copygym: unknown command 'fly': choose one of abtest, completion, data, deliver, doctor, "
-        "evaluate, fidelity, ingest, monitor, ope, report, reproduce, run, score, update, wandb, "
-        "write.\n"
+        "evaluate, export, fidelity, ingest, monitor, ope, report, reproduce, run, score, update, "
+        "wandb, write.\n"
     )
 
 

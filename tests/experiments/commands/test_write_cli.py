@@ -6,11 +6,14 @@ import io
 import os
 import re
 
+import numpy as np
+import polars as pl
 import pytest
 
 from copygym.core.errors import UserError
 from copygym.experiments.commands.main import main as cli_main
 from copygym.experiments.commands.write import brief_rows, load_trained, main, read_briefs
+from copygym.experiments.commands.write_judged import RunJudge, best_of, judged, remarks
 from copygym.experiments.runs.outputs import check_output
 
 
@@ -53,7 +56,9 @@ def test_copy_stands_beside_its_brief(model, briefs, capsys):
     assert [row["id"] for row in rows] == ["7", "8"]
     assert rows[0]["brief"] == "A warm coat, for winter"
     assert all("\n" not in row["copy"] for row in rows)
-    assert set(rows[0]) == {"id", "brief", "product", "channel", "reader", "copy"}
+    assert list(rows[0]) == [
+        "id", "brief", "product", "channel", "reader", "copy", "may_be_sent", "why_not",
+    ]  # fmt: skip
 
 
 def test_samples_seed_and_output(model, briefs, tmp_path):
@@ -303,3 +308,78 @@ def test_every_command_knows_its_own_outputs(tmp_path):
             path.write_bytes(other)
             with pytest.raises(UserError, match="is no earlier output"):
                 check_output(path, **signs)
+
+
+class Scorer:
+    """A reward model that likes long texts, and young readers of them."""
+
+    reads_readers = True
+
+    def table(self, texts, profiles):
+        return np.array([[0.1 * len(text) * p for text in texts] for p in profiles[:, 0]]) - 3
+
+    def probability(self, texts):
+        return np.array([0.01 * len(text) for text in texts])
+
+
+def readers():
+    from copygym.envs.profiles.builder import Profiles
+
+    young = np.array([1, 1, 0, 0], np.float32)
+    return Profiles(
+        np.array(list("abcd")), young[:, None], ("young",), np.array(["all"] * 4),
+        1 - young.astype(np.int64), ("young people", "old people"),
+    )  # fmt: skip
+
+
+def test_each_audience_has_its_click_probability():
+    judge = RunJudge(Scorer(), readers(), ())
+    columns = judge.columns(["short", "a longer one", "short"])
+    assert list(columns) == [
+        "click_probability", "click_probability: young people", "click_probability: old people",
+    ]  # fmt: skip
+    young = columns["click_probability: young people"]
+    assert young[1] > young[0] == young[2] == pytest.approx(1 / (1 + np.exp(3 - 0.5)))
+    assert columns["click_probability: old people"] == pytest.approx(1 / (1 + np.exp(3)))
+    mean = (young + columns["click_probability: old people"]) / 2
+    assert columns["click_probability"] == pytest.approx(mean)
+
+
+BRIEF = "Product: Alto kettle. Facts: It boils 1.7 litres in three minutes."
+TRUE = "It boils 1.7 litres in three minutes."
+FALSE = "It boils 9 litres in one minute, and it is free."
+
+
+def test_what_may_not_be_sent_says_why():
+    rows = brief_rows(pl.DataFrame({"brief": [BRIEF, BRIEF]}))
+    nobody = RunJudge(None, None, ())
+    beside = judged(pl.DataFrame({"copy": [TRUE, FALSE]}), [TRUE, FALSE], rows, nobody)
+    assert beside["may_be_sent"].to_list() == [True, False]
+    assert beside["why_not"][0] == "" and beside["why_not"][1].startswith("false:")
+    (first, *_) = remarks([TRUE, FALSE], rows, [BRIEF, BRIEF], nobody)
+    assert first.startswith("1 of 2 texts may not be sent as it stands")
+
+
+def test_the_best_may_be_sent_though_others_are_clicked_more():
+    rows = brief_rows(pl.DataFrame({"brief": [BRIEF] * 3}))
+    judge = RunJudge(Scorer(), None, ())
+    assert best_of([FALSE, "It boils.", TRUE], rows, judge, 3) == [2]
+
+
+def test_briefs_of_other_products_are_told_of():
+    known = tuple(f"Product: kettle {c}. Facts: boils water, {c} litres, steel." for c in "abcdef")
+    judge = RunJudge(None, None, known)
+    assert judge.unlike([known[0], "Mortgage rates fall for first buyers"]) == [1]
+    assert RunJudge(None, None, ()).unlike(["anything"]) == []
+
+
+def test_best_of_needs_draws_that_differ(model, briefs):
+    with pytest.raises(UserError, match="--best-of needs draws that differ"):
+        main(["--model", str(model), "--briefs", str(briefs), "--best-of", "3",
+              "--temperature", "0"])  # fmt: skip
+
+
+def test_best_of_keeps_one_text_a_sample(model, briefs, capsys):
+    arguments = ["--model", str(model), "--briefs", str(briefs), "--temperature", "1"]
+    assert main([*arguments, "--best-of", "3", "--samples", "2"]) == 0
+    assert len(table(capsys.readouterr().out)) == 4

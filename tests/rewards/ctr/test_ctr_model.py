@@ -345,8 +345,12 @@ def test_each_member_of_a_committee_leaves_out_one_fold(made_up):
     committee = CtrEnsemble([small() for _ in range(5)], share=1.0)
     committee.fit_folds(counts, fold, seed=0)
     assert [m.report["arms"] for m in committee.members] == (160 - np.bincount(fold)).tolist()
-    one = small().fit(counts.take(fold != 3), counts.take(fold == 3), seed=9)
-    np.testing.assert_allclose(committee.members[3].score(NEW), one.score(NEW))
+    one, member = small(), committee.members[3]
+    for scorer, settled in zip(one.scorers, member.scorers, strict=True):
+        scorer.penalties = settled.penalties
+    one.fit(counts.take(fold != 3), counts.take(fold == 3), seed=9)
+    for scorer, settled in zip(one.scorers, member.scorers, strict=True):
+        np.testing.assert_allclose(settled.raw(NEW), scorer.raw(NEW))
     np.testing.assert_allclose(
         committee.score(NEW), np.mean([m.score(NEW) for m in committee.members], axis=0)
     )
@@ -400,3 +404,27 @@ def test_ridge_has_one_solution_whether_rows_or_features_are_more(made_up):
         (x * weights[:, None]).T @ x + 3.0 * np.eye(30), x.T @ (weights * target)
     )
     np.testing.assert_allclose(scorer.raw(NEW), Columns().transform(NEW) @ expected, atol=1e-9)
+
+
+def test_a_committee_has_one_scale_that_no_lucky_fold_blows_up():
+    """Three copies of each of twelve products: a fold alone compares a text or two."""
+    rng = np.random.default_rng(0)
+    tones = ("The {} is made of steel.", "Psst! Treat yourself to the {}.", "Dear friend, a {}.")
+    names = [f"product{i}" for i in range(12)]
+    texts = tuple(tone.format(name) for name in names for tone in tones)
+    true = np.tile([0.15, 0.0, -0.15], 12) - 2.4
+    shown = np.full(36, 180.0)
+    spreads = []
+    for draw in range(4):
+        clicks = rng.binomial(180, 1 / (1 + np.exp(-true))).astype(float)
+        counts = CopyCounts(texts, np.repeat(np.arange(12), 3), shown, clicks)
+        committee = CtrEnsemble([make_ctr_model("tfidf") for _ in range(5)], share=1.0)
+        committee.fit_folds(counts, text_folds(counts, 5, draw), seed=draw)
+        first = committee.members[0]
+        for member in committee.members:
+            assert member.weights.tolist() == first.weights.tolist()
+            assert member.calibration.numbers == first.calibration.numbers
+            assert member.scorers[0].report["penalty"] == first.scorers[0].report["penalty"]
+        spreads.append(committee.score(texts).std())
+    # With a scale for each fold some of them were ten times the truth's .12.
+    assert max(spreads) < 0.4

@@ -418,6 +418,39 @@ OTHERS = [name for name in FAMILIES if name not in QUICK]
 EVERY = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "qwen2",
+        "phi3",
+        *(pytest.param(f, marks=pytest.mark.slow) for f in ("llama", "gemma2", "smollm3", "gpt2")),
+    ],
+)
+def test_plain_transformers_writes_the_same_from_an_exported_folder(name, rows, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from copygym.agents.copywriter.export import export_writer
+
+    make(FAMILIES[name], tmp_path / "model")
+    writer = load(tmp_path / "model", FAMILIES[name])
+    notes = export_writer(writer, tmp_path / "out", "# card", rows.prompts)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    ours = writer.write(rows, seed=0, temperature=0)
+    for prompt, text in zip(rows.prompts, ours, strict=True):
+        inputs = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            add_generation_prompt=True, return_tensors="pt", return_dict=True,
+        )  # fmt: skip
+        if not notes:
+            assert inputs["input_ids"][0].tolist() == writer.style.render(prompt)
+        ids = model.generate(**inputs, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        assert writer.style.decode(ids.tolist()) == text
+    assert set(model.generation_config.eos_token_id) == set(writer.style.end_ids)
+    assert model.generation_config.max_new_tokens == writer.max_new_tokens
+    assert notes == []
+
+
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("algorithm", [*ONLINE, "ppo"])
 def test_kl_is_nothing_at_the_start(name, algorithm, rows, reward, tmp_path):
