@@ -376,8 +376,10 @@ def execute(
             folder.tidy()
             try:
                 return _finished(study, config, folder, argv, names, quiet)
-            except _MISTAKES:
-                folder.discard()
+            except Exception as error:
+                # Neither is a mistake in the command: a full disk, a lack of memory.
+                if not isinstance(error, OSError | MemoryError):
+                    folder.discard()
                 raise
     except _MISTAKES:
         if fresh and target.is_dir() and not any(target.iterdir()):
