@@ -69,7 +69,9 @@ from copygym.experiments.tracking.base import Trackers, make_trackers
 #: Faults of the output folder that are the user's to mend.
 _FOLDER_FAULTS = {
     errno.EACCES,
+    errno.EDQUOT,
     errno.EEXIST,
+    errno.EFBIG,
     errno.ENAMETOOLONG,
     errno.ENOSPC,
     errno.ENOTDIR,

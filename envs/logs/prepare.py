@@ -105,6 +105,8 @@ class Deal:
 
 def _codes(ids: pl.Series) -> pl.Series:
     """Return a number below 2**32 for each id, the same on every machine and in every version."""
+    if ids.is_empty():
+        return pl.Series(ids.name, [], dtype=pl.Int64)
     distinct = ids.unique()
     codes = pl.Series([zlib.crc32(value.encode()) for value in distinct], dtype=pl.Int64)
     return ids.replace_strict(distinct, codes, return_dtype=pl.Int64)
@@ -340,6 +342,8 @@ def _deal_out(
 ) -> None:
     """Write the parts that are missing; each is noted as soon as it is there."""
     missing = _missing(folder, manifest)
+    if not missing:  # killed between its last part and its end
+        return
     deal = Deal(
         frame,
         folder.absolute(),

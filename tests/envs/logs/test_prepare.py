@@ -16,6 +16,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from copygym.core.errors import UserError
+from copygym.core.files.storage import write_json
 from copygym.envs.datasets import load
 from copygym.envs.logs import prepare as module
 from copygym.envs.logs.clicklog import ClickLog
@@ -180,6 +181,14 @@ def test_what_kills_at_the_ends_leave_is_cleared_away(tmp_path, storefront):
         "part-00001.parquet",
         "preparation.json",
     ]
+
+
+def test_a_preparation_whose_parts_are_all_there_ends(tmp_path, storefront):
+    out = tmp_path / "out"
+    wanted = prepare(storefront, out, partitions=2)
+    manifest = json.loads((out / "preparation.json").read_text())
+    write_json(out / "preparation.json", {**manifest, "complete": False})
+    assert prepare(storefront, out, partitions=2) == wanted
 
 
 def test_a_flipped_bit_of_a_part_is_noticed_and_made_again(tmp_path, storefront):
