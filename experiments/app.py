@@ -69,7 +69,9 @@ from copygym.experiments.tracking.base import Trackers, make_trackers
 #: Faults of the output folder that are the user's to mend.
 _FOLDER_FAULTS = {
     errno.EACCES,
+    errno.EDQUOT,
     errno.EEXIST,
+    errno.EFBIG,
     errno.ENAMETOOLONG,
     errno.ENOSPC,
     errno.ENOTDIR,
@@ -377,8 +379,10 @@ def execute(
             try:
                 with _nothing_taken_out(argv):
                     return _finished(study, config, folder, argv, names, quiet)
-            except _MISTAKES:
-                folder.discard()
+            except Exception as error:
+                # Neither is a mistake in the command: a full disk, a lack of memory.
+                if not isinstance(error, OSError | MemoryError):
+                    folder.discard()
                 raise
     except _MISTAKES:
         if fresh and target.is_dir() and not any(target.iterdir()):

@@ -120,7 +120,7 @@ def _replace(path: Path, temporary: Path) -> None:
     path.replace(old)
     temporary.replace(path)
     flush_names(path.parent)
-    shutil.rmtree(old)
+    _remove(old)
 
 
 def _end_earlier(path: Path) -> None:
@@ -129,9 +129,17 @@ def _end_earlier(path: Path) -> None:
         if not (written.has_list(old) or written.root_of(old)):
             continue
         if path.exists():
-            written.remove_ours(old)
+            _remove(old)
         else:
             old.replace(path)
+
+
+def _remove(old: Path) -> None:
+    """Remove what has given way: all of it was ours."""
+    if written.has_list(old):
+        written.remove_ours(old)  # its list last, so that a kill leaves what is known for ours
+    else:
+        shutil.rmtree(old)
 
 
 def _check_may_give_way(path: Path) -> None:

@@ -7,17 +7,21 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from copygym.core.errors import UserError
 
+#: Bytes at the end of each row that say whether the rest is what was stored.
+_CHECKSUM = 8
+
 
 class VectorCache:
     """Vectors of texts on disk, by content hash; several processes may read and write at once.
 
-    One SQLite file per model. Writers insert whole batches in one transaction, and a vector is
-    never changed once written, so that a reader sees either a vector or nothing.
+    One SQLite file per model. Writers insert whole batches in one transaction, so that a reader
+    sees either a vector or nothing, and each vector has a checksum: a damaged one is made anew.
 
     Args:
         path: the SQLite file; made with its folder where absent.
@@ -39,6 +43,7 @@ class VectorCache:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=120)) as connection:
+                connection.text_factory = bytes  # a row that holds a text is damaged
                 yield connection
         except (OSError, sqlite3.Error) as error:
             raise UserError(
@@ -58,22 +63,33 @@ class VectorCache:
                 rows = connection.execute(
                     f"SELECT hash, vector FROM vectors WHERE hash IN ({marks})", chunk
                 )
-                found.update(
-                    (by_hash[key], np.frombuffer(blob, self._dtype))
-                    for key, blob in rows
-                    # Half a number is damage: the text counts as not stored.
-                    if blob and len(blob) % np.dtype(self._dtype).itemsize == 0
-                )
+                for key, blob in rows:
+                    # Damaged, or of a version that stored no checksum: as if not stored.
+                    content = _checked(blob)
+                    if content is not None:
+                        found[by_hash[key]] = np.frombuffer(content, self._dtype)
         return found
 
     def put(self, texts: Sequence[str], vectors: np.ndarray) -> None:
-        """Store one (E,) vector per text; texts that have one already keep it."""
+        """Store one (E,) vector per text."""
         rows = [
-            (_content_hash(text), vector.astype(self._dtype).tobytes())
+            (_content_hash(text), _with_checksum(vector.astype(self._dtype).tobytes()))
             for text, vector in zip(texts, vectors, strict=True)
         ]
         with self._connected() as connection, connection:
-            connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+            connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+
+
+def _with_checksum(content: bytes) -> bytes:
+    return content + hashlib.blake2b(content, digest_size=_CHECKSUM).digest()
+
+
+def _checked(blob: Any) -> bytes | None:
+    """Return the content of a row; None where it is not what was stored."""
+    if not isinstance(blob, bytes) or len(blob) <= _CHECKSUM:
+        return None
+    content = blob[:-_CHECKSUM]
+    return content if _with_checksum(content) == blob else None
 
 
 def _content_hash(text: str) -> bytes:

@@ -24,7 +24,7 @@ import polars as pl
 from copygym.core.errors import UserError, unknown_name
 from copygym.core.files.locks import locked
 from copygym.core.files.storage import atomic, write_json
-from copygym.core.files.written import has_list, keep_list
+from copygym.core.files.written import LIST, has_list, is_draft_of, keep_list
 from copygym.core.progress import progress
 from copygym.core.tables.files import is_csv, log_files, resolve_log_path, write_frame
 from copygym.core.tables.prepared import (
@@ -105,6 +105,8 @@ class Deal:
 
 def _codes(ids: pl.Series) -> pl.Series:
     """Return a number below 2**32 for each id, the same on every machine and in every version."""
+    if ids.is_empty():
+        return pl.Series(ids.name, [], dtype=pl.Int64)
     distinct = ids.unique()
     codes = pl.Series([zlib.crc32(value.encode()) for value in distinct], dtype=pl.Int64)
     return ids.replace_strict(distinct, codes, return_dtype=pl.Int64)
@@ -188,6 +190,8 @@ def prepare(
     with locked(folder):
         manifest = _earlier(folder, _identity(file, reading), partitions)
         if manifest is not None and manifest["complete"] and not _missing(folder, manifest):
+            if has_list(folder / _STAGING):  # killed between its last part and its end
+                _remove_staging(folder.absolute() / _STAGING)
             return manifest
         with _staging(folder, fresh) as staging:
             log = ClickLog.read(file.absolute() if engine == "ray" else file, **reading)
@@ -220,7 +224,9 @@ def _earlier(folder: Path, identity: str, partitions: int | None) -> dict[str, A
     """
     manifest = read_preparation(folder)
     if manifest is None:
-        others = sorted(p.name for p in folder.iterdir() if p.name != _STAGING)
+        names = sorted(p.name for p in folder.iterdir() if p.name != _STAGING)
+        # A call that was killed as it began leaves a draft of its manifest.
+        others = [name for name in names if not is_draft_of(name, MANIFEST)]
         if others:
             raise UserError(
                 f"{folder} holds {others[0]!r} and no {MANIFEST}, so it is no prepared log; choose "
@@ -259,7 +265,7 @@ def _staging(folder: Path, fresh: bool) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror or error}).") from error
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_all(path)
         if fresh:
             with suppress(OSError):  # it is not empty
                 folder.rmdir()
@@ -272,7 +278,7 @@ def _remove_staging(path: Path) -> None:
         UserError: somebody else made a folder of this name, or a file.
     """
     if has_list(path) and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_all(path)
     with suppress(OSError):
         path.rmdir()  # killed before its list was begun
     if os.path.lexists(path):
@@ -280,6 +286,19 @@ def _remove_staging(path: Path) -> None:
             f"{path} was not made by copygym, which needs a folder of this name for a while; move "
             "it elsewhere, or choose another --out."
         )
+
+
+def _remove_all(path: Path) -> None:
+    """Remove a folder, its list last: killed meanwhile, what is left is still known for ours."""
+    for part in path.iterdir() if path.is_dir() else ():
+        if part.name == LIST:
+            continue
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                part.unlink()
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _begin(
@@ -323,6 +342,8 @@ def _deal_out(
 ) -> None:
     """Write the parts that are missing; each is noted as soon as it is there."""
     missing = _missing(folder, manifest)
+    if not missing:  # killed between its last part and its end
+        return
     deal = Deal(
         frame,
         folder.absolute(),

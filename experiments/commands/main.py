@@ -135,6 +135,14 @@ def _main(arguments: list[str]) -> int:
         # The reader went away (`copygym data list | head`): nothing left to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        from copygym.experiments.sweeps.job import write_fault
+
+        said = write_fault(error)
+        if said is None:
+            raise
+        sys.stderr.write(f"copygym: {' '.join(printable(said).split())}\n")
+        return USER_ERROR
 
 
 #: Command -> the module whose ``main`` runs it.

@@ -43,8 +43,10 @@ from copygym.experiments.runs.trust import read_state
 _STATE = "run.json"
 #: Hydra leaves it in the folder of a sweep, which may also be that of its only run.
 _SWEEP = "multirun.yaml"
-#: Stages whose loss costs little: without them a refused run is not worth keeping.
+#: Stages whose loss costs little: without others a refused run is not worth keeping,
 _CHEAP = ("data", "split", "fit")
+#: nor if the others took no more seconds than this.
+_LITTLE = 10.0
 
 
 class OtherRun(UserError):
@@ -170,16 +172,24 @@ class RunFolder:
     def discard(self) -> None:
         """Remove what a refused run wrote, so that the corrected one can start in the folder.
 
-        Nothing is removed of a run that another process began, or that holds a finished stage
-        which took effort (anything after the fit), nor what somebody else put into the folder.
+        Nothing is removed of a run that another process began, or whose finished stages took effort
+        (more than some seconds after the fit), nor what somebody else put into the folder.
         """
-        effort = {path.relative_to(root).with_suffix("").parts[0] for root, path in self._records()}
-        if not self.started or self.finished or effort - set(_CHEAP):
+        if not self.started or self.finished or self._effort() > _LITTLE:
             return
         if self.path == self.target:
             written.empty_of_ours(self.path, keep=_SWEEP)
         else:
             written.remove_ours(self.path)
+
+    def _effort(self) -> float:
+        """Return how many seconds the finished stages took that are not cheap by their kind."""
+        seconds = 0.0
+        for root, path in self._records():
+            if path.relative_to(root).with_suffix("").parts[0] not in _CHEAP:
+                with understood(path):
+                    seconds += float(read_json(path)["wall_seconds"])
+        return seconds
 
     def _records(self) -> list[tuple[Path, Path]]:
         """Return (folder of stages, record) of each finished stage, of children too."""

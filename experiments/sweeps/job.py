@@ -208,6 +208,12 @@ def one_line(error: object) -> str:
 
 def write_fault(error: OSError) -> str | None:
     """Return what to do about a place that cannot be written to; None for other errors."""
+    if error.errno == errno.EFBIG:
+        return (
+            f"{error.filename or 'a file of the output folder'} has grown beyond what a file may "
+            "here (see `ulimit -f`); lift the limit and repeat the command, which goes on where it "
+            "was."
+        )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"no space is left for {error.filename or 'the output folder'}; make room and repeat "

@@ -16,6 +16,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from copygym.core.errors import UserError
+from copygym.core.files.storage import write_json
 from copygym.envs.datasets import load
 from copygym.envs.logs import prepare as module
 from copygym.envs.logs.clicklog import ClickLog
@@ -163,6 +164,31 @@ def test_a_killed_preparation_goes_on(tmp_path, storefront, monkeypatch):
     check_parts(out, wanted)
     assert [path.stat().st_mtime_ns for path in sorted(out.glob("part-*"))][:2] == before
     assert not (out / ".staging").exists()
+
+
+def test_what_kills_at_the_ends_leave_is_cleared_away(tmp_path, storefront):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".preparation.json.abcd1234.copygym.tmp").write_text("half")  # as it began
+    prepare(storefront, out, partitions=2)
+    assert not list(out.glob(".preparation*"))
+    (out / ".staging/000000").mkdir(parents=True)  # between the last part and its end
+    (out / ".staging/.copygym-files").touch()
+    (out / ".staging/000000/rows.parquet").write_bytes(b"x")
+    prepare(storefront, out, partitions=2)
+    assert sorted(p.name for p in out.iterdir()) == [
+        "part-00000.parquet",
+        "part-00001.parquet",
+        "preparation.json",
+    ]
+
+
+def test_a_preparation_whose_parts_are_all_there_ends(tmp_path, storefront):
+    out = tmp_path / "out"
+    wanted = prepare(storefront, out, partitions=2)
+    manifest = json.loads((out / "preparation.json").read_text())
+    write_json(out / "preparation.json", {**manifest, "complete": False})
+    assert prepare(storefront, out, partitions=2) == wanted
 
 
 def test_a_flipped_bit_of_a_part_is_noticed_and_made_again(tmp_path, storefront):

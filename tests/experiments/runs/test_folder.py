@@ -6,6 +6,7 @@ import pytest
 
 from copygym.core.errors import UserError
 from copygym.core.files.storage import read_json, write_arrays, write_bytes, write_text
+from copygym.experiments.runs import folder
 from copygym.experiments.runs.folder import Record, open_run, read_run
 from copygym.experiments.runs.outputs import write_result
 
@@ -169,12 +170,20 @@ def test_a_refused_run_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["learn/a", "off_policy", "replay/shrunken/ucb1", "evaluate/a"])
-def test_a_refused_run_keeps_what_took_effort(tmp_path, name):
+def test_a_refused_run_keeps_what_took_effort(tmp_path, name, monkeypatch):
     run = open_run(tmp_path / "r", CONFIG)
     stages(run.child("worlds/1"), "data", name)
+    monkeypatch.setattr(folder, "_LITTLE", -1.0)  # seconds
     run.discard()
     assert (tmp_path / "r" / "run.json").exists()
     assert run.child("worlds/1").has_stage(name)
+
+
+def test_a_run_that_was_refused_after_some_seconds_leaves_nothing(tmp_path):
+    run = open_run(tmp_path / "r", CONFIG)
+    stages(run, "data", "learn/logging")
+    run.discard()
+    assert not list((tmp_path / "r").iterdir())
 
 
 def test_a_refused_run_keeps_what_another_process_began(tmp_path):

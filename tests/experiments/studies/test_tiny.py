@@ -74,6 +74,8 @@ def tiny(experiment, out, *overrides):
     if experiment in ("e12", "e13", "e13_sizes"):
         models = [f"reward_model{part}=tfidf" for part in ("", "@judge_model")]
         small = ["copywriter=tiny", *models]
+    if experiment == "dtypes":
+        small = ["copywriter=tiny", *SMALL]
     if experiment == "ppo_options":
         small = ["copywriter=tiny", "algorithms.fast.layers=1", "reward_model=tfidf"]
     if experiment in ("upworthy_rlpf", "e3_upworthy", "e4_upworthy"):
@@ -264,8 +266,8 @@ def test_publishing_writes_over_publications_alone(delivered, tmp_path):
 @pytest.mark.parametrize(
     "experiment",
     [
-        # Its options have tests of their own, and E3 runs the same study.
-        pytest.param(e, marks=pytest.mark.slow) if e == "ppo_options" else e
+        # Options of PPO have tests of their own, E3 runs the same study; dtypes is the quickstart.
+        pytest.param(e, marks=pytest.mark.slow) if e in ("ppo_options", "dtypes") else e
         for e in EXPERIMENTS
         if e not in ELSEWHERE
     ],

@@ -102,7 +102,7 @@ class Larder:
                 if source.is_dir():
                     shutil.copytree(source, place / name)
                 else:
-                    shutil.copy(source, place / name)
+                    shutil.copy2(source, place / name)  # with its time, which tells logs apart
 
         return prepare
 

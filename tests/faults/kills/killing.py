@@ -34,12 +34,13 @@ _KINDS = ("changes", "stderr", "memory")
 #: Seconds after which a command is taken for one that hangs.
 LONGEST = 600
 #: What of a file says when it was made, or how long that took.
-_TIMES = ("wall_seconds", "cpu_seconds", "datetime_start", "datetime_complete")
+_TIMES = ("seconds", "datetime")
+#: Checksums of content that holds times; the content is compared.
+_CHECKSUMS = ("files", "values_sha256")
 #: Files that say nothing else, or name the times and the place of a run.
 _UNCOMPARED = (
     "manifest.json",
     "metrics.jsonl",
-    "report.md",
     "sweep.json",
     "multirun.yaml",
 )
@@ -47,7 +48,7 @@ _UNCOMPARED = (
 _OF_THE_CHECKOUT = "code.diff"
 #: Figures and pages are drawn from the records, which are compared; `.jobs` holds locks and notes.
 _UNCOMPARED_FOLDERS = ("figures", "wandb", ".jobs")
-_UNCOMPARED_ENDINGS = (".html", ".svg", ".png", ".lock", ".journal")
+_UNCOMPARED_ENDINGS = (".html", ".md", ".svg", ".png", ".lock", ".journal")
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,9 @@ def contents(place: Path) -> dict[str, Any]:
     for path in sorted(place.rglob("*")):
         name = path.relative_to(place).as_posix()
         parts = name.split("/")
-        if path.is_dir() or (parts[0] == "home" and not _is_draft(path.name)):
+        if path.is_dir() or path.name == _OF_THE_CHECKOUT:
+            continue
+        if parts[0] == "home" and not _is_draft(path.name):
             continue
         if path.name in _UNCOMPARED or path.name.endswith(_UNCOMPARED_ENDINGS):
             found[name] = "there"
@@ -254,6 +257,10 @@ def contents(place: Path) -> dict[str, Any]:
         elif path.suffix == ".json":
             text = path.read_text().replace(str(place), "PLACE")
             found[name] = _timeless(json.loads(text))
+        elif path.name == "records.parquet":
+            found[name] = _records(path)
+        elif path.suffix == ".safetensors":
+            found[name] = _tensors(path)
         elif path.name == ".copygym-files":
             found[name] = sorted(set(path.read_text().split("\n")) - {_OF_THE_CHECKOUT})
         else:
@@ -267,11 +274,33 @@ def _is_draft(name: str) -> bool:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        # A report's pictures and pages hold no more than the records.
-        return {key: _timeless(entry) for key, entry in value.items() if key not in _TIMES}
+        return {
+            key: _timeless(entry)
+            for key, entry in value.items()
+            if key not in _CHECKSUMS and not any(word in key for word in _TIMES)
+        }
     if isinstance(value, list):
         return [_timeless(entry) for entry in value]
     return value
+
+
+def _records(path: Path) -> list[Any]:
+    """Return a table's rows but for those of times."""
+    import polars as pl
+
+    frame = pl.read_parquet(path)
+    if "metric" in frame.columns:
+        frame = frame.filter(~pl.col("metric").str.contains("seconds"))
+    return [frame.columns, frame.rows()]
+
+
+def _tensors(path: Path) -> list[Any]:
+    """Return what is in a safetensors file but for its notes, in which a checkpoint has times."""
+    content = path.read_bytes()
+    size = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:size])
+    header.pop("__metadata__", None)
+    return [header, content[size:]]
 
 
 def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

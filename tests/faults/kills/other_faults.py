@@ -36,7 +36,7 @@ def full_disk(runs: Server, case: str, place: Path, *, tries: int, seed: int) ->
     for number in range(tries):
         kind = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)[number % 4]
         after = draw.randint(1, max(1, first.changes))
-        inject = {"errno": kind, "after": after} if kind != errno.EFBIG else {"size": 1 << 10}
+        inject = {"errno": kind, "after": after} if kind != errno.EFBIG else {"size": 1 << 13}
         again = place.with_name(f"{place.name}-{number}")
         prepare(again)
         broken = runs.run(chosen.arguments, again, inject=inject)
