@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-slow test-isa lint types check bench docs clean lock
+.PHONY: run test test-slow test-faults test-isa lint types check bench docs clean lock
 .DEFAULT_GOAL := run
 
 # Extras never change what the tests need, so one stamp serves every target.
@@ -31,7 +31,11 @@ test: .venv/stamp
 	$(BIN)/python -m pytest -n auto
 
 test-slow: .venv/stamp
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not faults"
+
+# Kills, full disks and other faults, each a few times; docs/trust.md has the long form.
+test-faults: .venv/stamp
+	$(BIN)/python -m pytest -m faults tests/faults
 
 # Every numeric test as other processors would run it: units of this one are switched off in turn.
 test-isa: .venv/stamp
