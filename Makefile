@@ -19,7 +19,7 @@ BIN := .venv/bin
 # a .pth file of the environment lists, and not the hook that an editable install leaves there.
 .typing/stamp: Makefile
 	mkdir -p .typing/copygym .typing/hydra_plugins
-	for d in core envs rewards agents evaluation experiments conf; do ln -sfn ../../$$d .typing/copygym/$$d; done
+	for d in core envs rewards agents interop evaluation experiments conf; do ln -sfn ../../$$d .typing/copygym/$$d; done
 	for f in __init__.py __main__.py py.typed; do ln -sfn ../../package/$$f .typing/copygym/$$f; done
 	ln -sfn ../../hydra_plugins/copygym_sweeps .typing/hydra_plugins/copygym_sweeps
 	touch .typing/stamp

@@ -188,6 +188,12 @@ def run_app(arguments: list[str]) -> int:
         )()
     except (HydraException, OmegaConfBaseException) as error:
         raise config_error(error) from error
+    except ValueError as error:
+        if not str(error).startswith("Config group override must be"):
+            raise
+        raise UserError(
+            f"an override has a group without an option ({' '.join(arguments)}): write GROUP=NAME."
+        ) from error
     except OSError as error:
         if error.errno not in _FOLDER_FAULTS and not _in_the_way(error, arguments):
             raise

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Lowest first: a folder imports from itself and from those before it.
-FOLDERS = ("core", "envs", "rewards", "agents", "evaluation", "experiments")
+FOLDERS = ("core", "envs", "rewards", "agents", "interop", "evaluation", "experiments")
 #: So many modules a room may have before a newcomer no longer sees which one to open.
 ROOMY = 15
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TOP = ("core", "envs", "rewards", "agents", "evaluation", "experiments", "conf")
+TOP = ("core", "envs", "rewards", "agents", "interop", "evaluation", "experiments", "conf")
 
 
 def _packages() -> set[str]:

@@ -125,6 +125,10 @@ def environment(config: Mapping[str, Any]) -> Callable[..., DeliveryVectorEnv]:
     if "_target_" not in own:
         known_options(DeliveryVectorEnv, own, "key of env")
         return partial(DeliveryVectorEnv, **own) if own else DeliveryVectorEnv
+    if own["_target_"] == f"{DeliveryVectorEnv.__module__}.{DeliveryVectorEnv.__qualname__}":
+        known_options(
+            DeliveryVectorEnv, {k: v for k, v in own.items() if k[:1] != "_"}, "key of env"
+        )
     made: Callable[..., DeliveryVectorEnv] = instantiated(
         type(env)({**own, "_partial_": True}), "env"
     )

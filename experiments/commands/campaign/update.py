@@ -128,6 +128,7 @@ def update_run(
             "twice would count as new evidence."
         )
     fitted = FittedUsers.load(folder)
+    log = _with_topics(log, fitted)
     people = _people(run, config, fitted, past)
     delay = None
     if delay_hours is not None:
@@ -156,6 +157,22 @@ def update_run(
         report |= _agent(draft, config, update, steps)
         write_json(draft / _FILE, report)
     return report
+
+
+def _with_topics(log: ClickLog, fitted: FittedUsers) -> ClickLog:
+    """Return a log whose products have the topics that the run knows, where it names none itself.
+
+    A plan names products; that a product is of a topic was in the file of what is sold.
+    """
+    if log.has("topic") or not log.has("product_id"):
+        return log
+    import polars as pl
+
+    catalogue = fitted.users.catalogue
+    topics = [catalogue.topics[k] for k in catalogue.topic_of_creative]
+    known = dict(zip(catalogue.product_ids, topics, strict=True))
+    topic = pl.col("product_id").replace_strict(known, default=None, return_dtype=pl.String)
+    return log.with_frame(log.frame.with_columns(topic.alias("topic")))
 
 
 def _times(log: ClickLog) -> np.ndarray:
