@@ -250,8 +250,8 @@ def as_log(
     notes = ["the time of sending was part of the choice: give `copygym ope` --ignore slot."]
     if known.height < joined.height:
         notes.append(
-            f"{joined.height - known.height:,} people are not in the log: a cap or the budget left "
-            "them out, with a chance that nobody knows."
+            f"{joined.height - known.height:,} people are not in the log: a cap, a budget or a "
+            "floor decided, with a chance that nobody knows."
         )
     if people is not None:
         told = [name for name in people.columns if name.startswith("user_")]

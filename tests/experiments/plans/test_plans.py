@@ -99,6 +99,48 @@ def test_no_plan_breaks_a_rule_and_says_what_it_left_out(policy, people):
     assert dropped["propensity"].null_count() == dropped.height > 0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_floors_hold_beside_every_other_rule(policy, people, seed):
+    rng = np.random.default_rng(seed)
+    products = sorted(set(policy.catalogue.product_ids))
+    floors = {name: int(rng.integers(50, 150)) for name in rng.choice(products, 3, replace=False)}
+    rules = Rules(
+        consent={"email": "email_ok", "push": None}, quiet_hours=(21, 8), holdout=0.1,
+        costs={"email": 0.01, "push": 0.02}, budget=float(rng.uniform(10, 20)),
+        min_exposure=floors,
+    )  # fmt: skip
+    plan = make_plan(policy, people, START, rules=rules, control=0.1, seed=seed)
+    sent = plan.table.filter(pl.col("creative") != "hold")
+    assert check_plan(sent, rules, people) == ()
+    assert not sent["control"].any()
+    assert plan.table["user"].to_list() == people["user"].to_list()
+    counts = dict(sent.group_by("product").len().iter_rows())
+    assert all(counts[name] >= least for name, least in floors.items())
+
+
+def test_floors_take_no_more_than_they_ask_and_nobody_knows_their_chance(policy, people):
+    free = make_plan(policy, people, START, seed=1).table
+    product, wished = free.drop_nulls("product").group_by("product").len().sort("len").row(0)
+    floor = Rules(min_exposure={product: wished + 40})
+    table = make_plan(policy, people, START, rules=floor, seed=1).table
+    moved = table.filter(pl.col("reason").str.starts_with("a floor asks for"))
+    assert moved.height == 40 and moved["propensity"].null_count() == 40
+    assert moved["copy"].null_count() == 0 and set(moved["product"]) == {product}
+    same = ~table["user"].is_in(moved["user"].implode())
+    assert table.filter(same).equals(free.filter(same))
+
+
+@pytest.mark.parametrize(
+    ("floor", "message"),
+    [({"nothing": 3}, "nothing"), ({None: 10**6}, "min_exposure cannot be met under the other")],
+)
+def test_a_floor_that_cannot_hold_is_one_sentence(policy, people, floor, message):
+    product = policy.catalogue.product_ids[0]
+    rules = Rules(min_exposure={name or product: least for name, least in floor.items()})
+    with pytest.raises(UserError, match=message):
+        make_plan(policy, people, START, rules=rules, seed=1)
+
+
 def test_a_plan_hangs_on_its_seed_alone(policy, people, plan):
     again = make_plan(policy, people, START, control=0.2, explore=0.0, seed=1)
     assert again.table.equals(plan.table)
