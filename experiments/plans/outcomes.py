@@ -243,7 +243,7 @@ def as_log(
     first = joined["send_at"].min()
     log = known.select(
         user_id="user", timestamp=pl.col("send_at").fill_null(pl.lit(first)),
-        product_id="product", creative_id="creative", text="copy", channel="channel", slot="slot",
+        product_id="product", topic="topic", creative_id="creative", text="copy", channel="channel", slot="slot",
         propensity="propensity", impressions=pl.lit(1), clicks="clicks",
         conversions="conversions", revenue="revenue", unsubscribes="unsubscribes",
     )  # fmt: skip
@@ -256,8 +256,21 @@ def as_log(
     if people is not None:
         told = [name for name in people.columns if name.startswith("user_")]
         one = people.select("user", *told).rename({"user": "user_id"})
+        one = one.with_columns(_as_number(one[name]) for name in told)
         log = log.join(one, on="user_id", how="left", maintain_order="left")
     return log, notes
+
+
+def _as_number(column: pl.Series) -> pl.Series:
+    """Return a column of texts as numbers, where all of them are."""
+    if column.dtype != pl.String:
+        return column
+    words = column.str.strip_chars().replace("", None)
+    for kind in (pl.Int64, pl.Float64):
+        number = words.cast(kind, strict=False)
+        if number.null_count() == words.null_count() < len(words):
+            return number
+    return column
 
 
 __all__ = ["COUNTS", "Joined", "as_log", "join", "read_outcomes", "read_plan"]

@@ -22,7 +22,7 @@ from copygym.experiments.plans.saved import SavedPolicy
 
 #: Columns of a plan, in their order.
 COLUMNS = (
-    "user", "product", "audience", "creative", "copy", "channel", "slot", "send_at", "propensity",
+    "user", "product", "topic", "audience", "creative", "copy", "channel", "slot", "send_at", "propensity",
     "policy", "click_probability", "low", "high", "reason", "control",
 )  # fmt: skip
 
@@ -212,6 +212,7 @@ def _table(
         {
             "user": people["user"],
             "product": where_sent(catalogue.product_ids, place),
+            "topic": where_sent(catalogue.topics, catalogue.topic_of_creative[place]),
             "audience": pl.Series(creatives.audiences).gather(audience),
             "creative": where_sent(creatives.ids_AK, cell, HOLD),
             "copy": where_sent(creatives.texts_AK, cell),
@@ -309,7 +310,7 @@ def _lawful(
     emptied = [
         pl.when(left_out).then(None).otherwise(pl.col(name)).alias(name)
         for name in (
-            "product", "copy", "channel", "slot", "send_at", "click_probability", "low", "high",
+            "product", "topic", "copy", "channel", "slot", "send_at", "click_probability", "low", "high",
             "propensity",
         )
     ]  # fmt: skip
