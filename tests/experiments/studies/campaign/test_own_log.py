@@ -1,8 +1,6 @@
 """A newcomer's own log: from two files to a campaign, and to a plan for people nobody wrote to."""
 
 import importlib.util
-import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -11,11 +9,7 @@ import pytest
 from copygym.core.errors import UserError
 from copygym.envs.datasets.products import with_products
 from copygym.envs.datasets.table import load
-from copygym.evaluation.records import Records
 from copygym.experiments import app
-from copygym.experiments.plans.people import read_people
-from copygym.experiments.plans.plan import make_plan
-from copygym.experiments.plans.saved import read_policy
 
 ROOT = Path(__file__).parents[4]
 COLUMNS = {
@@ -71,33 +65,6 @@ def test_products_without_facts_are_told_of(folder, tmp_path):
     pl.read_csv(folder / "products.csv").select("sku", "name").write_csv(tmp_path / "p.csv")
     log = with_products(read(folder), tmp_path / "p.csv")
     assert any("have neither facts nor a price" in note for note in log.notes)
-
-
-def test_a_campaign_on_an_own_log_ends_in_a_plan(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    run = tmp_path / "run"
-    columns = ", ".join(f"{ours}: {theirs}" for ours, theirs in COLUMNS.items())
-    models = [f"reward_model{part}=tfidf" for part in ("", "@judge_model")]
-    config = app.composed(
-        (
-            "experiment=campaign", "tiny=true", "tracker=disabled", f"out={run}", "copywriter=tiny",
-            f"data.path={folder / 'log.csv'}", f"data.products={folder / 'products.csv'}",
-            f"+data.columns={{{columns}}}", "+data.constants.impressions=1", *models,
-        )
-    )  # fmt: skip
-    names = {"group": "g", "job_type": "j", "name": "n"}
-    app.execute(config, run, ["run"], names)
-    result = json.loads((run / "result.json").read_text())
-    assert not result["synthetic"]
-    assert "no experiment confirms it" in (run / "report.md").read_text()
-    assert Records.read(run).first["log"] == "table"
-    policy = read_policy(run)
-    people, _ = read_people(folder / "people.csv")
-    plan = make_plan(policy, people, datetime(2026, 12, 1, tzinfo=UTC), seed=1)
-    assert plan.table["user"].to_list() == people["user"].to_list()
-    sent = plan.table.filter(pl.col("creative") != "hold")
-    assert sent["product"].n_unique() <= 2 and sent["product"].str.starts_with("sku-").all()
-    assert set(sent["channel"]) <= {"email", "push"} and sent["copy"].null_count() == 0
 
 
 def test_a_log_without_texts_says_what_a_campaign_needs(folder, tmp_path):
