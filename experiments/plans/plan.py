@@ -22,8 +22,8 @@ from copygym.experiments.plans.saved import SavedPolicy
 
 #: Columns of a plan, in their order.
 COLUMNS = (
-    "user", "product", "topic", "audience", "creative", "copy", "channel", "slot", "send_at", "propensity",
-    "policy", "click_probability", "low", "high", "reason", "control",
+    "user", "product", "topic", "audience", "creative", "copy", "channel", "slot", "send_at",
+    "propensity", "policy", "click_probability", "low", "high", "reason", "control",
 )  # fmt: skip
 
 #: Why nothing is sent to somebody, and why something is that the policy did not choose.
@@ -310,8 +310,8 @@ def _lawful(
     emptied = [
         pl.when(left_out).then(None).otherwise(pl.col(name)).alias(name)
         for name in (
-            "product", "topic", "copy", "channel", "slot", "send_at", "click_probability", "low", "high",
-            "propensity",
+            "product", "topic", "copy", "channel", "slot", "send_at", "click_probability", "low",
+            "high", "propensity",
         )
     ]  # fmt: skip
     table = numbered.with_columns(

@@ -1,5 +1,6 @@
 """From a run to a plan, and from outcomes to the next log: nobody is lost, no rule is broken."""
 
+import gzip
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -212,6 +213,56 @@ def test_outcomes_are_joined_and_what_is_not_is_kept_with_a_reason(plan, tmp_pat
     assert again.plan.equals(joined.plan)
 
 
+def test_people_whom_nobody_wrote_to_may_buy_and_are_held_against_the_others(plan, tmp_path):
+    path, _ = outcomes_of(
+        plan, tmp_path,
+        "user,clicked,purchased,time\n{hold},0,1,2026-12-02T08:00:00\n{hold},0,1,2026-12-02T08:00:00\n"
+        "{a},1,1,2026-12-02T08:00:00\n{b},0,1,2026-12-01T00:00:00\n",
+    )  # fmt: skip
+    joined = join(plan.table, read_outcomes([path])[0], timedelta(days=7))
+    assert joined.plan["bought"].sum() == 2 and joined.plan["conversions"].sum() == 1
+    assert joined.aside["why"].to_list() == [
+        "nothing was sent to them; what they bought is held against what others bought",
+        "nothing was sent to them", "before the send",
+    ]  # fmt: skip
+
+
+def test_rows_that_contradict_each_other_are_counted_and_take_nothing_twice(plan, tmp_path):
+    path, sent = outcomes_of(
+        plan, tmp_path, "user,clicked,purchased,revenue\n{a},0,0,0\n{a},1,1,20\n{a},1,1,25\n"
+    )
+    joined = join(plan.table, read_outcomes([path])[0], timedelta(days=7))
+    row = joined.plan.filter(pl.col("user") == sent[0]).row(0, named=True)
+    assert (row["clicks"], row["conversions"], row["revenue"]) == (1, 1, 25.0)
+    assert any("1 people have rows of one send that say different" in n for n in joined.notes)
+
+
+def test_outcomes_of_another_plan_are_told_apart(plan, tmp_path):
+    path, _ = outcomes_of(plan, tmp_path, "user,clicked,policy\n{a},1,other@1\n")
+    joined = join(plan.table, read_outcomes([path])[0], timedelta(days=7))
+    assert joined.aside["why"].to_list() == ["of another plan"]
+    path.write_text("user,clicked\nx,1\ny,0\n")
+    with pytest.raises(UserError, match="none of the 2 rows of outcomes is of anybody in the plan"):
+        join(plan.table, read_outcomes([path])[0], timedelta(days=7))
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
+def test_half_a_file_of_outcomes_is_refused(plan, tmp_path, kind):
+    whole = tmp_path / f"whole.{kind}"
+    frame = played(plan, 1.0).with_columns(time=pl.lit("2026-12-02T08:00:00"))
+    if kind == "parquet":
+        frame.write_parquet(whole)
+    else:
+        data = frame.write_csv().encode()
+        whole.write_bytes(gzip.compress(data) if kind == "csv.gz" else data)
+    half = tmp_path / f"half.{kind}"
+    data = whole.read_bytes()
+    half.write_bytes(data[: len(data) // 2 + (data[len(data) // 2 :].index(b"2026") + 6 if kind
+                                              == "csv" else 0)])  # fmt: skip
+    with pytest.raises(UserError, match="half"):
+        read_outcomes([half])
+
+
 def test_events_are_outcomes_too(plan, tmp_path):
     path, sent = outcomes_of(
         plan, tmp_path, "user,event,value\n{a},opened,\n{a},click,\n{a},purchase,7\n{b},opt_out,\n"
@@ -270,6 +321,49 @@ def test_the_monitor_rings_where_a_campaign_falls_short_and_else_does_not(plan, 
     assert any(check.name == "sample ratio" and check.alarm for check in wrong.checks)
     with pytest.raises(UserError, match=r"none of the .* messages was due"):
         monitor(joined.plan, START - timedelta(days=1), control=0.2)
+
+
+def rounds(policy, people, shares, seed=0):
+    """Return one plan a round with outcomes, in which people click a share of what was promised."""
+    found = []
+    for number, share in enumerate(shares):
+        plan = make_plan(
+            policy, people, START + timedelta(days=7 * number), control=0.2, seed=number
+        )
+        outcomes = played(plan, share, seed=seed + number).with_columns(
+            file=pl.lit("o"), row=1, is_event=False, clicks=pl.col("clicked").cast(pl.Int64)
+        )
+        found.append(join(plan.table, outcomes.drop("clicked"), timedelta(days=7)).plan)
+    return found
+
+
+def test_the_monitor_rings_where_clicks_drift_away_from_what_they_were(policy, people):
+    later = START + timedelta(days=60)
+    for shares, rings in (((0.6, 0.6, 0.6), False), ((1.6, 1.6, 0.4), True)):
+        *earlier, now = rounds(policy, people, shares)
+        seen = monitor(now, later, control=0.2, earlier=earlier)
+        (drift,) = [check for check in seen.checks if check.name == "drift"]
+        assert drift.alarm is rings, drift
+    other = earlier[0].with_columns(policy=pl.lit("other@1"))
+    with pytest.raises(UserError, match="of different policies"):
+        monitor(now, later, control=0.2, earlier=[other])
+
+
+def test_the_monitor_holds_purchases_against_the_control_group(plan, people):
+    later = START + timedelta(days=3)
+    rng = np.random.default_rng(0)
+    joined = join(plan.table, no_outcomes(), timedelta(days=7)).plan
+    for chance, rings in ((0.05, False), (0.3, True)):
+        rate = np.where(joined["control"], chance, 0.05)
+        bought = joined.with_columns(bought=pl.Series((rng.random(len(rate)) < rate).astype(int)))
+        seen = monitor(bought, later, control=0.2)
+        (check,) = [check for check in seen.checks if check.name == "conversions"]
+        assert check.alarm is rings and "in the control group" in check.found, check
+
+
+def no_outcomes():
+    return pl.DataFrame(schema={"user": pl.String, "file": pl.String, "row": pl.Int64,
+                                "is_event": pl.Boolean, "clicks": pl.Int64})  # fmt: skip
 
 
 def test_the_commands_write_and_say_what_they_did(plan, people, tmp_path, capsys):
