@@ -50,7 +50,8 @@ def execute(words, job):
 
 
 @pytest.fixture(
-    params=[pytest.param(CAMPAIGN, marks=pytest.mark.slow, id="campaign"),
+    params=[pytest.param(CAMPAIGN, marks=[pytest.mark.slow, pytest.mark.timeout(1200)],
+                         id="campaign"),
             pytest.param(DELIVERY, id="delivery in its place")]
 )  # fmt: skip
 def job(request, tmp_path, monkeypatch):

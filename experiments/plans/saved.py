@@ -152,7 +152,7 @@ def read_policy(run: Path, agent: str | None = None, catalogue: str | None = Non
             "(overwrite=true)."
         )
     else:
-        creatives = _as_logged(fitted.users.catalogue)
+        creatives = as_logged(fitted.users.catalogue)
     return SavedPolicy(
         name=name.removesuffix("__learned"),
         version=_version(place / "agents" / name, place / CREATIVES, users),
@@ -181,7 +181,7 @@ def versions(run: Path) -> set[str]:
     return found
 
 
-def _as_logged(catalogue: Catalogue) -> Creatives:
+def as_logged(catalogue: Catalogue) -> Creatives:
     """Return the log's creatives, the same for everybody."""
     return Creatives(
         ("everybody",),

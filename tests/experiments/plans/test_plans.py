@@ -22,7 +22,7 @@ from copygym.experiments.plans.monitoring import monitor
 from copygym.experiments.plans.outcomes import as_log, join, read_outcomes, read_plan
 from copygym.experiments.plans.people import check_people, read_people
 from copygym.experiments.plans.plan import COLUMNS, make_plan
-from copygym.experiments.plans.saved import Creatives, SavedPolicy, _as_logged
+from copygym.experiments.plans.saved import Creatives, SavedPolicy, as_logged
 
 START = datetime(2026, 12, 1, 6, tzinfo=UTC)
 
@@ -33,7 +33,7 @@ def policy():
     log = ClickLog.from_frame(simulate_log(world, 16, seed=5), name="storefront", synthetic=True)
     fitted = fit_users(log, n_users=60, seed=1)
     catalogue = fitted.users.catalogue
-    return SavedPolicy("uniform", "0" * 12, fitted, UniformAgent(hold=0.5), _as_logged(catalogue),
+    return SavedPolicy("uniform", "0" * 12, fitted, UniformAgent(hold=0.5), as_logged(catalogue),
                        horizon=16, synthetic=True)  # fmt: skip
 
 
