@@ -1,6 +1,6 @@
 """A made-up log as an e-mail team would export it, with a planted effect: who likes which tone.
 
-    python examples/newcomer.py FOLDER [--warts]
+    python examples/newcomer.py FOLDER [--warts] [--sends N] [--customers N]
 
 writes log.csv (a row a send), products.csv and people.csv (who was never written to); with --warts
 as a German spreadsheet exports them: semicolons, other names, days first, ja and nein, empty cells,
@@ -12,7 +12,7 @@ older people the reverse. So a model that is any good finds an AUC of about .70.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -149,9 +149,13 @@ def roughen(folder: Path, seed: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    folders = [word for word in sys.argv[1:] if word != "--warts"]
-    if len(folders) != 1:
-        sys.exit("give a folder: python examples/newcomer.py FOLDER [--warts]")
-    make(Path(folders[0]))
-    if "--warts" in sys.argv:
-        roughen(Path(folders[0]))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--warts", action="store_true", help="as a German spreadsheet exports it")
+    parser.add_argument("--sends", type=int, default=30_000)
+    parser.add_argument("--customers", type=int, default=2_000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    make(given.folder, given.sends, given.customers, given.seed)
+    if given.warts:
+        roughen(given.folder, given.seed)

@@ -1,68 +1,110 @@
-"""docs/tutorial.md, command by command, in its smallest form."""
+"""docs/tutorial.md: every command of the page, as it stands there, at a smaller size."""
 
+import json
 import re
+import runpy
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from copygym.evaluation.records import Records
 from copygym.experiments.commands import main as cli
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "tutorial.md"
-#: What makes a run tiny; the page's own is minutes long.
-TINY = ("tiny=true", "tracker=disabled", "reward_model=tfidf", "reward_model@judge_model=tfidf")
+PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+SMALL = ["--sends", "2500", "--customers", "250"]
+TINY = ["tiny=true", "tracker=disabled"]
+#: What the page's campaign becomes; the second is a delivery run in its place, which takes seconds.
+CAMPAIGN = ["experiment=campaign", *TINY, "copywriter=tiny", "reward_model=tfidf",
+            "reward_model@judge_model=tfidf"]  # fmt: skip
+DELIVERY = ["experiment=delivery", *TINY, "~data.seed", "~data.n_users", "~data.n_slots",
+            "learn.steps=500"]  # fmt: skip
 
 
-def commands():
-    return re.findall(r"^    ((?:python|copygym) .*)$", PAGE.read_text(), re.MULTILINE)
+def blocks():
+    """Return (kind, text) of the page's blocks, in order."""
+    return re.findall(r"^```(\w+)\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 
-def call(line):
-    """Run a command of the page; returns its exit code."""
-    program, *words = shlex.split(line)
+def commands(text):
+    """Return the commands of a block as lists of words."""
+    return [shlex.split(line) for line in text.replace("\\\n", " ").splitlines()]
+
+
+def execute(words, job):
+    """Run a command of the page in this process; return its exit code."""
+    program, *arguments = words
     if program == "python":
-        script = ROOT / words[0]
-        code = f"import sys; sys.path.insert(0, {str(script.parent)!r}); import newcomer as n\n"
-        if script.name == "newcomer.py":
-            code += "from pathlib import Path; p = Path('shop'); "
-            code += "n.make(p, sends=6000, customers=400); n.roughen(p)"
-            return subprocess.run([sys.executable, "-c", code], check=True).returncode
-        return subprocess.run([sys.executable, str(script), *words[1:]], check=True).returncode
-    return cli.main([*words, *TINY] if words[0] == "run" else words)
+        script = ROOT / arguments.pop(0)
+        sys.path.insert(0, str(script.parent))
+        sys.argv = [str(script), *arguments, *(SMALL if script.name == "newcomer.py" else [])]
+        runpy.run_path(str(script), run_name="__main__")
+        return 0
+    assert program == "copygym"
+    if arguments[0] == "run":
+        arguments = ["run", *job, *(word for word in arguments[1:] if "experiment=" not in word)]
+    return cli.main(arguments)
 
 
-@pytest.mark.timeout(900)
-def test_every_command_of_the_page_works_in_its_order(tmp_path, monkeypatch, capsys):
+@pytest.fixture(
+    params=[pytest.param(CAMPAIGN, marks=[pytest.mark.slow, pytest.mark.timeout(1200)],
+                         id="campaign"),
+            pytest.param(DELIVERY, id="delivery in its place")]
+)  # fmt: skip
+def job(request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    for line in commands():
-        code, said = call(line), capsys.readouterr()
-        # A campaign that few people have answered may well be worth a look.
-        assert code == 0 or (code == 1 and line.startswith("copygym monitor")), said.err
-    (campaign,) = tmp_path.glob("outputs/first/report.md")
-    assert re.search(r"Do not deploy|Nothing here speaks against", campaign.read_text())
-    plans = [pl.read_parquet(tmp_path / name) for name in ("plan.parquet", "plan2.parquet")]
-    people = pl.read_csv(tmp_path / "shop" / "people.csv", separator=";")
-    assert plans[0]["user"].to_list() == people["Kundennummer"].to_list()
-    assert plans[1].height == people.height
-    log = pl.read_parquet(tmp_path / "second.parquet")
-    outcomes = pl.read_csv(tmp_path / "outcomes.csv")
-    assert int(log["clicks"].sum()) == int(outcomes["clicked"].sum()) > 0
-    assert log["user_age"].null_count() == 0
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return request.param
 
 
-def test_the_page_says_how_it_is_tested():
-    assert "tests/test_tutorial.py" in PAGE.read_text()
-    assert len(commands()) == 12
+def test_a_newcomer_gets_to_the_second_round_by_the_page_alone(job, tmp_path, capsys):
+    for kind, text in blocks():
+        if kind == "yaml":
+            name = text.split("\n", 1)[0].removeprefix("# ")
+            (tmp_path / name).write_text(text)
+            continue
+        assert kind == "sh"
+        for words in commands(text):
+            code = execute(words, job)
+            # A monitor that rings is an answer, too.
+            assert code == 0 or (words[1] == "monitor" and code == 1), " ".join(words)
+    shown = capsys.readouterr().out
+    assert "valid log" in shown and "messages are due" in shown
+
+    # What was learned from is a real log, and the report says what nobody has measured.
+    run = tmp_path / "runs" / "first"
+    assert not json.loads((run / "result.json").read_text())["synthetic"]
+    assert Records.read(run).first["log"] in ("spring", "table")
+    report = (run / "report.md").read_text()
+    if job is CAMPAIGN:
+        assert "no experiment confirms it" in report and "eploy" in report.split("\n## ")[0]
+    else:
+        assert "no experiment has confirmed it" in report
+
+    # Both plans have everybody, once and in order, and nobody of the control group is written to.
+    people = pl.read_csv("shop/people.csv", separator=";")["Kundennummer"].to_list()
+    for name in ("plan.parquet", "plan2.parquet"):
+        plan = pl.read_parquet(name)
+        sent = plan.filter(pl.col("creative") != "hold")
+        assert plan["user"].to_list() == people
+        assert sent.height and sent["copy"].null_count() == 0 and not sent["control"].any()
+        assert set(sent["channel"]) <= {"email", "push"}
+
+    # What was played came home, and the second run has learned from it.
+    played, log = pl.read_csv("outcomes.csv"), pl.read_parquet("round1.parquet")
+    assert log["clicks"].sum() == played["clicked"].sum()
+    assert log["propensity"].is_between(0, 1).all()
+    told = json.loads((tmp_path / "runs" / "second" / "update.json").read_text())
+    assert told["people"]["after"] - told["people"]["before"] == len(people)
+    assert told["rows"] == played.height
 
 
-@pytest.mark.parametrize("name", ["newcomer.py", "customers.py"])
-def test_an_example_without_its_files_says_what_it_needs(name):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1 and "give " in done.stderr
+def test_the_page_s_commands_are_those_that_exist():
+    names = {words[1] for kind, text in blocks() if kind == "sh" for words in commands(text)
+             if words[0] == "copygym"}  # fmt: skip
+    assert {"data", "fidelity", "run", "deliver", "monitor", "ingest", "update"} == names

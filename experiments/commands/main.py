@@ -138,10 +138,10 @@ def _main(arguments: list[str]) -> int:
     except OSError as error:
         from copygym.experiments.sweeps.job import write_fault
 
-        said = write_fault(error)
-        if said is None:
+        fault = write_fault(error)
+        if fault is None:
             raise
-        sys.stderr.write(f"copygym: {' '.join(printable(said).split())}\n")
+        sys.stderr.write(f"copygym: {' '.join(printable(fault).split())}\n")
         return USER_ERROR
 
 

@@ -97,7 +97,7 @@ def choose(
             found.action[waiting[sent]], found.decision[waiting[sent]] = drawn[sent], t
             waiting = waiting[~sent]
         sends = rows[found.decision[rows] >= 0]
-        found.probability[sends] = _click_probability(
+        found.probability[sends] = click_probability(
             policy, profiles, sends, found.action[sends], slots[found.decision[sends]]
         )
         if on_people is not None:
@@ -125,7 +125,7 @@ def _first_observation(
     return np.concatenate([features, np.broadcast_to(rest, (len(features), len(rest)))], axis=1)
 
 
-def _click_probability(
+def click_probability(
     policy: SavedPolicy,
     profiles: Profiles,
     rows: np.ndarray,
@@ -156,4 +156,4 @@ def _audience(policy: SavedPolicy, profiles: Profiles, rows: np.ndarray) -> np.n
     return profiles.audience_of(rows)
 
 
-__all__ = ["CHUNK", "Choices", "choose"]
+__all__ = ["CHUNK", "Choices", "choose", "click_probability"]

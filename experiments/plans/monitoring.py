@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ import polars as pl
 from copygym.core.errors import UserError
 from copygym.core.estimates import Estimate
 from copygym.envs.logs.catalogue import HOLD
+from copygym.evaluation.abtest.drift import DriftAlarm, residual_sums
 from copygym.evaluation.abtest.sample_ratio import sample_ratio
 from copygym.evaluation.abtest.sequential import FIRST_LOOK, critical_z
 
@@ -65,7 +67,12 @@ class Monitored:
 
 
 def monitor(
-    joined: pl.DataFrame, now: datetime, *, control: float, most_unsubscribes: float = 0.01
+    joined: pl.DataFrame,
+    now: datetime,
+    *,
+    control: float,
+    most_unsubscribes: float = 0.01,
+    earlier: Sequence[pl.DataFrame] = (),
 ) -> Monitored:
     """Compare what came of a plan so far with what it promised.
 
@@ -77,9 +84,10 @@ def monitor(
         now: messages with a later time are not due.
         control: share that the control group was to have; 0 for none.
         most_unsubscribes: share of messages after which so many may unsubscribe.
+        earlier: plans with outcomes of the rounds before, oldest first, of the same policy.
 
     Raises:
-        UserError: no message is due.
+        UserError: no message is due, or an earlier round is of another policy.
     """
     sent = joined.filter(pl.col("creative") != HOLD)
     due = sent.filter(pl.col("send_at") <= now)
@@ -119,13 +127,16 @@ def monitor(
                 ratio.mismatch,
             )
         )
-    checks += _by_channel(due, fraction)
+        checks.append(_against_control(joined, fraction))
+    checks += _by_channel(due)
+    if earlier:
+        checks.append(_drift([*earlier, due]))
     return Monitored(
         due.height, sent.height, int(clicked.sum()), float(promised.sum()), gap, tuple(checks)
     )
 
 
-def _by_channel(due: pl.DataFrame, fraction: float) -> list[Check]:
+def _by_channel(due: pl.DataFrame) -> list[Check]:
     """Return, for each channel, whether it is silent where clicks were promised."""
     checks = []
     for channel, rows in due.group_by("channel", maintain_order=True):
@@ -136,6 +147,55 @@ def _by_channel(due: pl.DataFrame, fraction: float) -> list[Check]:
             Check(f"channel {channel[0]}", f"{clicks:,} clicks, {promised:,.0f} promised", silent)
         )
     return checks
+
+
+def _against_control(joined: pl.DataFrame, fraction: float) -> Check:
+    """Return what sending adds: who bought, of those who might be sent something and of the rest.
+
+    Everybody counts in the group that chance put them in, whether or not anything was sent to them.
+    """
+    groups = [joined.filter(pl.col("control") == one)["bought"].to_numpy() for one in (True, False)]
+    if min(len(group) for group in groups) < 2:
+        return Check("conversions", "one of the groups is empty, so nothing can be compared", False)
+    held, free = (_mean(group.astype(np.float64), fraction) for group in groups)
+    # Errors of two groups that share nobody add up in squares.
+    half = float(np.hypot(held.high - held.value, free.high - free.value))
+    gain = Estimate(
+        free.value - held.value, free.value - held.value - half, free.value - held.value + half
+    )
+    told = f"{free.value:.2%} bought, {held.value:.2%} in the control group"
+    early = min(int(group.sum()) for group in groups) < FIRST_LOOK
+    if early:
+        told += f"; too few to judge before {FIRST_LOOK} in each"
+    return Check("conversions", f"{told}; sending adds {_shown(gain)}", not early and gain.high < 0)
+
+
+def _drift(rounds: Sequence[pl.DataFrame]) -> Check:
+    """Return whether clicks beyond what was promised have changed from round to round, by topic."""
+    sent = [one.filter(pl.col("creative") != HOLD) for one in rounds]
+    policies = pl.concat([one["policy"] for one in sent]).unique().sort().to_list()
+    if len(policies) > 1:
+        raise UserError(
+            f"the rounds are of different policies ({', '.join(policies)}), whose promises cannot "
+            "be held against each other; give the earlier rounds of one."
+        )
+    users = pl.concat([one["user"] for one in sent]).unique().sort()
+    topics = pl.concat([one["topic"] for one in sent]).unique().sort()
+    alarm = DriftAlarm(ALPHA)
+    for one in sent:
+        residual = (one["clicks"] - one["click_probability"]).to_numpy()
+        alarm.update(
+            *residual_sums(
+                users.search_sorted(one["user"]).to_numpy().astype(np.int64),
+                topics.search_sorted(one["topic"]).to_numpy().astype(np.int64),
+                len(topics), np.ones(len(residual)), residual,
+            )
+        )  # fmt: skip
+    evidence = np.exp(min(alarm.log_e, 100.0))
+    told = f"evidence of {evidence:.2g} over {len(sent)} rounds, {1 / ALPHA:g} rings"
+    if alarm.alarm is not None:
+        told += f"; since round {alarm.alarm} clicks are not what they were"
+    return Check("drift", told, alarm.alarm is not None)
 
 
 def _mean(values: np.ndarray, fraction: float) -> Estimate:

@@ -29,6 +29,8 @@ _OTHERS = {"user": ("user_id",), "time": ("timestamp", "date"), "revenue": ("val
 _YES = ("1", "1.0", "true", "yes", "ja", "oui", "si", "sí", "y", "t")
 _NO = ("0", "0.0", "false", "no", "nein", "non", "n", "f", "")
 WHY = "why"
+#: Why purchases of people who got nothing are no outcomes of a send.
+ORGANIC = "nothing was sent to them; what they bought is held against what others bought"
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,22 @@ def read_plan(path: Path) -> pl.DataFrame:
     return plan
 
 
+def check_policy(path: Path, plan: pl.DataFrame, run: Path) -> None:
+    """Refuse a plan that another run made, or this one before it learned more.
+
+    Raises:
+        UserError: none of the run's agents made it.
+    """
+    from copygym.experiments.plans.saved import versions
+
+    made = set(plan["policy"].unique())
+    if not made <= (known := versions(run)):
+        raise UserError(
+            f"{path} is of the policy {', '.join(sorted(made))}, not of {run} "
+            f"({', '.join(sorted(known))}); give the run that made it."
+        )
+
+
 def read_outcomes(paths: Sequence[Path], **how: Any) -> tuple[pl.DataFrame, list[str]]:
     """Return outcomes as one table with ``user``, ``time``, `COUNTS` and ``revenue``, and notes.
 
@@ -100,9 +118,14 @@ def _canonical(frame: pl.DataFrame, path: Path, first_row: int) -> pl.DataFrame:
     user = find("user", *_OTHERS["user"])
     if user is None:
         raise unknown_name(f"column of {path}", "user", frame.columns)
-    out = {"user": frame[user].cast(pl.String), "file": pl.Series([path.name] * frame.height),
-           "row": pl.Series(range(first_row, first_row + frame.height))}  # fmt: skip
-    event, time = find("event"), find("time", *_OTHERS["time"])
+    rows = range(first_row, first_row + frame.height)
+    out = {
+        "user": frame[user].cast(pl.String),
+        "file": pl.repeat(path.name, frame.height, eager=True),
+        "row": pl.Series(rows, dtype=pl.Int64),
+    }
+    event, time, policy = find("event"), find("time", *_OTHERS["time"]), find("policy")
+    out["is_event"] = pl.repeat(event is not None, frame.height, eager=True)
     if event is not None:
         words = frame[event].cast(pl.String).str.to_lowercase().str.strip_chars()
         known = {word: name for name, several in COUNTS.items() for word in several}
@@ -132,6 +155,8 @@ def _canonical(frame: pl.DataFrame, path: Path, first_row: int) -> pl.DataFrame:
         out["revenue"] = _number(frame[revenue], path, first_row)
     if time is not None:
         out["time"] = _time(frame[time], path, first_row)
+    if policy is not None:
+        out["policy"] = frame[policy].cast(pl.String)
     return pl.DataFrame(out)
 
 
@@ -181,36 +206,51 @@ def join(plan: pl.DataFrame, outcomes: pl.DataFrame, window: timedelta) -> Joine
 
     Outcomes count where they are of a person to whom something was sent, from the send to the end
     of the window; without a time they count. A click cannot be undone, so that of rows about one
-    send that differ the larger values hold. Who converts has clicked.
+    send that differ the larger values hold; events add up. Who converts has clicked.
+
+    Whether sending adds anything is seen in what everybody buys, whoever was written to: ``bought``
+    counts that, from the first send to the end of the last one's window.
 
     Args:
         plan: of `read_plan`.
         outcomes: of `read_outcomes`.
         window: from the send, in which outcomes are its.
+
+    Raises:
+        UserError: there are outcomes, and none is of anybody in the plan.
     """
     counted = [name for name in (*COUNTS, "revenue") if name in outcomes.columns]
-    sends = plan.select("user", "send_at", sent=pl.col("creative") != HOLD)
+    sends = plan.select(
+        "user", "send_at", pl.col("policy").alias("_policy"), sent=pl.col("creative") != HOLD
+    )
     found = outcomes.join(sends, on="user", how="left", maintain_order="left")
+    if found.height and found["sent"].is_null().all():
+        raise UserError(
+            f"none of the {found.height:,} rows of outcomes is of anybody in the plan; give the "
+            "outcomes of this plan, with the same ids."
+        )
     same = [name for name in outcomes.columns if name not in ("file", "row")]
     why: Any = pl.when(pl.col("sent").is_null()).then(pl.lit("nobody of the plan"))
+    if "policy" in outcomes.columns:
+        why = why.when(pl.col("policy") != pl.col("_policy")).then(pl.lit("of another plan"))
+    again = ~pl.struct(same).is_first_distinct()
+    bought = pl.col("conversions") > 0 if "conversions" in counted else pl.lit(False)
+    why = why.when(~pl.col("sent") & bought & ~again).then(pl.lit(ORGANIC))
     why = why.when(~pl.col("sent")).then(pl.lit("nothing was sent to them"))
     if "time" in outcomes.columns:
         why = why.when(pl.col("time") < pl.col("send_at")).then(pl.lit("before the send"))
         why = why.when(pl.col("time") > pl.col("send_at") + window).then(pl.lit("after the window"))
-    why = why.when(~pl.struct(same).is_first_distinct()).then(pl.lit("the same as an earlier row"))
-    found = found.with_columns(why.otherwise(None).alias(WHY))
+    why = why.when(again).then(pl.lit("the same as an earlier row"))
+    found = found.with_columns(why.otherwise(None).alias(WHY), _again=again)
     good = found.filter(pl.col(WHY).is_null())
-    by_user = good.group_by("user", maintain_order=True).agg(
-        *(pl.col(name).max() for name in counted if name != "revenue"),
-        *((pl.col("revenue").sum(),) if "revenue" in counted else ()),
-    )
-    joined = plan.join(by_user, on="user", how="left", maintain_order="left")
+    joined = plan.join(_by_user(good, counted), on="user", how="left", maintain_order="left")
     joined = joined.with_columns(
         *(
             pl.col(name).fill_null(0) if name in counted else pl.lit(0).alias(name)
             for name in COUNTS
         ),
         pl.col("revenue").fill_null(0.0) if "revenue" in counted else pl.lit(0.0).alias("revenue"),
+        bought=_bought(plan, found, window),
     )
     unclicked = (joined["conversions"] > joined["clicks"]).sum()
     joined = joined.with_columns(clicks=pl.max_horizontal("clicks", "conversions"))
@@ -221,10 +261,48 @@ def join(plan: pl.DataFrame, outcomes: pl.DataFrame, window: timedelta) -> Joine
         .len()
         .iter_rows()
     ]
+    if differing := _differing(good):
+        notes.append(
+            f"{differing:,} people have rows of one send that say different things; the larger "
+            "values hold."
+        )
     if unclicked:
         notes.append(f"{unclicked:,} people converted without a click, which is counted as one.")
-    aside = found.filter(pl.col(WHY).is_not_null()).select(*outcomes.columns, WHY)
+    shown = [name for name in outcomes.columns if name != "is_event"]
+    aside = found.filter(pl.col(WHY).is_not_null()).select(*shown, WHY)
     return Joined(joined, aside, tuple(notes))
+
+
+def _by_user(good: pl.DataFrame, counted: Sequence[str]) -> pl.DataFrame:
+    """Return what came of each person's send."""
+    counts = [pl.col(name).max() for name in counted if name != "revenue"]
+    revenue = []
+    if "revenue" in counted:
+        of_events = pl.col("revenue").filter("is_event").sum()
+        of_rows = pl.col("revenue").filter(~pl.col("is_event")).max()
+        revenue = [of_events + of_rows.fill_null(0.0)]
+    return good.group_by("user", maintain_order=True).agg(*counts, *revenue)
+
+
+def _differing(good: pl.DataFrame) -> int:
+    """Return how many people have rows of one send, of equal times, that contradict each other."""
+    rows = good.filter(~pl.col("is_event"))
+    keys = ["user", *(("time",) if "time" in good.columns else ())]
+    return rows.group_by(keys).len().filter(pl.col("len") > 1)["user"].n_unique()
+
+
+def _bought(plan: pl.DataFrame, found: pl.DataFrame, window: timedelta) -> pl.Series:
+    """Return (N,) whether each person of the plan bought anything while it ran."""
+    first, last = plan["send_at"].min(), plan["send_at"].max()
+    if "conversions" not in found.columns or first is None:
+        return pl.repeat(0, plan.height, dtype=pl.Int64, eager=True)
+    rows = found.filter(pl.col("sent").is_not_null() & (pl.col("conversions") > 0))
+    if "policy" in found.columns:
+        rows = rows.filter(pl.col(WHY).is_null() | (pl.col(WHY) != "of another plan"))
+    if "time" in found.columns:
+        inside = pl.col("time").is_between(first, last + window)  # type: ignore[operator]
+        rows = rows.filter(pl.col("time").is_null() | inside)
+    return plan["user"].is_in(rows["user"].unique().implode()).cast(pl.Int64)
 
 
 def as_log(
@@ -243,21 +321,35 @@ def as_log(
     first = joined["send_at"].min()
     log = known.select(
         user_id="user", timestamp=pl.col("send_at").fill_null(pl.lit(first)),
-        product_id="product", creative_id="creative", text="copy", channel="channel", slot="slot",
+        product_id="product", topic="topic", creative_id="creative", text="copy",
+        channel="channel", slot="slot",
         propensity="propensity", impressions=pl.lit(1), clicks="clicks",
         conversions="conversions", revenue="revenue", unsubscribes="unsubscribes",
     )  # fmt: skip
     notes = ["the time of sending was part of the choice: give `copygym ope` --ignore slot."]
     if known.height < joined.height:
         notes.append(
-            f"{joined.height - known.height:,} people are not in the log: a cap or the budget left "
-            "them out, with a chance that nobody knows."
+            f"{joined.height - known.height:,} people are not in the log: a cap, a budget or a "
+            "floor decided, with a chance that nobody knows."
         )
     if people is not None:
         told = [name for name in people.columns if name.startswith("user_")]
         one = people.select("user", *told).rename({"user": "user_id"})
+        one = one.with_columns(_as_number(one[name]) for name in told)
         log = log.join(one, on="user_id", how="left", maintain_order="left")
     return log, notes
+
+
+def _as_number(column: pl.Series) -> pl.Series:
+    """Return a column of texts as numbers, where all of them are."""
+    if column.dtype != pl.String:
+        return column
+    words = column.str.strip_chars().replace("", None)
+    for kind in (pl.Int64, pl.Float64):
+        number = words.cast(kind, strict=False)
+        if number.null_count() == words.null_count() < len(words):
+            return number
+    return column
 
 
 __all__ = ["COUNTS", "Joined", "as_log", "join", "read_outcomes", "read_plan"]

@@ -17,13 +17,23 @@ from copygym.envs.rules.lawful import lawful
 from copygym.envs.rules.plan import check_plan
 from copygym.envs.rules.rules import Rules
 from copygym.experiments.plans.choosing import Choices, choose
+from copygym.experiments.plans.floors import best_sends, check_floors
 from copygym.experiments.plans.saved import SavedPolicy
 
 #: Columns of a plan, in their order.
 COLUMNS = (
-    "user", "product", "audience", "creative", "copy", "channel", "slot", "send_at", "propensity",
-    "policy", "click_probability", "low", "high", "reason", "control",
+    "user", "product", "topic", "audience", "creative", "copy", "channel", "slot", "send_at",
+    "propensity", "policy", "click_probability", "low", "high", "reason", "control",
 )  # fmt: skip
+
+#: Why nothing is sent to somebody, and why something is that the policy did not choose.
+REASONS = {
+    "control": "control group: nothing is sent, to measure what sending adds",
+    "closed": "the rules close every channel and time",
+    "waits": "the policy waits",
+    "left out": "a cap or the budget is used up",
+    "floor": "a floor asks for sends of ",
+}
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,7 @@ def make_plan(
     hours = slot_hours or policy.fitted.settings.get("slot_hours") or 24 / catalogue.n_slots
     times = [start + timedelta(hours=float(hours) * i) for i in range(count)]
     rules = rules or Rules()
+    check_floors(policy, rules)
     allowed = rules.allowed(people, times, catalogue.channels)
     aside = Rules(holdout=control, holdout_key=f"control of {policy.version}")
     in_control = aside.held_out(people["user"])
@@ -124,15 +135,40 @@ def make_plan(
     chance[chosen.decision < 0] += control
     chosen = replace(chosen, propensity=chance)
     closed = ~allowed.any(axis=(1, 2)) & ~in_control
-    table = _table(policy, people, profiles, chosen, slots, times, in_control, closed)
-    table, dropped = _lawful(table, rules, people)
+    given = (policy, people, profiles)
+    table = _table(*given, chosen, slots, times, in_control, closed)
+    others = [
+        _table(
+            *given, best_sends(policy, profiles, name, slots, allowed & ~in_control[:, None, None]),
+            slots, times, in_control, closed,
+        )
+        for name in _short_of(table, rules)
+    ]  # fmt: skip
+    table, dropped = _lawful(table, others, rules, people)
     if breaches := check_plan(table.filter(pl.col("creative") != HOLD), rules, people):
+        if breaches[0].rule == "min_exposure":
+            raise UserError(
+                f"min_exposure cannot be met under the other rules: {breaches[0].why}; lower it, "
+                "raise the budget, look further ahead (decisions), or give more people."
+            )
         # A fault of ours; better no plan than an unlawful one.
         raise UserError(
             f"the plan would break the rule {breaches[0].rule} ({breaches[0].why}); nothing was "
             "written: please report this."
         )
     return Plan(table, (*rules.notes(people), *dropped))
+
+
+def _short_of(table: pl.DataFrame, rules: Rules) -> list[str]:
+    """Return the products with a floor, where any of them may miss it.
+
+    A budget or a cap may leave out what the policy wishes, so that wishes alone promise nothing.
+    """
+    wished = dict(table.group_by("product").len().iter_rows())
+    limited = rules.budget is not None or rules.channel_budget
+    return [
+        name for name, least in rules.min_exposure.items() if limited or wished.get(name, 0) < least
+    ]
 
 
 def _slot(slots: Sequence[str], name: str) -> int:
@@ -163,25 +199,25 @@ def _table(
     decision = np.maximum(chosen.decision, 0)
     low, high = _interval(policy, chosen.probability)
 
-    def where_sent(values: np.ndarray, empty: str | None = None) -> pl.Series:
-        column = pl.Series(np.asarray(values))
-        return column.zip_with(pl.Series(sent), pl.Series([empty], dtype=column.dtype))
+    def where_sent(
+        names: Sequence[str] | np.ndarray, index: np.ndarray, empty: str | None = None
+    ) -> pl.Series:
+        # Each text is kept once, however many people get it.
+        column = pl.Series(np.asarray(names).ravel().tolist(), dtype=pl.String).gather(index)
+        return column.zip_with(pl.Series(sent), pl.Series([empty], dtype=pl.String))
 
-    new = creatives.new_AK[audience, place]
-    channel = np.array(catalogue.channels)[
-        np.maximum(catalogue.channel_of_action[chosen.action], 0)
-    ]
-    slot = np.array(catalogue.slots)[slots[decision]]
-    words = pl.Series(np.array(creatives.audiences)[audience])
+    cell = audience * catalogue.n_creatives + place
+    channel = np.maximum(catalogue.channel_of_action[chosen.action], 0)
     frame = pl.DataFrame(
         {
             "user": people["user"],
-            "product": where_sent(np.array(catalogue.product_ids)[place]),
-            "audience": words,
-            "creative": where_sent(creatives.ids_AK[audience, place], HOLD),
-            "copy": where_sent(creatives.texts_AK[audience, place]),
-            "channel": where_sent(channel),
-            "slot": where_sent(slot),
+            "product": where_sent(catalogue.product_ids, place),
+            "topic": where_sent(catalogue.topics, catalogue.topic_of_creative[place]),
+            "audience": pl.Series(creatives.audiences).gather(audience),
+            "creative": where_sent(creatives.ids_AK, cell, HOLD),
+            "copy": where_sent(creatives.texts_AK, cell),
+            "channel": where_sent(catalogue.channels, channel),
+            "slot": where_sent(catalogue.slots, slots[decision]),
             "send_at": pl.Series(list(times), dtype=pl.Datetime("us", "UTC"))
             .gather(decision)
             .zip_with(pl.Series(sent), pl.Series([None], dtype=pl.Datetime("us", "UTC"))),
@@ -192,22 +228,33 @@ def _table(
             "high": high,
             "control": in_control,
             "_closed": closed,
-            "_new": new,
+            "_new": creatives.new_AK[audience, place],
         }
     ).with_columns(pl.col("click_probability", "low", "high").fill_nan(None))
+    return frame.with_columns(reason=short_reason()).select(COLUMNS)
+
+
+def short_reason() -> pl.Expr:
+    """Return why each row of a plan is what it is, in a few words.
+
+    It reads ``_closed`` (the rules close everything), ``_new`` (the copy was never sent), and the
+    plan's own columns. This is the one place in which a plan gets its reasons.
+    """
     like = pl.lit(" is clicked most by readers like: ")
-    reason = (
+    new = pl.lit(", in new copy for readers like: ")
+    return (
         pl.when("control")
-        .then(pl.lit("control group: nothing is sent, to measure what sending adds"))
+        .then(pl.lit(REASONS["control"]))
+        .when(pl.col("creative") != HOLD)
+        .then(
+            pl.when("_new")
+            .then(pl.col("product") + new + pl.col("audience"))
+            .otherwise(pl.col("product") + like + pl.col("audience"))
+        )
         .when("_closed")
-        .then(pl.lit("the rules close every channel and time"))
-        .when(pl.col("creative") == HOLD)
-        .then(pl.lit("the policy waits"))
-        .when("_new")
-        .then(pl.col("product") + pl.lit(", in new copy for readers like: ") + pl.col("audience"))
-        .otherwise(pl.col("product") + like + pl.col("audience"))
+        .then(pl.lit(REASONS["closed"]))
+        .otherwise(pl.lit(REASONS["waits"]))
     )
-    return frame.with_columns(reason=reason).select(COLUMNS)
 
 
 def _interval(policy: SavedPolicy, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -223,41 +270,65 @@ def _interval(policy: SavedPolicy, probability: np.ndarray) -> tuple[np.ndarray,
 
 
 def _lawful(
-    table: pl.DataFrame, rules: Rules, people: pl.DataFrame
+    table: pl.DataFrame, others: Sequence[pl.DataFrame], rules: Rules, people: pl.DataFrame
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Return the table without sends that caps, budgets or floors leave out."""
-    numbered = table.with_row_index("_row")
-    wishes = numbered.filter(pl.col("creative") != HOLD)
+    """Return the table without sends that caps or budgets leave out, and with those of floors.
+
+    Args:
+        table: what the policy wishes, a row a person.
+        others: what may be sent instead, in the same order, to fill a floor and for nothing else.
+        rules: to obey.
+        people: of the table.
+    """
+    floor = pl.col("click_probability") - 1.0
+    numbered = table.with_row_index("_row").with_columns(
+        _wish=True, value=pl.col("click_probability")
+    )
+    wishes = pl.concat(
+        [
+            numbered,
+            *(one.with_row_index("_row").with_columns(_wish=False, value=floor) for one in others),
+        ]
+    ).filter(pl.col("creative") != HOLD)
     if wishes.is_empty():
         return table, ()
-    found = lawful(wishes.with_columns(value=pl.col("click_probability")), rules, people)
-    out = wishes.filter(~pl.col("_row").is_in(found.plan["_row"].implode()))["_row"]
-    if out.is_empty():
-        return table, found.notes
+    found = lawful(wishes, replace(rules, cap_per_campaign=1), people)
+    kept = found.plan.filter("_wish")["_row"]
+    filled = found.plan.filter(~pl.col("_wish"))
+    out = numbered.filter(
+        (pl.col("creative") != HOLD) & ~pl.col("_row").is_in(kept.implode())
+    )["_row"]  # fmt: skip
+    notes = [note for note in found.notes if not note.startswith("0 of")]
+    if filled.height:
+        notes.append(
+            f"{filled.height:,} people get what a floor asks for in the place of what the policy "
+            "chose; of that no chance is known."
+        )
+    if out.is_empty() and filled.is_empty():
+        return table, tuple(notes)
     left_out = pl.col("_row").is_in(out.implode())
     emptied = [
         pl.when(left_out).then(None).otherwise(pl.col(name)).alias(name)
         for name in (
-            "product",
-            "copy",
-            "channel",
-            "slot",
-            "send_at",
-            "click_probability",
-            "low",
-            "high",
-            "propensity",
+            "product", "topic", "copy", "channel", "slot", "send_at", "click_probability", "low",
+            "high", "propensity",
         )
-    ]
+    ]  # fmt: skip
     table = numbered.with_columns(
         *emptied,
         pl.when(left_out).then(pl.lit(HOLD)).otherwise(pl.col("creative")).alias("creative"),
         pl.when(left_out)
-        .then(pl.lit("a cap or the budget is used up"))
+        .then(pl.lit(REASONS["left out"]))
         .otherwise(pl.col("reason"))
         .alias("reason"),
     )
-    return table.select(COLUMNS), found.notes
+    filled = filled.with_columns(
+        propensity=pl.lit(None, dtype=pl.Float64),
+        reason=pl.lit(REASONS["floor"]) + pl.col("product"),
+    )
+    rest = table.filter(~pl.col("_row").is_in(filled["_row"].implode()))
+    table = pl.concat([rest.select("_row", *COLUMNS), filled.select("_row", *COLUMNS)])
+    return table.sort("_row").select(COLUMNS), tuple(notes)
 
 
-__all__ = ["COLUMNS", "Plan", "make_plan", "profiles_of_people"]
+__all__ = ["COLUMNS", "REASONS", "Plan", "make_plan", "profiles_of_people"]

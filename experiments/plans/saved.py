@@ -152,10 +152,10 @@ def read_policy(run: Path, agent: str | None = None, catalogue: str | None = Non
             "(overwrite=true)."
         )
     else:
-        creatives = _as_logged(fitted.users.catalogue)
+        creatives = as_logged(fitted.users.catalogue)
     return SavedPolicy(
         name=name.removesuffix("__learned"),
-        version=_version(place / "agents" / name, place / CREATIVES),
+        version=_version(place / "agents" / name, place / CREATIVES, users),
         fitted=fitted,
         agent=policy,
         creatives=creatives,
@@ -164,7 +164,24 @@ def read_policy(run: Path, agent: str | None = None, catalogue: str | None = Non
     )
 
 
-def _as_logged(catalogue: Catalogue) -> Creatives:
+def versions(run: Path) -> set[str]:
+    """Return the names and versions of all policies of a run, as plans tell them.
+
+    Raises:
+        UserError: it is no run, or has no policy.
+    """
+    from copygym.experiments.studies.saved_agents import agents_of
+
+    read_run(run)
+    found = set()
+    for place in (run, *(run / side for side in CATALOGUES)):
+        for name in agents_of(place) if (place / "agents").is_dir() else ():
+            version = _version(place / "agents" / name, place / CREATIVES, run / "users" / "proxy")
+            found.add(f"{name.removesuffix('__learned')}@{version}")
+    return found
+
+
+def as_logged(catalogue: Catalogue) -> Creatives:
     """Return the log's creatives, the same for everybody."""
     return Creatives(
         ("everybody",),
@@ -175,10 +192,16 @@ def _as_logged(catalogue: Catalogue) -> Creatives:
     )
 
 
-def _version(folder: Path, creatives: Path) -> str:
+def _version(agent: Path, creatives: Path, users: Path) -> str:
+    """Return a digest of what chooses, what is sent, and what promises clicks."""
     import hashlib
 
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    files += [creatives] if creatives.is_file() else []
-    told = "".join(f"{path.name}:{sha256_of(path)}\n" for path in files)
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+    told = []
+    for name, place in (("agent", agent), ("copy", creatives), ("clicks", users / "click")):
+        files = (
+            [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
+        )
+        told += [f"{name}/{path.relative_to(place)}:{sha256_of(path)}" for path in sorted(files)
+                 if path.is_file()]  # fmt: skip
+    told.append(f"response:{sha256_of(users / 'response.npz')}")
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]

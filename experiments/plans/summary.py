@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from copygym.envs.logs.catalogue import HOLD
 from copygym.experiments.report.tables import Table
 
 
-def plan_summary(plan: pl.DataFrame, synthetic: bool) -> str:
-    """Return counts of a plan: who gets something, who does not and why, and what is expected."""
+def plan_summary(
+    plan: pl.DataFrame, synthetic: bool, costs: Mapping[str, float] | None = None
+) -> str:
+    """Return counts of a plan: who gets something, who does not and why, and what is expected.
+
+    Args:
+        plan: the table of a plan.
+        synthetic: whether the policy learned from a synthetic log.
+        costs: channel -> currency of one send, where rules say so.
+    """
     sent = plan.filter(pl.col("creative") != HOLD)
     held = plan.filter(pl.col("creative") == HOLD)
     rows = [("people", f"{plan.height:,}"), ("messages", f"{sent.height:,}")]
@@ -22,6 +32,9 @@ def plan_summary(plan: pl.DataFrame, synthetic: bool) -> str:
         rows.append(
             ("clicks expected", f"{expected:,.0f} ({expected / sent.height:.2%} a message)")
         )
+        if costs:
+            each = sent["channel"].replace_strict(dict(costs), default=0.0, return_dtype=pl.Float64)
+            rows.append(("cost", f"{float(each.sum()):,.2f}"))
     counts = [
         (f"{name}: {value}", f"{count:,}")
         for name in ("channel", "slot", "product")

@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
             seed=options.seed, on_people=bar.update,
         )  # fmt: skip
     write_table(plan.table, options.out)
-    sys.stdout.write(plan_summary(plan.table, policy.synthetic))
+    sys.stdout.write(plan_summary(plan.table, policy.synthetic, rules.costs if rules else None))
     for note in (*notes, *plan.notes):
         sys.stderr.write(f"note: {note}\n")
     sys.stdout.write(f"\nwritten: {options.out}\n")

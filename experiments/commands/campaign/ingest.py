@@ -40,19 +40,29 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--plan", required=True, type=Path, help="written by copygym deliver")
     parser.add_argument("--outcomes", required=True, action="append", type=Path, metavar="FILE",
                         help="what came of it; repeat for more")  # fmt: skip
+    parser.add_argument("--policy", type=Path, metavar="RUN",
+                        help="refuse a plan that this run did not make")  # fmt: skip
     parser.add_argument("--people", type=Path, help="adds the user_* columns of this file")
     add_value(parser, "--window", whole(1), default=7, metavar="DAYS",
               help="after a send in which outcomes are its (default 7)")  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, help=".csv, .csv.gz or .parquet")
     add_people_options(parser)
     options = parser.parse_args(arguments)
-    from copygym.experiments.plans.outcomes import as_log, join, read_outcomes, read_plan
+    from copygym.experiments.plans.outcomes import (
+        as_log,
+        check_policy,
+        join,
+        read_outcomes,
+        read_plan,
+    )
     from copygym.experiments.plans.people import read_people
 
     check_suffix(options.out, "--out")
     aside = options.out.with_name(options.out.name.split(".")[0] + ".aside.csv")
     check_output(options.out, reads=options.plan, columns=("user_id", "propensity"), holds="a log")
     plan = read_plan(options.plan)
+    if options.policy is not None:
+        check_policy(options.plan, plan, options.policy)
     outcomes, notes = read_outcomes(options.outcomes, **file_arguments(options))
     people = None
     if options.people is not None:

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 FILES = ("result.json", "table.md", "report.html")
 _DESCRIPTION = (
     "Compares a running campaign with what its plan promised: clicks, unsubscribes, the control "
-    "group's share and silent channels. Its intervals hold however often one looks. The exit code "
-    "is 1 where somebody should look, 0 where all is well."
+    "group's share, what sending adds to purchases, silent channels and, with --earlier, drift. "
+    "Its intervals hold however often one looks. The exit code is 1 where somebody should look, "
+    "0 where all is well."
 )
 _EXAMPLES = """examples:
   copygym monitor --plan plan.parquet --outcomes outcomes.csv
   copygym monitor --plan plan.parquet --outcomes outcomes.csv --now 2026-12-03T12:00 --output seen
+  copygym monitor --plan week2.parquet --outcomes o2.csv --earlier week1.parquet o1.csv
 """
 
 
@@ -52,6 +54,9 @@ def main(arguments: list[str]) -> int:
               help="that the control group was to have (default 0.1)")  # fmt: skip
     add_value(parser, "--most-unsubscribes", share, default=0.01, metavar="SHARE",
               help="of messages after which somebody may unsubscribe (default 0.01)")  # fmt: skip
+    parser.add_argument("--earlier", nargs=2, action="append", type=Path, default=[],
+                        metavar=("PLAN", "OUTCOMES"), help="a round before this one, of the same "
+                        "policy; repeat, oldest first: rings where clicks drift away")  # fmt: skip
     add_json(parser)
     add_output_folder(parser, FILES)
     add_file_options(parser)
@@ -65,9 +70,16 @@ def main(arguments: list[str]) -> int:
     plan = read_plan(options.plan)
     outcomes, notes = read_outcomes(options.outcomes, **file_arguments(options))
     joined = join(plan, outcomes, timedelta(days=options.window))
+    window = timedelta(days=options.window)
+    earlier = []
+    for plan_file, outcomes_file in options.earlier:
+        before, more = read_outcomes([outcomes_file], **file_arguments(options))
+        earlier.append(join(read_plan(plan_file), before, window).plan)
+        notes += more
     seen = monitor(
-        joined.plan, now, control=options.control, most_unsubscribes=options.most_unsubscribes
-    )
+        joined.plan, now, control=options.control, most_unsubscribes=options.most_unsubscribes,
+        earlier=earlier,
+    )  # fmt: skip
     result = {**seen.to_dict(), "now": now.isoformat(), "notes": [*notes, *joined.notes]}
     print_result(result, text(seen), options)
     for note in result["notes"]:

@@ -1,5 +1,6 @@
 """From a run to a plan, and from outcomes to the next log: nobody is lost, no rule is broken."""
 
+import gzip
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -21,7 +22,7 @@ from copygym.experiments.plans.monitoring import monitor
 from copygym.experiments.plans.outcomes import as_log, join, read_outcomes, read_plan
 from copygym.experiments.plans.people import check_people, read_people
 from copygym.experiments.plans.plan import COLUMNS, make_plan
-from copygym.experiments.plans.saved import Creatives, SavedPolicy, _as_logged
+from copygym.experiments.plans.saved import Creatives, SavedPolicy, as_logged
 
 START = datetime(2026, 12, 1, 6, tzinfo=UTC)
 
@@ -32,7 +33,7 @@ def policy():
     log = ClickLog.from_frame(simulate_log(world, 16, seed=5), name="storefront", synthetic=True)
     fitted = fit_users(log, n_users=60, seed=1)
     catalogue = fitted.users.catalogue
-    return SavedPolicy("uniform", "0" * 12, fitted, UniformAgent(hold=0.5), _as_logged(catalogue),
+    return SavedPolicy("uniform", "0" * 12, fitted, UniformAgent(hold=0.5), as_logged(catalogue),
                        horizon=16, synthetic=True)  # fmt: skip
 
 
@@ -97,6 +98,48 @@ def test_no_plan_breaks_a_rule_and_says_what_it_left_out(policy, people):
     assert any("held out" in note for note in plan.notes)
     dropped = plan.table.filter(pl.col("reason") == "a cap or the budget is used up")
     assert dropped["propensity"].null_count() == dropped.height > 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_floors_hold_beside_every_other_rule(policy, people, seed):
+    rng = np.random.default_rng(seed)
+    products = sorted(set(policy.catalogue.product_ids))
+    floors = {name: int(rng.integers(50, 150)) for name in rng.choice(products, 3, replace=False)}
+    rules = Rules(
+        consent={"email": "email_ok", "push": None}, quiet_hours=(21, 8), holdout=0.1,
+        costs={"email": 0.01, "push": 0.02}, budget=float(rng.uniform(10, 20)),
+        min_exposure=floors,
+    )  # fmt: skip
+    plan = make_plan(policy, people, START, rules=rules, control=0.1, seed=seed)
+    sent = plan.table.filter(pl.col("creative") != "hold")
+    assert check_plan(sent, rules, people) == ()
+    assert not sent["control"].any()
+    assert plan.table["user"].to_list() == people["user"].to_list()
+    counts = dict(sent.group_by("product").len().iter_rows())
+    assert all(counts[name] >= least for name, least in floors.items())
+
+
+def test_floors_take_no_more_than_they_ask_and_nobody_knows_their_chance(policy, people):
+    free = make_plan(policy, people, START, seed=1).table
+    product, wished = free.drop_nulls("product").group_by("product").len().sort("len").row(0)
+    floor = Rules(min_exposure={product: wished + 40})
+    table = make_plan(policy, people, START, rules=floor, seed=1).table
+    moved = table.filter(pl.col("reason").str.starts_with("a floor asks for"))
+    assert moved.height == 40 and moved["propensity"].null_count() == 40
+    assert moved["copy"].null_count() == 0 and set(moved["product"]) == {product}
+    same = ~table["user"].is_in(moved["user"].implode())
+    assert table.filter(same).equals(free.filter(same))
+
+
+@pytest.mark.parametrize(
+    ("floor", "message"),
+    [({"nothing": 3}, "nothing"), ({None: 10**6}, "min_exposure cannot be met under the other")],
+)
+def test_a_floor_that_cannot_hold_is_one_sentence(policy, people, floor, message):
+    product = policy.catalogue.product_ids[0]
+    rules = Rules(min_exposure={name or product: least for name, least in floor.items()})
+    with pytest.raises(UserError, match=message):
+        make_plan(policy, people, START, rules=rules, seed=1)
 
 
 def test_a_plan_hangs_on_its_seed_alone(policy, people, plan):
@@ -170,6 +213,56 @@ def test_outcomes_are_joined_and_what_is_not_is_kept_with_a_reason(plan, tmp_pat
     assert again.plan.equals(joined.plan)
 
 
+def test_people_whom_nobody_wrote_to_may_buy_and_are_held_against_the_others(plan, tmp_path):
+    path, _ = outcomes_of(
+        plan, tmp_path,
+        "user,clicked,purchased,time\n{hold},0,1,2026-12-02T08:00:00\n{hold},0,1,2026-12-02T08:00:00\n"
+        "{a},1,1,2026-12-02T08:00:00\n{b},0,1,2026-12-01T00:00:00\n",
+    )  # fmt: skip
+    joined = join(plan.table, read_outcomes([path])[0], timedelta(days=7))
+    assert joined.plan["bought"].sum() == 2 and joined.plan["conversions"].sum() == 1
+    assert joined.aside["why"].to_list() == [
+        "nothing was sent to them; what they bought is held against what others bought",
+        "nothing was sent to them", "before the send",
+    ]  # fmt: skip
+
+
+def test_rows_that_contradict_each_other_are_counted_and_take_nothing_twice(plan, tmp_path):
+    path, sent = outcomes_of(
+        plan, tmp_path, "user,clicked,purchased,revenue\n{a},0,0,0\n{a},1,1,20\n{a},1,1,25\n"
+    )
+    joined = join(plan.table, read_outcomes([path])[0], timedelta(days=7))
+    row = joined.plan.filter(pl.col("user") == sent[0]).row(0, named=True)
+    assert (row["clicks"], row["conversions"], row["revenue"]) == (1, 1, 25.0)
+    assert any("1 people have rows of one send that say different" in n for n in joined.notes)
+
+
+def test_outcomes_of_another_plan_are_told_apart(plan, tmp_path):
+    path, _ = outcomes_of(plan, tmp_path, "user,clicked,policy\n{a},1,other@1\n")
+    joined = join(plan.table, read_outcomes([path])[0], timedelta(days=7))
+    assert joined.aside["why"].to_list() == ["of another plan"]
+    path.write_text("user,clicked\nx,1\ny,0\n")
+    with pytest.raises(UserError, match="none of the 2 rows of outcomes is of anybody in the plan"):
+        join(plan.table, read_outcomes([path])[0], timedelta(days=7))
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
+def test_half_a_file_of_outcomes_is_refused(plan, tmp_path, kind):
+    whole = tmp_path / f"whole.{kind}"
+    frame = played(plan, 1.0).with_columns(time=pl.lit("2026-12-02T08:00:00"))
+    if kind == "parquet":
+        frame.write_parquet(whole)
+    else:
+        data = frame.write_csv().encode()
+        whole.write_bytes(gzip.compress(data) if kind == "csv.gz" else data)
+    half = tmp_path / f"half.{kind}"
+    data = whole.read_bytes()
+    half.write_bytes(data[: len(data) // 2 + (data[len(data) // 2 :].index(b"2026") + 6 if kind
+                                              == "csv" else 0)])  # fmt: skip
+    with pytest.raises(UserError, match="half"):
+        read_outcomes([half])
+
+
 def test_events_are_outcomes_too(plan, tmp_path):
     path, sent = outcomes_of(
         plan, tmp_path, "user,event,value\n{a},opened,\n{a},click,\n{a},purchase,7\n{b},opt_out,\n"
@@ -228,6 +321,49 @@ def test_the_monitor_rings_where_a_campaign_falls_short_and_else_does_not(plan, 
     assert any(check.name == "sample ratio" and check.alarm for check in wrong.checks)
     with pytest.raises(UserError, match=r"none of the .* messages was due"):
         monitor(joined.plan, START - timedelta(days=1), control=0.2)
+
+
+def rounds(policy, people, shares, seed=0):
+    """Return one plan a round with outcomes, in which people click a share of what was promised."""
+    found = []
+    for number, share in enumerate(shares):
+        plan = make_plan(
+            policy, people, START + timedelta(days=7 * number), control=0.2, seed=number
+        )
+        outcomes = played(plan, share, seed=seed + number).with_columns(
+            file=pl.lit("o"), row=1, is_event=False, clicks=pl.col("clicked").cast(pl.Int64)
+        )
+        found.append(join(plan.table, outcomes.drop("clicked"), timedelta(days=7)).plan)
+    return found
+
+
+def test_the_monitor_rings_where_clicks_drift_away_from_what_they_were(policy, people):
+    later = START + timedelta(days=60)
+    for shares, rings in (((0.6, 0.6, 0.6), False), ((1.6, 1.6, 0.4), True)):
+        *earlier, now = rounds(policy, people, shares)
+        seen = monitor(now, later, control=0.2, earlier=earlier)
+        (drift,) = [check for check in seen.checks if check.name == "drift"]
+        assert drift.alarm is rings, drift
+    other = earlier[0].with_columns(policy=pl.lit("other@1"))
+    with pytest.raises(UserError, match="of different policies"):
+        monitor(now, later, control=0.2, earlier=[other])
+
+
+def test_the_monitor_holds_purchases_against_the_control_group(plan, people):
+    later = START + timedelta(days=3)
+    rng = np.random.default_rng(0)
+    joined = join(plan.table, no_outcomes(), timedelta(days=7)).plan
+    for chance, rings in ((0.05, False), (0.3, True)):
+        rate = np.where(joined["control"], chance, 0.05)
+        bought = joined.with_columns(bought=pl.Series((rng.random(len(rate)) < rate).astype(int)))
+        seen = monitor(bought, later, control=0.2)
+        (check,) = [check for check in seen.checks if check.name == "conversions"]
+        assert check.alarm is rings and "in the control group" in check.found, check
+
+
+def no_outcomes():
+    return pl.DataFrame(schema={"user": pl.String, "file": pl.String, "row": pl.Int64,
+                                "is_event": pl.Boolean, "clicks": pl.Int64})  # fmt: skip
 
 
 def test_the_commands_write_and_say_what_they_did(plan, people, tmp_path, capsys):
