@@ -49,12 +49,15 @@ class Report:
         summary: the first paragraph.
         table: the main table, which a terminal shows too.
         sections: below it.
+        answers: what came out and what to do about it, a sentence each, with intervals; they stand
+            above all else, and a terminal shows them.
     """
 
     title: str
     summary: str
     table: Table
     sections: list[Section]
+    answers: tuple[str, ...] = ()
 
 
 def write_report(folder: Path, study: Any = None) -> tuple[Path, Report]:
@@ -173,6 +176,7 @@ def markdown(result: Mapping[str, Any], table: Table, sections: list[Section]) -
     label = "**Synthetic data.** " if result.get("synthetic") else ""
     blocks = [
         f"# {inert(result['title'])}",
+        *(f"> {inert(answer)}" for answer in result.get("answers", ())),
         f"{label}{inert(result['summary'])}",
         *_blocks(table),
     ]
@@ -220,6 +224,7 @@ def render(result: Mapping[str, Any], table: Table, sections: list[Section]) -> 
         title=result["title"],
         synthetic=bool(result.get("synthetic")),
         summary=result["summary"],
+        answers=result.get("answers", ()),
         table=table,
         sections=sections,
     )

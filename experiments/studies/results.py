@@ -38,6 +38,7 @@ def result_of(records: Records, report: Report) -> dict[str, Any]:
     return {
         "title": report.title,
         "summary": report.summary,
+        "answers": list(report.answers),
         "synthetic": any(bool(about.get("synthetic")) for about in records.about.values()),
         "data": _by_seed(records, "data"),
         "rows_seen": _by_seed(records, "rows_seen"),
@@ -84,6 +85,8 @@ def show(result: Mapping[str, Any], table: Table, page: Path) -> None:
     sys.stdout.write(f"\n{printable(title)}\n\n{table.to_text()}\n\n")
     if table.caption:
         sys.stdout.write(f"{printable(table.caption)}\n\n")
+    for answer in result.get("answers", ()):
+        sys.stdout.write(f"{printable(answer)}\n\n")
     sys.stdout.write(f"report: {page}\n")
     sys.stdout.flush()
 

@@ -26,11 +26,10 @@ def report(records: Records) -> Report:
         "The copywriter alone", (of_copy.summary(written),), (of_copy.main_table(written),)
     )
     return Report(
-        f"Copy and delivery on {about['log']}: {about['algorithm']} and {about['agent']}",
-        _summary(records, written, delivered),
+        f"New copy and its delivery on {about['log']}: does it pay?",
+        _summary(records, written),
         of_delivery.main_table(delivered),
         [
-            Section("Should it be deployed?", (deployment.verdict(delivered),)),
             _gains(delivered),
             of_delivery.comparison(delivered),
             _creatives(records),
@@ -39,27 +38,27 @@ def report(records: Records) -> Report:
             of_delivery.more_metrics(delivered),
             *of_delivery.one_seed(delivered),
         ],
+        (verdict(delivered), deployment.verdict(delivered)),
     )
 
 
-def _summary(records: Records, written: Records, delivered: Records) -> str:
+def _summary(records: Records, written: Records) -> str:
     about = records.first
     one = records.only()
     won, places, passed, sendable = (
         one.number(name)["value"] for name in ("places_won", "places", "passed", "sendable")
     )
     count = len(records.where(writer=None, versus=None, segment=None).values("policy"))
-    # Who has a log of their own asks first whether to trust this.
-    first = "" if about["synthetic"] else f"{deployment.verdict(delivered)} "
     return (
-        f"{first}{of_copy.summary(written)} {passed:.0%} of what was written passed the check of "
+        f"{of_copy.summary(written)} {passed:.0%} of what was written passed the check of "
         "its claims; what did not pass was left out. New copy then competed with the log's for the "
         f"{about['per_product']} places of each product and audience in the campaign and "
         f"won {won:,.0f} of {places:,.0f}, by the training reward; of what is sent {sendable:.0%} "
-        f"passes the check. {about['agent']} learned to deliver the log's best and this catalogue, "
+        f"passes the check. {about['algorithm']} trained the writer; {about['agent']} learned to "
+        "deliver the log's best and this catalogue, "
         f"for {about['steps']:,} decisions each on simulated users. "
         f"{count} combinations of copy and policy met the same held-out people with the "
-        f"same luck. {verdict(records)}"
+        "same luck."
     )
 
 

@@ -43,8 +43,9 @@ def report(records: Records) -> Report:
         sections.append(over_seeds(records, "clicks_per_user"))
         sections.append(by_seed(plain(records), "policy", MAIN))
     sections += one_seed(records)
-    title = f"Delivery on {about['log']}: {about['learned']}"
-    return Report(title, _summary(records), main_table(records), sections)
+    title = f"Whom to send what on {about['log']}: does {about['learned']} pay?"
+    answers = (verdict(records),)
+    return Report(title, _summary(records), main_table(records), sections, answers)
 
 
 def main_table(records: Records) -> Table:
@@ -107,7 +108,6 @@ def _summary(records: Records) -> str:
     count = len(records.seeds)
     times = f", with each of {count} seeds," if count > 1 else ""
     return (
-        f"{verdict(records)} "
         f"From {kind} ({about['log']}, {made['rows']:,} rows), users were simulated "
         f"({made['family']} response, {made['creatives']} creatives, "
         f"{made['channels']} channels, {made['slots']} slots); {learned} learned "

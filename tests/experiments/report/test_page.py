@@ -85,7 +85,7 @@ class Cells(HTMLParser):
             pass
 
     def handle_data(self, text):
-        if self._open and self._open[-1] in ("td", "th"):
+        if {"td", "th"} & set(self._open):
             self.tables[-1][-1][-1] += text
         if self._open:
             self.texts[self._open[-1]][-1] += text
@@ -129,7 +129,7 @@ def test_the_page_shows_every_number_in_its_place(written):
 def test_the_stressed_row_is_the_tables_own(written):
     html = (written[0] / "report.html").read_text()
     (strong,) = re.findall(r'<tr class="strong">(.*?)</tr>', html)
-    assert strong == "<td>agent</td><td>5.12 [4.98, 5.26]</td>"
+    assert strong == "<td>agent</td><td>5.12 <span>[4.98, 5.26]</span></td>"
 
 
 def test_markdown_says_the_same_as_the_page(written):
@@ -207,3 +207,15 @@ def test_sections_in_a_terminal_leave_out_what_is_folded():
     assert shown.split("\n\n") == [
         "Compared", "A text.", table.to_text(), "A caption.", "note: one\nnote: two",
     ]  # fmt: skip
+
+
+def test_what_came_out_stands_first_and_does_nothing_but_be_read():
+    answers = ["Do not deploy <b>it</b>, because: -1 [-2, 0].", "New copy wins."]
+    page = render({**RESULT, "answers": answers}, main_table(RESULT), [])
+    texts = [text for text in Cells(page).texts["p"] if text.strip()]
+    assert texts[:3] == [*answers, "Agent beats random."]
+    assert page.index("<table") < page.index("Agent beats random.")  # how comes after what
+    assert "&lt;b&gt;it" in page
+    shown = markdown({**RESULT, "answers": answers}, main_table(RESULT), []).split("\n\n")
+    assert shown[1].startswith("> Do not deploy &lt;b>it") and shown[2] == "> New copy wins."
+    assert 'class="answer"' not in render(RESULT, main_table(RESULT), [])
