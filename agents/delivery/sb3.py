@@ -222,7 +222,14 @@ class SB3Agent(Agent):
         return settings
 
     def _make(self, env: VecEnv, settings: dict[str, Any], seed: int) -> BaseAlgorithm:
+        import torch
+
         kind: Any = ALGORITHMS[self.algorithm]
+        # SB3 would take the CPU without a word.
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(
+                f"agent.device={self.device}: torch finds no GPU here; choose auto or cpu."
+            )
         try:
             model: BaseAlgorithm = kind(
                 "MlpPolicy",

@@ -43,7 +43,7 @@ def test_a_section_or_value_of_another_kind_is_one_sentence(override, message):
 
 @pytest.mark.parametrize(
     "overrides", [("~learn",), ("job=''",), ("job=.x",), ("agent.device=warp9",),
-                  ("agent.net_arch=[-1]",), ("references=7",)],
+                  ("agent.device=cuda",), ("agent.net_arch=[-1]",), ("references=7",)],
 )  # fmt: skip
 def test_a_run_of_a_mistake_leaves_nothing(overrides, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
