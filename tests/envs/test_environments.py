@@ -505,7 +505,8 @@ class TestResets:
             env.reset(seed=0)
             before = env.reset(seed=0)[0]
             with pytest.raises(
-                UserError, match=r"unknown reset option 'users': choose one of.*user"
+                UserError,
+                match=r"unknown reset option 'users' \(did you mean 'user'\?\): choose one of",
             ):
                 env.reset(options={"users": [1, 2]})
             with pytest.raises(UserError, match=re.escape("reset got options=[1]; give a dict of")):

@@ -185,7 +185,7 @@ def test_failures_are_one_sentence(make_venv, tmp_path):
     message = "unknown SB3 algorithm 'trpo': choose one of a2c, dqn, maskable_ppo, ppo."
     with pytest.raises(UserError, match=re.escape(message)):
         SB3Agent("trpo")
-    with pytest.raises(UserError, match=r"agent.hyperparameters do not fit 'ppo' \(.*'speed'"):
+    with pytest.raises(UserError, match=r"agent.hyperparameters, .* do not fit 'ppo' .*'speed'"):
         SB3Agent("ppo", {"speed": 3}).learn(make_venv(), 64, seed=0)
     agent = SB3Agent("ppo", net_arch=[8])
     agent.learn(make_venv(), 512, seed=0)

@@ -296,7 +296,9 @@ def test_the_prior_is_that_of_the_arms():
 
 
 def test_unknown_policy_lists_the_choices():
-    with pytest.raises(UserError, match=re.escape("unknown policy 'ucb2': choose one of")):
+    with pytest.raises(
+        UserError, match=re.escape("unknown policy 'ucb2' (did you mean 'ucb'?): choose one of")
+    ):
         run("ucb2")
 
 

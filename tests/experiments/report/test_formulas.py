@@ -55,10 +55,14 @@ def test_written_copy_is_no_formula_and_says_nothing_to_the_terminal(tmp_path, c
     arguments = ["write", "--model", str(tmp_path), "--briefs", str(briefs)]
     assert cli.main(arguments) == 0
     told = capsys.readouterr()
-    assert told.out == "brief,copy\n'-- a brief,'=1+1\n\\u001b]0;x\\u0007,\\u001b[2Jcopy\n"
+    rows = told.out.splitlines()
+    assert rows[0] == "brief,copy,may_be_sent,why_not"
+    assert rows[1].startswith("'-- a brief,'=1+1,false,")
+    assert rows[2].startswith("\\u001b]0;x\\u0007,\\u001b[2Jcopy,false,")
+    assert "\x1b" not in told.out
     assert "2 cells" in told.err
     assert cli.main([*arguments, "--output", str(tmp_path / "o.csv")]) == 0
-    assert (tmp_path / "o.csv").read_text().startswith("brief,copy\n'-- a brief,'=1+1\n")
+    assert (tmp_path / "o.csv").read_text().startswith(f"{rows[0]}\n{rows[1]}\n")
 
 
 def test_policies_of_an_estimate_are_no_formulas(tmp_path):

@@ -377,7 +377,7 @@ def test_settings_of_the_algorithm_are_checked_before_anything_is_computed():
 
 def test_choices_out_of_range_are_named():
     with pytest.raises(
-        UserError, match=re.escape("unknown peft kind 'loro': choose one of adalora")
+        UserError, match=re.escape("unknown peft kind 'loro' (did you mean 'lora'?): choose one of")
     ):
         PeftChoice("loro")
     with pytest.raises(UserError, match=re.escape("peft.rank is 0")):

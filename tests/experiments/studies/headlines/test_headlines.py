@@ -192,7 +192,10 @@ def test_a_run_at_other_horizons_says_that_it_has_none_of_the_papers(archive, tm
     ("overrides", "sentence"),
     [
         (["replay.horizons=[0,50]"], "replay.horizons=[0, 50]: give a list of whole numbers of 1"),
-        (["replay.policies=[ucb,ucb2]"], "unknown replay.policies entry 'ucb2': choose one of"),
+        (
+            ["replay.policies=[ucb,ucb2]"],
+            "unknown replay.policies entry 'ucb2' (did you mean 'ucb'?): choose one of",
+        ),
         (["replay.policies=[uniform,lola]"], "replay.policies lacks ucb, with which the others"),
         (["replay.z=-1"], "replay.z=-1: give a number of 0 or more."),
         (["~split.tune"], "split lacks tune; give each of train, validation, tune, replay a share"),
