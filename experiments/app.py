@@ -543,7 +543,11 @@ def config_error(error: Exception) -> UserError:
     """Return Hydra's or OmegaConf's error as one sentence that says what to do."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        options = error.options or _options(group)
+        options = [*(error.options or _options(group))]
+        if group == "dataset" and options:
+            from copygym.envs.datasets.own import named
+
+            options += named.names()
         if options:
             return unknown_name(group or "config", option, list(options))
         return UserError(f"there is no config {error.missing_cfg_file!r}: check --config-name.")
